@@ -1,0 +1,35 @@
+"""`apps/v1`: Deployment and ReplicaSet, as far as the lab plays them."""
+
+from moorage.api.core_v1 import PodSpec
+from moorage.api.meta import LabelSelector, Object, ObjectMeta, Resource
+
+
+class PodTemplate(Resource):
+    metadata: ObjectMeta = ObjectMeta()
+    spec: PodSpec = PodSpec()
+
+
+class DeploymentSpec(Resource):
+    replicas: int | None = None
+    selector: LabelSelector = LabelSelector()
+    template: PodTemplate = PodTemplate()
+
+
+class DeploymentStatus(Resource):
+    observed_generation: int | None = None
+    replicas: int | None = None
+    updated_replicas: int | None = None
+    ready_replicas: int | None = None
+    available_replicas: int | None = None
+    unavailable_replicas: int | None = None
+    conditions: list[dict[str, object]] | None = None
+
+
+class Deployment(Object):
+    spec: DeploymentSpec = DeploymentSpec()
+    status: DeploymentStatus = DeploymentStatus()
+
+
+class ReplicaSet(Object):
+    spec: DeploymentSpec = DeploymentSpec()
+    status: DeploymentStatus = DeploymentStatus()

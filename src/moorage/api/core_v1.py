@@ -1,0 +1,188 @@
+"""The core group `v1`, as far as Moorage uses it."""
+
+from msgspec import field
+
+from moorage.api.meta import Object, Resource
+
+
+class Namespace(Object):
+    pass
+
+
+class LocalObjectReference(Resource):
+    kind: str | None = None
+    name: str | None = None
+    namespace: str | None = None
+    uid: str | None = None
+
+
+# --- Service ---------------------------------------------------------------------------------------------------
+
+
+class ServicePort(Resource):
+    name: str | None = None
+    protocol: str = "TCP"
+    port: int
+    target_port: int | str | None = None
+    node_port: int | None = None
+    app_protocol: str | None = None
+
+
+class ClientIPConfig(Resource):
+    timeout_seconds: int | None = None
+
+
+class SessionAffinityConfig(Resource):
+    client_ip: ClientIPConfig | None = field(default=None, name="clientIP")
+
+
+class ServiceSpec(Resource):
+    type: str = "ClusterIP"
+    selector: dict[str, str] | None = None
+    ports: list[ServicePort] | None = None
+    cluster_ip: str | None = field(default=None, name="clusterIP")
+    cluster_ips: list[str] | None = field(default=None, name="clusterIPs")
+    ip_families: list[str] | None = None
+    ip_family_policy: str | None = None
+    session_affinity: str = "None"
+    session_affinity_config: SessionAffinityConfig | None = None
+    external_name: str | None = None
+    external_ips: list[str] | None = field(default=None, name="externalIPs")
+    internal_traffic_policy: str | None = None
+    external_traffic_policy: str | None = None
+    allocate_load_balancer_node_ports: bool | None = None
+    load_balancer_ip: str | None = field(default=None, name="loadBalancerIP")
+    load_balancer_source_ranges: list[str] | None = None
+    load_balancer_class: str | None = None
+    health_check_node_port: int | None = None
+    publish_not_ready_addresses: bool | None = None
+    traffic_distribution: str | None = None
+
+
+class LoadBalancerIngress(Resource):
+    ip: str | None = None
+    hostname: str | None = None
+    ip_mode: str | None = None
+
+
+class LoadBalancerStatus(Resource):
+    ingress: list[LoadBalancerIngress] | None = None
+
+
+class ServiceStatus(Resource):
+    load_balancer: LoadBalancerStatus | None = None
+
+
+class Service(Object):
+    spec: ServiceSpec = ServiceSpec()
+    status: ServiceStatus = ServiceStatus()
+
+
+# --- Endpoints (deprecated since 1.33; read, never written) ------------------------------------------------------
+
+
+class EndpointAddress(Resource):
+    ip: str
+    hostname: str | None = None
+    node_name: str | None = None
+    target_ref: LocalObjectReference | None = None
+
+
+class EndpointsPort(Resource):
+    name: str | None = None
+    port: int
+    protocol: str = "TCP"
+    app_protocol: str | None = None
+
+
+class EndpointSubset(Resource):
+    addresses: list[EndpointAddress] | None = None
+    not_ready_addresses: list[EndpointAddress] | None = None
+    ports: list[EndpointsPort] | None = None
+
+
+class Endpoints(Object):
+    subsets: list[EndpointSubset] | None = None
+
+
+# --- Pod, Node, Event --------------------------------------------------------------------------------------------
+
+
+class EnvVar(Resource):
+    name: str
+    value: str | None = None
+
+
+class ContainerPort(Resource):
+    container_port: int
+    name: str | None = None
+    protocol: str = "TCP"
+
+
+class Container(Resource):
+    name: str
+    image: str | None = None
+    command: list[str] | None = None
+    args: list[str] | None = None
+    env: list[EnvVar] | None = None
+    ports: list[ContainerPort] | None = None
+
+
+class PodSpec(Resource):
+    containers: list[Container] = []
+    node_name: str | None = None
+    hostname: str | None = None
+    host_network: bool | None = None
+    termination_grace_period_seconds: int | None = None
+
+
+class PodIP(Resource):
+    ip: str
+
+
+class PodStatus(Resource):
+    phase: str | None = None
+    pod_ip: str | None = field(default=None, name="podIP")
+    pod_ips: list[PodIP] | None = field(default=None, name="podIPs")
+    host_ip: str | None = field(default=None, name="hostIP")
+    start_time: str | None = None
+    conditions: list[dict[str, object]] | None = None
+    container_statuses: list[dict[str, object]] | None = None
+
+
+class Pod(Object):
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+
+
+class NodeSpec(Resource):
+    pod_cidr: str | None = field(default=None, name="podCIDR")
+    pod_cidrs: list[str] | None = field(default=None, name="podCIDRs")
+
+
+class NodeAddress(Resource):
+    type: str
+    address: str
+
+
+class NodeStatus(Resource):
+    addresses: list[NodeAddress] | None = None
+    conditions: list[dict[str, object]] | None = None
+    node_info: dict[str, object] | None = None
+
+
+class Node(Object):
+    spec: NodeSpec = NodeSpec()
+    status: NodeStatus = NodeStatus()
+
+
+class Event(Object):
+    involved_object: LocalObjectReference = LocalObjectReference()
+    reason: str | None = None
+    message: str | None = None
+    type: str | None = None
+    count: int | None = None
+    first_timestamp: str | None = None
+    last_timestamp: str | None = None
+    reporting_component: str | None = None
+    source: dict[str, str] | None = None

@@ -1,0 +1,41 @@
+"""`discovery.k8s.io/v1`: EndpointSlice."""
+
+from moorage.api.core_v1 import LocalObjectReference
+from moorage.api.meta import Object, Resource
+
+SERVICE_NAME_LABEL = "kubernetes.io/service-name"
+"""The label by which a slice belongs to a Service of its namespace (KEP-752)."""
+
+
+class EndpointConditions(Resource):
+    """Each nil means: ready and serving unknown, to be taken as true; terminating unknown, taken as false."""
+
+    ready: bool | None = None
+    serving: bool | None = None
+    terminating: bool | None = None
+
+
+class Endpoint(Resource):
+    addresses: list[str]
+    conditions: EndpointConditions = EndpointConditions()
+    hostname: str | None = None
+    node_name: str | None = None
+    zone: str | None = None
+    target_ref: LocalObjectReference | None = None
+    hints: dict[str, object] | None = None
+    deprecated_topology: dict[str, str] | None = None
+
+
+class EndpointPort(Resource):
+    """A nil name is the empty name; a nil port means all ports, which no proxy can carry, so it is skipped."""
+
+    name: str | None = None
+    protocol: str | None = None
+    port: int | None = None
+    app_protocol: str | None = None
+
+
+class EndpointSlice(Object):
+    address_type: str = "IPv4"
+    endpoints: list[Endpoint] | None = None
+    ports: list[EndpointPort] | None = None

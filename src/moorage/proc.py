@@ -1,0 +1,48 @@
+"""The one place that runs subprocesses."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from moorage.errors import MoorageError
+
+
+class Completed(NamedTuple):
+    """What a finished program left: exit status, and its output as text."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+class ProgramMissing(MoorageError):
+    """The program is not installed."""
+
+
+_PACKAGES = {"nft": "nftables", "conntrack": "conntrack", "ip": "iproute2", "dnsmasq": "dnsmasq-base"}
+
+
+async def run(argv: Sequence[str], *, input: str | None = None) -> Completed:
+    """Run a program to its end and return its exit status and output, whatever the status is.
+
+    Cancelling the call kills the program and waits for it. Raises ProgramMissing, naming the Debian package.
+    """
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.PIPE if input is not None else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    except FileNotFoundError:
+        package = _PACKAGES.get(argv[0], argv[0])
+        raise ProgramMissing(f"{argv[0]}: not installed; install it with: apt-get install {package}") from None
+    try:
+        out, err = await process.communicate(input.encode() if input is not None else None)
+    except asyncio.CancelledError:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        raise
+    assert process.returncode is not None
+    return Completed(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
