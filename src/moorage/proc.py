@@ -15,7 +15,7 @@ class Completed(NamedTuple):
     stderr: str
 
 
-class ProgramMissing(MoorageError):
+class ProgramMissingError(MoorageError):
     """The program is not installed."""
 
 
@@ -25,7 +25,7 @@ _PACKAGES = {"nft": "nftables", "conntrack": "conntrack", "ip": "iproute2", "dns
 async def run(argv: Sequence[str], *, input: str | None = None) -> Completed:
     """Run a program to its end and return its exit status and output, whatever the status is.
 
-    Cancelling the call kills the program and waits for it. Raises ProgramMissing, naming the Debian package.
+    Cancelling the call kills the program and waits for it. Raises ProgramMissingError, naming the Debian package.
     """
     try:
         process = await asyncio.create_subprocess_exec(
@@ -36,7 +36,7 @@ async def run(argv: Sequence[str], *, input: str | None = None) -> Completed:
         )
     except FileNotFoundError:
         package = _PACKAGES.get(argv[0], argv[0])
-        raise ProgramMissing(f"{argv[0]}: not installed; install it with: apt-get install {package}") from None
+        raise ProgramMissingError(f"{argv[0]}: not installed; install it with: apt-get install {package}") from None
     try:
         out, err = await process.communicate(input.encode() if input is not None else None)
     except asyncio.CancelledError:

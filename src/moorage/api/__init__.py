@@ -1,1 +1,1 @@
-"""The Kubernetes types that Moorage reads and writes, and how they are read from YAML and checked. No I/O but files."""
+"""The Kubernetes types that Moorage reads and writes, and how they are read from YAML and checked."""

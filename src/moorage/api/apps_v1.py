@@ -4,18 +4,18 @@ from moorage.api.core_v1 import PodSpec
 from moorage.api.meta import LabelSelector, Object, ObjectMeta, Resource
 
 
-class PodTemplate(Resource):
+class PodTemplate(Resource, kw_only=True, frozen=True):
     metadata: ObjectMeta = ObjectMeta()
     spec: PodSpec = PodSpec()
 
 
-class DeploymentSpec(Resource):
+class DeploymentSpec(Resource, kw_only=True, frozen=True):
     replicas: int | None = None
     selector: LabelSelector = LabelSelector()
     template: PodTemplate = PodTemplate()
 
 
-class DeploymentStatus(Resource):
+class DeploymentStatus(Resource, kw_only=True, frozen=True):
     observed_generation: int | None = None
     replicas: int | None = None
     updated_replicas: int | None = None
@@ -25,11 +25,11 @@ class DeploymentStatus(Resource):
     conditions: list[dict[str, object]] | None = None
 
 
-class Deployment(Object):
+class Deployment(Object, kw_only=True, frozen=True):
     spec: DeploymentSpec = DeploymentSpec()
     status: DeploymentStatus = DeploymentStatus()
 
 
-class ReplicaSet(Object):
+class ReplicaSet(Object, kw_only=True, frozen=True):
     spec: DeploymentSpec = DeploymentSpec()
     status: DeploymentStatus = DeploymentStatus()

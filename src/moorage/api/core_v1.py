@@ -5,11 +5,11 @@ from msgspec import field
 from moorage.api.meta import Object, Resource
 
 
-class Namespace(Object):
+class Namespace(Object, kw_only=True, frozen=True):
     pass
 
 
-class LocalObjectReference(Resource):
+class LocalObjectReference(Resource, kw_only=True, frozen=True):
     kind: str | None = None
     name: str | None = None
     namespace: str | None = None
@@ -19,7 +19,7 @@ class LocalObjectReference(Resource):
 # --- Service ---------------------------------------------------------------------------------------------------
 
 
-class ServicePort(Resource):
+class ServicePort(Resource, kw_only=True, frozen=True):
     name: str | None = None
     protocol: str = "TCP"
     port: int
@@ -28,15 +28,15 @@ class ServicePort(Resource):
     app_protocol: str | None = None
 
 
-class ClientIPConfig(Resource):
+class ClientIPConfig(Resource, kw_only=True, frozen=True):
     timeout_seconds: int | None = None
 
 
-class SessionAffinityConfig(Resource):
+class SessionAffinityConfig(Resource, kw_only=True, frozen=True):
     client_ip: ClientIPConfig | None = field(default=None, name="clientIP")
 
 
-class ServiceSpec(Resource):
+class ServiceSpec(Resource, kw_only=True, frozen=True):
     type: str = "ClusterIP"
     selector: dict[str, str] | None = None
     ports: list[ServicePort] | None = None
@@ -59,21 +59,21 @@ class ServiceSpec(Resource):
     traffic_distribution: str | None = None
 
 
-class LoadBalancerIngress(Resource):
+class LoadBalancerIngress(Resource, kw_only=True, frozen=True):
     ip: str | None = None
     hostname: str | None = None
     ip_mode: str | None = None
 
 
-class LoadBalancerStatus(Resource):
+class LoadBalancerStatus(Resource, kw_only=True, frozen=True):
     ingress: list[LoadBalancerIngress] | None = None
 
 
-class ServiceStatus(Resource):
+class ServiceStatus(Resource, kw_only=True, frozen=True):
     load_balancer: LoadBalancerStatus | None = None
 
 
-class Service(Object):
+class Service(Object, kw_only=True, frozen=True):
     spec: ServiceSpec = ServiceSpec()
     status: ServiceStatus = ServiceStatus()
 
@@ -81,45 +81,45 @@ class Service(Object):
 # --- Endpoints (deprecated since 1.33; read, never written) ------------------------------------------------------
 
 
-class EndpointAddress(Resource):
+class EndpointAddress(Resource, kw_only=True, frozen=True):
     ip: str
     hostname: str | None = None
     node_name: str | None = None
     target_ref: LocalObjectReference | None = None
 
 
-class EndpointsPort(Resource):
+class EndpointsPort(Resource, kw_only=True, frozen=True):
     name: str | None = None
     port: int
     protocol: str = "TCP"
     app_protocol: str | None = None
 
 
-class EndpointSubset(Resource):
+class EndpointSubset(Resource, kw_only=True, frozen=True):
     addresses: list[EndpointAddress] | None = None
     not_ready_addresses: list[EndpointAddress] | None = None
     ports: list[EndpointsPort] | None = None
 
 
-class Endpoints(Object):
+class Endpoints(Object, kw_only=True, frozen=True):
     subsets: list[EndpointSubset] | None = None
 
 
 # --- Pod, Node, Event --------------------------------------------------------------------------------------------
 
 
-class EnvVar(Resource):
+class EnvVar(Resource, kw_only=True, frozen=True):
     name: str
     value: str | None = None
 
 
-class ContainerPort(Resource):
+class ContainerPort(Resource, kw_only=True, frozen=True):
     container_port: int
     name: str | None = None
     protocol: str = "TCP"
 
 
-class Container(Resource):
+class Container(Resource, kw_only=True, frozen=True):
     name: str
     image: str | None = None
     command: list[str] | None = None
@@ -128,19 +128,19 @@ class Container(Resource):
     ports: list[ContainerPort] | None = None
 
 
-class PodSpec(Resource):
-    containers: list[Container] = []
+class PodSpec(Resource, kw_only=True, frozen=True):
+    containers: list[Container] = field(default_factory=list)
     node_name: str | None = None
     hostname: str | None = None
     host_network: bool | None = None
     termination_grace_period_seconds: int | None = None
 
 
-class PodIP(Resource):
+class PodIP(Resource, kw_only=True, frozen=True):
     ip: str
 
 
-class PodStatus(Resource):
+class PodStatus(Resource, kw_only=True, frozen=True):
     phase: str | None = None
     pod_ip: str | None = field(default=None, name="podIP")
     pod_ips: list[PodIP] | None = field(default=None, name="podIPs")
@@ -150,33 +150,33 @@ class PodStatus(Resource):
     container_statuses: list[dict[str, object]] | None = None
 
 
-class Pod(Object):
+class Pod(Object, kw_only=True, frozen=True):
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
 
 
-class NodeSpec(Resource):
+class NodeSpec(Resource, kw_only=True, frozen=True):
     pod_cidr: str | None = field(default=None, name="podCIDR")
     pod_cidrs: list[str] | None = field(default=None, name="podCIDRs")
 
 
-class NodeAddress(Resource):
+class NodeAddress(Resource, kw_only=True, frozen=True):
     type: str
     address: str
 
 
-class NodeStatus(Resource):
+class NodeStatus(Resource, kw_only=True, frozen=True):
     addresses: list[NodeAddress] | None = None
     conditions: list[dict[str, object]] | None = None
     node_info: dict[str, object] | None = None
 
 
-class Node(Object):
+class Node(Object, kw_only=True, frozen=True):
     spec: NodeSpec = NodeSpec()
     status: NodeStatus = NodeStatus()
 
 
-class Event(Object):
+class Event(Object, kw_only=True, frozen=True):
     involved_object: LocalObjectReference = LocalObjectReference()
     reason: str | None = None
     message: str | None = None

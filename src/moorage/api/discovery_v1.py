@@ -7,7 +7,7 @@ SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 """The label by which a slice belongs to a Service of its namespace (KEP-752)."""
 
 
-class EndpointConditions(Resource):
+class EndpointConditions(Resource, kw_only=True, frozen=True):
     """Each nil means: ready and serving unknown, to be taken as true; terminating unknown, taken as false."""
 
     ready: bool | None = None
@@ -15,7 +15,7 @@ class EndpointConditions(Resource):
     terminating: bool | None = None
 
 
-class Endpoint(Resource):
+class Endpoint(Resource, kw_only=True, frozen=True):
     addresses: list[str]
     conditions: EndpointConditions = EndpointConditions()
     hostname: str | None = None
@@ -26,7 +26,7 @@ class Endpoint(Resource):
     deprecated_topology: dict[str, str] | None = None
 
 
-class EndpointPort(Resource):
+class EndpointPort(Resource, kw_only=True, frozen=True):
     """A nil name is the empty name; a nil port means all ports, which no proxy can carry, so it is skipped."""
 
     name: str | None = None
@@ -35,7 +35,7 @@ class EndpointPort(Resource):
     app_protocol: str | None = None
 
 
-class EndpointSlice(Object):
+class EndpointSlice(Object, kw_only=True, frozen=True):
     address_type: str = "IPv4"
     endpoints: list[Endpoint] | None = None
     ports: list[EndpointPort] | None = None

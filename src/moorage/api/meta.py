@@ -11,7 +11,7 @@ class Resource(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True,
     """Base of all structs here: camelCase in JSON, immutable, defaults left out when written."""
 
 
-class OwnerReference(Resource):
+class OwnerReference(Resource, kw_only=True, frozen=True):
     api_version: str
     kind: str
     name: str
@@ -20,7 +20,7 @@ class OwnerReference(Resource):
     block_owner_deletion: bool | None = None
 
 
-class ObjectMeta(Resource):
+class ObjectMeta(Resource, kw_only=True, frozen=True):
     name: str = ""
     generate_name: str | None = None
     namespace: str | None = None
@@ -38,11 +38,11 @@ class ObjectMeta(Resource):
     managed_fields: list[dict[str, object]] | None = None
 
 
-class LabelSelector(Resource):
+class LabelSelector(Resource, kw_only=True, frozen=True):
     match_labels: dict[str, str] | None = None
 
 
-class Condition(Resource):
+class Condition(Resource, kw_only=True, frozen=True):
     type: str
     status: str
     reason: str = ""
@@ -51,7 +51,7 @@ class Condition(Resource):
     observed_generation: int | None = None
 
 
-class Object(Resource):
+class Object(Resource, kw_only=True, frozen=True):
     """Any Kubernetes object: its type, its metadata, and what the kind adds."""
 
     api_version: str = ""
