@@ -1,0 +1,223 @@
+"""From one state of the node to another: nft transactions, cut so that no half of a Service is ever visible. Pure.
+
+What belongs to one port of a Service changes in three steps. *Before*: slots and learners that nothing looks up
+yet. *Flip*: the verdict, the slots that change their endpoint and the learners that go, always in one transaction.
+*After*: slots that nothing looks up any more. Slot tables of different sizes have no slot number in common, so the
+step from one size to another never shows a mixture. Where all of it is small it is one transaction.
+
+In an unprivileged user namespace nft cannot enlarge its socket buffer: about 4,400 elements fit into a transaction;
+and nft takes 2.4 KB of memory for each. Hence the limit.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from moorage.dataplane.model import Key, NodeState, ServicePort
+from moorage.dataplane.ruleset import (
+    TABLE,
+    Elements,
+    Policy,
+    elements,
+    learn_chain,
+    policy_chain,
+    policy_of,
+    shared,
+    text,
+)
+
+LIMIT = 1_500
+"""Most elements in one transaction, but for a single flip that is larger by itself."""
+
+
+class Element(NamedTuple):
+    """An element to add or delete; the value is empty in sets."""
+
+    name: str
+    key: str
+    value: str = ""
+
+
+class Change(NamedTuple):
+    """What to do with the elements of one port, in this order."""
+
+    before: list[Element]
+    delete: list[Element]
+    add: list[Element]
+    after: list[Element]
+
+
+def change(old: Elements, new: Elements) -> Change:
+    """The steps from one port's elements to another's."""
+    result = Change([], [], [], [])
+    for name in sorted(old.keys() | new.keys()):
+        have, want = old.get(name, {}), new.get(name, {})
+        visible_when_added = name.startswith("services")
+        visible_until_deleted = not name.startswith("slots")
+        for key, value in want.items():
+            if key not in have:
+                (result.add if visible_when_added else result.before).append(Element(name, key, value))
+            elif have[key] != value:
+                result.delete.append(Element(name, key, have[key]))
+                result.add.append(Element(name, key, value))
+        for key in have.keys() - want.keys():
+            (result.delete if visible_until_deleted else result.after).append(Element(name, key, have[key]))
+    return result
+
+
+class Ledger:
+    """What has been programmed, and the scripts that change it. Pure but for its own bookkeeping.
+
+    `scripts` both plans and takes note: if carrying it out fails, throw the ledger away and read the kernel.
+    """
+
+    def __init__(self, state: NodeState, learns: frozenset[int]) -> None:
+        """`state`: what the kernel holds; `learns`: the families (4, 6) whose sessions can be learned."""
+        self.state: NodeState = {}
+        self._learns = learns
+        self._uses: Counter[Element] = Counter()
+        self._chains: Counter[str] = Counter()
+        self._digest = 0
+        for port in state.values():
+            self._note(port, 1)
+
+    @property
+    def digest(self) -> str:
+        """Identifies the state, whatever the order in which it came about: a sum of each port's hash."""
+        return f"{self._digest:032x}"
+
+    def scripts(self, changed: Mapping[Key, ServicePort | None]) -> Iterator[str]:
+        """Transactions that bring the kernel from the present state to one with `changed` in it."""
+        pairs = [(self.state.get(key), new) for key, new in changed.items()]
+        pairs = [(old, new) for old, new in pairs if old != new]
+        chains, used = set(+self._chains), set(+self._uses)
+        for old, new in pairs:
+            for port, count in ((new, 1), (old, -1)):
+                if port is not None:
+                    self._note(port, count)
+        return transactions(
+            (change(self.elements(old), self.elements(new)) for old, new in pairs),
+            make=self._chain_commands(set(+self._chains) - chains),
+            drop=sorted(chains - set(+self._chains)),
+            shared_change=_shared_change(used, set(+self._uses)),
+            digest=self.digest,
+        )
+
+    def rebuild(self, actual: Mapping[str, Elements], shared_actual: set[Element], chains: set[str]) -> Iterator[str]:
+        """Transactions that bring a kernel whose content was read to this ledger's state.
+
+        `actual`: elements by the text of their port's key; `chains`: the policy and learn chains that exist.
+        Chains are written anew: their rules may be an older version's.
+        """
+        wanted = {text(key): port for key, port in self.state.items()}
+        return transactions(
+            (
+                change(actual.get(key, {}), self.elements(wanted.get(key)))
+                for key in sorted(actual.keys() | wanted.keys())
+            ),
+            make=self._chain_commands(set(+self._chains)),
+            drop=sorted(chains - set(+self._chains)),
+            shared_change=_shared_change(shared_actual, set(+self._uses)),
+            digest=self.digest,
+        )
+
+    def elements(self, port: ServicePort | None) -> Elements:
+        """The elements of `port` alone; none for None."""
+        return elements(port, port.key.family in self._learns) if port is not None else {}
+
+    def _note(self, port: ServicePort, count: int) -> None:
+        if count > 0:
+            self.state[port.key] = port
+        elif self.state.get(port.key) is port:
+            del self.state[port.key]
+        self._uses.update({Element(*element): count for element in shared(port)})
+        self._chains.update(dict.fromkeys(self._chain_names(policy_of(port)), count))
+        self._digest = (self._digest + count * _hash(port)) % 2**128
+
+    def _chain_names(self, policy: Policy | None) -> list[str]:
+        if policy is None:
+            return []
+        learns = policy.affinity_seconds and policy.family in self._learns
+        return [policy.chain, policy.learn_chain] if learns else [policy.chain]
+
+    def _chain_commands(self, names: set[str]) -> list[str]:
+        commands: dict[str, list[str]] = {}
+        for port in self.state.values() if names else ():
+            policy = policy_of(port)
+            if policy is not None and policy.chain in names | commands.keys():
+                commands[policy.chain] = policy_chain(policy, policy.family in self._learns)
+            if policy is not None and policy.learn_chain in names:
+                commands[policy.learn_chain] = learn_chain(policy)
+        return [line for name in sorted(commands) for line in commands[name]]
+
+
+def _hash(port: ServicePort) -> int:
+    plain = msgspec.structs.replace(port, keeps=frozenset())
+    encoded = msgspec.json.encode((plain, sorted(port.keeps)))
+    return int.from_bytes(hashlib.blake2b(encoded, digest_size=16).digest())
+
+
+def _shared_change(have: set[Element], want: set[Element]) -> Change:
+    added = sorted(want - have)
+    return Change(
+        before=[each for each in added if each.name.startswith("hairpin")],
+        delete=[],
+        # An address is ours only once something carries it: until then its packets are nobody's to reject.
+        add=[each for each in added if not each.name.startswith("hairpin")],
+        after=sorted(have - want),
+    )
+
+
+def transactions(
+    changes: Iterable[Change], *, make: list[str], drop: list[str], shared_change: Change, digest: str
+) -> Iterator[str]:
+    """The scripts, in order, made as they are taken; at least one. A script is a transaction: all or nothing.
+
+    The digest element goes with the first and comes back with the last. `make` and `drop` are commands that make
+    chains, and names of chains to delete.
+    """
+    head = [f"flush set {TABLE} digest", *make]
+    deletes: list[Element] = []
+    adds: list[Element] = []
+    for delete, add in _indivisible(changes, shared_change):
+        if (deletes or adds) and len(deletes) + len(adds) + len(delete) + len(add) > LIMIT:
+            yield _script(head, deletes, adds)
+            head, deletes, adds = [], [], []
+        deletes += delete
+        adds += add
+    tail = [f"delete chain {TABLE} {name}" for name in drop]
+    yield _script(head, deletes, adds, [*tail, f'add element {TABLE} digest {{ 1 comment "{digest}" }}'])
+
+
+def _indivisible(changes: Iterable[Change], shared_change: Change) -> Iterator[tuple[list[Element], list[Element]]]:
+    """What must be deleted and added together, in order. A port that fits into one transaction is not divided."""
+    for each in shared_change.before:
+        yield [], [each]
+    for before, delete, add, after in changes:
+        if len(before) + len(delete) + len(add) + len(after) <= LIMIT:
+            yield delete + after, before + add
+            continue
+        for start in range(0, len(before), LIMIT):
+            yield [], before[start : start + LIMIT]
+        yield delete, add
+        for start in range(0, len(after), LIMIT):
+            yield after[start : start + LIMIT], []
+    for each in shared_change.add:
+        yield [], [each]
+    for each in shared_change.after:
+        yield [each], []
+
+
+def _script(head: list[str], deletes: list[Element], adds: list[Element], tail: Iterable[str] = ()) -> str:
+    return "\n".join([*head, *_lines("delete", deletes), *_lines("add", adds), *tail]) + "\n"
+
+
+def _lines(command: str, elements: list[Element]) -> list[str]:
+    """One command for each set or map."""
+    by_name: dict[str, list[str]] = {}
+    for name, key, value in elements:
+        by_name.setdefault(name, []).append(f"{key} : {value}" if value and command == "add" else key)
+    return [f"{command} element {TABLE} {name} {{ {', '.join(each)} }}" for name, each in by_name.items()]

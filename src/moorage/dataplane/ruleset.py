@@ -1,0 +1,230 @@
+"""The constant ruleset, and the elements by which it knows the Services. Pure.
+
+One table, `inet moorage`. Rules do not grow with Services, endpoints or clients: those are elements of a few
+global maps. For IPv4 (IPv6 is the same with `6` in the names):
+
+- `services4`: address . protocol . port -> the policy's chain.
+- `slots4`: address . protocol . port . slot -> endpoint. A policy chain computes the slot (a hash of the client's
+  address, or a random number, modulo the size of the Service's table) and sends the connection there.
+- `sessions4`: client . address . protocol . port -> endpoint, learned from each new connection, with a timeout.
+- `learners4`: address . protocol . port . endpoint -> the chain that learns, for the endpoints in use of Services
+  with affinity. An endpoint that is taken out leaves this map in the transaction that changes its slots, so that a
+  retransmitted SYN (still `ct state new`, with its old NAT) cannot learn it again.
+- `addresses4`: what is ours, so that what nothing carries is rejected at once.
+- `hairpin4`: local endpoints that may be their own client, as source . destination.
+
+A policy is shared by all Services with the same affinity, timeout and table size; its chain is made on first use.
+
+Hooks. The kernel runs all nftables NAT chains of a hook at one priority (-100, `NF_IP_PRI_NAT_DST`); a NAT chain's
+own priority only orders it among them, and -110 puts ours before kube-proxy's. Filter chains at -110 and -95 see a
+packet before and after its destination is translated, and before kube-proxy's filters.
+"""
+
+from typing import NamedTuple
+
+from moorage.dataplane.model import Endpoint, Key, ServicePort
+from moorage.dataplane.slots import first_slot, modulus, table
+
+TABLE = "inet moorage"
+SESSIONS_SIZE = 262_144
+"""Most sessions of one family that the kernel keeps; beyond it new clients are held by the hash alone."""
+SEED = 0x6D6F6F72
+"""Of the hash that gives a client its first slot; the same on every node and in every version."""
+
+Elements = dict[str, dict[str, str]]
+"""Name of a set or map -> key -> value (empty in a set), as nft writes them."""
+
+
+class Family(NamedTuple):
+    """How nft names things in one address family."""
+
+    number: int
+    ip: str
+    type: str
+    protocol: str
+    """The expression whose type is inet_proto: within a concatenation nft 1.0.6 wants `ip protocol` for IPv4."""
+
+
+IPV4 = Family(4, "ip", "ipv4_addr", "ip protocol")
+IPV6 = Family(6, "ip6", "ipv6_addr", "meta l4proto")
+FAMILIES = (IPV4, IPV6)
+
+
+class Policy(NamedTuple):
+    """How the endpoint of a new connection is chosen: one chain."""
+
+    family: int
+    affinity_seconds: int
+    modulus: int
+
+    @property
+    def chain(self) -> str:
+        kind = f"clientip-{self.affinity_seconds}" if self.affinity_seconds else "balanced"
+        return f"{kind}-{self.modulus}-{self.family}"
+
+    @property
+    def learn_chain(self) -> str:
+        return f"learn-{self.affinity_seconds}-{self.family}"
+
+
+def base(learn6: bool) -> list[str]:
+    """Commands that make the table with its sets and base chains, or bring an older one's rules up to date.
+
+    Applied in one transaction they change rules only where they differ in effect, and touch no element.
+    `learn6`: whether nft can learn IPv6 sessions (1.0.6 cannot); without, IPv6 affinity is by the hash alone.
+    """
+    lines = [
+        f"add table {TABLE}",
+        f"add set {TABLE} rules {{ type inet_service; }}",
+        f"add set {TABLE} digest {{ type inet_service; }}",
+        f"add counter {TABLE} misses",
+    ]
+    for family in FAMILIES:
+        lines += _sets(family)
+    for hook in ("prerouting", "output"):
+        lines += _chain(f"before-dnat-{hook}", f"filter hook {hook} priority -110", map(_reset_midflow, FAMILIES))
+        lines += _chain(f"dnat-{hook}", f"nat hook {hook} priority -110", map(_dispatch, FAMILIES))
+        rejects = [rule for family in FAMILIES for rule in _reject(family)]
+        lines += _chain(f"after-dnat-{hook}", f"filter hook {hook} priority -95", rejects)
+    learns = [rule for family in FAMILIES if family is IPV4 or learn6 for rule in _learn_dispatch(family)]
+    lines += _chain("learn-postrouting", "filter hook postrouting priority 0", learns)
+    lines += _chain("masquerade-postrouting", "nat hook postrouting priority 100", map(_masquerade, FAMILIES))
+    return lines
+
+
+def _sets(family: Family) -> list[str]:
+    number, ip, address, protocol = family
+    service = f"{address} . inet_proto . inet_service"
+    endpoint = f"{address} . inet_service"
+    slot = f"{ip} daddr . {protocol} . th dport . numgen inc mod 256"
+    return [
+        f"add map {TABLE} services{number} {{ type {service} : verdict; }}",
+        f"add map {TABLE} slots{number} {{ typeof {slot} : {ip} daddr . th dport; }}",
+        f"add map {TABLE} sessions{number} {{ type {address} . {service} : {endpoint}; "
+        f"flags dynamic,timeout; size {SESSIONS_SIZE}; }}",
+        f"add map {TABLE} learners{number} {{ type {service} . {endpoint} : verdict; }}",
+        f"add set {TABLE} addresses{number} {{ type {address}; }}",
+        f"add set {TABLE} hairpin{number} {{ type {address} . {address}; }}",
+    ]
+
+
+def _chain(name: str, hook: str, rules: "list[str] | map[str]") -> list[str]:
+    made = f"add chain {TABLE} {name} {{ type {hook}; }}" if hook else f"add chain {TABLE} {name}"
+    return [made, f"flush chain {TABLE} {name}", *(f"add rule {TABLE} {name} {rule}" for rule in rules)]
+
+
+def _reset_midflow(family: Family) -> str:
+    """A flow that conntrack no longer knows (its endpoint is gone) is reset here, in the middle.
+
+    Translated instead, the packet would reach another endpoint, which knows nothing of the connection; behind a
+    stateful firewall it would vanish there and the client would hang. Needs nf_conntrack_tcp_loose=1 (default).
+    """
+    return (
+        f"ct state new {family.ip} daddr @addresses{family.number} tcp flags & (syn|ack) == ack reject with tcp reset"
+    )
+
+
+def _dispatch(family: Family) -> str:
+    return f"{family.ip} daddr . {family.protocol} . th dport vmap @services{family.number}"
+
+
+def _reject(family: Family) -> list[str]:
+    ours = f"ct state new {family.ip} daddr @addresses{family.number}"
+    return [f"{ours} meta l4proto tcp reject with tcp reset", f"{ours} reject with icmpx port-unreachable"]
+
+
+def _learn_dispatch(family: Family) -> list[str]:
+    # nft 1.0.6 takes `ct original proto-dst` in a concatenation only after a match on the protocol in the same rule.
+    return [
+        f"meta l4proto {protocol} ct state new ct status dnat {_original(family)} . {family.ip} daddr "
+        f". {protocol} dport vmap @learners{family.number}"
+        for protocol in ("tcp", "udp")
+    ]
+
+
+def _original(family: Family) -> str:
+    return f"ct original {family.ip} daddr . {family.protocol} . ct original proto-dst"
+
+
+def _masquerade(family: Family) -> str:
+    """A pod that reaches itself must not see its own address as the source of its own packet."""
+    return f"ct status dnat {family.ip} saddr . {family.ip} daddr @hairpin{family.number} masquerade"
+
+
+def policy_chain(policy: Policy, learns: bool) -> list[str]:
+    """Commands that make the policy's chain: session first, then slot.
+
+    The slot is looked up twice because kernels before 6.17 can miss an element of a hash set while another
+    transaction commits; `misses` counts when the first look-up found nothing.
+    """
+    family = IPV6 if policy.family == 6 else IPV4
+    number = policy.family
+    service = f"{family.ip} daddr . {family.protocol} . th dport"
+    offset = first_slot(policy.modulus)
+    if policy.affinity_seconds:
+        slot = f"jhash {family.ip} saddr mod {policy.modulus} seed {SEED:#x} offset {offset}"
+    else:
+        slot = f"numgen random mod {policy.modulus} offset {offset}"
+    to = f"dnat {family.ip} to"
+    by_session = [
+        f"meta l4proto {p} {to} {family.ip} saddr . {service} map @sessions{number}" for p in ("tcp", "udp")
+    ]
+    by_slot = [f"meta l4proto {p} {to} {service} . {slot} map @slots{number}" for p in ("tcp", "udp")]
+    sessions = by_session if policy.affinity_seconds and learns else []
+    return _chain(policy.chain, "", [*sessions, *by_slot, "counter name misses", *by_slot])
+
+
+def learn_chain(policy: Policy) -> list[str]:
+    """Commands that make the chain that pins the client's address to the endpoint just chosen."""
+    family = IPV6 if policy.family == 6 else IPV4
+    rules = [
+        f"meta l4proto {protocol} update @sessions{family.number} {{ {family.ip} saddr . {_original(family)} "
+        f"timeout {policy.affinity_seconds}s : {family.ip} daddr . {protocol} dport }}"
+        for protocol in ("tcp", "udp")
+    ]
+    return _chain(policy.learn_chain, "", rules)
+
+
+def policy_of(port: ServicePort) -> Policy | None:
+    """The policy that carries the port's new connections; None where there is no endpoint to send them to."""
+    if not port.endpoints:
+        return None
+    weights = [endpoint.weight for endpoint in port.endpoints]
+    return Policy(port.key.family, port.affinity_seconds, modulus(weights, sticky=port.affinity_seconds > 0))
+
+
+def text(key: Key) -> str:
+    """The key as nft writes it."""
+    return f"{key.address} . {key.protocol} . {key.port}"
+
+
+def elements(port: ServicePort, learns: bool) -> Elements:
+    """The elements that belong to this port alone. `learns`: whether sessions of its family can be learned."""
+    policy = policy_of(port)
+    if policy is None:
+        return {}
+    number, key = policy.family, text(port.key)
+    targets = [_target(endpoint) for endpoint in port.endpoints]
+    names, weights = [each.name for each in port.endpoints], [each.weight for each in port.endpoints]
+    slots = enumerate(table(names, weights, policy.modulus), first_slot(policy.modulus))
+    result = {
+        f"services{number}": {key: f"goto {policy.chain}"},
+        f"slots{number}": {f"{key} . {slot}": targets[index] for slot, index in slots},
+    }
+    if policy.affinity_seconds and learns:
+        result[f"learners{number}"] = {f"{key} . {target}": f"goto {policy.learn_chain}" for target in targets}
+    return result
+
+
+def shared(port: ServicePort) -> list[tuple[str, str]]:
+    """Elements, as (set, key), that other ports may need as well: each stays until nothing needs it."""
+    number = port.key.family
+    local = {endpoint.target.address for endpoint in port.endpoints if endpoint.local}
+    return [
+        (f"addresses{number}", port.key.address),
+        *((f"hairpin{number}", f"{address} . {address}") for address in sorted(local)),
+    ]
+
+
+def _target(endpoint: Endpoint) -> str:
+    return f"{endpoint.target.address} . {endpoint.target.port}"
