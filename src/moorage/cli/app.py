@@ -1,11 +1,14 @@
 """`moorage app backend` and `moorage app frontend`: the demo's two programs."""
 
 import asyncio
-import importlib
 import os
+from collections.abc import Coroutine
 
 import click
 
+from moorage.apps import backend as backend_program
+from moorage.apps import frontend as frontend_program
+from moorage.apps.server import SettingError
 from moorage.errors import MoorageError
 
 
@@ -20,22 +23,21 @@ def backend() -> None:
 
     PORT in the environment: where to listen, 8080 by default.
     """
-    _run("backend")
+    _run("backend", backend_program.run(os.environ))
 
 
 @command.command()
 def frontend() -> None:
     """Ask the backend anew for every GET and answer with both names.
 
-    In the environment: BACKEND_HOST and BACKEND_PORT, the backend's; PORT: where to listen, 8080 by default.
+    In the environment: BACKEND_HOST and BACKEND_PORT (8080 by default), the backend's; PORT: where to listen, 8080
+    by default.
     """
-    _run("frontend")
+    _run("frontend", frontend_program.run(os.environ))
 
 
-def _run(program: str) -> None:
-    server = importlib.import_module("moorage.apps.server")
-    module = importlib.import_module(f"moorage.apps.{program}")
+def _run(name: str, program: Coroutine[None, None, None]) -> None:
     try:
-        asyncio.run(module.run(os.environ))
-    except server.SettingError as error:
-        raise MoorageError(f"{program}: {error}") from None
+        asyncio.run(program)
+    except SettingError as error:
+        raise MoorageError(f"{name}: {error}") from None
