@@ -1,0 +1,45 @@
+# Every target does the set-up that it needs, once. `make help` lists them.
+
+VENV := .venv
+READY := $(VENV)/.ready
+
+# Debian keeps nft, ip and dnsmasq out of an ordinary user's PATH.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench lock clean FORCE
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
+
+demo: $(READY) ## see sticky connections between two clusters on this machine; KEEP=1 leaves them up
+	@$(VENV)/bin/moorage demo $(if $(filter-out 0,$(KEEP)),--keep)
+
+test: lint ## check the code and run all tests
+	$(VENV)/bin/pytest
+
+lint: $(READY) ## check format, style, types and which package imports which
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+bench: $(READY) ## measure speed and size; also installs gcc and haproxy
+	@scripts/packages bench
+	@$(VENV)/bin/python -m bench
+
+lock: $(READY) ## write requirements.lock anew from pyproject.toml; UPGRADE=1 takes the newest versions
+	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		$(if $(filter-out 0,$(UPGRADE)),--upgrade) --extra dev --output-file requirements.lock pyproject.toml
+
+clean: ## remove what make made
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): requirements.lock pyproject.toml scripts/setup scripts/packages
+	@scripts/setup
+
+# A virtual environment holds absolute paths and a link to one Python: it is made anew when either has gone.
+ifneq ($(shell test "$$(cat $(READY) 2>/dev/null)" = "$(CURDIR)" && $(VENV)/bin/moorage --version 2>/dev/null | cut -d' ' -f1),moorage)
+$(READY): FORCE
+endif
