@@ -13,6 +13,12 @@ class DeploymentSpec(Resource, kw_only=True, frozen=True):
     replicas: int | None = None
     selector: LabelSelector = LabelSelector()
     template: PodTemplate = PodTemplate()
+    strategy: dict[str, object] | None = None
+    """A Deployment's only."""
+    min_ready_seconds: int | None = None
+    revision_history_limit: int | None = None
+    progress_deadline_seconds: int | None = None
+    paused: bool | None = None
 
 
 class DeploymentStatus(Resource, kw_only=True, frozen=True):

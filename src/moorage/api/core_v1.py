@@ -6,14 +6,18 @@ from moorage.api.meta import Object, Resource
 
 
 class Namespace(Object, kw_only=True, frozen=True):
-    pass
+    spec: dict[str, object] | None = None
+    status: dict[str, object] | None = None
 
 
 class LocalObjectReference(Resource, kw_only=True, frozen=True):
+    api_version: str | None = None
     kind: str | None = None
     name: str | None = None
     namespace: str | None = None
     uid: str | None = None
+    resource_version: str | None = None
+    field_path: str | None = None
 
 
 # --- Service ---------------------------------------------------------------------------------------------------
@@ -63,6 +67,7 @@ class LoadBalancerIngress(Resource, kw_only=True, frozen=True):
     ip: str | None = None
     hostname: str | None = None
     ip_mode: str | None = None
+    ports: list[dict[str, object]] | None = None
 
 
 class LoadBalancerStatus(Resource, kw_only=True, frozen=True):
@@ -71,6 +76,7 @@ class LoadBalancerStatus(Resource, kw_only=True, frozen=True):
 
 class ServiceStatus(Resource, kw_only=True, frozen=True):
     load_balancer: LoadBalancerStatus | None = None
+    conditions: list[dict[str, object]] | None = None
 
 
 class Service(Object, kw_only=True, frozen=True):

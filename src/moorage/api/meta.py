@@ -36,10 +36,20 @@ class ObjectMeta(Resource, kw_only=True, frozen=True):
     owner_references: list[OwnerReference] | None = None
     finalizers: list[str] | None = None
     managed_fields: list[dict[str, object]] | None = None
+    self_link: str | None = None
+    """Deprecated and ignored; old exports still carry it."""
+
+
+class LabelSelectorRequirement(Resource, kw_only=True, frozen=True):
+    key: str
+    operator: str
+    """In, NotIn, Exists or DoesNotExist."""
+    values: list[str] | None = None
 
 
 class LabelSelector(Resource, kw_only=True, frozen=True):
     match_labels: dict[str, str] | None = None
+    match_expressions: list[LabelSelectorRequirement] | None = None
 
 
 class Condition(Resource, kw_only=True, frozen=True):
@@ -69,3 +79,26 @@ def labels_match(selector: dict[str, str] | None, labels: dict[str, str] | None)
         return False
     have = labels or {}
     return all(have.get(key) == value for key, value in selector.items())
+
+
+def selects(selector: LabelSelector, labels: dict[str, str] | None) -> bool:
+    """Whether a LabelSelector takes in an object with `labels`; the empty one takes in all."""
+    have = labels or {}
+    wanted = selector.match_labels or {}
+    if any(have.get(key) != value for key, value in wanted.items()):
+        return False
+    return all(_satisfies(requirement, have) for requirement in selector.match_expressions or ())
+
+
+def _satisfies(requirement: LabelSelectorRequirement, labels: dict[str, str]) -> bool:
+    values = requirement.values or []
+    match requirement.operator:
+        case "In":
+            return labels.get(requirement.key) in values
+        case "NotIn":
+            return labels.get(requirement.key) not in values
+        case "Exists":
+            return requirement.key in labels
+        case "DoesNotExist":
+            return requirement.key not in labels
+    return False

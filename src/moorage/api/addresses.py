@@ -1,0 +1,119 @@
+"""IP addresses: how they are read, and which may never be an endpoint."""
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Literal
+
+from moorage.api.show import show
+from moorage.errors import MoorageError
+
+Family = Literal["IPv4", "IPv6"]
+
+_METADATA = frozenset(
+    ip_address(address)
+    for address in ("169.254.169.254", "168.63.129.16", "100.100.100.200", "fd00:ec2::254", "fd20:ce::254")
+)
+"""Where clouds hand instances their credentials: most clouds, Azure, Alibaba; AWS and GCP over IPv6."""
+
+_SPECIAL4 = (
+    (IPv4Network("0.0.0.0/32"), "the unspecified address"),
+    (IPv4Network("0.0.0.0/8"), 'an address of "this network" (RFC 1122)'),
+    (IPv4Network("127.0.0.0/8"), "a loopback address"),
+    (IPv4Network("169.254.0.0/16"), "a link-local address"),
+    (IPv4Network("224.0.0.0/4"), "a multicast address"),
+    (IPv4Network("255.255.255.255/32"), "the broadcast address"),
+)
+_SPECIAL6 = (
+    (IPv6Network("::/128"), "the unspecified address"),
+    (IPv6Network("::1/128"), "a loopback address"),
+    (IPv6Network("fe80::/10"), "a link-local address"),
+    (IPv6Network("ff00::/8"), "a multicast address"),
+)
+
+_EMBEDDING = (
+    (IPv6Network("::ffff:0:0/96"), "IPv4-mapped"),
+    (IPv6Network("64:ff9b::/96"), "NAT64"),
+    (IPv6Network("64:ff9b:1::/48"), "NAT64"),
+    (IPv6Network("::/96"), "IPv4-compatible"),
+)
+"""IPv6 ranges whose last 32 bits are an IPv4 address that the packet may end up at (RFC 4291, 6052, 8215)."""
+
+
+def parse(address: str) -> IPv4Address | IPv6Address:
+    """The address that `address` writes, in any of IPv6's spellings.
+
+    Raises MoorageError for what is no address, and for spellings that programs read differently: leading zeros
+    (octal to some), IPv4-mapped IPv6 (IPv4 to some), and zones, which mean something on one machine only.
+    """
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        plain = _without_leading_zeros(address)
+        if plain is not None:
+            raise MoorageError(
+                f"{show(address)} has leading zeros, octal to some programs; write {plain} if that is meant"
+            ) from None
+        raise MoorageError(
+            f"{show(address)} is not an IP address; write one such as 203.0.113.11 or 2001:db8::11"
+        ) from None
+    if isinstance(parsed, IPv6Address):
+        if parsed.scope_id is not None:
+            raise MoorageError(f"{show(address)} has a zone, which means nothing on other machines; leave it out")
+        if parsed.ipv4_mapped is not None:
+            raise MoorageError(f"{show(address)} is an IPv4-mapped address; write {parsed.ipv4_mapped}")
+    return parsed
+
+
+def _without_leading_zeros(address: str) -> str | None:
+    parts = address.split(".")
+    if len(parts) != 4 or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
+        return None
+    plain = ".".join(str(int(part)) for part in parts)
+    try:
+        return str(IPv4Address(plain))
+    except ValueError:
+        return None
+
+
+def canonical(address: str) -> str:
+    """The one spelling (RFC 5952) under which an address is a key; raises MoorageError as `parse` does."""
+    return str(parse(address))
+
+
+def family(address: str) -> Family:
+    """`"IPv4"` or `"IPv6"`, as `ipFamilies` and `addressType` write it; raises MoorageError as `parse` does."""
+    return "IPv4" if parse(address).version == 4 else "IPv6"
+
+
+def special(address: str) -> str | None:
+    """Why an address may never be an endpoint, to be read after "is": `"a loopback address"`; None if it may.
+
+    More than upstream's ValidateNonSpecialIP refuses: all multicast, broadcast, "this network", the clouds'
+    metadata servers, and the forms of all these inside IPv6. An endpoint at one of them would let whoever may write
+    a slice reach what the node alone should (CVE-2021-25740). What is no address at all is refused too.
+    """
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return "not an IP address"
+    return _special4(parsed) if isinstance(parsed, IPv4Address) else _special6(parsed)
+
+
+def _special4(address: IPv4Address) -> str | None:
+    if address in _METADATA:
+        return "a cloud metadata address"
+    return next((what for network, what in _SPECIAL4 if address in network), None)
+
+
+def _special6(address: IPv6Address) -> str | None:
+    address = IPv6Address(int(address))  # a zone would keep it out of every network
+    if address in _METADATA:
+        return "a cloud metadata address"
+    for network, what in _SPECIAL6:
+        if address in network:
+            return what
+    form, inner = next(
+        ((form, IPv4Address(int(address) & 0xFFFFFFFF)) for network, form in _EMBEDDING if address in network),
+        ("6to4", address.sixtofour),
+    )
+    what_inner = _special4(inner) if inner is not None else None
+    return f"{what_inner} in {form} form" if what_inner else None

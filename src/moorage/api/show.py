@@ -1,0 +1,26 @@
+"""How a value that somebody else wrote is shown in a one-line message."""
+
+import json
+import re
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.:/][A-Za-z0-9_./:@%+-]*")
+_LONGEST = 80
+
+
+def show(value: object) -> str:
+    """`value` on one line of about 80 printable ASCII characters at most, whatever it holds.
+
+    Words and addresses are shown bare, other text in JSON's quotes and escapes (a line break or a terminal's escape
+    sequence stays inside them), collections by what they are.
+    """
+    if isinstance(value, str):
+        if len(value) <= _LONGEST and _PLAIN.fullmatch(value):
+            return value
+        return json.dumps(value) if len(value) <= _LONGEST else json.dumps(value[:_LONGEST])[:-1] + '..."'
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, int) and abs(value) >= 10**20:
+        return "a number of more than 20 digits"
+    return json.dumps(value, default=lambda other: type(other).__name__)

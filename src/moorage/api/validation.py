@@ -1,0 +1,76 @@
+"""Whether an object is one that Kubernetes would store: pure, for manifests and for the lab's API server alike."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from moorage.api import validation_endpoints, validation_services, validation_workloads
+from moorage.api.kinds import KINDS, find_kind
+from moorage.api.show import show
+from moorage.api.validation_schema import (
+    INVALID,
+    NOT_SUPPORTED,
+    REQUIRED,
+    UNKNOWN,
+    WRONG_TYPE,
+    FieldError,
+    shape_errors,
+    without_nulls,
+)
+
+__all__ = ["FieldError", "validate", "validate_update", "without_nulls"]
+
+_RULES: dict[str, Callable[[dict[str, Any]], Iterator[FieldError]]] = {
+    "Deployment": validation_workloads.deployment,
+    "EndpointSlice": validation_endpoints.endpoint_slice,
+    "Endpoints": validation_endpoints.endpoints,
+    "Event": validation_workloads.event,
+    "Namespace": validation_workloads.namespace,
+    "Node": validation_workloads.node,
+    "Pod": validation_workloads.pod,
+    "ReplicaSet": validation_workloads.replica_set,
+    "Service": validation_services.service,
+}
+
+_UPDATE_RULES: dict[str, Callable[[dict[str, Any], dict[str, Any]], Iterator[FieldError]]] = {
+    "Deployment": validation_workloads.workload_update,
+    "EndpointSlice": validation_endpoints.endpoint_slice_update,
+    "ReplicaSet": validation_workloads.workload_update,
+    "Service": validation_services.service_update,
+}
+
+
+def validate(obj: dict[str, Any], *, strict: bool = False) -> list[FieldError]:
+    """Everything wrong with `obj`, in the order of its fields as far as that makes sense; empty when it is right.
+
+    Absent fields stand for their defaults, null for absent. `strict` also reports unknown fields, as the server does
+    with `fieldValidation=Strict`. Never raises, whatever JSON `obj` holds. An object without errors can be converted
+    to its kind's struct once `without_nulls` has gone over it.
+    """
+    kind = find_kind(_text(obj.get("apiVersion")), _text(obj.get("kind")))
+    if kind is None:
+        message = f"{show(obj.get('kind'))} of {show(obj.get('apiVersion'))} is not a kind that Moorage knows; "
+        return [FieldError("kind", NOT_SUPPORTED, message + f"use one of: {', '.join(kind.kind for kind in KINDS)}")]
+    shape = [error for error in shape_errors(obj, kind.type) if strict or error.kind != UNKNOWN]
+    rules = list(_RULES[kind.kind](obj))
+    ruled = {error.path for error in rules}
+    mistyped = [error.path for error in shape if error.kind == WRONG_TYPE]
+    return [error for error in shape if error.kind not in (REQUIRED, INVALID) or error.path not in ruled] + [
+        error for error in rules if not any(_is_at_or_below(error.path, path) for path in mistyped)
+    ]
+
+
+def validate_update(new: dict[str, Any], old: dict[str, Any]) -> list[FieldError]:
+    """What `new` may not change of `old`, the stored object of the same kind: spec fields that are immutable.
+
+    Says nothing of metadata, which is the store's to guard, nor of what `validate` says. Never raises.
+    """
+    rule = _UPDATE_RULES.get(_text(new.get("kind")))
+    return list(rule(new, old)) if rule else []
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _is_at_or_below(path: str, ancestor: str) -> bool:
+    return path == ancestor or path.startswith((f"{ancestor}.", f"{ancestor}["))
