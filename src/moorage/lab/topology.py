@@ -34,7 +34,8 @@ _PODS = ("10.244.0.0/16", "fd00:10:244::/48")
 _SERVICES = ("10.96.0.0/12", "fd00:10:96::/112")
 _DNS_SERVICE = ("10.96.0.10", "fd00:10:96::a")
 _PRIVATE = ("10.0.0.0/8", "fd00::/8")
-_POD_GATEWAY6 = "fe80::1"
+_OUTER, _INNER = "fe80::1", "fe80::2"
+"""Link-local addresses of a link's two ends; the outer one is nearer to the internet."""
 
 
 class NodePlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,26 +114,21 @@ def pod_commands(node: NodePlan, pod_id: str, addresses: Sequence[str]) -> PodNe
 
     `pod_id` is the pod's metadata.uid, `addresses` one of each of the node's pod ranges. The IPv4 next hop is the
     node's own address, for which a node answers ARP on every interface; IPv6 answers only for addresses of the
-    interface itself (RFC 4861, 7.2.3), so each gets fe80::1.
+    interface itself (RFC 4861, 7.2.3), so there it is the link-local address of the node's end.
     """
     netns, interface = pod_netns(node.cluster, pod_id), f"pod{_short(pod_id)}"
-    outside = [
-        f"link add {interface} type veth peer name eth0 netns {netns}",
-        f"link set {interface} addrgenmode none",
-        f"link set {interface} up",
-    ]
-    inside = ["link set lo up", "link set eth0 addrgenmode none", "link set eth0 up"]
+    ipv6 = any(ip_address(address).version == 6 for address in addresses)
+    outside = _link(interface, "eth0", netns, ipv6=ipv6)
+    inside = ["link set lo up", *_up("eth0", _INNER, ipv6=ipv6)]
     for address in addresses:
+        outside.append(f"route add {host(address)} dev {interface}")
         if ip_address(address).version == 4:
-            outside.append(f"route add {address}/32 dev {interface}")
             inside.append(f"addr add {address}/32 dev eth0")
-            inside.append(f"route add {node.addresses[0]} dev eth0 scope link")
+            inside.append(f"route add {node.addresses[0]} dev eth0")
             inside.append(f"route add default via {node.addresses[0]} dev eth0")
         else:
-            outside.append(f"addr add {_POD_GATEWAY6}/64 dev {interface} nodad")
-            outside.append(f"route add {address}/128 dev {interface}")
             inside.append(f"addr add {address}/128 dev eth0 nodad")
-            inside.append(f"route add default via {_POD_GATEWAY6} dev eth0")
+            inside.append(f"route add default via {_OUTER} dev eth0")
     return PodNetwork(
         netns,
         interface,
@@ -152,13 +148,13 @@ def plan(clusters: dict[str, int], *, ipv6: bool = True) -> LabPlan:
 
 
 def _cluster(index: int, name: str, nodes: int, ipv6: bool) -> ClusterPlan:
-    if not (name.isascii() and name.isalnum() and name == name.lower() and len(name) <= 8):
-        raise MoorageError(f"cluster {name!r}: its name must be 1 to 8 lower-case letters and digits")
+    if not (name.isascii() and name.isalnum() and name == name.lower() and len(name) <= 7):
+        raise MoorageError(f"cluster {name!r}: its name must be 1 to 7 lower-case letters and digits")
     if not 1 <= nodes <= MAX_NODES:
         raise MoorageError(f"cluster {name}: it can have 1 to {MAX_NODES} nodes, not {nodes}")
     families = 2 if ipv6 else 1
     public = (f"198.51.100.{index + 1}", f"2001:db8:100::{index + 1:x}")
-    balancers = (f"203.0.113.{index * 256 // MAX_CLUSTERS}/26", f"2001:db8:203:{index:x}::/64")
+    balancers = (f"203.0.113.{index * 256 // MAX_CLUSTERS}/26", f"2001:db8:203:{index + 1:x}::/64")
     return ClusterPlan(
         name=name,
         gateway=f"{name}-gateway",
@@ -203,8 +199,8 @@ def network(lab: LabPlan) -> list[Netns]:
 def _internet(lab: LabPlan) -> Netns:
     lines = ["link set lo up"]
     for cluster in lab.clusters:
-        device = cluster.name
-        lines += _link(device, "internet", cluster.gateway)
+        device = f"cluster-{cluster.name}"
+        lines += _link(device, "internet", cluster.gateway, ipv6=len(cluster.pod_ranges) > 1)
         for own, address, balancers in zip(
             _INTERNET, cluster.public_addresses, cluster.load_balancer_ranges, strict=False
         ):
@@ -214,7 +210,7 @@ def _internet(lab: LabPlan) -> Netns:
 
 
 def _gateway(cluster: ClusterPlan) -> Netns:
-    lines = ["link set lo up", "link set internet addrgenmode none", "link set internet up"]
+    lines = ["link set lo up", *_up("internet", _INNER, ipv6=len(cluster.pod_ranges) > 1)]
     for address, internet in zip(cluster.public_addresses, _INTERNET, strict=False):
         lines += _point_to_point("internet", address, internet)
         lines.append(f"route add default via {internet} dev internet")
@@ -223,7 +219,7 @@ def _gateway(cluster: ClusterPlan) -> Netns:
     for private, balancers in zip(_PRIVATE, cluster.load_balancer_ranges, strict=False):
         lines += [f"route add unreachable {private}", f"route add unreachable {balancers}"]
     for node in cluster.nodes:
-        lines += _link(node.name, "eth0", node.netns)
+        lines += _link(node.name, "eth0", node.netns, ipv6=len(cluster.pod_ranges) > 1)
         for own, address, pods in zip(cluster.gateway_addresses, node.addresses, node.pod_ranges, strict=True):
             lines += _point_to_point(node.name, own, address)
             lines.append(f"route add {pods} via {address} dev {node.name}")
@@ -232,16 +228,16 @@ def _gateway(cluster: ClusterPlan) -> Netns:
 
 MASQUERADE = """\
 add table inet lab
-add chain inet lab masquerade { type nat hook postrouting priority 100; }
-add rule inet lab masquerade oifname "internet" ip saddr 10.0.0.0/8 masquerade
-add rule inet lab masquerade oifname "internet" ip6 saddr fd00::/8 masquerade
-add rule inet lab masquerade iifname "node-*" oifname "node-*" ct status dnat masquerade
+add chain inet lab cloud-nat { type nat hook postrouting priority 100; }
+add rule inet lab cloud-nat oifname "internet" ip saddr 10.0.0.0/8 masquerade
+add rule inet lab cloud-nat oifname "internet" ip6 saddr fd00::/8 masquerade
+add rule inet lab cloud-nat iifname "node-*" oifname "node-*" ct status dnat masquerade
 """
 """The cloud's NAT. The last rule is for connections to the cluster's own load balancer: answers must return here."""
 
 
 def _node(cluster: ClusterPlan, node: NodePlan) -> Netns:
-    lines = ["link set lo up", "link set eth0 addrgenmode none", "link set eth0 up"]
+    lines = ["link set lo up", *_up("eth0", _INNER, ipv6=len(cluster.pod_ranges) > 1)]
     for address, gateway, pods in zip(node.addresses, cluster.gateway_addresses, node.pod_ranges, strict=True):
         lines += _point_to_point("eth0", address, gateway)
         lines.append(f"route add default via {gateway} dev eth0")
@@ -265,17 +261,21 @@ def _sysctls(cluster: ClusterPlan) -> dict[str, str]:
     return values
 
 
-def _link(device: str, peer: str, peer_netns: str) -> list[str]:
-    return [
-        f"link add {device} type veth peer name {peer} netns {peer_netns}",
-        f"link set {device} addrgenmode none",
-        f"link set {device} up",
-    ]
+def _link(device: str, peer: str, peer_netns: str, *, ipv6: bool) -> list[str]:
+    return [f"link add {device} type veth peer name {peer} netns {peer_netns}", *_up(device, _OUTER, ipv6=ipv6)]
+
+
+def _up(device: str, link_local: str, *, ipv6: bool) -> list[str]:
+    # A link-local address, at once: without one a router does not ask for its neighbours (RFC 4861, 7.2.2),
+    # and the kernel's own choice would first be checked for duplicates, for a second.
+    lines = [f"link set {device} addrgenmode none", f"link set {device} up"]
+    return [*lines, f"addr add {link_local}/64 dev {device} nodad"] if ipv6 else lines
 
 
 def _point_to_point(device: str, own: str, peer: str) -> list[str]:
+    # Not `addr add OWN peer PEER`: for IPv6 the kernel would make the route to the peer later, from a work queue.
     nodad = " nodad" if ip_address(own).version == 6 else ""
-    return [f"addr add {own} peer {host(peer)} dev {device}{nodad}"]
+    return [f"addr add {host(own)} dev {device}{nodad}", f"route add {host(peer)} dev {device}"]
 
 
 def host(address: str) -> str:
