@@ -1,0 +1,360 @@
+"""The client of the Kubernetes API: typed reads and small writes over aiohttp and msgspec.
+
+Our own, because lightkube (as of 1.0.1) sends `delete` without a body and so without preconditions, starts every
+watch without `allowWatchBookmarks` and with its read time-out switched off, so that a dead connection is never
+noticed, and brings a second HTTP stack.
+"""
+
+import asyncio
+import random
+import socket
+from collections.abc import AsyncGenerator, Mapping
+from pathlib import Path
+from typing import Any, Generic, Literal, Self, TypeVar
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from moorage import __version__
+from moorage.api.kinds import kind_of
+from moorage.api.meta import Object
+from moorage.cluster.errors import AnswerError, ApiError, UnreachableError, from_answer, one_line
+from moorage.cluster.events import Bookmark, Event, lines, read_event
+from moorage.cluster.kubeconfig import Config
+from moorage.cluster.paths import collection_path, creation_path, manifest_path, object_path, with_type
+from moorage.cluster.tls import ssl_context
+from moorage.errors import MoorageError
+
+T = TypeVar("T", bound=Object)
+D = TypeVar("D")
+
+JSON = "application/json"
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+
+PAGE = 500
+"""Objects asked for at once in a list."""
+LONGEST_RETRY_AFTER = 10.0
+"""Seconds: a 429 that asks for a longer wait is an error at once."""
+RETRIES = 4
+"""How often a request is sent again after a 429."""
+TOKEN_LIFE = 60.0
+"""Seconds until a token file is read again, as in client-go; the kubelet writes a new token well before the end."""
+
+
+class Listing(msgspec.Struct, Generic[T], frozen=True):
+    """All objects of a list, and the resource version from which a watch continues it."""
+
+    items: list[T]
+    resource_version: str
+
+
+class _ListMeta(msgspec.Struct, frozen=True, rename="camel"):
+    resource_version: str = ""
+    continue_: str = msgspec.field(default="", name="continue")
+
+
+class _Page(msgspec.Struct, Generic[T], frozen=True):
+    metadata: _ListMeta
+    items: list[T] | None = None
+
+
+class Client:
+    """One API server. An async context manager; usable from one event loop.
+
+    Requests raise ApiError where the server refuses, UnreachableError where no answer came within `timeout`
+    seconds, AnswerError where it makes no sense. A 429 is sent again after the time that it asks for (at most
+    `RETRIES` times, `LONGEST_RETRY_AFTER` seconds each); nothing else is.
+    """
+
+    def __init__(self, config: Config, *, timeout: float = 30.0) -> None:
+        self.config = config
+        self._timeout = timeout
+        self._session: aiohttp.ClientSession | None = None
+        self._tls = ssl_context(config)
+        self._token = config.token
+        self._token_read = 0.0
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            # Every watch holds a connection, so their number must not be bounded.
+            connector=aiohttp.TCPConnector(
+                limit=0, ssl=self._tls if self._tls is not None else True, socket_factory=_keepalive_socket
+            ),
+            headers={"User-Agent": f"moorage/{__version__}"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def get(self, kind: type[T], namespace: str | None, name: str) -> T:
+        """One object. `namespace` is None for kinds that have none."""
+        return await self._call(kind, "GET", object_path(kind_of(kind), namespace, name))
+
+    async def list(
+        self,
+        kind: type[T],
+        namespace: str | None = None,
+        *,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+        resource_version: str | None = None,
+    ) -> Listing[T]:
+        """All objects of a kind, of one namespace or of all, fetched in pages that are of one resource version.
+
+        `resource_version` None asks for the newest state, another for one not older than that. A list whose pages
+        expire while they are fetched (410) is fetched again in one piece.
+        """
+        path = collection_path(kind_of(kind), namespace)
+        selectors = {"labelSelector": label_selector, "fieldSelector": field_selector}
+        first = {**selectors, "resourceVersion": resource_version}
+        decoder: msgspec.json.Decoder[_Page[T]] = msgspec.json.Decoder(_Page[kind])  # type: ignore[valid-type]
+        page = await self._decode(decoder, "GET", path, params={**first, "limit": str(PAGE)})
+        items, version = page.items or [], page.metadata.resource_version
+        while page.metadata.continue_:
+            more = {**selectors, "limit": str(PAGE), "continue": page.metadata.continue_}
+            try:
+                page = await self._decode(decoder, "GET", path, params=more)
+            except ApiError as error:
+                if error.status != 410:
+                    raise
+                page = await self._decode(decoder, "GET", path, params=first)
+                items, version = [], page.metadata.resource_version
+            items += page.items or []
+        return Listing(items, version)
+
+    async def watch(
+        self,
+        kind: type[T],
+        namespace: str | None = None,
+        *,
+        resource_version: str,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+        idle_timeout: float = 100.0,
+    ) -> AsyncGenerator[Event[T] | Bookmark, None]:
+        """The changes after `resource_version`, in the server's order, until the server ends the watch.
+
+        The first item comes once the server has agreed: a Bookmark of `resource_version` itself. Close it with
+        `contextlib.aclosing`. Raises ApiError with status 410 where the server no longer has that version (list
+        again), UnreachableError where the connection breaks or is silent for `idle_timeout` seconds: kube-apiserver
+        sends a bookmark about each minute, so a longer silence is that of a dead connection.
+        """
+        path = collection_path(kind_of(kind), namespace)
+        params = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "labelSelector": label_selector,
+            "fieldSelector": field_selector,
+        }
+        decoder = msgspec.json.Decoder(kind)
+        timeout = aiohttp.ClientTimeout(total=None, connect=self._timeout, sock_read=idle_timeout)
+        try:
+            async with self._send("GET", path, params=params, timeout=timeout) as response:
+                if response.status != 200:
+                    raise from_answer(await response.read(), response.status, response.headers.get("Retry-After"))
+                yield Bookmark(resource_version)
+                async for line in lines(response.content.iter_any()):
+                    yield read_event(line, decoder)
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._unreachable(error, f"watch of {path}", idle_timeout) from None
+        except AnswerError as error:
+            raise self._nonsense(f"watch of {path}", error) from None
+
+    async def create(self, obj: T) -> T:
+        """POST; ApiError 409 `AlreadyExists` where there is such an object. Answers what the server stored."""
+        path = creation_path(kind_of(type(obj)), obj.metadata.namespace)
+        return await self._call(type(obj), "POST", path, body=with_type(obj))
+
+    async def replace(self, obj: T, subresource: str | None = None) -> T:
+        """PUT, with the object's own resourceVersion as precondition (409 `Conflict`); none: unconditional.
+
+        Fields that the struct does not know are lost: only for objects that Moorage wrote, or for subresources.
+        """
+        path = object_path(kind_of(type(obj)), obj.metadata.namespace, obj.metadata.name, subresource)
+        return await self._call(type(obj), "PUT", path, body=with_type(obj))
+
+    async def patch(
+        self,
+        kind: type[T],
+        namespace: str | None,
+        name: str,
+        body: object,
+        *,
+        content_type: str = MERGE_PATCH,
+        subresource: str | None = None,
+        field_manager: str | None = None,
+    ) -> T:
+        """PATCH with any of the four content types; the answer is the object, also of the status subresource.
+
+        A merge patch with `metadata.resourceVersion` or `metadata.uid` has that as its precondition (409).
+        """
+        path = object_path(kind_of(kind), namespace, name, subresource)
+        params = {"fieldManager": field_manager}
+        return await self._call(kind, "PATCH", path, params=params, body=body, content_type=content_type)
+
+    async def apply(self, obj: dict[str, Any], *, field_manager: str, force: bool = False) -> dict[str, Any]:
+        """Server-side apply of an unstructured object (KEP-555).
+
+        Raises ApiError 409 where another manager owns a field of it with another value, unless `force`.
+        """
+        params = {"fieldManager": field_manager, "force": "true" if force else None}
+        return await self.raw("PATCH", manifest_path(obj), params=params, body=obj, content_type=APPLY_PATCH)
+
+    async def delete(
+        self,
+        kind: type[T],
+        namespace: str | None,
+        name: str,
+        *,
+        uid: str | None = None,
+        resource_version: str | None = None,
+        propagation: Literal["Foreground", "Background", "Orphan"] | None = None,
+        grace_period_seconds: int | None = None,
+    ) -> None:
+        """Delete one object, only if it still has that `uid` and `resource_version` where given (409 `Conflict`).
+
+        Where it has finalizers it stays, with a deletionTimestamp, until they are gone.
+        """
+        preconditions = {k: v for k, v in (("uid", uid), ("resourceVersion", resource_version)) if v is not None}
+        options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions"}
+        if preconditions:
+            options["preconditions"] = preconditions
+        if propagation is not None:
+            options["propagationPolicy"] = propagation
+        if grace_period_seconds is not None:
+            options["gracePeriodSeconds"] = grace_period_seconds
+        await self._request("DELETE", object_path(kind_of(kind), namespace, name), body=options)
+
+    async def raw(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str | None] | None = None,
+        body: object = None,
+        content_type: str | None = None,
+        accept: str | None = None,
+    ) -> dict[str, Any]:
+        """Any request, unstructured. Parameters that are None are left out."""
+        decoder = msgspec.json.Decoder(dict[str, Any])
+        return await self._decode(
+            decoder, method, path, params=params, body=body, content_type=content_type, accept=accept
+        )
+
+    async def _call(self, kind: type[T], method: str, path: str, **request: Any) -> T:
+        return await self._decode(msgspec.json.Decoder(kind), method, path, **request)
+
+    async def _decode(self, decoder: "msgspec.json.Decoder[D]", method: str, path: str, **request: Any) -> D:
+        answer = await self._request(method, path, **request)
+        try:
+            return decoder.decode(answer)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise self._nonsense(f"{method} {path}", error) from None
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str | None] | None = None,
+        body: object = None,
+        content_type: str | None = None,
+        accept: str | None = None,
+    ) -> bytes:
+        timeout = aiohttp.ClientTimeout(total=self._timeout)
+        for attempt in range(RETRIES + 1):
+            try:
+                async with self._send(
+                    method, path, params=params, body=body, content_type=content_type, accept=accept, timeout=timeout
+                ) as response:
+                    answer = await response.read()
+            except (aiohttp.ClientError, OSError) as error:
+                raise self._unreachable(error, f"{method} {path}", self._timeout) from None
+            if 200 <= response.status < 300:
+                return answer
+            refusal = from_answer(answer, response.status, response.headers.get("Retry-After"))
+            wait = refusal.retry_after
+            if response.status != 429 or attempt == RETRIES or wait is None or wait > LONGEST_RETRY_AFTER:
+                raise refusal
+            # Spread, or all that were refused together would come back together.
+            await asyncio.sleep(wait * (1 + random.random() / 4))
+        raise AssertionError("the last attempt returns or raises")
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout: aiohttp.ClientTimeout,
+        params: Mapping[str, str | None] | None = None,
+        body: object = None,
+        content_type: str | None = None,
+        accept: str | None = None,
+    ) -> "aiohttp.client._RequestContextManager":
+        if self._session is None:
+            raise RuntimeError("the client is used outside its context manager")
+        headers = {"Accept": accept or JSON}
+        if body is not None:
+            headers["Content-Type"] = content_type or JSON
+        if token := self._bearer():
+            headers["Authorization"] = f"Bearer {token}"
+        url = URL(self.config.server + path).update_query({k: v for k, v in (params or {}).items() if v is not None})
+        return self._session.request(
+            method,
+            url,
+            data=msgspec.json.encode(body) if body is not None else None,
+            headers=headers,
+            timeout=timeout,
+            # The token must not follow a redirect to somebody else.
+            allow_redirects=False,
+            server_hostname=self.config.tls_server_name,
+        )
+
+    def _bearer(self) -> str | None:
+        if self.config.token or not self.config.token_file:
+            return self.config.token
+        now = asyncio.get_running_loop().time()
+        if self._token is None or now - self._token_read > TOKEN_LIFE:
+            try:
+                self._token = Path(self.config.token_file).read_text().strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise MoorageError(f"token file {self.config.token_file}: cannot be read: {error}") from None
+            self._token_read = now
+        return self._token
+
+    def _unreachable(self, error: Exception, what: str, seconds: float) -> UnreachableError:
+        server = self.config.server
+        match error:
+            case aiohttp.ConnectionTimeoutError():
+                why = f"no connection within {self._timeout:g} s; is the server running?"
+            case TimeoutError():
+                why = f"{what}: no answer for {seconds:g} s"
+            case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+                why = f"TLS: {one_line(str(error))}; check certificate-authority"
+            case aiohttp.ClientConnectorError():
+                why = f"cannot connect: {error.os_error.strerror or error.os_error}; is the server running?"
+            case _:
+                why = f"{what}: the connection broke: {one_line(str(error)) or type(error).__name__}"
+        return UnreachableError(f"{server}: {why}")
+
+    def _nonsense(self, what: str, error: Exception) -> AnswerError:
+        return AnswerError(f"{self.config.server}: {what}: not an answer of a Kubernetes API: {one_line(str(error))}")
+
+
+def _keepalive_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """A socket whose peer's disappearance is noticed after 15 s of silence and 3 probes 5 s apart."""
+    family, kind, protocol, *_ = address
+    connection = socket.socket(family, kind, protocol)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3)):
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
+    return connection

@@ -1,0 +1,83 @@
+"""What can go wrong between us and an API server."""
+
+import http
+
+import msgspec
+
+from moorage.errors import MoorageError
+
+
+class UnreachableError(MoorageError):
+    """No answer: no connection, one that broke, or one on which nothing came in time. The server may have acted."""
+
+
+class AnswerError(MoorageError):
+    """An answer that is not what Kubernetes' API promises."""
+
+
+class ApiError(MoorageError):
+    """The server refused the request.
+
+    `status` is the HTTP status, `reason` Kubernetes' word for it (`NotFound`, `Conflict`, `AlreadyExists`,
+    `Invalid`, `Expired`, ...), `message` the server's own sentence, `retry_after` the seconds after which it wants to
+    be asked again.
+    """
+
+    def __init__(self, status: int, reason: str, message: str, retry_after: float | None = None) -> None:
+        super().__init__(f"{message} ({status} {reason})")
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.retry_after = retry_after
+
+
+class _Details(msgspec.Struct, frozen=True, rename="camel"):
+    retry_after_seconds: int | None = None
+
+
+class _Status(msgspec.Struct, frozen=True, rename="camel"):
+    """apimachinery's `metav1.Status`, as far as it is used."""
+
+    kind: str = ""
+    code: int | None = None
+    reason: str | None = None
+    message: str | None = None
+    details: _Details | None = None
+
+
+_decoder = msgspec.json.Decoder(_Status)
+_LONGEST = 1000
+
+
+def from_answer(body: bytes | msgspec.Raw, status: int, retry_after: str | None = None) -> ApiError:
+    """The error that an answer describes: a Status object, or, from something in between, any text.
+
+    `status` is that of HTTP, used where the Status has none; `retry_after` the header of that name, of which only
+    the form in seconds is understood (RFC 9110, 10.2.3; Kubernetes sends no other).
+    """
+    try:
+        answer = _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        answer = _Status()
+    if answer.kind == "Status":
+        status = answer.code or status
+        text = answer.message or ""
+    else:
+        text = bytes(body)[:_LONGEST].decode(errors="replace")
+    reason = answer.reason or _phrase(status).replace(" ", "")
+    seconds = float(retry_after) if retry_after and retry_after.isdecimal() else None
+    if seconds is None and answer.details and answer.details.retry_after_seconds:
+        seconds = float(answer.details.retry_after_seconds)
+    return ApiError(status, reason, one_line(text) or _phrase(status), seconds)
+
+
+def one_line(text: str) -> str:
+    """`text` without line breaks and control characters, at most 1,000 characters of it."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text[:_LONGEST]).split())
+
+
+def _phrase(status: int) -> str:
+    try:
+        return http.HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"

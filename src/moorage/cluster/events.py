@@ -1,0 +1,84 @@
+"""What a watch says, line by line."""
+
+from collections.abc import AsyncIterator
+from typing import Generic, Literal, TypeVar
+
+import msgspec
+
+from moorage.api.meta import Object
+from moorage.cluster.errors import AnswerError, from_answer
+
+T = TypeVar("T", bound=Object)
+
+LONGEST_LINE = 32 * 2**20
+"""Bytes of one event; etcd holds objects of at most 1.5 MiB."""
+
+
+class Event(msgspec.Struct, Generic[T], frozen=True):
+    """One change. A DELETED object is in its last state, or has just ceased to match the selectors."""
+
+    type: Literal["ADDED", "MODIFIED", "DELETED"]
+    object: T
+
+
+class Bookmark(msgspec.Struct, frozen=True):
+    """Nothing else has changed up to this resource version."""
+
+    resource_version: str
+
+
+class _Line(msgspec.Struct, frozen=True):
+    type: str
+    object: msgspec.Raw
+
+
+class _Meta(msgspec.Struct, frozen=True, rename="camel"):
+    resource_version: str = ""
+
+
+class _OnlyMeta(msgspec.Struct, frozen=True):
+    """A bookmark's object: its spec may hold nulls that the kind's own struct would refuse."""
+
+    metadata: _Meta
+
+
+_line_decoder = msgspec.json.Decoder(_Line)
+_meta_decoder = msgspec.json.Decoder(_OnlyMeta)
+
+
+def read_event(line: bytes, decoder: "msgspec.json.Decoder[T]") -> Event[T] | Bookmark:
+    """The event in one line of a watch.
+
+    Raises ApiError for an ERROR event (410 `Expired`: the version is too old), AnswerError for anything unknown.
+    """
+    try:
+        raw = _line_decoder.decode(line)
+        match raw.type:
+            case "ADDED" | "MODIFIED" | "DELETED":
+                return Event(raw.type, decoder.decode(raw.object))
+            case "BOOKMARK":
+                return Bookmark(_meta_decoder.decode(raw.object).metadata.resource_version)
+            case "ERROR":
+                raise from_answer(raw.object, 500)
+            case _:
+                raise AnswerError(f"unknown event type {raw.type!r}")
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise AnswerError(str(error)) from None
+
+
+async def lines(chunks: AsyncIterator[bytes], longest: int = LONGEST_LINE) -> AsyncIterator[bytes]:
+    """The lines of a stream, without their ends and without empty ones; AnswerError for one of over `longest` bytes.
+
+    A last line without an end is dropped: the connection broke within it.
+    """
+    rest = bytearray()
+    async for chunk in chunks:
+        *whole, last = chunk.split(b"\n")
+        for piece in whole:
+            line = bytes(rest) + piece if rest else piece
+            rest.clear()
+            if line.strip():
+                yield line
+        rest += last
+        if len(rest) > longest:
+            raise AnswerError(f"an event of more than {longest} bytes")

@@ -1,0 +1,61 @@
+"""Which REST path and body an object has."""
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from moorage.api.kinds import Kind, find_kind, kind_of
+from moorage.api.meta import Object
+from moorage.errors import MoorageError
+
+T = TypeVar("T", bound=Object)
+
+
+def object_path(kind: Kind, namespace: str | None, name: str, subresource: str | None = None) -> str:
+    """The path of one object. Raises MoorageError where a name or namespace is missing or cannot be in a path.
+
+    An empty name must never pass: DELETE on it would empty the whole collection.
+    """
+    _check(kind, "name", name)
+    if kind.namespaced:
+        _check(kind, "namespace", namespace)
+    return kind.path(namespace, name, subresource)
+
+
+def collection_path(kind: Kind, namespace: str | None) -> str:
+    """The path of all objects of a kind, of one namespace or, with None, of all. Raises as `object_path`."""
+    if namespace is not None:
+        _check(kind, "namespace", namespace)
+    return kind.path(namespace)
+
+
+def creation_path(kind: Kind, namespace: str | None) -> str:
+    """The path that a new object is posted to. Raises as `object_path`."""
+    if kind.namespaced:
+        _check(kind, "namespace", namespace)
+    return kind.path(namespace)
+
+
+def manifest_path(manifest: dict[str, Any]) -> str:
+    """The path of the object that an unstructured manifest describes; MoorageError for a kind that is not known."""
+    api_version, name_of_kind = manifest.get("apiVersion"), manifest.get("kind")
+    kind = find_kind(str(api_version), str(name_of_kind))
+    if kind is None:
+        raise MoorageError(f"{name_of_kind}: kind and apiVersion: {api_version} {name_of_kind} is not a known kind")
+    metadata = manifest.get("metadata")
+    if not isinstance(metadata, dict):
+        raise MoorageError(f"{name_of_kind}: metadata: is missing")
+    return object_path(kind, metadata.get("namespace"), metadata.get("name") or "")
+
+
+def with_type(obj: T) -> T:
+    """`obj` with its apiVersion and kind, which items of a server's list lack."""
+    kind = kind_of(type(obj))
+    return msgspec.structs.replace(obj, api_version=kind.api_version, kind=kind.kind)
+
+
+def _check(kind: Kind, field: str, value: str | None) -> None:
+    if not value:
+        raise MoorageError(f"{kind.kind}: metadata.{field}: is missing")
+    if value in (".", "..") or any(c in "/%?#" or c.isspace() or not c.isprintable() for c in value):
+        raise MoorageError(f"{kind.kind}: metadata.{field}: {value!r} is not a name")
