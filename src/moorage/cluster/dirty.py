@@ -1,0 +1,33 @@
+"""Keys to look at again."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Generic, TypeVar
+
+K = TypeVar("K")
+
+
+class Dirty(Generic[K]):
+    """A set of keys that wait for work: however often a key is added, it is taken once.
+
+    Iterating waits for keys and yields all that are there, oldest first, forever; what is added meanwhile comes next.
+    """
+
+    def __init__(self) -> None:
+        self._keys: dict[K, None] = {}
+        self._some = asyncio.Event()
+
+    def add(self, key: K) -> None:
+        self._keys[key] = None
+        self._some.set()
+
+    async def take(self) -> list[K]:
+        """All keys, oldest first, once there is one."""
+        await self._some.wait()
+        self._some.clear()
+        keys, self._keys = list(self._keys), {}
+        return keys
+
+    async def __aiter__(self) -> AsyncIterator[list[K]]:
+        while True:
+            yield await self.take()

@@ -1,0 +1,181 @@
+"""A copy of a collection, kept current by list and watch."""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Generic, Protocol, TypeVar
+
+from moorage.api.kinds import kind_of
+from moorage.api.meta import Object
+from moorage.cluster.client import Listing
+from moorage.cluster.errors import ApiError, UnreachableError
+from moorage.cluster.events import Bookmark, Event
+from moorage.errors import MoorageError
+from moorage.log import get_logger
+
+T = TypeVar("T", bound=Object)
+
+Key = tuple[str, str]
+"""Namespace (`""` for kinds without) and name."""
+
+LONGEST_RETRY_AFTER = 60.0
+"""Seconds: the longest wait that a server is granted."""
+SHORTEST_WATCH = 1.0
+"""Seconds: a watch that ends sooner and says nothing counts as a failure, or it would be opened in a busy loop."""
+
+
+class ListWatch(Protocol):
+    """What a reflector needs of a client."""
+
+    async def list(
+        self, kind: type[T], namespace: str | None = None, *, label_selector: str | None, field_selector: str | None
+    ) -> Listing[T]: ...
+
+    def watch(
+        self,
+        kind: type[T],
+        namespace: str | None = None,
+        *,
+        resource_version: str,
+        label_selector: str | None,
+        field_selector: str | None,
+    ) -> AsyncGenerator[Event[T] | Bookmark, None]: ...
+
+
+def backoff(failures: int, jitter: float, *, first: float = 0.2, longest: float = 30.0) -> float:
+    """Seconds to wait after so many failures in a row (from 1); `jitter` in [0, 1) takes up to half of them off."""
+    return min(longest, first * 2.0 ** min(failures - 1, 30)) * (1 - jitter / 2)
+
+
+class Reflector(Generic[T]):
+    """The objects of a kind, of one namespace or all, in `store`.
+
+    `synced` is set once the first list is in the store, and stays set: while the server cannot be reached the store
+    holds the last known state. `error` is then what went wrong, and None while the watch stands.
+
+    `on_change(key, obj)` is called after the store has changed, with None for an object that is gone. It is called
+    for every change since the last one, also for objects that came and went while the server could not be reached,
+    as far as they were ever in the store: an object that was deleted and made again is reported as gone first. Of
+    one list, what is gone is reported before what is new, so that addresses are given up before they are taken.
+    """
+
+    def __init__(
+        self,
+        client: ListWatch,
+        kind: type[T],
+        namespace: str | None = None,
+        *,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+        on_change: Callable[[Key, T | None], None] = lambda key, obj: None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.store: dict[Key, T] = {}
+        self.synced = asyncio.Event()
+        self.error: MoorageError | None = None
+        self._client = client
+        self._kind = kind
+        self._namespace = namespace
+        self._label_selector = label_selector
+        self._field_selector = field_selector
+        self._on_change = on_change
+        self._jitter = jitter
+        self._version: str | None = None
+        """From which the watch goes on; None: list first."""
+        self._failures = 0
+        self._log = get_logger("moorage.cluster.reflector", kind=kind_of(kind).kind, namespace=namespace)
+
+    async def run(self) -> None:
+        """List and watch until cancelled. Only what `on_change` raises ends it."""
+        while True:
+            try:
+                if self._version is None:
+                    await self._relist()
+                await self._watch()
+            except MoorageError as error:
+                await self._failed(error)
+
+    async def _relist(self) -> None:
+        # The newest state, not a cached one, so that the store never goes back in time.
+        listing = await self._client.list(
+            self._kind, self._namespace, label_selector=self._label_selector, field_selector=self._field_selector
+        )
+        new = {_key(obj): obj for obj in listing.items}
+        old = dict(self.store)
+        self.store.clear()
+        self.store.update(new)
+        self._version = listing.resource_version
+        for key, obj in old.items():
+            if key not in new or new[key].metadata.uid != obj.metadata.uid:
+                self._on_change(key, None)
+        for key, obj in new.items():
+            if key not in old or obj.metadata.resource_version != old[key].metadata.resource_version:
+                self._on_change(key, obj)
+        self.synced.set()
+
+    async def _watch(self) -> None:
+        assert self._version is not None
+        now = asyncio.get_running_loop().time
+        started = now()
+        watch = self._client.watch(
+            self._kind,
+            self._namespace,
+            resource_version=self._version,
+            label_selector=self._label_selector,
+            field_selector=self._field_selector,
+        )
+        async with aclosing(watch) as events:
+            await anext(events, None)
+            self._connected()
+            heard = False
+            async for event in events:
+                heard, self._failures = True, 0
+                if isinstance(event, Bookmark):
+                    self._version = event.resource_version
+                else:
+                    self._apply(event)
+        if not heard and now() - started < SHORTEST_WATCH:
+            raise UnreachableError("the server ended the watch as soon as it began")
+        self._failures = 0
+
+    def _apply(self, event: Event[T]) -> None:
+        obj = event.object
+        key = _key(obj)
+        old = self.store.get(key)
+        self._version = obj.metadata.resource_version
+        if event.type == "DELETED":
+            if self.store.pop(key, None) is not None:
+                self._on_change(key, None)
+            return
+        self.store[key] = obj
+        if old is not None and old.metadata.uid != obj.metadata.uid:
+            self._on_change(key, None)
+        if old is None or old.metadata.resource_version != obj.metadata.resource_version:
+            self._on_change(key, obj)
+
+    def _connected(self) -> None:
+        if self.error is not None:
+            self._log.info("watching again")
+        self.error = None
+
+    async def _failed(self, error: MoorageError) -> None:
+        self._failures += 1
+        wait = backoff(self._failures, self._jitter())
+        if isinstance(error, ApiError):
+            if error.status == 410 and self._failures == 1:
+                wait = 0.0
+            wait = max(wait, min(error.retry_after or 0.0, LONGEST_RETRY_AFTER))
+        if not isinstance(error, UnreachableError):
+            self._version = None
+        # Once, not at every attempt; that a version has expired is part of normal service.
+        if self.error is None and wait:
+            self._log.warning(
+                "not watching; what is known stays in use", error=str(error), retry_seconds=round(wait, 1)
+            )
+        self.error = error
+        await asyncio.sleep(wait)
+
+
+def _key(obj: Object) -> Key:
+    return obj.metadata.namespace or "", obj.metadata.name
