@@ -6,12 +6,13 @@ import msgspec
 
 from moorage.api.kinds import Kind, find_kind, kind_of
 from moorage.api.meta import Object
+from moorage.api.show import show
 from moorage.errors import MoorageError
 
 T = TypeVar("T", bound=Object)
 
 
-def object_path(kind: Kind, namespace: str | None, name: str, subresource: str | None = None) -> str:
+def object_path(kind: Kind, namespace: str | None, name: str | None, subresource: str | None = None) -> str:
     """The path of one object. Raises MoorageError where a name or namespace is missing or cannot be in a path.
 
     An empty name must never pass: DELETE on it would empty the whole collection.
@@ -36,16 +37,21 @@ def creation_path(kind: Kind, namespace: str | None) -> str:
     return kind.path(namespace)
 
 
-def manifest_path(manifest: dict[str, Any]) -> str:
-    """The path of the object that an unstructured manifest describes; MoorageError for a kind that is not known."""
-    api_version, name_of_kind = manifest.get("apiVersion"), manifest.get("kind")
-    kind = find_kind(str(api_version), str(name_of_kind))
+def manifest_kind(manifest: dict[str, Any]) -> Kind:
+    """The kind of an unstructured manifest that has metadata; MoorageError for any other."""
+    api_version, name = manifest.get("apiVersion"), manifest.get("kind")
+    kind = find_kind(str(api_version), str(name))
     if kind is None:
-        raise MoorageError(f"{name_of_kind}: kind and apiVersion: {api_version} {name_of_kind} is not a known kind")
-    metadata = manifest.get("metadata")
-    if not isinstance(metadata, dict):
-        raise MoorageError(f"{name_of_kind}: metadata: is missing")
-    return object_path(kind, metadata.get("namespace"), metadata.get("name") or "")
+        raise MoorageError(f"manifest: apiVersion and kind: {show(api_version)} {show(name)} is not a known kind")
+    if not isinstance(manifest.get("metadata"), dict):
+        raise MoorageError(f"{kind.kind}: metadata: is missing")
+    return kind
+
+
+def manifest_path(manifest: dict[str, Any]) -> str:
+    """The path of the object that an unstructured manifest describes. Raises as `manifest_kind` and `object_path`."""
+    kind, metadata = manifest_kind(manifest), manifest["metadata"]
+    return object_path(kind, metadata.get("namespace"), metadata.get("name"))
 
 
 def with_type(obj: T) -> T:
@@ -54,8 +60,12 @@ def with_type(obj: T) -> T:
     return msgspec.structs.replace(obj, api_version=kind.api_version, kind=kind.kind)
 
 
-def _check(kind: Kind, field: str, value: str | None) -> None:
+def _check(kind: Kind, field: str, value: object) -> None:
     if not value:
         raise MoorageError(f"{kind.kind}: metadata.{field}: is missing")
-    if value in (".", "..") or any(c in "/%?#" or c.isspace() or not c.isprintable() for c in value):
-        raise MoorageError(f"{kind.kind}: metadata.{field}: {value!r} is not a name")
+    if (
+        not isinstance(value, str)
+        or value in (".", "..")
+        or any(c in "/%?#" or c.isspace() or not c.isprintable() for c in value)
+    ):
+        raise MoorageError(f"{kind.kind}: metadata.{field}: {show(value)} is not a name")
