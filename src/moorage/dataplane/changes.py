@@ -5,8 +5,8 @@ yet. *Flip*: the verdict, the slots that change their endpoint and the learners 
 *After*: slots that nothing looks up any more. Slot tables of different sizes have no slot number in common, so the
 step from one size to another never shows a mixture. Where all of it is small it is one transaction.
 
-In an unprivileged user namespace nft cannot enlarge its socket buffer: about 4,400 elements fit into a transaction;
-and nft takes 2.4 KB of memory for each. Hence the limit.
+In an unprivileged user namespace nft cannot enlarge its socket buffer: about 4,400 elements fit into a transaction.
+Elsewhere a larger one spares the kernel commits, and nft takes 2.4 KB of memory for each element. Hence the limits.
 """
 
 import hashlib
@@ -29,8 +29,9 @@ from moorage.dataplane.ruleset import (
     text,
 )
 
-LIMIT = 1_500
-"""Most elements in one transaction, but for a single flip that is larger by itself."""
+SMALL, LARGE = 1_500, 15_000
+"""Most elements in one transaction where nft cannot, and where it can, enlarge its socket buffer. A single flip that
+is larger by itself goes in one all the same."""
 
 
 class Element(NamedTuple):
@@ -74,10 +75,14 @@ class Ledger:
     `scripts` both plans and takes note: if carrying it out fails, throw the ledger away and read the kernel.
     """
 
-    def __init__(self, state: NodeState, learns: frozenset[int]) -> None:
-        """`state`: what the kernel holds; `learns`: the families (4, 6) whose sessions can be learned."""
+    def __init__(self, state: NodeState, learns: frozenset[int], limit: int = SMALL) -> None:
+        """`state`: what the kernel holds; `learns`: the families (4, 6) whose sessions can be learned.
+
+        `limit`: most elements in a transaction.
+        """
         self.state: NodeState = {}
         self._learns = learns
+        self._limit = limit
         self._uses: Counter[Element] = Counter()
         self._chains: Counter[str] = Counter()
         self._digest = 0
@@ -104,6 +109,7 @@ class Ledger:
             drop=sorted(chains - set(+self._chains)),
             shared_change=_shared_change(used, set(+self._uses)),
             digest=self.digest,
+            limit=self._limit,
         )
 
     def rebuild(self, actual: Mapping[str, Elements], shared_actual: set[Element], chains: set[str]) -> Iterator[str]:
@@ -122,6 +128,7 @@ class Ledger:
             drop=sorted(chains - set(+self._chains)),
             shared_change=_shared_change(shared_actual, set(+self._uses)),
             digest=self.digest,
+            limit=self._limit,
         )
 
     def elements(self, port: ServicePort | None) -> Elements:
@@ -172,7 +179,7 @@ def _shared_change(have: set[Element], want: set[Element]) -> Change:
 
 
 def transactions(
-    changes: Iterable[Change], *, make: list[str], drop: list[str], shared_change: Change, digest: str
+    changes: Iterable[Change], *, make: list[str], drop: list[str], shared_change: Change, digest: str, limit: int
 ) -> Iterator[str]:
     """The scripts, in order, made as they are taken; at least one. A script is a transaction: all or nothing.
 
@@ -182,8 +189,8 @@ def transactions(
     head = [f"flush set {TABLE} digest", *make]
     deletes: list[Element] = []
     adds: list[Element] = []
-    for delete, add in _indivisible(changes, shared_change):
-        if (deletes or adds) and len(deletes) + len(adds) + len(delete) + len(add) > LIMIT:
+    for delete, add in _indivisible(changes, shared_change, limit):
+        if (deletes or adds) and len(deletes) + len(adds) + len(delete) + len(add) > limit:
             yield _script(head, deletes, adds)
             head, deletes, adds = [], [], []
         deletes += delete
@@ -192,19 +199,21 @@ def transactions(
     yield _script(head, deletes, adds, [*tail, f'add element {TABLE} digest {{ 1 comment "{digest}" }}'])
 
 
-def _indivisible(changes: Iterable[Change], shared_change: Change) -> Iterator[tuple[list[Element], list[Element]]]:
+def _indivisible(
+    changes: Iterable[Change], shared_change: Change, limit: int
+) -> Iterator[tuple[list[Element], list[Element]]]:
     """What must be deleted and added together, in order. A port that fits into one transaction is not divided."""
     for each in shared_change.before:
         yield [], [each]
     for before, delete, add, after in changes:
-        if len(before) + len(delete) + len(add) + len(after) <= LIMIT:
+        if len(before) + len(delete) + len(add) + len(after) <= limit:
             yield delete + after, before + add
             continue
-        for start in range(0, len(before), LIMIT):
-            yield [], before[start : start + LIMIT]
+        for start in range(0, len(before), limit):
+            yield [], before[start : start + limit]
         yield delete, add
-        for start in range(0, len(after), LIMIT):
-            yield after[start : start + LIMIT], []
+        for start in range(0, len(after), limit):
+            yield after[start : start + limit], []
     for each in shared_change.add:
         yield [], [each]
     for each in shared_change.after:

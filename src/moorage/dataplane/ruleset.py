@@ -4,8 +4,10 @@ One table, `inet moorage`. Rules do not grow with Services, endpoints or clients
 global maps. For IPv4 (IPv6 is the same with `6` in the names):
 
 - `services4`: address . protocol . port -> the policy's chain.
-- `slots4`: address . protocol . port . slot -> endpoint. A policy chain computes the slot (a hash of the client's
-  address, or a random number, modulo the size of the Service's table) and sends the connection there.
+- `slots-tcp4`, `slots-udp4`: address . port . slot -> endpoint. A policy chain computes the slot (a hash of the
+  client's address, or a random number, modulo the size of the Service's table) and sends the connection there.
+  One map for each protocol, because only `typeof` can name a slot's type, and nft 1.0.6 refuses a map whose
+  `typeof` says `th dport` in a rule that matches the protocol, as soon as the map is read back from the kernel.
 - `sessions4`: client . address . protocol . port -> endpoint, learned from each new connection, with a timeout.
 - `learners4`: address . protocol . port . endpoint -> the chain that learns, for the endpoints in use of Services
   with affinity. An endpoint that is taken out leaves this map in the transaction that changes its slots, so that a
@@ -13,7 +15,8 @@ global maps. For IPv4 (IPv6 is the same with `6` in the names):
 - `addresses4`: what is ours, so that what nothing carries is rejected at once.
 - `hairpin4`: local endpoints that may be their own client, as source . destination.
 
-A policy is shared by all Services with the same affinity, timeout and table size; its chain is made on first use.
+A policy is shared by all Services with the same protocol, affinity, timeout and table size; its chain is made on
+first use.
 
 Hooks. The kernel runs all nftables NAT chains of a hook at one priority (-100, `NF_IP_PRI_NAT_DST`); a NAT chain's
 own priority only orders it among them, and -110 puts ours before kube-proxy's. Filter chains at -110 and -95 see a
@@ -48,23 +51,35 @@ class Family(NamedTuple):
 IPV4 = Family(4, "ip", "ipv4_addr", "ip protocol")
 IPV6 = Family(6, "ip6", "ipv6_addr", "meta l4proto")
 FAMILIES = (IPV4, IPV6)
+PROTOCOLS = ("tcp", "udp")
+
+
+def slots_map(protocol: str, family: int) -> str:
+    """Name of the map that holds the slots of that protocol and family."""
+    return f"slots-{protocol}{family}"
 
 
 class Policy(NamedTuple):
     """How the endpoint of a new connection is chosen: one chain."""
 
     family: int
+    protocol: str
     affinity_seconds: int
     modulus: int
 
     @property
     def chain(self) -> str:
         kind = f"clientip-{self.affinity_seconds}" if self.affinity_seconds else "balanced"
-        return f"{kind}-{self.modulus}-{self.family}"
+        return f"{kind}-{self.modulus}-{self.protocol}{self.family}"
 
     @property
     def learn_chain(self) -> str:
-        return f"learn-{self.affinity_seconds}-{self.family}"
+        return f"learn-{self.affinity_seconds}-{self.protocol}{self.family}"
+
+    @property
+    def slots(self) -> str:
+        """The map that its slots are in."""
+        return slots_map(self.protocol, self.family)
 
 
 def base(learn6: bool) -> list[str]:
@@ -93,13 +108,17 @@ def base(learn6: bool) -> list[str]:
 
 
 def _sets(family: Family) -> list[str]:
-    number, ip, address, protocol = family
+    number, ip, address, _ = family
     service = f"{address} . inet_proto . inet_service"
     endpoint = f"{address} . inet_service"
-    slot = f"{ip} daddr . {protocol} . th dport . numgen inc mod 256"
+    slots = [
+        f"add map {TABLE} {slots_map(each, number)} {{ "
+        f"typeof {ip} daddr . {each} dport . numgen inc mod 256 : {ip} daddr . {each} dport; }}"
+        for each in PROTOCOLS
+    ]
     return [
         f"add map {TABLE} services{number} {{ type {service} : verdict; }}",
-        f"add map {TABLE} slots{number} {{ typeof {slot} : {ip} daddr . th dport; }}",
+        *slots,
         f"add map {TABLE} sessions{number} {{ type {address} . {service} : {endpoint}; "
         f"flags dynamic,timeout; size {SESSIONS_SIZE}; }}",
         f"add map {TABLE} learners{number} {{ type {service} . {endpoint} : verdict; }}",
@@ -138,7 +157,7 @@ def _learn_dispatch(family: Family) -> list[str]:
     return [
         f"meta l4proto {protocol} ct state new ct status dnat {_original(family)} . {family.ip} daddr "
         f". {protocol} dport vmap @learners{family.number}"
-        for protocol in ("tcp", "udp")
+        for protocol in PROTOCOLS
     ]
 
 
@@ -157,32 +176,33 @@ def policy_chain(policy: Policy, learns: bool) -> list[str]:
     The slot is looked up twice because kernels before 6.17 can miss an element of a hash set while another
     transaction commits; `misses` counts when the first look-up found nothing.
     """
-    family = IPV6 if policy.family == 6 else IPV4
-    number = policy.family
-    service = f"{family.ip} daddr . {family.protocol} . th dport"
+    family, number, protocol = _family(policy), policy.family, policy.protocol
     offset = first_slot(policy.modulus)
     if policy.affinity_seconds:
         slot = f"jhash {family.ip} saddr mod {policy.modulus} seed {SEED:#x} offset {offset}"
     else:
         slot = f"numgen random mod {policy.modulus} offset {offset}"
-    to = f"dnat {family.ip} to"
-    by_session = [
-        f"meta l4proto {p} {to} {family.ip} saddr . {service} map @sessions{number}" for p in ("tcp", "udp")
-    ]
-    by_slot = [f"meta l4proto {p} {to} {service} . {slot} map @slots{number}" for p in ("tcp", "udp")]
-    sessions = by_session if policy.affinity_seconds and learns else []
-    return _chain(policy.chain, "", [*sessions, *by_slot, "counter name misses", *by_slot])
+    to = f"meta l4proto {protocol} dnat {family.ip} to"
+    by_session = f"{to} {family.ip} saddr . {family.ip} daddr . {family.protocol} . th dport map @sessions{number}"
+    by_slot = f"{to} {family.ip} daddr . {protocol} dport . {slot} map @{policy.slots}"
+    sessions = [by_session] if policy.affinity_seconds and learns else []
+    return _chain(policy.chain, "", [*sessions, by_slot, "counter name misses", by_slot])
 
 
 def learn_chain(policy: Policy) -> list[str]:
     """Commands that make the chain that pins the client's address to the endpoint just chosen."""
-    family = IPV6 if policy.family == 6 else IPV4
-    rules = [
-        f"meta l4proto {protocol} update @sessions{family.number} {{ {family.ip} saddr . {_original(family)} "
-        f"timeout {policy.affinity_seconds}s : {family.ip} daddr . {protocol} dport }}"
-        for protocol in ("tcp", "udp")
-    ]
-    return _chain(policy.learn_chain, "", rules)
+    family, protocol = _family(policy), policy.protocol
+    key = f"{family.ip} saddr . {_original(family)} timeout {policy.affinity_seconds}s"
+    target = f"{family.ip} daddr . {protocol} dport"
+    return _chain(
+        policy.learn_chain,
+        "",
+        [f"meta l4proto {protocol} update @sessions{family.number} {{ {key} : {target} }}"],
+    )
+
+
+def _family(policy: Policy) -> Family:
+    return IPV6 if policy.family == 6 else IPV4
 
 
 def policy_of(port: ServicePort) -> Policy | None:
@@ -190,7 +210,8 @@ def policy_of(port: ServicePort) -> Policy | None:
     if not port.endpoints:
         return None
     weights = [endpoint.weight for endpoint in port.endpoints]
-    return Policy(port.key.family, port.affinity_seconds, modulus(weights, sticky=port.affinity_seconds > 0))
+    slots = modulus(weights, sticky=port.affinity_seconds > 0)
+    return Policy(port.key.family, port.key.protocol, port.affinity_seconds, slots)
 
 
 def text(key: Key) -> str:
@@ -209,7 +230,7 @@ def elements(port: ServicePort, learns: bool) -> Elements:
     slots = enumerate(table(names, weights, policy.modulus), first_slot(policy.modulus))
     result = {
         f"services{number}": {key: f"goto {policy.chain}"},
-        f"slots{number}": {f"{key} . {slot}": targets[index] for slot, index in slots},
+        policy.slots: {f"{port.key.address} . {port.key.port} . {slot}": targets[index] for slot, index in slots},
     }
     if policy.affinity_seconds and learns:
         result[f"learners{number}"] = {f"{key} . {target}": f"goto {policy.learn_chain}" for target in targets}

@@ -1,0 +1,189 @@
+"""Carry out what was decided: bring the kernel to the state that a node should carry."""
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
+
+import structlog
+
+from moorage.dataplane import nft, sessions
+from moorage.dataplane.capabilities import Capabilities
+from moorage.dataplane.changes import LARGE, SMALL, Element, Ledger
+from moorage.dataplane.conntrack import Conntrack, stale
+from moorage.dataplane.model import Key, NodeState, ServicePort, Target
+from moorage.dataplane.ruleset import PROTOCOLS, TABLE, Elements, base, slots_map
+from moorage.errors import MoorageError
+
+SWEEPS = 3
+"""Most rounds of looking for flows and sessions that went to an endpoint while it was being taken out."""
+CORRECTION_ATTEMPTS = 5
+
+log = structlog.get_logger("moorage.dataplane")
+
+
+class Synced(NamedTuple):
+    """What one call of `Synchronizer.sync` did."""
+
+    transactions: int = 0
+    sessions: int = 0
+    """Sessions forgotten or given another timeout."""
+    flows: int = 0
+    """Flows whose clients will be reset at their next packet."""
+
+
+class Synchronizer:
+    """The kernel of one node, and what is known of it.
+
+    After an error nothing is taken for granted: the next call reads the kernel and changes what differs. The same
+    happens at start, except that a digest in the kernel that equals the wanted state's spares the reading.
+    """
+
+    def __init__(self, nft: nft.Nft, conntrack: Conntrack, capabilities: Capabilities) -> None:
+        self._nft = nft
+        self._conntrack = conntrack
+        self._learn6 = capabilities.learn6
+        self._limit = LARGE if capabilities.large_transactions else SMALL
+        self._ledger: Ledger | None = None
+
+    async def sync(self, desired: Mapping[Key, ServicePort], changed: Collection[Key]) -> Synced:
+        """Make the kernel carry `desired`, of which `changed` may differ from the last call that succeeded.
+
+        Raises NftError with nft's words, or another MoorageError; the kernel then has its last good state, or one
+        between two transactions, each of which is whole for every Service.
+        """
+        if self._ledger is None:
+            return await self._start(desired)
+        ledger, self._ledger = self._ledger, None
+        before = {key: ledger.state.get(key) for key in changed}
+        after = {key: desired.get(key) for key in changed}
+        count = await self._run(ledger.scripts(after)) if before != after else 0
+        affected = {key for key in changed if _lets_go(before[key], after[key])}
+        forgotten, ended = await self._sweep(ledger.state, affected)
+        self._ledger = ledger
+        return Synced(count, forgotten, ended)
+
+    async def intact(self) -> bool:
+        """Whether the kernel still holds what was last programmed; if not, the next `sync` reads it anew."""
+        ledger = self._ledger
+        if ledger is not None and await self._comment("digest") != ledger.digest:
+            self._ledger = None
+        return self._ledger is not None
+
+    async def _start(self, desired: Mapping[Key, ServicePort]) -> Synced:
+        """Take over whatever an earlier process, whole or killed in the middle, left in the kernel."""
+        families = frozenset({4, 6} if self._learn6 else {4})
+        ledger = Ledger(dict(desired), families, self._limit)
+        rules = base(self._learn6)
+        rules_digest = hashlib.sha256("\n".join(rules).encode()).hexdigest()[:32]
+        count = 0
+        if await self._comment("rules") != rules_digest:
+            mark = [f"flush set {TABLE} rules", f'add element {TABLE} rules {{ 1 comment "{rules_digest}" }}']
+            count += await self._run(["\n".join([*rules, f"flush set {TABLE} digest", *mark]) + "\n"])
+        keys = set(ledger.state)
+        if await self._comment("digest") != ledger.digest:
+            actual, shared = await self._read()
+            keys |= {_key(each) for each in actual}
+            chains = {
+                name for name in await self._nft.chains() if name.startswith(("clientip-", "balanced-", "learn-"))
+            }
+            count += await self._run(ledger.rebuild(actual, shared, chains))
+        forgotten, ended = await self._sweep(ledger.state, keys, all_sessions=True)
+        self._ledger = ledger
+        return Synced(count, forgotten, ended)
+
+    async def _comment(self, name: str) -> str | None:
+        for element in await self._nft.elements(name):
+            return element.comment
+        return None
+
+    async def _run(self, scripts: Iterable[str]) -> int:
+        count = 0
+        for script in scripts:
+            await self._nft.run(script)
+            count += 1
+        return count
+
+    async def _read(self) -> tuple[dict[str, Elements], set[Element]]:
+        """The kernel's elements by the text of their port's key, and those that ports share."""
+        owned: dict[str, Elements] = {}
+        shared: set[Element] = set()
+        for number in (4, 6):
+            slots = {slots_map(protocol, number): protocol for protocol in PROTOCOLS}
+            for name in (f"services{number}", f"learners{number}", *slots):
+                for element in await self._nft.elements(name):
+                    address, *rest = element.key
+                    protocol, port = (slots[name], rest[0]) if name in slots else rest[:2]
+                    elements = owned.setdefault(f"{address} . {protocol} . {port}", {}).setdefault(name, {})
+                    elements[_text(element.key)] = _value(element)
+            for name in (f"addresses{number}", f"hairpin{number}"):
+                for element in await self._nft.elements(name):
+                    shared.add(Element(name, _text(element.key)))
+        return owned, shared
+
+    async def _sweep(self, state: NodeState, keys: Collection[Key], *, all_sessions: bool = False) -> tuple[int, int]:
+        """Forget sessions and end flows of `keys` that lead where the state no longer leads; how many of each.
+
+        Packets that were under way while the slots changed can still make a flow to the old endpoint, so this goes
+        on until nothing is found.
+        """
+        forgotten = ended = 0
+        # Of a Service that is gone the flows stay: nothing of ours would answer their next packet with a reset.
+        addresses = {key.address for key in state}
+        with_flows = {key for key in keys if key.address in addresses}
+        for _ in range(SWEEPS if keys else 0):
+            forgotten += await self._correct_sessions(state, None if all_sessions else keys)
+            flows = await self._end_flows(state, with_flows)
+            ended += flows
+            if not flows:
+                break
+        return forgotten, ended
+
+    async def _correct_sessions(self, state: NodeState, keys: Collection[Key] | None) -> int:
+        for _ in range(CORRECTION_ATTEMPTS):
+            wrong = sessions.corrections(await sessions.read(self._nft), state, keys)
+            try:
+                await self._run(sessions.scripts(wrong))
+            except nft.NftError as error:
+                log.info("a session changed while it was being corrected; reading them again", nft=str(error))
+                continue
+            return len(wrong)
+        raise MoorageError(
+            f"sessions: still changing after {CORRECTION_ATTEMPTS} attempts to correct them; trying later"
+        )
+
+    async def _end_flows(self, state: NodeState, keys: Collection[Key]) -> int:
+        allowed = {key: _may_keep(state.get(key)) for key in keys}
+        ended = 0
+        for family in sorted({key.family for key in keys}):
+            flows = stale(await self._conntrack.flows(family), allowed)
+            if flows:
+                await self._conntrack.delete(flows)
+            ended += len(flows)
+        return ended
+
+
+def _lets_go(old: ServicePort | None, new: ServicePort | None) -> bool:
+    """Whether sessions or flows may now lead where they should not."""
+    if old is None or new is None:
+        return True
+    fewer = old.targets - new.targets or _may_keep(old) - _may_keep(new)
+    return bool(fewer) or old.affinity_seconds != new.affinity_seconds
+
+
+def _may_keep(port: ServicePort | None) -> frozenset[Target]:
+    return port.targets | port.keeps if port else frozenset()
+
+
+def _key(key_text: str) -> Key:
+    address, protocol, port = key_text.split(" . ")
+    return Key(address, protocol, int(port))
+
+
+def _value(element: nft.Element) -> str:
+    if isinstance(element.value, str):
+        return f"goto {element.value}"
+    return _text(element.value or ())
+
+
+def _text(parts: Iterable[str | int]) -> str:
+    return " . ".join(map(str, parts))

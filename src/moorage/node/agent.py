@@ -1,0 +1,132 @@
+"""Watch Services and their EndpointSlices, and keep the kernel in step."""
+
+import asyncio
+import random
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import structlog
+
+from moorage.api.core_v1 import Service
+from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, EndpointSlice
+from moorage.cluster.client import Client
+from moorage.cluster.reflector import Reflector
+from moorage.dataplane.model import Key
+from moorage.dataplane.services import PROXY_NAME, PROXY_NAME_LABEL, Desired, Scope, carried
+from moorage.dataplane.sync import Synchronizer
+from moorage.errors import MoorageError
+
+log = structlog.get_logger("moorage.node")
+
+
+class Backoff(NamedTuple):
+    """Seconds to wait after a sync that failed: doubled each time, with up to as much again at random."""
+
+    first: float = 0.2
+    most: float = 30.0
+
+    def after(self, failures: int, jitter: float) -> float:
+        """The wait after `failures` in a row (from 1); `jitter` from 0 to 1."""
+        return min(self.first * 2 ** min(failures - 1, 20), self.most) * (1 + jitter)
+
+
+class Agent:
+    """One node's loop. `run` ends only when cancelled."""
+
+    CHECK_SECONDS = 30.0
+    """How often the kernel is asked whether its digest is still ours: somebody may have flushed the ruleset."""
+
+    def __init__(self, client: Client, synchronizer: Synchronizer, scope: Scope) -> None:
+        self._synchronizer = synchronizer
+        self._scope = scope
+        selector = f"{PROXY_NAME_LABEL}={PROXY_NAME}" if scope.labelled_only else None
+        self._services = Reflector(client, Service, label_selector=selector, on_change=self._service_changed)
+        self._slices = Reflector(
+            client, EndpointSlice, label_selector=SERVICE_NAME_LABEL, on_change=self._slice_changed
+        )
+        self._slices_of: dict[tuple[str, str], dict[str, EndpointSlice]] = {}
+        self._owner: dict[tuple[str, str], tuple[str, str]] = {}
+        self._desired = Desired()
+        self._dirty: set[tuple[str, str]] = set()
+        self._wake = asyncio.Event()
+        self._warned: dict[str, tuple[str, ...]] = {}
+
+    async def run(self) -> None:
+        """Follow the API and program the kernel until cancelled. Raises MoorageError only if it cannot start."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._services.run())
+            tasks.create_task(self._slices.run())
+            await self._services.synced.wait()
+            await self._slices.synced.wait()
+            await self._program()
+
+    async def _program(self) -> None:
+        changed: set[Key] = set()
+        failures = 0
+        while True:
+            self._wake.clear()
+            changed |= self._decide()
+            try:
+                synced = await self._synchronizer.sync(self._desired.state, changed)
+            except MoorageError as error:
+                failures += 1
+                wait = Backoff().after(failures, random.random())
+                log.error("the kernel keeps its last good state", error=str(error), retry_seconds=round(wait, 1))
+                await asyncio.sleep(wait)
+                continue
+            if any(synced) or failures:
+                log.info("synced", changed=len(changed), **synced._asdict())
+            changed, failures = set(), 0
+            await self._wait()
+
+    async def _wait(self) -> None:
+        """Until something changed, here or (by somebody else's hand) in the kernel."""
+        while True:
+            try:
+                async with asyncio.timeout(self.CHECK_SECONDS):
+                    await self._wake.wait()
+                return
+            except TimeoutError:
+                if not await self._synchronizer.intact():
+                    log.warning("table inet moorage was changed by somebody else; programming it again")
+                    return
+
+    def _decide(self) -> set[Key]:
+        """Take the Services that changed into the desired state; returns the keys whose state differs."""
+        dirty, self._dirty = self._dirty, set()
+        changed: set[Key] = set()
+        for key in dirty:
+            namespace, name = key
+            service = self._services.store.get(key)
+            result = carried(service, self._slices_of.get(key, {}).values(), self._scope) if service else None
+            changed |= self._desired.put(f"{namespace}/{name}", result.ports if result else ())
+            self._warn(f"{namespace}/{name}", result.warnings if result else ())
+        return changed
+
+    def _warn(self, service: str, warnings: Iterable[str]) -> None:
+        """Say each warning once, until it goes away."""
+        warnings = tuple(warnings)
+        for warning in warnings:
+            if warning not in self._warned.get(service, ()):
+                log.warning(warning)
+        if warnings:
+            self._warned[service] = warnings
+        else:
+            self._warned.pop(service, None)
+
+    def _service_changed(self, key: tuple[str, str], service: Service | None) -> None:
+        self._dirty.add(key)
+        self._wake.set()
+
+    def _slice_changed(self, key: tuple[str, str], slice_: EndpointSlice | None) -> None:
+        namespace, name = key
+        service = (slice_.metadata.labels or {}).get(SERVICE_NAME_LABEL) if slice_ else None
+        previous = self._owner.pop(key, None)
+        if previous:
+            del self._slices_of[previous][name]
+            self._dirty.add(previous)
+        if slice_ and service:
+            owner = self._owner[key] = (namespace, service)
+            self._slices_of.setdefault(owner, {})[name] = slice_
+            self._dirty.add(owner)
+        self._wake.set()
