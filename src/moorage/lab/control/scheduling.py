@@ -1,0 +1,77 @@
+"""Where pods go (least pods per node) and which addresses they get."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+from moorage.api.core_v1 import Pod
+
+_RESERVED = 2
+"""The network's own address, and the first host, which is commonly the node's."""
+
+_LARGEST = 1 << 16
+"""Addresses of a range that are used: an IPv6 /64 has more than anybody can walk through."""
+
+
+def assign(pods: Iterable[Pod], nodes: Sequence[str]) -> list[tuple[Pod, str]]:
+    """A node for each pod that has none and is not being deleted: the one with the fewest pods, first named first."""
+    pods = sorted(pods, key=lambda pod: (pod.metadata.creation_timestamp or "", pod.metadata.name))
+    load = Counter(pod.spec.node_name for pod in pods)
+    placed: list[tuple[Pod, str]] = []
+    for pod in pods:
+        if pod.spec.node_name is None and pod.metadata.deletion_timestamp is None and nodes:
+            node = min(nodes, key=lambda name: load[name])
+            load[node] += 1
+            placed.append((pod, node))
+    return placed
+
+
+class AddressesExhaustedError(Exception):
+    """Every address of the node's range is in use."""
+
+
+class AddressPool:
+    """The pod addresses of one node in one family; an address is given again only after all others have been."""
+
+    def __init__(self, cidr: str) -> None:
+        self._network: IPv4Network | IPv6Network = ip_network(cidr)
+        self._size = min(self._network.num_addresses - (self._network.version == 4), _LARGEST)
+        self._used: dict[str, str] = {}
+        self._last = _RESERVED - 1
+
+    def __contains__(self, address: str) -> bool:
+        return any(address == used for used in self._used)
+
+    def take(self, owner: str, wish: str | None = None) -> str:
+        """An address for `owner` (a pod's uid): `wish` where it is of this range and free, else the next free one.
+
+        The same owner gets the same address again. Raises AddressesExhaustedError.
+        """
+        for address, user in self._used.items():
+            if user == owner:
+                return address
+        if wish is not None and self._offset(wish) is not None and wish not in self._used:
+            self._last = max(self._last, self._offset(wish) or 0)
+            self._used[wish] = owner
+            return wish
+        span = self._size - _RESERVED
+        for step in range(1, span + 1):
+            offset = _RESERVED + (self._last - _RESERVED + step) % span
+            address = str(self._network[offset])
+            if address not in self._used:
+                self._last = offset
+                self._used[address] = owner
+                return address
+        raise AddressesExhaustedError(f"{self._network}: all {span} pod addresses are in use")
+
+    def release(self, owner: str) -> None:
+        """Free what `owner` holds, if anything."""
+        self._used = {address: user for address, user in self._used.items() if user != owner}
+
+    def _offset(self, address: str) -> int | None:
+        """Where in the range `address` is, None where it is not an address that the pool would give."""
+        network = ip_network(address)
+        if network.version != self._network.version:
+            return None
+        offset = int(network.network_address) - int(self._network.network_address)
+        return offset if _RESERVED <= offset < self._size else None
