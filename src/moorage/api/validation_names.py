@@ -137,7 +137,11 @@ def required(path: str, value: object, advice: str) -> Iterator[FieldError]:
 def one_of(path: str, value: str, choices: tuple[str, ...]) -> Iterator[FieldError]:
     """The error of a non-empty value that is none of `choices`."""
     if value and value not in choices:
-        yield FieldError(path, NOT_SUPPORTED, f"{show(value)} is not supported; use {' or '.join(choices)}")
+        yield FieldError(path, NOT_SUPPORTED, f"{show(value)} is not supported; use {_any_of(choices)}")
+
+
+def _any_of(choices: tuple[str, ...]) -> str:
+    return " or ".join(part for part in (", ".join(choices[:-1]), choices[-1]) if part)
 
 
 def in_range(path: str, value: int | None, low: int, high: int, unit: str = "") -> Iterator[FieldError]:
@@ -213,6 +217,6 @@ def _owners(meta: dict[str, Any]) -> Iterator[FieldError]:
     controllers = Once()
     for path, owner in structs(meta, "ownerReferences", "metadata"):
         for key in ("apiVersion", "kind", "name", "uid"):
-            yield from required(f"{path}.{key}", text(owner, key), "name the owner's")
+            yield from required(f"{path}.{key}", text(owner, key), f"set the owner's {key}")
         if owner.get("controller") is True:
             yield from controllers.check(f"{path}.controller", True, "a controller", "only one owner may be it")

@@ -106,9 +106,12 @@ def _ports(spec: dict[str, Any], type_: str) -> Iterator[FieldError]:
 
 def _target(path: str, target: object) -> Iterator[FieldError]:
     if isinstance(target, str):
-        yield from named(path, target, port_name)
         if not target:
             yield FieldError(path, INVALID, "empty; name a container port, or remove the field")
+        elif target.isascii() and target.isdecimal():
+            yield FieldError(path, INVALID, f"{show(target)} is in quotes, which makes it a name; write it without")
+        else:
+            yield from named(path, target, port_name)
     elif isinstance(target, int) and not isinstance(target, bool):
         yield from port_number(path, target)
 

@@ -1,0 +1,215 @@
+"""Manifests: objects that a person wrote into files, read and checked.
+
+Every error is one line that names the file, the object, the field, what is wrong and what to do:
+`demo.yml: Service frontend/backend: spec.ports[0].port: 99999 is not a port; use 1 to 65535`.
+"""
+
+import difflib
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from moorage.api.kinds import KINDS, Kind, find_kind
+from moorage.api.manifest_yaml import Document, TextError, documents
+from moorage.api.show import show
+from moorage.api.validation import FieldError, validate, without_nulls
+from moorage.errors import MoorageError
+
+Source = str | Path | IO[str] | IO[bytes]
+"""A file, a directory of `*.yml`, `*.yaml` and `*.json`, `-` for standard input, or an open stream."""
+
+_SUFFIXES = (".yml", ".yaml", ".json")
+_LARGEST = 64 * 1024 * 1024
+"""Bytes of one file; a bound for what is no manifest, such as a device."""
+
+
+class Manifest(NamedTuple):
+    """One object of an input."""
+
+    file: str
+    """As the user named it; `standard input` for `-`."""
+    document: int
+    """Which document of its file, from 0; the items of a List share it."""
+    line: int
+    """Where the document starts, from 1."""
+    object: dict[str, Any]
+    """Without nulls, and with the namespace filled in where the kind has one."""
+    kind: Kind
+
+    @property
+    def name(self) -> str:
+        return str(self.object["metadata"]["name"])
+
+    @property
+    def namespace(self) -> str | None:
+        """None for kinds without."""
+        namespace = self.object["metadata"].get("namespace")
+        return str(namespace) if namespace else None
+
+
+class ManifestError(MoorageError):
+    """Everything wrong with an input: one line for each of `errors`."""
+
+    def __init__(self, errors: Iterable[MoorageError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("\n".join(str(error) for error in self.errors))
+
+
+def load(sources: Iterable[Source], *, namespace: str = "default") -> list[Manifest]:
+    """All objects of `sources`, in their order; raises ManifestError, with every error, if anything is wrong.
+
+    `namespace` is for objects that name none.
+    """
+    good, errors = read(sources, namespace=namespace)
+    if errors:
+        raise ManifestError(errors)
+    return good
+
+
+def read(sources: Iterable[Source], *, namespace: str = "default") -> tuple[list[Manifest], list[MoorageError]]:
+    """The objects of `sources` that are right, in their order, and the errors of all others. Raises nothing."""
+    good: list[Manifest] = []
+    errors: list[MoorageError] = []
+    seen: dict[tuple[str, str | None, str], Manifest] = {}
+    for file, text in _texts(sources, errors):
+        for index, document in enumerate(documents(text)):
+            if isinstance(document, TextError):
+                errors.append(MoorageError(f"{file}: {document}"))
+                continue
+            for item in _items(document.value):
+                manifest, complaints = _manifest(file, index, document, item, namespace)
+                errors += complaints
+                if manifest is None:
+                    continue
+                first = seen.setdefault((manifest.kind.plural, manifest.namespace, manifest.name), manifest)
+                if first is manifest:
+                    good.append(manifest)
+                else:
+                    where = f"first in {first.file}, line {first.line}"
+                    what = describe(manifest.object)
+                    errors.append(MoorageError(f"{file}: {what}: given twice, {where}; keep one or rename one"))
+    return good, errors
+
+
+def describe(obj: dict[str, Any]) -> str:
+    """`Service frontend/backend`, of whatever of it there is."""
+    metadata = obj.get("metadata")
+    found = metadata if isinstance(metadata, dict) else {}
+    names = [show(found[key]) for key in ("namespace", "name") if isinstance(found.get(key), str) and found[key]]
+    return " ".join([show(obj.get("kind")), "/".join(names)]).strip()
+
+
+# --- Files -------------------------------------------------------------------------------------------------------
+
+
+def _texts(sources: Iterable[Source], errors: list[MoorageError]) -> Iterator[tuple[str, str]]:
+    """Name and text of every file of `sources`; what cannot be read goes to `errors`."""
+    for source in sources:
+        file = _name(source)
+        try:
+            if isinstance(source, str | Path) and str(source) != "-" and Path(source).is_dir():
+                yield from _directory(Path(source), errors)
+            else:
+                yield file, _text(source)
+        except OSError as error:
+            errors.append(MoorageError(f"{file}: {error.strerror or error}; name a file that can be read"))
+        except ValueError as error:
+            errors.append(MoorageError(f"{file}: {_why_not_text(error)}"))
+
+
+def _name(source: Source) -> str:
+    if isinstance(source, str | Path):
+        return "standard input" if str(source) == "-" else _printable(str(source))
+    name = getattr(source, "name", None)
+    return "standard input" if name == "<stdin>" else _printable(name) if isinstance(name, str) else "input"
+
+
+def _printable(name: str) -> str:
+    return name if name.isprintable() else show(name)
+
+
+def _directory(directory: Path, errors: list[MoorageError]) -> Iterator[tuple[str, str]]:
+    files = sorted(path for path in directory.iterdir() if path.suffix in _SUFFIXES and not path.is_dir())
+    if not files:
+        message = "no *.yml, *.yaml or *.json in this directory; name a file, or another directory"
+        errors.append(MoorageError(f"{_printable(str(directory))}: {message}"))
+    yield from _texts(files, errors)
+
+
+def _text(source: Source) -> str:
+    if isinstance(source, str | Path):
+        if str(source) == "-":
+            return _text(getattr(sys.stdin, "buffer", sys.stdin))
+        with open(source, "rb") as stream:
+            return _text(stream)
+    content = source.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise ValueError(f"more than {_LARGEST} bytes; split it into files")
+    return content.decode("utf-8-sig") if isinstance(content, bytes) else content.removeprefix("\ufeff")
+
+
+def _why_not_text(error: ValueError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"not UTF-8 text at byte {error.start}; save it as UTF-8"
+    return str(error) if str(error).startswith("more than") else "not a file name; name a file that can be read"
+
+
+# --- Objects -----------------------------------------------------------------------------------------------------
+
+
+def _items(value: Any) -> list[Any]:
+    """The objects of a document: itself, or those of a `List` or `ServiceList`, in which lists may lie again."""
+    if not isinstance(value, dict) or not isinstance(value.get("items"), list):
+        return [value]
+    kind = value.get("kind")
+    if not isinstance(kind, str) or not kind.endswith("List"):
+        return [value]
+    found = []
+    for item in value["items"]:
+        if isinstance(item, dict) and kind != "List":  # a typed list's items need not say what they are
+            item = {"apiVersion": value.get("apiVersion"), "kind": kind.removesuffix("List"), **item}
+        found += _items(item)
+    return found
+
+
+def _manifest(
+    file: str, index: int, document: Document, value: Any, namespace: str
+) -> tuple[Manifest | None, list[MoorageError]]:
+    where = f"{file}: line {document.line}"
+    if not isinstance(value, dict):
+        message = f"{show(value)} is not an object; write a mapping with apiVersion, kind and metadata"
+        return None, [MoorageError(f"{where}: {message}")]
+    obj = without_nulls(value)
+    for key, example in (("apiVersion", "v1"), ("kind", "Service")):
+        if not isinstance(obj.get(key), str) or not obj[key]:
+            problem = "missing" if key not in obj else f"{show(obj[key]) or 'empty text'} is not a name"
+            return None, [MoorageError(f"{where}: {key}: {problem}; set it, for example {key}: {example}")]
+    kind = find_kind(obj["apiVersion"], obj["kind"])
+    if kind is None:
+        return None, [MoorageError(f"{where}: {_unknown_kind(obj['apiVersion'], obj['kind'])}")]
+    metadata = obj.get("metadata")
+    if kind.namespaced and isinstance(metadata, dict) and not metadata.get("namespace"):
+        metadata["namespace"] = namespace
+    errors = validate(obj, strict=True)
+    if isinstance(metadata, dict) and not metadata.get("name") and metadata.get("generateName"):
+        message = "missing; name the object (generateName is not supported in manifests)"
+        errors.append(FieldError("metadata.name", "FieldValueRequired", message))
+    if errors:
+        named = isinstance(metadata, dict) and isinstance(metadata.get("name"), str) and metadata["name"]
+        label = f"{file}: {describe(obj)}" if named else f"{where}: {obj['kind']}"
+        return None, [MoorageError(f"{label}: {error}") for error in errors]
+    return Manifest(file, index, document.line, obj, kind), []
+
+
+def _unknown_kind(api_version: str, kind: str) -> str:
+    by_name = {known.kind: known for known in KINDS}
+    if kind in by_name:
+        right = by_name[kind].api_version
+        return f"apiVersion: {show(api_version)} has no {kind}; write apiVersion: {right}"
+    lowered = {name.lower(): name for name in by_name}
+    close = difflib.get_close_matches(kind[:80].lower(), lowered, n=1, cutoff=0.7)
+    if close:
+        known = by_name[lowered[close[0]]]
+        return f"kind: {show(kind)} is unknown; did you mean {known.kind} ({known.api_version})?"
+    return f"kind: {show(kind)} is unknown; remove the object, or use one of: {', '.join(sorted(by_name))}"

@@ -1,0 +1,95 @@
+from ipaddress import IPv4Address, IPv6Address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moorage.api.addresses import canonical, family, parse, special
+from moorage.errors import MoorageError
+
+
+@given(st.ip_addresses())
+def test_an_address_has_one_spelling(address: IPv4Address | IPv6Address) -> None:
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        return
+    assert canonical(str(address)) == str(address)
+    assert canonical(address.exploded.upper()) == str(address)
+    assert parse(str(address)) == address
+    assert family(str(address)) == f"IPv{address.version}"
+
+
+@given(st.text(max_size=50))
+def test_text_is_an_address_or_an_error_for_a_person(text: str) -> None:
+    try:
+        assert canonical(canonical(text)) == canonical(text)
+    except MoorageError as error:
+        assert str(error).isprintable()  # noqa: PT017
+        assert special(text) is None or isinstance(special(text), str)
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("010.0.0.1", "010.0.0.1 has leading zeros, octal to some programs; write 10.0.0.1 if that is meant"),
+        ("::ffff:10.0.0.1", "::ffff:10.0.0.1 is an IPv4-mapped address; write 10.0.0.1"),
+        ("fe80::1%eth0", "fe80::1%eth0 has a zone, which means nothing on other machines; leave it out"),
+        ("256.0.0.1", "256.0.0.1 is not an IP address; write one such as 203.0.113.11 or 2001:db8::11"),
+        ("300.0.0.01", "300.0.0.01 is not an IP address; write one such as 203.0.113.11 or 2001:db8::11"),
+        ("10.0.0.1/32", "10.0.0.1/32 is not an IP address; write one such as 203.0.113.11 or 2001:db8::11"),
+        ("١٠.0.0.1", '"\\u0661\\u0660.0.0.1" is not an IP address; write one such as 203.0.113.11 or 2001:db8::11'),
+    ],
+)
+def test_what_is_not_an_address_is_explained(address: str, why: str) -> None:
+    with pytest.raises(MoorageError) as caught:
+        canonical(address)
+    assert str(caught.value) == why
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("0.0.0.0", "the unspecified address"),
+        ("0.1.2.3", 'an address of "this network" (RFC 1122)'),
+        ("127.0.0.1", "a loopback address"),
+        ("127.255.255.255", "a loopback address"),
+        ("169.254.0.1", "a link-local address"),
+        ("169.254.169.254", "a cloud metadata address"),
+        ("168.63.129.16", "a cloud metadata address"),
+        ("100.100.100.200", "a cloud metadata address"),
+        ("224.0.0.1", "a multicast address"),
+        ("239.255.255.255", "a multicast address"),
+        ("255.255.255.255", "the broadcast address"),
+        ("::", "the unspecified address"),
+        ("0:0:0:0:0:0:0:1", "a loopback address"),
+        ("fe80::1", "a link-local address"),
+        ("febf::1%eth0", "a link-local address"),
+        ("ff02::1", "a multicast address"),
+        ("fd00:ec2::254", "a cloud metadata address"),
+        ("FD00:EC2::254%1", "a cloud metadata address"),
+        ("::ffff:127.0.0.1", "a loopback address in IPv4-mapped form"),
+        ("::ffff:a9fe:a9fe", "a cloud metadata address in IPv4-mapped form"),
+        ("64:ff9b::7f00:1", "a loopback address in NAT64 form"),
+        ("64:ff9b:1::168.63.129.16", "a cloud metadata address in NAT64 form"),
+        ("64:ff9b::224.0.0.1", "a multicast address in NAT64 form"),
+        ("2002:7f00:1::", "a loopback address in 6to4 form"),
+        ("::127.0.0.1", "a loopback address in IPv4-compatible form"),
+        ("backend1", "not an IP address"),
+    ],
+)
+def test_a_special_address_is_never_an_endpoint(address: str, why: str) -> None:
+    assert special(address) == why
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["203.0.113.11", "10.0.0.1", "1.0.0.0", "126.255.255.255", "169.253.255.255", "169.255.0.0", "223.255.255.255",
+     "168.63.129.17", "2001:db8::1", "fd00::1", "fec0::1", "64:ff9b::203.0.113.1", "2002:cb00:7101::"],
+)  # fmt: skip
+def test_any_other_address_may_be_an_endpoint(address: str) -> None:
+    assert special(address) is None
+
+
+@given(st.ip_addresses(v=4))
+def test_an_ipv4_address_stays_special_inside_ipv6(address: IPv4Address) -> None:
+    for prefix in ("::ffff:", "64:ff9b::", "64:ff9b:1::"):
+        assert (special(f"{prefix}{address}") is None) == (special(str(address)) is None)
