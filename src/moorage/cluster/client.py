@@ -26,6 +26,20 @@ from moorage.cluster.paths import collection_path, creation_path, manifest_path,
 from moorage.cluster.tls import ssl_context
 from moorage.errors import MoorageError
 
+__all__ = [
+    "APPLY_PATCH",
+    "JSON_PATCH",
+    "MERGE_PATCH",
+    "STRATEGIC_MERGE_PATCH",
+    "AnswerError",
+    "ApiError",
+    "Bookmark",
+    "Client",
+    "Event",
+    "Listing",
+    "UnreachableError",
+]
+
 T = TypeVar("T", bound=Object)
 D = TypeVar("D")
 
