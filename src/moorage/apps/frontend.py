@@ -67,12 +67,12 @@ def handler(hostname: str, session: aiohttp.ClientSession, url: URL) -> Handler:
     return answer
 
 
-def new_session() -> aiohttp.ClientSession:
+def new_session(timeout: aiohttp.ClientTimeout = TIMEOUT) -> aiohttp.ClientSession:
     """A client that opens a new connection and resolves the name again for every request."""
     connector = aiohttp.TCPConnector(
         limit=0, force_close=True, use_dns_cache=False, resolver=aiohttp.ThreadedResolver()
     )
-    return aiohttp.ClientSession(connector=connector, timeout=TIMEOUT)
+    return aiohttp.ClientSession(connector=connector, timeout=timeout)
 
 
 async def run(environment: Mapping[str, str]) -> None:

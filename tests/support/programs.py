@@ -1,0 +1,92 @@
+"""Runs `moorage` as a process of its own, as users do."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import NamedTuple
+
+BOUND = 15.0
+"""Seconds that any wait here may take, on a machine with much else to do."""
+MOORAGE = (sys.executable, "-c", "from moorage.cli.main import main; main()")
+
+
+class Outcome(NamedTuple):
+    status: int
+    stdout: str
+    stderr: str
+
+
+def free_port() -> int:
+    """A TCP port that nothing listened on just now, in either family."""
+    with socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def moorage(*arguments: str, environment: Mapping[str, str] | None = None) -> Outcome:
+    """Run one command line to its end, at most BOUND seconds."""
+    async with _process(arguments, environment or {}) as process:
+        out, err = await asyncio.wait_for(process.communicate(), BOUND)
+        return Outcome(process.returncode or 0, out.decode(), err.decode())
+
+
+class Server:
+    """A program that answers on `port`."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
+        self.port = port
+        self._process = process
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    async def end(self) -> Outcome:
+        """Wait for its end, at most BOUND seconds."""
+        out, err = await asyncio.wait_for(self._process.communicate(), BOUND)
+        return Outcome(self._process.returncode or 0, out.decode(), err.decode())
+
+
+@contextlib.asynccontextmanager
+async def server(*arguments: str, environment: Mapping[str, str] | None = None) -> AsyncIterator[Server]:
+    """The program with PORT set to a free port, once it accepts connections; killed at the end if it still runs."""
+    port = free_port()
+    async with _process(arguments, {**(environment or {}), "PORT": str(port)}) as process:
+        await asyncio.wait_for(_accepts(process, port), BOUND)
+        yield Server(process, port)
+
+
+@contextlib.asynccontextmanager
+async def _process(
+    arguments: Sequence[str], environment: Mapping[str, str]
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        *MOORAGE,
+        *arguments,
+        env={**os.environ, **environment},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+async def _accepts(process: asyncio.subprocess.Process, port: int) -> None:
+    while True:
+        try:
+            _reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            if process.returncode is not None:
+                raise AssertionError((await process.communicate())[1].decode()) from None
+            await asyncio.sleep(0.02)
+        else:
+            writer.close()
+            return
