@@ -27,6 +27,7 @@ def configure(level: str = "info", json: bool = False) -> None:
     common: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     handler = logging.StreamHandler(sys.stderr)
@@ -52,7 +53,7 @@ def configure(level: str = "info", json: bool = False) -> None:
 
 def get_logger(name: str, **values: object) -> FilteringBoundLogger:
     """A logger whose records carry `logger=name` and `values`. It may be made before `configure` is called."""
-    return cast("FilteringBoundLogger", structlog.get_logger(name, logger=name, **values))
+    return cast("FilteringBoundLogger", structlog.get_logger(name, **values))
 
 
 def _renderers(*, json: bool, terminal: bool) -> list[Processor]:
