@@ -11,7 +11,6 @@ import msgspec
 import pytest
 import trustme
 from aiohttp import web
-from tests.support.stub_server import event, refuse, service, status, stream, stub_client, stub_server
 
 from moorage.api.core_v1 import Namespace, Service, ServicePort, ServiceSpec
 from moorage.api.meta import ObjectMeta
@@ -21,6 +20,7 @@ from moorage.cluster.errors import AnswerError, ApiError, UnreachableError
 from moorage.cluster.events import Bookmark, Event
 from moorage.cluster.kubeconfig import Config
 from moorage.errors import MoorageError
+from tests.support.stub_server import event, refuse, service, status, stream, stub_client, stub_server
 
 
 class Recorder:

@@ -1,0 +1,245 @@
+import asyncio
+import itertools
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from moorage.api.core_v1 import Service
+from moorage.api.meta import ObjectMeta
+from moorage.cluster.client import Listing
+from moorage.cluster.errors import AnswerError, ApiError, UnreachableError
+from moorage.cluster.events import Bookmark, Event
+from moorage.cluster.reflector import Key, Reflector, backoff
+from moorage.errors import MoorageError
+
+Item = Event[Service] | Bookmark
+GONE = ApiError(410, "Expired", "too old resource version")
+DOWN = UnreachableError("https://192.0.2.1: cannot connect")
+
+
+def service(name: str, version: int, uid: str = "") -> Service:
+    return Service(metadata=ObjectMeta(name=name, namespace="n", uid=uid or name, resource_version=str(version)))
+
+
+def listing(version: int, *items: Service) -> Listing[Service]:
+    return Listing(list(items), str(version))
+
+
+class Script:
+    """A client that plays what each list and each watch gives, in order, and notes the call and the loop's time.
+
+    A watch is a list of what it yields, of errors that it raises, and of seconds that it waits. When the script is
+    at its end everything hangs.
+    """
+
+    def __init__(self, *plays: Any) -> None:
+        self._plays = iter(plays)
+        self.calls: list[tuple[float, str]] = []
+        self.done = asyncio.Event()
+
+    def _next(self, call: str) -> Any:
+        self.calls.append((round(asyncio.get_running_loop().time() - self._started, 3), call))
+        play = next(self._plays, None)
+        if play is None:
+            self.done.set()
+        return play
+
+    def start(self) -> None:
+        self._started = asyncio.get_running_loop().time()
+
+    async def list(self, kind: type[Any], namespace: str | None = None, **selectors: Any) -> Listing[Any]:
+        play = self._next("list")
+        if play is None:
+            await asyncio.Event().wait()
+        if isinstance(play, MoorageError):
+            raise play
+        assert isinstance(play, Listing), f"the reflector listed; the script has {play}"
+        return play
+
+    async def watch(
+        self, kind: type[Any], namespace: str | None = None, *, resource_version: str, **selectors: Any
+    ) -> AsyncGenerator[Any, None]:
+        play = self._next(f"watch {resource_version}")
+        if isinstance(play, MoorageError):
+            raise play
+        yield Bookmark(resource_version)
+        if play is None:
+            await asyncio.Event().wait()
+        assert isinstance(play, list), f"the reflector watched; the script has {play}"
+        for step in play:
+            if isinstance(step, MoorageError):
+                raise step
+            if isinstance(step, float):
+                await asyncio.sleep(step)
+            else:
+                yield step
+
+
+Play = Callable[..., Coroutine[Any, Any, tuple[Script, Reflector[Service], list[tuple[str, str | None]]]]]
+
+
+@pytest.fixture
+async def play() -> Play:
+    """Plays a script to its end with a reflector and gives the changes that it reported as (name, version)."""
+
+    async def run(*plays: Any) -> tuple[Script, Reflector[Service], list[tuple[str, str | None]]]:
+        script = Script(*plays)
+        script.start()
+        changes: list[tuple[str, str | None]] = []
+
+        def on_change(key: Key, obj: Service | None) -> None:
+            assert reflector.store.get(key) is obj or obj is None
+            changes.append((key[1], obj.metadata.resource_version if obj else None))
+
+        reflector = Reflector(script, Service, on_change=on_change, jitter=lambda: 0.0)
+        task = asyncio.create_task(reflector.run())
+        done = asyncio.create_task(script.done.wait())
+        await asyncio.wait([task, done], timeout=3600, return_when=asyncio.FIRST_COMPLETED)
+        # Let what came with the last answer be dealt with.
+        await asyncio.sleep(0.001)
+        for one in (task, done):
+            one.cancel()
+        for error in await asyncio.gather(task, done, return_exceptions=True):
+            if isinstance(error, Exception):
+                raise error
+        return script, reflector, changes
+
+    return run
+
+
+pytestmark = pytest.mark.looptime
+
+
+async def test_the_store_follows_list_and_watch(play: Play) -> None:
+    script, reflector, changes = await play(
+        listing(5, service("a", 1), service("b", 2)),
+        [
+            Event("ADDED", service("c", 6)),
+            Event("MODIFIED", service("a", 7)),
+            Event("DELETED", service("b", 8)),
+            Bookmark("20"),
+        ],
+    )
+    assert changes == [("a", "1"), ("b", "2"), ("c", "6"), ("a", "7"), ("b", None)]
+    assert {key: obj.metadata.resource_version for key, obj in reflector.store.items()} == {
+        ("n", "a"): "7",
+        ("n", "c"): "6",
+    }
+    assert [call for _, call in script.calls] == ["list", "watch 5", "watch 20"]
+
+
+async def test_synced_comes_with_the_first_list_even_an_empty_one(play: Play) -> None:
+    _, reflector, _ = await play(DOWN)
+    assert not reflector.synced.is_set()
+    assert reflector.error is DOWN
+    _, reflector, _ = await play(listing(5))
+    assert reflector.synced.is_set()
+
+
+async def test_a_broken_watch_goes_on_where_it_was(play: Play) -> None:
+    script, reflector, changes = await play(
+        listing(5, service("a", 1)),
+        [Event("MODIFIED", service("a", 7)), DOWN],
+        DOWN,
+        [Event("MODIFIED", service("a", 9)), 1.0],
+    )
+    assert [call for _, call in script.calls] == ["list", "watch 5", "watch 7", "watch 7", "watch 9"]
+    assert changes == [("a", "1"), ("a", "7"), ("a", "9")]
+    assert reflector.error is None
+
+
+async def test_while_disconnected_the_last_known_state_stays(play: Play) -> None:
+    _, reflector, changes = await play(listing(5, service("a", 1)), DOWN, DOWN, GONE, DOWN, DOWN)
+    assert list(reflector.store) == [("n", "a")]
+    assert reflector.synced.is_set()
+    assert reflector.error is DOWN
+    assert changes == [("a", "1")]
+
+
+async def test_after_410_it_lists_at_once_and_reports_what_went_meanwhile(play: Play) -> None:
+    script, reflector, changes = await play(
+        listing(5, service("a", 1), service("b", 2), service("same", 3)),
+        [GONE],
+        listing(90, service("c", 80), service("same", 3), service("a", 81)),
+    )
+    assert changes[:3] == [("a", "1"), ("b", "2"), ("same", "3")]
+    assert changes[3] == ("b", None), "what is gone comes before what is new"
+    assert sorted(changes[4:]) == [("a", "81"), ("c", "80")]
+    assert [name for _, name in reflector.store] == ["c", "same", "a"]
+    assert script.calls == [(0, "list"), (0, "watch 5"), (0, "list"), (0, "watch 90")]
+
+
+async def test_an_object_that_was_made_again_is_reported_as_gone_first(play: Play) -> None:
+    _, _, changes = await play(
+        listing(5, service("a", 1, uid="first"), service("b", 2, uid="first")),
+        [Event("ADDED", service("a", 7, uid="second")), GONE],
+        listing(90, service("a", 7, uid="second"), service("b", 80, uid="second")),
+    )
+    assert changes == [("a", "1"), ("b", "2"), ("a", None), ("a", "7"), ("b", None), ("b", "80")]
+
+
+async def test_a_deletion_of_something_unknown_is_not_reported(play: Play) -> None:
+    _, _, changes = await play(listing(5), [Event("DELETED", service("a", 7))])
+    assert changes == []
+
+
+async def test_failures_are_spaced_out_and_a_heard_event_starts_anew(play: Play) -> None:
+    script, _, _ = await play(
+        DOWN,
+        DOWN,
+        DOWN,
+        listing(5),
+        [Bookmark("6"), DOWN],
+        DOWN,
+        [],
+    )
+    assert script.calls == [
+        (0, "list"),
+        (0.2, "list"),
+        (0.6, "list"),
+        (1.4, "list"),
+        (1.4, "watch 5"),
+        (1.6, "watch 6"),
+        (2.0, "watch 6"),
+        (2.8, "watch 6"),
+    ]
+
+
+async def test_repeated_410s_do_not_become_a_busy_loop(play: Play) -> None:
+    plays = itertools.chain.from_iterable((listing(version), [GONE]) for version in range(10))
+    script, _, _ = await play(*plays)
+    assert script.calls[-1][0] > 60
+
+
+async def test_a_watch_that_ends_at_once_is_a_failure_a_quiet_one_is_not(play: Play) -> None:
+    script, reflector, _ = await play(listing(5), [], [], [], [300.0], [300.0])
+    assert [time for time, _ in script.calls] == [0, 0, 0.2, 0.6, 1.4, 301.4, 601.4]
+    assert {call for _, call in script.calls} == {"list", "watch 5"}
+    assert reflector.error is None
+
+
+@pytest.mark.parametrize("error", [ApiError(403, "Forbidden", "no"), AnswerError("garbage")])
+async def test_other_errors_of_a_watch_lead_to_a_list(play: Play, error: MoorageError) -> None:
+    script, _, _ = await play(listing(5), [error], listing(9))
+    assert script.calls == [(0, "list"), (0, "watch 5"), (0.2, "list"), (0.2, "watch 9")]
+
+
+async def test_the_server_may_ask_for_a_longer_wait_within_bounds(play: Play) -> None:
+    script, _, _ = await play(ApiError(429, "TooManyRequests", "no", 20), ApiError(429, "x", "no", 9999), listing(1))
+    assert [time for time, _ in script.calls] == [0, 20, 80, 80]
+
+
+async def test_what_the_callback_raises_ends_the_run() -> None:
+    def broken(key: Key, obj: Service | None) -> None:
+        raise ZeroDivisionError
+
+    script = Script(listing(5, service("a", 1)))
+    script.start()
+    with pytest.raises(ZeroDivisionError):
+        await Reflector(script, Service, on_change=broken).run()
+
+
+def test_backoff_doubles_up_to_its_bound_less_the_jitter() -> None:
+    assert [backoff(n, 0.0) for n in (1, 2, 3, 8, 9, 5000)] == [0.2, 0.4, 0.8, 25.6, 30.0, 30.0]
+    assert backoff(2, 0.999) == pytest.approx(0.2, rel=0.01)
