@@ -1,0 +1,84 @@
+"""Whether this machine can run a lab, and what to do where it cannot."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from moorage import proc
+from moorage.errors import MoorageError
+
+PACKAGES = {
+    "ip": "iproute2",
+    "nft": "nftables",
+    "conntrack": "conntrack",
+    "dnsmasq": "dnsmasq-base",
+    "unshare": "util-linux",
+    "nsenter": "util-linux",
+    "mount": "mount",
+    "setpriv": "util-linux",
+    "hostname": "hostname",
+}
+"""Program -> the Debian package that has it."""
+
+UNSHARE = (
+    *("unshare", "--user", "--map-root-user", "--net", "--pid", "--mount", "--uts"),
+    *("--fork", "--kill-child", "--mount-proc"),
+)
+"""New namespaces of every kind that a lab needs, as root and as an ordinary user alike. `--kill-child`: without it
+the namespaces' first process would outlive a SIGKILL of `unshare`."""
+
+_SYSCTLS = (
+    "user/max_user_namespaces",
+    "user/max_net_namespaces",
+    "kernel/unprivileged_userns_clone",
+    "kernel/apparmor_restrict_unprivileged_userns",
+)
+_SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+
+
+def search_path(path: str) -> str:
+    """`path` and the directories where Debian keeps `ip` and `nft`, which an ordinary user's PATH lacks."""
+    parts = [part for part in path.split(os.pathsep) if part]
+    return os.pathsep.join([*parts, *(directory for directory in _SBIN if directory not in parts)])
+
+
+async def check() -> None:
+    """Return if a lab can run here. Raises MoorageError that says what to do: install packages, allow namespaces."""
+    path = search_path(os.environ.get("PATH", ""))
+    if missing := [program for program in PACKAGES if shutil.which(program, path=path) is None]:
+        packages = " ".join(sorted({PACKAGES[program] for program in missing}))
+        raise MoorageError(f"{', '.join(missing)}: not installed; install with: apt-get install {packages}")
+    trial = await proc.run([*UNSHARE, "true"])
+    if trial.status != 0:
+        raise MoorageError(explain(trial.stderr, {name: _sysctl(name) for name in _SYSCTLS}, os.geteuid()))
+
+
+def explain(stderr: str, sysctls: Mapping[str, str | None], uid: int) -> str:
+    """One line on why `unshare` failed: what to do where a setting forbids it, else the program's own words.
+
+    `sysctls`: path below /proc/sys -> its value, None where the kernel has none such.
+    """
+    for kind in ("user", "net"):
+        name = f"user/max_{kind}_namespaces"
+        if sysctls.get(name) == "0":
+            return f"this machine forbids {kind} namespaces; allow them: sysctl -w {name.replace('/', '.')}=10000"
+    if uid != 0 and sysctls.get("kernel/unprivileged_userns_clone") == "0":
+        return (
+            "this machine forbids user namespaces to ordinary users; "
+            "allow them: sudo sysctl -w kernel.unprivileged_userns_clone=1, or run as root"
+        )
+    if uid != 0 and sysctls.get("kernel/apparmor_restrict_unprivileged_userns") == "1":
+        return (
+            "AppArmor restricts user namespaces of ordinary users (Ubuntu 24.04); "
+            "allow them: sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or run as root"
+        )
+    words = " ".join(stderr.split()) or "no reason given"
+    return f"cannot make namespaces: {words}; inside a container, it must be a privileged one"
+
+
+def _sysctl(name: str) -> str | None:
+    try:
+        return (Path("/proc/sys") / name).read_text().strip()
+    except OSError:
+        return None

@@ -1,0 +1,69 @@
+"""Which processes a lab cluster consists of, and their command lines. Pure."""
+
+from pathlib import Path
+
+from moorage.lab.control import DNS_HOSTS, DNS_PID
+from moorage.lab.processes import MOORAGE, Program
+from moorage.lab.topology import API_PORT, ClusterPlan
+
+FIRST_API_PORT = 16443
+"""On the machine, for the first cluster's API server; others take the next free ones."""
+
+API_SERVER, CONTROL = "apiserver", "control"
+
+
+class Files:
+    """Where one cluster's processes keep and find things; paths are those inside the lab."""
+
+    def __init__(self, run: Path, state: Path, cluster: str) -> None:
+        self.directory = run / cluster
+        """Gone with the lab: lab-control's state."""
+        self.plan = self.directory / "plan.json"
+        self.inside = self.directory / "kubeconfig"
+        """To the gateway's public address, which every network namespace reaches."""
+        self.outside = self.directory / "outside.kubeconfig"
+        """To the socket on the machine."""
+        self.logs = state / "logs" / cluster
+        self.dns_hosts = self.directory / DNS_HOSTS
+        self.dns_pid = self.directory / DNS_PID
+
+
+def server_url(cluster: ClusterPlan) -> str:
+    """The API server as every network namespace of the lab reaches it."""
+    return f"https://{cluster.public_addresses[0]}:{API_PORT}"
+
+
+def api_server(cluster: ClusterPlan, files: Files, listener: int, outside_port: int) -> Program:
+    """The API server; `listener` is the socket that listens on the machine, on `outside_port`."""
+    raise NotImplementedError
+
+
+def others(cluster: ClusterPlan, files: Files) -> list[Program]:
+    """Everything else, which needs the API server's kubeconfig: an agent per node, DNS, controllers and kubelets."""
+    return [_dns(cluster, files), *_agents(cluster, files), control(cluster, files)]
+
+
+def control(cluster: ClusterPlan, files: Files) -> Program:
+    """Controllers and kubelets: the process that runs the pods."""
+    argv = [*MOORAGE, "lab-control", "--kubeconfig", str(files.inside), "--cluster", cluster.name]
+    argv += ["--state", str(files.directory), "--topology", str(files.plan)]
+    return Program(CONTROL, argv, cluster.gateway)
+
+
+def _agents(cluster: ClusterPlan, files: Files) -> list[Program]:
+    common = [*MOORAGE, "node", "--kubeconfig", str(files.inside), "--services", "all"]
+    agents = [Program(f"agent-{node.name}", [*common, "--node", node.name], node.netns) for node in cluster.nodes]
+    balancer = [*common, "--node", "gateway", "--addresses", "load-balancer"]
+    return [*agents, Program("agent-gateway", balancer, cluster.gateway)]
+
+
+def _dns(cluster: ClusterPlan, files: Files) -> Program:
+    argv = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--log-facility=-"]
+    argv += [f"--listen-address={address}" for address in cluster.dns_addresses]
+    argv += ["--bind-interfaces", f"--pid-file={files.dns_pid}"]
+    # It would change to a user that the lab's user namespace does not have.
+    argv += ["--user=root", "--group=root"]
+    # Only the records of this cluster: the rest does not exist, and nobody else is asked.
+    argv += ["--no-hosts", f"--addn-hosts={files.dns_hosts}", "--no-resolv", "--address=/#/"]
+    argv += [f"--local=/{cluster.domain}/", "--local-ttl=1"]
+    return Program("dns", argv, cluster.gateway)
