@@ -4,7 +4,6 @@ import asyncio
 import signal
 
 import click
-import structlog
 
 from moorage.cluster import kubeconfig
 from moorage.cluster.client import Client
@@ -13,9 +12,10 @@ from moorage.dataplane.conntrack import KernelConntrack
 from moorage.dataplane.nft import KernelNft
 from moorage.dataplane.services import Scope
 from moorage.dataplane.sync import Synchronizer
+from moorage.log import get_logger
 from moorage.node.agent import Agent
 
-log = structlog.get_logger("moorage.node")
+log = get_logger("moorage.node")
 
 
 @click.command()

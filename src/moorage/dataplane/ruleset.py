@@ -205,6 +205,11 @@ def _family(policy: Policy) -> Family:
     return IPV6 if policy.family == 6 else IPV4
 
 
+def is_policy_chain(name: str) -> bool:
+    """Whether a chain of the table is a policy's, made on use, and not one that the base ruleset has."""
+    return name.endswith(tuple(f"-{protocol}{family.number}" for protocol in PROTOCOLS for family in FAMILIES))
+
+
 def policy_of(port: ServicePort) -> Policy | None:
     """The policy that carries the port's new connections; None where there is no endpoint to send them to."""
     if not port.endpoints:

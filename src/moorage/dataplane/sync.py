@@ -4,21 +4,20 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
-import structlog
-
 from moorage.dataplane import nft, sessions
 from moorage.dataplane.capabilities import Capabilities
 from moorage.dataplane.changes import LARGE, SMALL, Element, Ledger
 from moorage.dataplane.conntrack import Conntrack, stale
 from moorage.dataplane.model import Key, NodeState, ServicePort, Target
-from moorage.dataplane.ruleset import PROTOCOLS, TABLE, Elements, base, slots_map
+from moorage.dataplane.ruleset import PROTOCOLS, TABLE, Elements, base, is_policy_chain, slots_map
 from moorage.errors import MoorageError
+from moorage.log import get_logger
 
 SWEEPS = 3
 """Most rounds of looking for flows and sessions that went to an endpoint while it was being taken out."""
 CORRECTION_ATTEMPTS = 5
 
-log = structlog.get_logger("moorage.dataplane")
+log = get_logger("moorage.dataplane")
 
 
 class Synced(NamedTuple):
@@ -83,9 +82,7 @@ class Synchronizer:
         if await self._comment("digest") != ledger.digest:
             actual, shared = await self._read()
             keys |= {_key(each) for each in actual}
-            chains = {
-                name for name in await self._nft.chains() if name.startswith(("clientip-", "balanced-", "learn-"))
-            }
+            chains = set(filter(is_policy_chain, await self._nft.chains()))
             count += await self._run(ledger.rebuild(actual, shared, chains))
         forgotten, ended = await self._sweep(ledger.state, keys, all_sessions=True)
         self._ledger = ledger

@@ -3,31 +3,18 @@
 import asyncio
 import random
 from collections.abc import Iterable
-from typing import NamedTuple
-
-import structlog
 
 from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, EndpointSlice
 from moorage.cluster.client import Client
-from moorage.cluster.reflector import Reflector
+from moorage.cluster.reflector import Reflector, backoff
 from moorage.dataplane.model import Key
 from moorage.dataplane.services import PROXY_NAME, PROXY_NAME_LABEL, Desired, Scope, carried
 from moorage.dataplane.sync import Synchronizer
 from moorage.errors import MoorageError
+from moorage.log import get_logger
 
-log = structlog.get_logger("moorage.node")
-
-
-class Backoff(NamedTuple):
-    """Seconds to wait after a sync that failed: doubled each time, with up to as much again at random."""
-
-    first: float = 0.2
-    most: float = 30.0
-
-    def after(self, failures: int, jitter: float) -> float:
-        """The wait after `failures` in a row (from 1); `jitter` from 0 to 1."""
-        return min(self.first * 2 ** min(failures - 1, 20), self.most) * (1 + jitter)
+log = get_logger("moorage.node")
 
 
 class Agent:
@@ -70,7 +57,7 @@ class Agent:
                 synced = await self._synchronizer.sync(self._desired.state, changed)
             except MoorageError as error:
                 failures += 1
-                wait = Backoff().after(failures, random.random())
+                wait = backoff(failures, random.random())
                 log.error("the kernel keeps its last good state", error=str(error), retry_seconds=round(wait, 1))
                 await asyncio.sleep(wait)
                 continue
