@@ -1,0 +1,272 @@
+"""The one place that runs `nft`: transactions in, elements out.
+
+Why the command line and not netlink: `nft` checks and explains a script, and a person can repeat what was done.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from moorage import proc
+from moorage.errors import MoorageError
+
+FAMILY = "inet"
+TABLE = "moorage"
+PROTOCOLS = {6: "tcp", 17: "udp"}
+
+Word = str | int
+
+
+class NftError(MoorageError):
+    """nft refused: its own words, from the first error, with the command and the part of it that it points at."""
+
+
+class Element(NamedTuple):
+    """One element of a set or map.
+
+    Addresses are text as nft prints them, protocols `tcp` and `udp`, ports and slots numbers.
+    """
+
+    key: tuple[Word, ...]
+    value: tuple[Word, ...] | str | None = None
+    """Of a verdict map: the name of the chain; of a set: None."""
+    timeout: int | None = None
+    """Seconds that it was given."""
+    expires: int | None = None
+    """Seconds left, rounded down."""
+    comment: str | None = None
+
+
+class Nft(Protocol):
+    """What Moorage needs of nftables. Everything concerns the one table `inet moorage`."""
+
+    async def run(self, script: str) -> None:
+        """Carry out a script of commands as one transaction: all of it, or nothing and NftError."""
+
+    async def check(self, script: str) -> bool:
+        """Whether nft takes the script, in one transaction; changes nothing. An nft that crashes does not take it."""
+
+    async def elements(self, name: str) -> list[Element]:
+        """The elements of one set or map; none where there is no such set or table."""
+
+    async def chains(self) -> set[str]:
+        """The names of the table's chains; none where there is no table."""
+
+    async def packets(self, counter: str) -> int:
+        """How many packets a named counter has seen; 0 where there is no such counter or table."""
+
+    async def version(self) -> str:
+        """The first line of `nft --version`."""
+
+
+class KernelNft:
+    """nftables of the network namespace that this process is in. All methods may raise ProgramMissingError."""
+
+    def __init__(self, prefix: Sequence[str] = ()) -> None:
+        """`prefix`: words put before `nft`, such as `nsenter --net=FILE`, to reach another namespace."""
+        self._prefix = tuple(prefix)
+
+    async def run(self, script: str) -> None:
+        done = await self._nft("-f", "-", input=script)
+        if done.status != 0:
+            raise NftError(refusal(done, script))
+
+    async def check(self, script: str) -> bool:
+        done = await self._nft("-c", "-f", "-", input=script)
+        return done.status == 0
+
+    async def elements(self, name: str) -> list[Element]:
+        for kind in ("map", "set"):
+            listing = await self._list(kind, FAMILY, TABLE, name)
+            if listing is not None:
+                return parse_elements(listing)
+        return []
+
+    async def chains(self) -> set[str]:
+        listing = await self._list("chains", FAMILY)
+        return parse_chains(listing) if listing is not None else set()
+
+    async def packets(self, counter: str) -> int:
+        listing = await self._list("counter", FAMILY, TABLE, counter)
+        return parse_packets(listing) if listing is not None else 0
+
+    async def version(self) -> str:
+        done = await self._nft("--version")
+        return done.stdout.partition("\n")[0]
+
+    async def _list(self, *words: str) -> str | None:
+        """The listing as JSON; None where there is no such object."""
+        done = await self._nft("--json", "--numeric", "list", *words)
+        if done.status == 0:
+            return done.stdout
+        if "No such file or directory" in done.stderr and "Error" in done.stderr:
+            return None
+        raise NftError(refusal(done, ""))
+
+    async def _nft(self, *arguments: str, input: str | None = None) -> proc.Completed:
+        return await proc.run([*self._prefix, "nft", *arguments], input=input)
+
+
+_LOCATION = re.compile(r"^/dev/stdin:(\d+):(\d+)-(\d+): ")
+
+
+def refusal(done: proc.Completed, script: str) -> str:
+    """One line for a run of nft that failed: its first error, with the command's head and the part at fault.
+
+    nft repeats the whole line of the script, which may be one of a thousand elements.
+    """
+    first = next((line for line in done.stderr.splitlines() if line.strip()), "")
+    if done.status < 0 or done.status > 128:
+        number = -done.status if done.status < 0 else done.status - 128
+        return f"nft crashed with signal {number}{': ' if first else ''}{first}; install nftables 1.0.6 or newer"
+    if "Operation not permitted" in done.stderr:
+        return "nft: Operation not permitted; run as root, or give the process the capability NET_ADMIN"
+    if "Message too long" in done.stderr:
+        return "nft: Message too long: the transaction has more elements than the netlink socket's buffer takes"
+    words = first
+    if location := _LOCATION.match(first):
+        line, start, end = (int(group) for group in location.groups())
+        lines = script.splitlines()
+        words = first[location.end() :]
+        if line <= len(lines):
+            head = " ".join(lines[line - 1].split()[:5])
+            words = f"{words}: {head}: {lines[line - 1][start - 1 : end][:120]}"
+    words = words.removeprefix("Error: ").removeprefix("Could not process rule: ")
+    return f"nft: {words or f'failed with status {done.status} and said nothing'}"
+
+
+# --- What `nft --json --numeric list` prints ---------------------------------------------------------------------
+
+
+class _Target(msgspec.Struct):
+    target: str
+
+
+class _Wrapped(msgspec.Struct):
+    """An element with anything besides its key. Whether there is anything varies, and so does the form."""
+
+    val: "str | int | _Expression"
+    timeout: int | None = None
+    expires: int | None = None
+    comment: str | None = None
+
+
+class _Expression(msgspec.Struct):
+    """One of these; nft's JSON tells them apart by the key."""
+
+    concat: list[str | int] | None = None
+    elem: _Wrapped | None = None
+    goto: _Target | None = None
+    jump: _Target | None = None
+    accept: msgspec.UnsetType | None = msgspec.UNSET
+    drop: msgspec.UnsetType | None = msgspec.UNSET
+
+
+_Value = str | int | _Expression
+
+
+class _Set(msgspec.Struct):
+    type: msgspec.Raw
+    elem: list[_Value | tuple[_Value, _Value]] = []
+
+
+class _Chain(msgspec.Struct):
+    table: str
+    name: str
+
+
+class _Counter(msgspec.Struct):
+    packets: int
+
+
+class _Object(msgspec.Struct):
+    """One of these; `metainfo`, which comes first, is none."""
+
+    set: _Set | None = None
+    map: _Set | None = None
+    chain: _Chain | None = None
+    counter: _Counter | None = None
+
+
+class _Listing(msgspec.Struct):
+    nftables: list[_Object]
+
+
+_listing = msgspec.json.Decoder(_Listing)
+
+
+def parse_elements(listing: str) -> list[Element]:
+    """The elements of the one set or map that is listed. Raises NftError for what nft does not print for ours."""
+    for each in _decode(listing):
+        found = each.set or each.map
+        if found is not None:
+            protocols = _protocol_positions(msgspec.json.decode(found.type))
+            return [_element(entry, protocols) for entry in found.elem]
+    return []
+
+
+def parse_chains(listing: str) -> set[str]:
+    """The names of our table's chains among all that are listed."""
+    return {each.chain.name for each in _decode(listing) if each.chain is not None and each.chain.table == TABLE}
+
+
+def parse_packets(listing: str) -> int:
+    """The packets of the one counter that is listed."""
+    return sum(each.counter.packets for each in _decode(listing) if each.counter is not None)
+
+
+def _decode(listing: str) -> list[_Object]:
+    try:
+        return _listing.decode(listing).nftables
+    except msgspec.MsgspecError as error:
+        raise NftError(f"nft: its listing cannot be read: {error}; use nftables 1.0.6 or newer") from None
+
+
+def _protocol_positions(types: object) -> frozenset[int]:
+    """Where in a key the protocol stands; the type may be one, a list, or (`typeof`, newer nft) an expression."""
+    if isinstance(types, dict):
+        types = types.get("typeof", types)
+    if isinstance(types, dict):
+        types = types.get("concat", types)
+    each = types if isinstance(types, list) else [types]
+    return frozenset(index for index, one in enumerate(each) if one == "inet_proto" or _is_protocol_field(one))
+
+
+def _is_protocol_field(expression: object) -> bool:
+    match expression:
+        case {"meta": {"key": "l4proto"}} | {"payload": {"protocol": "ip", "field": "protocol"}}:
+            return True
+    return False
+
+
+def _element(entry: _Value | tuple[_Value, _Value], protocols: frozenset[int]) -> Element:
+    expression, value = entry if isinstance(entry, tuple) else (entry, None)
+    timeout = expires = comment = None
+    if isinstance(expression, _Expression) and (wrapped := expression.elem) is not None:
+        expression, timeout, expires, comment = wrapped.val, wrapped.timeout, wrapped.expires, wrapped.comment
+    key = _words(expression)
+    for index in protocols:
+        word = key[index]
+        if isinstance(word, int):
+            key = (*key[:index], PROTOCOLS.get(word, word), *key[index + 1 :])
+    return Element(key, _value(value), timeout, expires, comment)
+
+
+def _words(expression: _Value) -> tuple[Word, ...]:
+    if not isinstance(expression, _Expression):
+        return (expression,)
+    if expression.concat is None:
+        raise NftError("nft: its listing cannot be read: an element is neither a value nor a concatenation")
+    return tuple(expression.concat)
+
+
+def _value(expression: _Value | None) -> tuple[Word, ...] | str | None:
+    if not isinstance(expression, _Expression):
+        return None if expression is None else (expression,)
+    if (to := expression.goto or expression.jump) is not None:
+        return to.target
+    if expression.drop is None or expression.accept is None:
+        return "drop" if expression.drop is None else "accept"
+    return _words(expression)

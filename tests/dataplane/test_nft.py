@@ -1,0 +1,441 @@
+"""One suite for both executors: what holds of the fake holds of the kernel. And how nft's output is read."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import NamedTuple
+
+import pytest
+
+from moorage import proc
+from moorage.dataplane.fake import FakeNft
+from moorage.dataplane.nft import Element, KernelNft, Nft, NftError, parse_elements, refusal
+from tests.support.netns import namespace
+
+SETS = """\
+add table inet moorage
+add counter inet moorage misses
+add map inet moorage services4 { type ipv4_addr . inet_proto . inet_service : verdict; }
+add map inet moorage services6 { type ipv6_addr . inet_proto . inet_service : verdict; }
+add map inet moorage slots-tcp4 { typeof ip daddr . tcp dport . numgen inc mod 256 : ip daddr . tcp dport; }
+add map inet moorage slots-udp6 { typeof ip6 daddr . udp dport . numgen inc mod 256 : ip6 daddr . udp dport; }
+add map inet moorage sessions4 { type ipv4_addr . ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; \
+flags dynamic,timeout; size 3; }
+add map inet moorage sessions6 { type ipv6_addr . ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service; \
+flags dynamic,timeout; size 3; }
+add set inet moorage addresses4 { type ipv4_addr; }
+add set inet moorage addresses6 { type ipv6_addr; }
+add set inet moorage hairpin4 { type ipv4_addr . ipv4_addr; }
+add set inet moorage digest { type inet_service; }
+add chain inet moorage one
+add chain inet moorage two
+"""
+SERVICE = "add element inet moorage services4 { 10.96.0.1 . tcp . 80 : goto one }"
+SLOT = "add element inet moorage slots-tcp4 { 10.96.0.1 . 80 . 120 : 203.0.113.1 . 80 }"
+SESSION = "add element inet moorage sessions4 { 10.0.0.1 . 10.96.0.1 . tcp . 80 timeout 30s : 203.0.113.1 . 80 }"
+
+
+class Executor(NamedTuple):
+    """What a test of the shared suite is given."""
+
+    nft: Nft
+    until: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
+    """Let time pass until the condition holds, at most 10 s."""
+
+
+@pytest.fixture(params=["fake", "kernel"])
+def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
+    if request.param == "fake":
+        now = [1000.0]
+
+        async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+            for _ in range(100):
+                if await condition():
+                    return
+                now[0] += 0.1
+            pytest.fail("it did not come true in 10 s")
+
+        yield Executor(FakeNft(clock=lambda: now[0]), until)
+        return
+
+    async def wait(condition: Callable[[], Awaitable[bool]]) -> None:
+        async with asyncio.timeout(10):
+            while not await condition():  # noqa: ASYNC110 - the kernel signals nothing to wait for
+                await asyncio.sleep(0.05)
+
+    with namespace() as made:
+        yield Executor(KernelNft(made.prefix), wait)
+
+
+@pytest.fixture
+async def nft(executor: Executor) -> Nft:
+    """An executor whose table has sets and two chains, and no element."""
+    await executor.nft.run(SETS)
+    return executor.nft
+
+
+async def refused(nft: Nft, script: str) -> str:
+    with pytest.raises(NftError) as caught:
+        await nft.run(script)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+async def test_without_the_table_there_is_nothing_to_list(executor: Executor) -> None:
+    assert await executor.nft.elements("services4") == []
+    assert await executor.nft.chains() == set()
+    assert await executor.nft.packets("misses") == 0
+
+
+async def test_reads_every_kind_of_element_back_as_it_was_added(nft: Nft) -> None:
+    await nft.run(
+        f"{SERVICE}\n{SLOT}\n{SESSION}\n"
+        "add element inet moorage services6 { fd00::1 . udp . 53 : goto two }\n"
+        "add element inet moorage slots-udp6 { fd00::1 . 80 . 120 : 2001:db8::1 . 80 }\n"
+        "add element inet moorage sessions6 { fd00::5 . fd00::1 . tcp . 80 timeout 30s : 2001:db8::1 . 80 }\n"
+        "add element inet moorage addresses4 { 10.96.0.1, 10.96.0.2 }\n"
+        "add element inet moorage addresses6 { fd00::1 }\n"
+        "add element inet moorage hairpin4 { 10.244.0.2 . 10.244.0.2 }\n"
+        'add element inet moorage digest { 1 comment "sha256:a,b" }\n'
+    )
+    assert await nft.elements("services4") == [Element(("10.96.0.1", "tcp", 80), "one")]
+    assert await nft.elements("services6") == [Element(("fd00::1", "udp", 53), "two")]
+    assert await nft.elements("slots-tcp4") == [Element(("10.96.0.1", 80, 120), ("203.0.113.1", 80))]
+    assert await nft.elements("slots-udp6") == [Element(("fd00::1", 80, 120), ("2001:db8::1", 80))]
+    assert sorted(await nft.elements("addresses4")) == [Element(("10.96.0.1",)), Element(("10.96.0.2",))]
+    assert await nft.elements("addresses6") == [Element(("fd00::1",))]
+    assert await nft.elements("hairpin4") == [Element(("10.244.0.2", "10.244.0.2"))]
+    assert await nft.elements("digest") == [Element((1,), comment="sha256:a,b")]
+    for name, key, value in (
+        ("sessions4", ("10.0.0.1", "10.96.0.1", "tcp", 80), ("203.0.113.1", 80)),
+        ("sessions6", ("fd00::5", "fd00::1", "tcp", 80), ("2001:db8::1", 80)),
+    ):
+        [session] = await nft.elements(name)
+        assert session[:3] == (key, value, 30)
+        assert session.expires is not None
+        assert 20 <= session.expires <= 30
+
+
+async def test_lists_the_chains_of_the_table(nft: Nft) -> None:
+    await nft.run("add chain inet moorage dnat-prerouting { type nat hook prerouting priority -110; }")
+    assert await nft.chains() == {"one", "two", "dnat-prerouting"}
+
+
+async def test_making_what_is_there_already_changes_nothing(nft: Nft) -> None:
+    await nft.run(f"{SERVICE}\n{SLOT}\n{SESSION}")
+    await nft.run(f"{SETS}{SERVICE}\n{SLOT}\n{SESSION}")
+    assert len(await nft.elements("slots-tcp4")) == 1
+
+
+async def test_a_refused_command_undoes_the_whole_transaction(nft: Nft) -> None:
+    await nft.run(f"{SERVICE}\n{SLOT}\nadd rule inet moorage two drop")
+    before = [await nft.elements(name) for name in ("services4", "slots-tcp4", "addresses4")]
+    await refused(
+        nft,
+        "add element inet moorage addresses4 { 10.96.0.9 }\n"
+        "delete element inet moorage slots-tcp4 { 10.96.0.1 . 80 . 120 }\n"
+        "delete element inet moorage services4 { 10.96.0.1 . tcp . 80 }\n"
+        "flush chain inet moorage two\n"
+        "delete chain inet moorage one\n"
+        "add chain inet moorage three\n"
+        "delete element inet moorage addresses4 { 10.96.0.10 }\n",
+    )
+    assert [await nft.elements(name) for name in ("services4", "slots-tcp4", "addresses4")] == before
+    assert await nft.chains() == {"one", "two"}
+    assert "busy" in await refused(nft, "delete chain inet moorage one"), "the chain is used again"
+
+
+async def test_check_changes_nothing(nft: Nft) -> None:
+    assert await nft.check(f"{SERVICE}\nadd chain inet moorage three")
+    assert not await nft.check("delete chain inet moorage three")
+    assert await nft.elements("services4") == []
+    assert await nft.chains() == {"one", "two"}
+
+
+@pytest.mark.parametrize(
+    ("given", "script"),
+    [
+        (SLOT, "add element inet moorage slots-tcp4 { 10.96.0.1 . 80 . 120 : 203.0.113.2 . 80 }"),
+        (SERVICE, "add element inet moorage services4 { 10.96.0.1 . tcp . 80 : goto two }"),
+        (
+            SESSION,
+            "add element inet moorage sessions4 { 10.0.0.1 . 10.96.0.1 . tcp . 80 timeout 30s : 203.0.113.2 . 80 }",
+        ),
+        (
+            "",
+            "add element inet moorage slots-tcp4 { 10.96.0.1 . 80 . 1 : 203.0.113.1 . 80, "
+            "10.96.0.1 . 80 . 1 : 203.0.113.2 . 80 }",
+        ),
+        ("", "add set inet moorage digest { type ipv4_addr; }"),
+        ("", "add map inet moorage digest { type inet_service : verdict; }"),
+        ("", "add chain inet moorage one { type filter hook output priority 0; }"),
+    ],
+)
+async def test_an_existing_key_or_name_with_another_content_is_refused(nft: Nft, given: str, script: str) -> None:
+    await nft.run(given)
+    assert "File exists" in await refused(nft, script)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "delete element inet moorage digest { 7 }",
+        "delete element inet moorage addresses4 { 10.96.0.1, 10.96.0.1 }",
+        "delete element inet moorage nosuch { 7 }",
+        "add element inet moorage nosuch { 7 }",
+        "add element inet moorage services4 { 10.96.0.9 . tcp . 80 : goto nosuch }",
+        "delete chain inet moorage nosuch",
+        "flush chain inet moorage nosuch",
+        "flush set inet moorage nosuch",
+        "flush set inet moorage services4",
+        "delete set inet moorage nosuch",
+        "add rule inet moorage nosuch drop",
+        "add rule inet moorage one jump nosuch",
+        "add rule inet moorage one ip daddr @nosuch drop",
+        "delete table inet moorage\ndelete table inet moorage",
+        "delete table inet moorage\nadd chain inet moorage one",
+    ],
+)
+async def test_what_does_not_exist_cannot_be_used(nft: Nft, script: str) -> None:
+    await nft.run("add element inet moorage addresses4 { 10.96.0.1 }")
+    assert "No such file or directory" in await refused(nft, script)
+
+
+@pytest.mark.parametrize(
+    ("given", "script"),
+    [
+        (SERVICE, "delete chain inet moorage one"),
+        ("add rule inet moorage two goto one", "delete chain inet moorage one"),
+        ("add rule inet moorage one ip daddr @addresses4 drop", "delete set inet moorage addresses4"),
+    ],
+)
+async def test_what_is_still_referred_to_cannot_be_deleted(nft: Nft, given: str, script: str) -> None:
+    await nft.run(given)
+    assert "Device or resource busy" in await refused(nft, script)
+
+
+@pytest.mark.parametrize(
+    ("given", "script"),
+    [
+        (SERVICE, "delete element inet moorage services4 { 10.96.0.1 . tcp . 80 }\ndelete chain inet moorage one"),
+        (SERVICE, "flush map inet moorage services4\ndelete chain inet moorage one"),
+        (SERVICE, "delete map inet moorage services4\ndelete chain inet moorage one"),
+        ("add rule inet moorage two goto one", "flush chain inet moorage two\ndelete chain inet moorage one"),
+        ("add rule inet moorage two goto one", "delete chain inet moorage two\ndelete chain inet moorage one"),
+        (
+            "",
+            f"{SERVICE}\n"
+            "delete element inet moorage services4 { 10.96.0.1 . tcp . 80 }\ndelete chain inet moorage one",
+        ),
+    ],
+)
+async def test_a_reference_ends_within_the_same_transaction(nft: Nft, given: str, script: str) -> None:
+    await nft.run(given)
+    await nft.run(script)
+    assert "one" not in await nft.chains()
+
+
+async def test_deleting_and_adding_replaces_a_value_in_one_transaction(nft: Nft) -> None:
+    await nft.run(SERVICE)
+    await nft.run(
+        "delete element inet moorage services4 { 10.96.0.1 . tcp . 80 }\n"
+        "add element inet moorage services4 { 10.96.0.1 . tcp . 80 : goto two }"
+    )
+    assert await nft.elements("services4") == [Element(("10.96.0.1", "tcp", 80), "two")]
+
+
+async def test_flushing_the_digest_and_adding_it_replaces_its_comment(nft: Nft) -> None:
+    await nft.run('add element inet moorage digest { 1 comment "a" }')
+    await nft.run('add element inet moorage digest { 1 comment "b" }')
+    assert (await nft.elements("digest"))[0].comment == "a", "an element that is there keeps its comment"
+    await nft.run('flush set inet moorage digest\nadd element inet moorage digest { 1 comment "b" }')
+    assert await nft.elements("digest") == [Element((1,), comment="b")]
+
+
+@pytest.mark.parametrize("given", ["", SESSION])
+async def test_add_then_delete_removes_a_session_whether_or_not_it_is_there(nft: Nft, given: str) -> None:
+    await nft.run(given)
+    await nft.run(f"{SESSION}\ndelete element inet moorage sessions4 {{ 10.0.0.1 . 10.96.0.1 . tcp . 80 }}")
+    assert await nft.elements("sessions4") == []
+
+
+async def test_adding_a_session_that_is_there_renews_its_timeout(nft: Nft) -> None:
+    await nft.run(SESSION)
+    await nft.run(SESSION.replace("30s", "500s"))
+    [session] = await nft.elements("sessions4")
+    assert session.timeout == 500
+
+
+async def test_a_session_can_be_added_with_the_age_it_had(nft: Nft) -> None:
+    await nft.run(SESSION.replace("30s", "500s expires 100s"))
+    [session] = await nft.elements("sessions4")
+    assert session.timeout == 500
+    assert session.expires is not None
+    assert 90 <= session.expires <= 100
+
+
+async def test_a_full_map_takes_no_new_key_but_takes_those_it_has(nft: Nft) -> None:
+    sessions = [SESSION.replace("10.0.0.1", f"10.0.0.{number}") for number in range(1, 5)]
+    await nft.run("\n".join(sessions[:3]))
+    assert "Too many open files in system" in await refused(nft, sessions[3])
+    await nft.run(sessions[2])
+    assert "Too many open files in system" in await refused(
+        nft, f"{sessions[3]}\ndelete element inet moorage sessions4 {{ 10.0.0.4 . 10.96.0.1 . tcp . 80 }}"
+    ), "add-then-delete needs room for what is not there"
+    await nft.run(f"delete element inet moorage sessions4 {{ 10.0.0.1 . 10.96.0.1 . tcp . 80 }}\n{sessions[3]}")
+    assert len(await nft.elements("sessions4")) == 3
+
+
+async def test_an_expired_element_is_gone_for_listing_deleting_and_adding(executor: Executor) -> None:
+    nft = executor.nft
+    await nft.run(SETS)
+    await nft.run(SESSION.replace("30s", "1s"))
+
+    async def gone() -> bool:
+        return await nft.elements("sessions4") == []
+
+    assert not await gone()
+    await executor.until(gone)
+    delete = "delete element inet moorage sessions4 { 10.0.0.1 . 10.96.0.1 . tcp . 80 }"
+    assert "No such file or directory" in await refused(nft, delete)
+    await nft.run(SESSION.replace("203.0.113.1", "203.0.113.2"))
+    assert (await nft.elements("sessions4"))[0].value == ("203.0.113.2", 80)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "frobnicate",
+        "add element inet moorage addresses4 { 10.96.0.300 }",
+        "add element inet moorage addresses4 { 10.96.0.1 . tcp }",
+        "add element inet moorage addresses4 { 10.96.0.1 : 10.96.0.2 }",
+        "add element inet moorage addresses4 { 10.96.0.1 timeout 5s }",
+        "add element inet moorage hairpin4 { 10.96.0.1 }",
+        "add element inet moorage digest { 65536 }",
+        "add element inet moorage services4 { 10.96.0.1 . tcp . 80 }",
+        "add element inet moorage services4 { 10.96.0.1 . tcp . 80 : 5 }",
+        "add element inet moorage services6 { 10.96.0.1 . tcp . 80 : goto one }",
+    ],
+)
+async def test_nonsense_is_refused(nft: Nft, script: str) -> None:
+    await refused(nft, script)
+
+
+async def test_a_base_chain_keeps_its_hook_and_priority(nft: Nft) -> None:
+    await nft.run("add chain inet moorage dnat-prerouting { type nat hook prerouting priority -110; }")
+    await nft.run("add chain inet moorage dnat-prerouting { type nat hook prerouting priority -110; }")
+    await nft.run("add chain inet moorage dnat-prerouting")
+    script = "add chain inet moorage dnat-prerouting { type nat hook prerouting priority -100; }"
+    assert "Operation not supported" in await refused(nft, script)
+
+
+async def test_deleting_the_table_takes_everything_with_it(nft: Nft) -> None:
+    await nft.run(f"{SERVICE}\n{SLOT}")
+    await nft.run("add table inet moorage\ndelete table inet moorage")
+    assert await nft.chains() == set()
+    assert await nft.elements("slots-tcp4") == []
+
+
+async def test_the_kernel_takes_a_large_transaction_and_lists_it(netns_executor: KernelNft) -> None:
+    await netns_executor.run(SETS)
+    elements = ", ".join(f"10.96.{n >> 8}.{n & 255} . 80 . 0 : 203.0.113.1 . 80" for n in range(1500))
+    await netns_executor.run(f"add element inet moorage slots-tcp4 {{ {elements} }}")
+    assert len(await netns_executor.elements("slots-tcp4")) == 1500
+
+
+@pytest.fixture
+def netns_executor() -> Iterator[KernelNft]:
+    with namespace() as made:
+        yield KernelNft(made.prefix)
+
+
+# --- Reading what nft says -----------------------------------------------------------------------------------------
+
+
+async def test_a_missing_nft_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(proc.ProgramMissingError, match="apt-get install nftables"):
+        await KernelNft().run("")
+
+
+def test_a_refusal_is_one_line_with_nfts_words_and_the_part_at_fault() -> None:
+    script = "add table inet moorage\nadd element inet moorage digest { 1, 2, 99999 }"
+    stderr = (
+        "/dev/stdin:2:41-45: Error: Could not process rule: File exists\n"
+        "add element inet moorage digest { 1, 2, 99999 }\n          ^^^^^\n"
+    )
+    assert (
+        refusal(proc.Completed(1, "", stderr), script) == "nft: File exists: add element inet moorage digest: 99999"
+    )
+
+
+@pytest.mark.parametrize(
+    ("done", "words"),
+    [
+        (proc.Completed(1, "", "Operation not permitted (you must be root)\n"), "NET_ADMIN"),
+        (proc.Completed(-6, "", "nft: netlink.c:304: Assertion failed\n"), "crashed with signal 6: nft: netlink.c"),
+        (proc.Completed(134, "", ""), "crashed with signal 6"),
+        (proc.Completed(1, "", "netlink: Error: Could not process rule: Message too long\n"), "Message too long"),
+        (proc.Completed(1, "", ""), "status 1"),
+    ],
+)
+def test_other_failures_say_what_to_do(done: proc.Completed, words: str) -> None:
+    assert words in refusal(done, "")
+
+
+def listing(kind: str, types: str, elements: str) -> str:
+    return (
+        '{"nftables": [{"metainfo": {"version": "1.1.3", "release_name": "x", "json_schema_version": 1}}, '
+        f'{{"{kind}": {{"family": "inet", "name": "x", "table": "moorage", "type": {types}, "handle": 3, '
+        f'"elem": {elements}}}}}]}}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (listing("set", '"ipv4_addr"', '["10.96.0.1"]'), Element(("10.96.0.1",))),
+        (listing("set", '"inet_proto"', "[6]"), Element(("tcp",))),
+        (listing("set", '["ipv4_addr", "inet_proto"]', '[{"concat": ["::", 132]}]'), Element(("::", 132))),
+        (listing("set", '["inet_proto"]', '[{"concat": ["udp"]}]'), Element(("udp",))),
+        (
+            listing("set", '"inet_service"', '[{"elem": {"val": 1, "comment": "c"}}]'),
+            Element((1,), comment="c"),
+        ),
+        (
+            listing("map", '["inet_service", "inet_proto"]', '[[{"concat": [6, 6]}, {"goto": {"target": "x"}}]]'),
+            Element((6, "tcp"), "x"),
+        ),
+        (
+            listing(
+                "map",
+                '["ipv4_addr", "inet_service"]',
+                '[[{"elem": {"val": {"concat": ["10.0.0.1", 80]}, "timeout": 30, "expires": 29}}, '
+                '{"concat": ["203.0.113.1", 80]}]]',
+            ),
+            Element(("10.0.0.1", 80), ("203.0.113.1", 80), 30, 29),
+        ),
+        (
+            listing(
+                "map",
+                '{"typeof": {"concat": [{"payload": {"protocol": "ip", "field": "protocol"}}, '
+                '{"payload": {"protocol": "th", "field": "dport"}}]}}',
+                '[[{"concat": [17, 17]}, 5]]',
+            ),
+            Element(("udp", 17), (5,)),
+        ),
+        (listing("map", '"inet_service"', '[[80, {"drop": null}]]'), Element((80,), "drop")),
+        (listing("map", '"inet_service"', '[[80, {"accept": null}]]'), Element((80,), "accept")),
+    ],
+)
+def test_reads_the_forms_in_which_nft_lists_an_element(text: str, expected: Element) -> None:
+    assert parse_elements(text) == [expected]
+
+
+def test_a_set_without_elements_has_none() -> None:
+    assert parse_elements('{"nftables": [{"set": {"name": "x", "type": "ipv4_addr"}}]}') == []
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"nftables": [{"set": {"type": "x", "elem": [{"prefix": {}}]}}]}'])
+def test_a_listing_that_cannot_be_read_is_said_in_one_line(text: str) -> None:
+    with pytest.raises(NftError, match="its listing cannot be read"):
+        parse_elements(text)
