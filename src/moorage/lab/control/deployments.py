@@ -30,14 +30,6 @@ def owned(deployment: Deployment, pods: Iterable[Pod]) -> list[Pod]:
     return [pod for pod in pods if _controller_uid(pod) == deployment.metadata.uid]
 
 
-def orphans(deployments: Iterable[Deployment], pods: Iterable[Pod]) -> list[Pod]:
-    """Pods whose Deployment is gone: made while it was being deleted, so that the API server missed them."""
-    alive = {deployment.metadata.uid for deployment in deployments}
-    return [
-        pod for pod in pods if (uid := _controller_uid(pod)) is not None and uid not in alive and not _leaving(pod)
-    ]
-
-
 def is_ready(pod: Pod) -> bool:
     """Whether the pod's Ready condition is true."""
     return any(

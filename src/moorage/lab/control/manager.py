@@ -1,13 +1,13 @@
 """The controllers' loops: read the stores, ask the pure functions, write what differs."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from moorage.api.apps_v1 import Deployment
-from moorage.api.core_v1 import Endpoints, Node, Pod, Service
+from moorage.api.core_v1 import Endpoints, LoadBalancerIngress, Node, Pod, Service
 from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, EndpointSlice
 from moorage.api.meta import Object
 from moorage.cluster.errors import ApiError
@@ -83,22 +83,16 @@ class Manager:
 
     async def sync_nodes(self) -> None:
         for node in nodes.nodes(self._plan, self._version, self._kernel, self._now()):
-            name = node.metadata.name
-            stored = self._stores.get(Node, None, name)
-            if stored is None:
-                stored = await self._client.create(node)
-            if not stored.status.conditions:
-                await self._stores.seen(
-                    [await self._client.patch(Node, None, name, {"status": node.status}, subresource="status")]
-                )
+            if self._stores.get(Node, None, node.metadata.name) is None:
+                await self._stores.seen([await self._client.create(node)])
 
     async def sync_deployments(self) -> None:
-        listed, pods = self._stores.list(Deployment), self._stores.list(Pod)
-        for pod in deployments.orphans(listed, pods):
-            await self._delete(Pod, pod)
-        for deployment in listed:
-            if deployment.metadata.deletion_timestamp is None:
-                await self._sync_deployment(deployment, deployments.owned(deployment, pods))
+        pods = self._stores.list(Pod)
+        await _each(
+            self._sync_deployment(deployment, deployments.owned(deployment, pods))
+            for deployment in self._stores.list(Deployment)
+            if deployment.metadata.deletion_timestamp is None
+        )
 
     async def _sync_deployment(self, deployment: Deployment, pods: Sequence[Pod]) -> None:
         meta = deployment.metadata
@@ -113,64 +107,66 @@ class Manager:
             )
         for verb, count in (("Scaled up", len(plan.create)), ("Scaled down", len(plan.delete))):
             if count:
-                message = f"{verb} {meta.name} by {count} to {len(pods) + len(plan.create) - len(plan.delete)} pods"
+                message = f"{verb} {meta.name}'s pods by {count}"
                 self._recorder.record(deployment, "Normal", "ScalingReplicaSet", message)
         for pod in plan.delete:
             await self._delete(Pod, pod)
         await self._stores.seen([await self._client.create(pod) for pod in plan.create])
 
     async def schedule(self) -> None:
-        ready = [node.name for node in self._plan.nodes if self._stores.get(Node, None, node.name)]
-        placed = scheduling.assign(self._stores.list(Pod), ready)
-        written = []
-        for pod, node in placed:
-            meta = pod.metadata
-            body = {"metadata": {"uid": meta.uid}, "spec": {"nodeName": node}}
-            written.append(await self._client.patch(Pod, meta.namespace, meta.name, body))
-            message = f"Successfully assigned {meta.namespace}/{meta.name} to {node}"
-            self._recorder.record(pod, "Normal", "Scheduled", message)
-        for pod in self._stores.list(Pod):
-            # A pod that no kubelet ever saw has nobody else to finish it.
-            if pod.spec.node_name is None and pod.metadata.deletion_timestamp is not None:
-                await self._delete(Pod, pod, grace_period_seconds=0)
-        await self._stores.seen(written)
+        registered = [node.name for node in self._plan.nodes if self._stores.get(Node, None, node.name)]
+        placed = scheduling.assign(self._stores.list(Pod), registered)
+        await _each(self._bind(pod, node) for pod, node in placed)
+
+    async def _bind(self, pod: Pod, node: str) -> None:
+        meta = pod.metadata
+        body = {"metadata": {"uid": meta.uid}, "spec": {"nodeName": node}}
+        written = await self._client.patch(Pod, meta.namespace, meta.name, body)
+        message = f"Successfully assigned {meta.namespace}/{meta.name} to {node}"
+        self._recorder.record(pod, "Normal", "Scheduled", message)
+        await self._stores.seen([written])
 
     async def sync_slices(self) -> None:
-        services = self._stores.list(Service)
         existing = self._managed(slices.MANAGED_BY)
-        for service in services:
-            meta = service.metadata
-            if service.spec.selector and meta.deletion_timestamp is None and service.spec.type != "ExternalName":
-                mine = existing.pop((meta.namespace or "", meta.name), [])
-                want = slices.wanted(service, self._stores.list(Pod, meta.namespace))
-                await self._write(slices.reconcile(want, mine, self._suffix))
-            else:
-                existing.pop((meta.namespace or "", meta.name), None)
-        for orphaned in existing.values():
-            await self._write(slices.Changes([], [], orphaned))
+        wanted = [
+            slices.wanted(service, self._stores.list(Pod, service.metadata.namespace))
+            for service in self._stores.list(Service)
+            if service.spec.selector
+            and service.metadata.deletion_timestamp is None
+            and service.spec.type != "ExternalName"
+        ]
+        await self._reconcile(wanted, existing)
 
     async def mirror(self) -> None:
         existing = self._managed(mirroring.MANAGED_BY)
-        for endpoints in self._stores.list(Endpoints):
-            meta = endpoints.metadata
-            if mirroring.is_mirrored(endpoints, self._stores.get(Service, meta.namespace, meta.name)):
-                mine = existing.pop((meta.namespace or "", meta.name), [])
-                await self._write(slices.reconcile(mirroring.wanted(endpoints), mine, self._suffix))
-        for orphaned in existing.values():
-            await self._write(slices.Changes([], [], orphaned))
+        wanted = [
+            mirroring.wanted(endpoints)
+            for endpoints in self._stores.list(Endpoints)
+            if mirroring.is_mirrored(
+                endpoints, self._stores.get(Service, endpoints.metadata.namespace, endpoints.metadata.name)
+            )
+        ]
+        still = {(want.namespace, want.owner.name) for want in wanted}
+        gone = [slice_ for key, of_key in existing.items() if key not in still for slice_ in of_key]
+        await self._write(slices.Changes([], [], gone))
+        await self._reconcile(wanted, existing)
 
     async def sync_load_balancers(self) -> None:
-        written = []
-        for service, ingress in loadbalancers.assign(self._stores.list(Service), self._plan.load_balancer_ranges):
-            meta = service.metadata
-            body = {
-                "metadata": {"resourceVersion": meta.resource_version},
-                "status": {"loadBalancer": {"ingress": ingress or None}},
-            }
-            written.append(await self._client.patch(Service, meta.namespace, meta.name, body, subresource="status"))
-            if ingress:
-                self._recorder.record(service, "Normal", "EnsuredLoadBalancer", "Ensured load balancer")
-        await self._stores.seen(written)
+        await _each(
+            self._set_ingress(service, ingress)
+            for service, ingress in loadbalancers.assign(self._stores.list(Service), self._plan.load_balancer_ranges)
+        )
+
+    async def _set_ingress(self, service: Service, ingress: list[LoadBalancerIngress]) -> None:
+        meta = service.metadata
+        body = {
+            "metadata": {"resourceVersion": meta.resource_version},
+            "status": {"loadBalancer": {"ingress": ingress or None}},
+        }
+        written = await self._client.patch(Service, meta.namespace, meta.name, body, subresource="status")
+        if ingress:
+            self._recorder.record(service, "Normal", "EnsuredLoadBalancer", "Ensured load balancer")
+        await self._stores.seen([written])
 
     def _managed(self, by: str) -> dict[tuple[str, str], list[EndpointSlice]]:
         """The slices of one controller, by namespace and name of their Service."""
@@ -182,6 +178,14 @@ class Manager:
                 found.setdefault(key, []).append(slice_)
         return found
 
+    async def _reconcile(
+        self, wanted: Iterable[slices.Wanted], existing: Mapping[tuple[str, str], Sequence[EndpointSlice]]
+    ) -> None:
+        await _each(
+            self._write(slices.reconcile(want, existing.get((want.namespace, want.owner.name), ()), self._suffix))
+            for want in wanted
+        )
+
     async def _write(self, changes: slices.Changes) -> None:
         """New slices first, so that no endpoint is missing in between."""
         written = [await self._client.create(slice_) for slice_ in changes.create]
@@ -190,15 +194,25 @@ class Manager:
             await self._delete(EndpointSlice, slice_)
         await self._stores.seen(written)
 
-    async def _delete(self, kind: type[Any], obj: Object, *, grace_period_seconds: int | None = None) -> None:
+    async def _delete(self, kind: type[Any], obj: Object) -> None:
         meta = obj.metadata
         try:
-            await self._client.delete(
-                kind, meta.namespace, meta.name, uid=meta.uid, grace_period_seconds=grace_period_seconds
-            )
+            await self._client.delete(kind, meta.namespace, meta.name, uid=meta.uid)
         except ApiError as error:
             if error.status not in (404, 409):
                 raise
+
+
+async def _each(parts: Iterable[Awaitable[None]]) -> None:
+    """Do all parts of a round, one after the other, also where some fail; then raise the first MoorageError."""
+    failed: MoorageError | None = None
+    for part in parts:
+        try:
+            await part
+        except MoorageError as error:
+            failed = failed or error
+    if failed is not None:
+        raise failed
 
 
 def _changes(before: msgspec.Struct, after: dict[str, object]) -> dict[str, object]:
