@@ -75,13 +75,14 @@ def command(ctx: click.Context, verbose: bool, log_json: bool) -> None:
 def run(args: Sequence[str]) -> int:
     """Run one command line and return its exit status.
 
-    0: done. 1: a MoorageError, printed as one line on standard error. 2: wrong usage. 130: interrupted. Any other
-    status is the one that the command returned or exited with.
+    0: done. 1: a MoorageError, printed as one line on standard error (one for each of its `errors` where it holds
+    several). 2: wrong usage. 130: interrupted. Any other status is the one that the command returned or exited with.
     """
     try:
         result = command.main(args=list(args), prog_name="moorage", standalone_mode=False)
     except MoorageError as error:
-        click.echo(f"moorage: {_one_line(error)}", err=True)
+        for each in getattr(error, "errors", (error,)):
+            click.echo(f"moorage: {_one_line(each)}", err=True)
         return 1
     except click.ClickException as error:
         error.show()
