@@ -36,6 +36,6 @@ class EndpointPort(Resource, kw_only=True, frozen=True):
 
 
 class EndpointSlice(Object, kw_only=True, frozen=True):
-    address_type: str = "IPv4"
+    address_type: str
     endpoints: list[Endpoint] | None = None
     ports: list[EndpointPort] | None = None

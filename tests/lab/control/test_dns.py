@@ -8,7 +8,7 @@ from tests.support.lab_objects import cluster, service
 
 def slice_of(name: str, *endpoints: Endpoint) -> EndpointSlice:
     meta = ObjectMeta(name=f"{name}-1", namespace="ns", labels={SERVICE_NAME_LABEL: name})
-    return EndpointSlice(metadata=meta, endpoints=list(endpoints))
+    return EndpointSlice(metadata=meta, address_type="IPv4", endpoints=list(endpoints))
 
 
 def test_every_cluster_ip_has_a_record() -> None:
