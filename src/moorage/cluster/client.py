@@ -209,7 +209,8 @@ class Client:
     ) -> T:
         """PATCH with any of the four content types; the answer is the object, also of the status subresource.
 
-        A merge patch with `metadata.resourceVersion` or `metadata.uid` has that as its precondition (409).
+        A merge patch with `metadata.resourceVersion` has that as its precondition (409 `Conflict`); one with
+        `metadata.uid` is refused where the object is another one by now (422 `Invalid`).
         """
         path = object_path(kind_of(kind), namespace, name, subresource)
         params = {"fieldManager": field_manager}
