@@ -58,10 +58,14 @@ def get_logger(name: str, **values: object) -> FilteringBoundLogger:
 
 def _renderers(*, json: bool, terminal: bool) -> list[Processor]:
     if json:
-        return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(default=str)]
+        # Local variables may hold a token.
+        tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        return [structlog.processors.ExceptionRenderer(tracebacks), structlog.processors.JSONRenderer(default=str)]
     if terminal:
         return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     return [
         structlog.processors.format_exc_info,
-        structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False),
+        structlog.processors.LogfmtRenderer(
+            key_order=["timestamp", "level", "event", "logger"], drop_missing=True, bool_as_flag=False
+        ),
     ]
