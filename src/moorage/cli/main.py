@@ -1,6 +1,7 @@
 """The command `moorage`: a table of commands, each imported only when it is used."""
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,6 +11,8 @@ import click
 from moorage import __version__
 from moorage.errors import MoorageError
 
+_SYSTEM_DIRECTORIES = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+"""Where nft, ip, conntrack and dnsmasq are; Debian keeps them out of an ordinary user's PATH."""
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it: 128 + SIGINT."""
 
@@ -94,8 +97,9 @@ def run(args: Sequence[str]) -> int:
 
 def main() -> None:
     """The entry point of the installed program."""
+    os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), *_SYSTEM_DIRECTORIES])
     sys.exit(run(sys.argv[1:]))
 
 
 def _one_line(error: MoorageError) -> str:
-    return " ".join(str(error).split("\n")) or type(error).__name__
+    return " ".join(line.strip() for line in str(error).splitlines()) or type(error).__name__

@@ -1,0 +1,124 @@
+"""The command line as a whole: its table, its help, and how a command ends."""
+
+import asyncio
+import importlib
+import os
+import sys
+import types
+from collections.abc import Callable
+
+import click
+import pytest
+
+from moorage import __version__
+from moorage.cli import main
+from moorage.errors import MoorageError
+from tests.support.programs import moorage
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
+    """Makes the command `fail` raise an exception."""
+
+    def install(error: BaseException) -> None:
+        @click.command()
+        def command() -> None:
+            raise error
+
+        module = types.ModuleType("moorage_test_fail")
+        module.__dict__["command"] = command
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setitem(main.COMMANDS, "fail", main.Entry(module.__name__, "Fail.", hidden=True))
+
+    return install
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_every_command_of_the_table_can_be_called(name: str) -> None:
+    assert isinstance(importlib.import_module(main.COMMANDS[name].module).command, click.Command)
+
+
+def test_help_names_every_command_that_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["--help"]) == 0
+    lines = [line.strip().split("  ", 1) for line in capsys.readouterr().out.splitlines()]
+    shown = {line[0]: line[1].strip() for line in lines if len(line) == 2 and line[0] in main.COMMANDS}
+    assert shown == {name: entry.help for name, entry in main.COMMANDS.items() if not entry.hidden}
+
+
+async def test_help_imports_no_command_and_no_library_but_click() -> None:
+    loaded = await python("main.run(['--help']); print([*sys.modules])")
+    assert "click" in loaded
+    for slow in ("aiohttp", "asyncio", "structlog", "rich", "msgspec", "yaml", "moorage.cli.app"):
+        assert slow not in loaded
+
+
+async def test_the_demo_s_programs_start_without_the_logger() -> None:
+    loaded = await python("main.run(['app', 'backend', '--help']); print([*sys.modules])")
+    assert "moorage.apps.backend" in loaded
+    assert "structlog" not in loaded
+
+
+async def test_version() -> None:
+    assert await moorage("--version") == (0, f"moorage {__version__}\n", "")
+
+
+async def test_an_unknown_command_is_wrong_usage() -> None:
+    outcome = await moorage("mooor")
+    assert (outcome.status, outcome.stdout) == (2, "")
+    assert outcome.stderr.endswith("Error: No such command 'mooor'.\n")
+
+
+async def test_no_command_shows_the_help_as_wrong_usage() -> None:
+    outcome = await moorage()
+    assert outcome.status == 2
+    assert "Commands:" in outcome.stderr
+
+
+def test_an_error_meant_for_a_person_is_one_line(
+    failing: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(MoorageError("Service a/b: spec.ports:\n  missing"))
+    assert main.run(["fail"]) == 1
+    assert capsys.readouterr() == ("", "moorage: Service a/b: spec.ports: missing\n")
+
+
+def test_an_error_of_usage_inside_a_command_exits_2(
+    failing: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(click.UsageError("give one of -f and --all"))
+    assert main.run(["fail"]) == 2
+    assert capsys.readouterr().err.endswith("Error: give one of -f and --all\n")
+
+
+def test_an_interrupt_exits_130(failing: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]) -> None:
+    failing(KeyboardInterrupt())
+    assert main.run(["fail"]) == 130
+    assert capsys.readouterr().err.strip() == ""
+
+
+def test_a_command_s_own_exit_status_is_passed_on(failing: Callable[[BaseException], None]) -> None:
+    failing(click.exceptions.Exit(3))
+    assert main.run(["fail"]) == 3
+
+
+def test_anything_else_is_a_bug_and_not_hidden(failing: Callable[[BaseException], None]) -> None:
+    failing(ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        main.run(["fail"])
+
+
+def test_programs_of_the_administrator_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin")
+    monkeypatch.setattr(sys, "argv", ["moorage", "--version"])
+    with pytest.raises(SystemExit):
+        main.main()
+    assert os.environ["PATH"].split(os.pathsep) == ["/usr/bin", "/usr/local/sbin", "/usr/sbin", "/sbin"]
+
+
+async def python(code: str) -> str:
+    """What a Python process of its own prints for `code`, last line only."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", f"import sys; from moorage.cli import main; {code}", stdout=asyncio.subprocess.PIPE
+    )
+    out, _err = await process.communicate()
+    return out.decode().splitlines()[-1]
