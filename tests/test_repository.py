@@ -1,0 +1,70 @@
+"""What holds for the repository as a whole."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LONGEST = {"src": 400, "bench": 400, "tests": 600}
+"""Lines of a module, by its first directory: tables of cases need more room than code."""
+NOT_OURS = {".git", ".venv", ".hypothesis", "build", "dist", "__pycache__"}
+MACHINE_PATH = re.compile(r"(?<![\w.>}/])/(work|tmp|home|root|Users)/\w")
+INDEX_ADDRESS = re.compile(r"index-url|pythonhosted|pypi\.org|/simple/?\b", re.IGNORECASE)
+
+
+def files(*suffixes: str) -> Iterator[Path]:
+    """The repository's text files, without what tools made."""
+    pending = [ROOT]
+    while pending:
+        for path in pending.pop().iterdir():
+            if path.name in NOT_OURS or path.name.endswith("_cache"):
+                continue
+            if path.is_dir():
+                pending.append(path)
+            elif not suffixes or path.suffix in suffixes:
+                yield path
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_modules_are_short() -> None:
+    lengths = {path.relative_to(ROOT): len(path.read_text().splitlines()) for path in files(".py")}
+    assert Path("src/moorage/proc.py") in lengths
+    assert {str(path): length for path, length in lengths.items() if length > LONGEST[path.parts[0]]} == {}
+
+
+def test_no_file_holds_a_path_of_somebody_s_machine() -> None:
+    found = [
+        f"{name(path)}:{number}: {line.strip()}"
+        for path in files()
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1)
+        if path != Path(__file__) and MACHINE_PATH.search(line)
+    ]
+    assert found == []
+
+
+def test_a_path_of_somebody_s_machine_would_be_found() -> None:
+    assert MACHINE_PATH.search('open("/home/somebody/x")')
+
+
+def test_the_lock_names_no_package_index_and_pins_every_package_by_hash() -> None:
+    lock = (ROOT / "requirements.lock").read_text()
+    assert not INDEX_ADDRESS.search(lock)
+    requirements = re.split(r"\n(?=\S)", lock.strip())
+    assert len(requirements) > 20
+    for requirement in requirements:
+        assert re.match(r"[\w.-]+(\[[\w,]+\])?==\S+", requirement)
+        assert "--hash=sha256:" in requirement
+
+
+@pytest.mark.parametrize("script", ["scripts/setup", "scripts/packages", ".ci/run"])
+def test_scripts_can_be_run_and_are_bash(script: str) -> None:
+    path = ROOT / script
+    assert path.stat().st_mode & 0o111 == 0o111
+    assert path.read_text().startswith("#!/usr/bin/env bash\n")
+    subprocess.run(["bash", "-n", path], check=True)
