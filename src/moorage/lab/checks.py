@@ -54,6 +54,11 @@ async def check() -> None:
         raise MoorageError(explain(trial.stderr, {name: _sysctl(name) for name in _SYSCTLS}, os.geteuid()))
 
 
+def has_ipv6() -> bool:
+    """Whether this machine's kernel has IPv6 at all: it can be built or booted without."""
+    return os.path.exists("/proc/sys/net/ipv6")
+
+
 def explain(stderr: str, sysctls: Mapping[str, str | None], uid: int) -> str:
     """One line on why `unshare` failed: what to do where a setting forbids it, else the program's own words.
 

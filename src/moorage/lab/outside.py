@@ -10,10 +10,13 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from moorage.cluster import kubeconfig
+from moorage.cluster.client import Client
 from moorage.errors import MoorageError
 from moorage.lab.channel import Channel, Failed, Listen, Listening, Ready, Relay, Relays, Start, Stop
 from moorage.lab.checks import UNSHARE, check, search_path
 from moorage.lab.state import LabDirectory, LabState
+from moorage.lab.state import kubeconfig as kubeconfig_path
 from moorage.lab.topology import LabPlan
 
 START_SECONDS = 30.0
@@ -33,6 +36,10 @@ class Lab:
         self.relays: list[Relay] = []
         self.changed = asyncio.Condition()
         """Notified after `relays` has changed."""
+
+    def client(self, cluster: str) -> Client:
+        """A client of this cluster's API server, not yet entered."""
+        return Client(kubeconfig.load(kubeconfig_path(self.directory, cluster)))
 
     async def relay(self, cluster: str, namespace: str, service: str) -> Relay:
         """The relay to the first port of this Service, as soon as there is one."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from moorage.errors import MoorageError
 from moorage.log import get_logger
 
 log = get_logger("moorage.lab")
@@ -51,6 +52,21 @@ async def keep_running(program: Program, logs: Path) -> None:
             log.warning("a process ended; starting it again", process=program.name, status=status, seconds=wait)
             await asyncio.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT)
+
+
+async def run_once(program: Program, logs: Path) -> None:
+    """Run it until cancelled, then ask it to end, and await that. Raises MoorageError if it ends by itself."""
+    with (logs / f"{program.name}.log").open("ab") as output:
+        status = await _run(program, output)
+    raise MoorageError(
+        f"lab: {logs.name}: {program.name} ended with status {status}: {last_line(logs, program.name)}"
+    )
+
+
+def last_line(logs: Path, name: str) -> str:
+    """The last line of a process's output."""
+    lines = (logs / f"{name}.log").read_text(errors="replace").strip().split("\n")
+    return lines[-1] or "it said nothing"
 
 
 async def _run(program: Program, output: IO[bytes]) -> int:

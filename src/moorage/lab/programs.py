@@ -35,7 +35,15 @@ def server_url(cluster: ClusterPlan) -> str:
 
 def api_server(cluster: ClusterPlan, files: Files, listener: int, outside_port: int) -> Program:
     """The API server; `listener` is the socket that listens on the machine, on `outside_port`."""
-    raise NotImplementedError
+    argv = [*MOORAGE, "lab-apiserver", "--cluster", cluster.name, "--directory", str(files.directory / "api")]
+    for address in (*cluster.public_addresses, *cluster.gateway_addresses):
+        argv += ["--address", address]
+    argv += ["--port", str(API_PORT), "--socket-fd", str(listener)]
+    for service_range in cluster.service_ranges:
+        argv += ["--service-range", service_range]
+    argv += ["--kubeconfig", str(files.outside), f"https://127.0.0.1:{outside_port}"]
+    argv += ["--kubeconfig", str(files.inside), server_url(cluster)]
+    return Program(API_SERVER, argv, cluster.gateway, (listener,))
 
 
 def others(cluster: ClusterPlan, files: Files) -> list[Program]:
@@ -62,7 +70,7 @@ def _dns(cluster: ClusterPlan, files: Files) -> Program:
     argv += [f"--listen-address={address}" for address in cluster.dns_addresses]
     argv += ["--bind-interfaces", f"--pid-file={files.dns_pid}"]
     # It would change to a user that the lab's user namespace does not have.
-    argv += ["--user=root", "--group=root"]
+    argv += ["--user=root", "--group="]
     # Only the records of this cluster: the rest does not exist, and nobody else is asked.
     argv += ["--no-hosts", f"--addn-hosts={files.dns_hosts}", "--no-resolv", "--address=/#/"]
     argv += [f"--local=/{cluster.domain}/", "--local-ttl=1"]

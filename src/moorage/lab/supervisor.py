@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import itertools
 import socket
-from pathlib import Path
 
 import msgspec
 
@@ -17,7 +16,7 @@ from moorage.cluster.client import Client
 from moorage.errors import MoorageError
 from moorage.lab import network, programs
 from moorage.lab.channel import Channel, Failed, Listen, Listening, Ready, Relay, Relays, Start, Stop
-from moorage.lab.processes import Program, keep_running
+from moorage.lab.processes import Program, keep_running, last_line, run_once
 from moorage.lab.programs import Files
 from moorage.lab.relays import RelayKeeper
 from moorage.lab.topology import ClusterPlan
@@ -42,17 +41,15 @@ async def _main(descriptor: int) -> None:
         if received is None or not isinstance(received[0], Start):
             return
         supervisor = Supervisor(channel)
-        bringing_up = asyncio.create_task(supervisor.bring_up(received[0]))
+        running = asyncio.create_task(supervisor.run(received[0]))
         until_end = asyncio.create_task(supervisor.listen_to_channel())
-        await asyncio.wait([bringing_up, until_end], return_when=asyncio.FIRST_COMPLETED)
-        if bringing_up.done() and (error := bringing_up.exception()) is not None:
+        await asyncio.wait([running, until_end], return_when=asyncio.FIRST_COMPLETED)
+        if running.done() and (error := running.exception()) is not None:
             if not isinstance(error, MoorageError):
-                log.error("could not bring the lab up", exc_info=error)
+                log.error("the lab cannot go on", exc_info=error)
             channel.send(Failed(message=str(error) or type(error).__name__))
-            until_end.cancel()
-        else:
-            await until_end
-        bringing_up.cancel()
+        until_end.cancel()
+        running.cancel()
         await supervisor.end()
 
 
@@ -63,6 +60,7 @@ class Supervisor:
         self._asked: dict[int, asyncio.Future[tuple[socket.socket, int]]] = {}
         self._pods: list[asyncio.Task[None]] = []
         self._processes: list[asyncio.Task[None]] = []
+        self._servers: list[asyncio.Task[None]] = []
         self._relays = RelayKeeper(self._listen, self._publish)
         self._followers: list[asyncio.Task[None]] = []
 
@@ -78,18 +76,22 @@ class Supervisor:
                     listener.setblocking(False)
                     self._asked.pop(message.number).set_result((listener, message.port))
 
-    async def bring_up(self, start: Start) -> None:
-        """Make the networks, start all processes, and say when the API servers answer."""
+    async def run(self, start: Start) -> None:
+        """Make the networks, start all processes, say when the API servers answer, and go on until cancelled.
+
+        Raises MoorageError where that cannot be, and when an API server ends: what it knew is gone with it.
+        """
         await network.mount(start.directory)
         await network.build(start.plan)
         texts = await asyncio.gather(*(self._cluster(cluster) for cluster in start.plan.clusters))
         self._channel.send(Ready(kubeconfigs=dict(texts)))
+        await asyncio.gather(*self._servers)
 
     async def end(self) -> None:
         """End the relays, then the pods, then all other processes, each within its time."""
         await _cancel(self._followers, OTHERS_SECONDS)
         await _cancel(self._pods, PODS_SECONDS)
-        await _cancel(self._processes, OTHERS_SECONDS)
+        await _cancel([*self._processes, *self._servers], OTHERS_SECONDS)
 
     async def _cluster(self, cluster: ClusterPlan) -> tuple[str, str]:
         """Start one cluster. Returns its name and its kubeconfig for use outside."""
@@ -99,8 +101,10 @@ class Supervisor:
         files.plan.write_bytes(msgspec.json.encode(cluster))
         files.dns_hosts.touch()
         listener, port = await self._listen(programs.FIRST_API_PORT)
-        self._start(programs.api_server(cluster, files, listener.fileno(), port), files)
+        server = programs.api_server(cluster, files, listener.fileno(), port)
+        self._servers.append(asyncio.create_task(run_once(server, files.logs)))
         client = await self._reach(cluster, files)
+        listener.close()
         for program in programs.others(cluster, files):
             self._start(program, files)
         self._followers.append(asyncio.create_task(self._follow(cluster.name, client)))
@@ -122,9 +126,8 @@ class Supervisor:
                         return config
                     await asyncio.sleep(0.02)
         except TimeoutError:
-            raise MoorageError(
-                f"lab: cluster {cluster.name}: its API server does not answer: {_last_line(files.logs)}"
-            ) from None
+            words = last_line(files.logs, programs.API_SERVER)
+            raise MoorageError(f"lab: cluster {cluster.name}: its API server does not answer: {words}") from None
 
     async def _follow(self, cluster: str, config: kubeconfig.Config) -> None:
         async with Client(config) as client:
@@ -147,8 +150,3 @@ async def _cancel(tasks: list[asyncio.Task[None]], seconds: float) -> None:
         task.cancel()
     if tasks:
         await asyncio.wait(tasks, timeout=seconds)
-
-
-def _last_line(logs: Path) -> str:
-    lines = (logs / f"{programs.API_SERVER}.log").read_text(errors="replace").strip().split("\n")
-    return lines[-1] or "it said nothing"

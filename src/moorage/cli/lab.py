@@ -1,0 +1,330 @@
+"""`moorage lab`: clusters as network namespaces on this machine."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, cast
+
+import click
+
+from moorage.api import manifest
+from moorage.cluster import kubeconfig, verbs
+from moorage.cluster.client import Client
+from moorage.errors import MoorageError
+from moorage.lab import enter, manifests, outside, topology, waiting
+from moorage.lab.channel import Relay
+from moorage.lab.checks import has_ipv6, search_path
+from moorage.lab.state import DEFAULT_NAME, LabState, find, labs
+from moorage.lab.state import kubeconfig as kubeconfig_path
+
+_STOP_SECONDS = 15.0
+
+_name = click.option("--name", help="The lab; default: the only one that runs.")
+_cluster = click.option("--cluster", help="The cluster; may be left out where there is no doubt.")
+_namespace = click.option("-n", "--namespace", help="Default: the namespace `default`; for pods: any.")
+_file = click.option("-f", "--filename", "files", multiple=True, help="Manifests: a file, a directory, or -.")
+
+
+@click.group()
+def command() -> None:
+    """Run clusters as network namespaces on this machine, without root, and work with them."""
+    os.environ["PATH"] = search_path(os.environ.get("PATH", ""))
+
+
+# --- Labs --------------------------------------------------------------------------------------------------------
+
+
+@command.command()
+@click.option("--name", default=DEFAULT_NAME, show_default=True, help="What to call the lab.")
+@click.option(
+    "--cluster",
+    "clusters",
+    multiple=True,
+    metavar="NAME[=NODES]",
+    help=f"A cluster and how many nodes it has; default: {' and '.join(manifests.DEFAULT_CLUSTERS)}.",
+)
+@click.option(
+    "-f",
+    "--filename",
+    "files",
+    multiple=True,
+    metavar="[CLUSTER=]FILE",
+    help="Manifests; default: the first cluster's.",
+)
+@click.argument("more", nargs=-1, metavar="[[CLUSTER=]FILE]...")
+def run(name: str, clusters: tuple[str, ...], files: tuple[str, ...], more: tuple[str, ...]) -> None:
+    """Start clusters, apply manifests to them, print how to reach them, and stay until Ctrl-C.
+
+    \b
+    moorage lab run -f a=deploy/demo/k8s-backend.yml -f b=deploy/demo/k8s-frontend.yml
+    """
+    plan = topology.plan(manifests.parse_clusters(clusters), ipv6=has_ipv6())
+    loaded = manifests.load(manifests.parse_files((*files, *more), plan))
+    until_told(_run(name, plan, loaded))
+
+
+async def _run(name: str, plan: topology.LabPlan, loaded: dict[str, list[manifest.Manifest]]) -> None:
+    async with outside.running(name, plan) as lab:
+        click.echo(f"lab {name} is up")
+        for cluster in lab.clusters:
+            click.echo(f"  cluster {cluster}: export KUBECONFIG={kubeconfig_path(lab.directory, cluster)}")
+        async with AsyncExitStack() as stack:
+            clients = {cluster: await stack.enter_async_context(lab.client(cluster)) for cluster in lab.clusters}
+            for cluster, found in loaded.items():
+                click.echo(await verbs.apply(clients[cluster], [one.object for one in found]), nl=bool(found))
+            for cluster, found in loaded.items():
+                await waiting.deployments(clients[cluster], manifests.deployments(found))
+                for namespace, service in manifests.load_balancers(found):
+                    await lab.relay(cluster, namespace, service)
+        click.echo("Ctrl-C ends it")
+        await _show_relays(lab)
+
+
+async def _show_relays(lab: outside.Lab) -> None:
+    """Print the relays there are, and each new one, for ever."""
+    shown: list[Relay] = []
+    async with lab.changed:
+        while True:
+            for relay in lab.relays:
+                if relay not in shown:
+                    where = f"cluster {relay.cluster}: {relay.namespace}/{relay.service}"
+                    click.echo(f"  curl http://127.0.0.1:{relay.port}  # {where}")
+            shown = lab.relays
+            await lab.changed.wait()
+
+
+@command.command("list")
+def list_() -> None:
+    """List the labs that run."""
+    rows = [["NAME", "PID", "CLUSTERS", "REACHED AT"]]
+    for state, _ in labs():
+        relays = ", ".join(f"{relay.service} http://127.0.0.1:{relay.port}" for relay in state.relays)
+        rows.append([state.name, str(state.pid), ",".join(state.clusters), relays])
+    click.echo(verbs.columns_of(rows) if len(rows) > 1 else "no lab runs")
+
+
+@command.command()
+@click.argument("name", required=False)
+def stop(name: str | None) -> None:
+    """End a lab, by default the only one that runs."""
+    state, path = find(name)
+    os.kill(state.pid, signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_SECONDS
+    while any(running.pid == state.pid for running, _ in labs()):
+        if time.monotonic() > deadline:
+            raise MoorageError(f"lab {state.name}: process {state.pid} does not end; its files are in {path}")
+        time.sleep(0.05)
+    click.echo(f"lab {state.name} ended")
+
+
+# --- Objects -----------------------------------------------------------------------------------------------------
+
+
+@command.command()
+@_name
+@_cluster
+@_namespace
+@_file
+@click.option("--force-conflicts", is_flag=True, help="Take over fields that somebody else has set.")
+def apply(
+    name: str | None, cluster: str | None, namespace: str | None, files: tuple[str, ...], force_conflicts: bool
+) -> None:
+    """Apply manifests, as kubectl apply --server-side does."""
+    if not files:
+        raise click.UsageError("say which manifests with -f FILE")
+    loaded = [one.object for one in manifest.load(files, namespace=namespace or "default")]
+
+    async def do(client: Client) -> None:
+        try:
+            click.echo(await verbs.apply(client, loaded, force=force_conflicts))
+        except verbs.PartlyDoneError as error:
+            click.echo(error.done)
+            raise
+
+    _with_client(name, cluster, do)
+
+
+@command.command()
+@_name
+@_cluster
+@_namespace
+@click.option("-A", "--all-namespaces", is_flag=True)
+@click.option("-l", "--selector", help="Labels, such as app=backend.")
+@click.option("-o", "--output", type=click.Choice(["wide", "yaml", "json", "name"]), default=None)
+@click.argument("kind")
+@click.argument("object_name", metavar="[NAME]", required=False)
+def get(
+    name: str | None,
+    cluster: str | None,
+    namespace: str | None,
+    all_namespaces: bool,
+    selector: str | None,
+    output: str | None,
+    kind: str,
+    object_name: str | None,
+) -> None:
+    """Print objects, in columns or as YAML or JSON."""
+    resource, _, after = kind.partition("/")
+    resolved = verbs.resolve(resource)
+
+    async def do(client: Client) -> None:
+        click.echo(
+            await verbs.get(
+                client,
+                resolved,
+                object_name or after or None,
+                namespace=namespace,
+                all_namespaces=all_namespaces,
+                label_selector=selector,
+                output=cast("verbs.Output", output or ""),
+            )
+        )
+
+    _with_client(name, cluster, do)
+
+
+@command.command()
+@_name
+@_cluster
+@_namespace
+@_file
+@click.argument("objects", nargs=-1, metavar="[KIND NAME... | KIND/NAME...]")
+def delete(
+    name: str | None, cluster: str | None, namespace: str | None, files: tuple[str, ...], objects: tuple[str, ...]
+) -> None:
+    """Delete objects."""
+    loaded = [one.object for one in manifest.load(files, namespace=namespace or "default")]
+    named = _named(objects)
+    if bool(loaded) == bool(named):
+        raise click.UsageError("say what to delete: KIND NAME, or -f FILE")
+
+    async def do(client: Client) -> None:
+        if loaded:
+            click.echo(await verbs.delete_manifests(client, loaded))
+        for kind, object_name in named:
+            click.echo(await verbs.delete(client, verbs.resolve(kind), object_name, namespace=namespace))
+
+    _with_client(name, cluster, do)
+
+
+@command.command()
+@_name
+@_cluster
+@_namespace
+@click.option("--replicas", type=click.IntRange(min=0), required=True)
+@click.argument("objects", nargs=-1, required=True, metavar="KIND NAME | KIND/NAME")
+def scale(
+    name: str | None, cluster: str | None, namespace: str | None, replicas: int, objects: tuple[str, ...]
+) -> None:
+    """Set the number of a Deployment's pods."""
+
+    async def do(client: Client) -> None:
+        for kind, object_name in _named(objects):
+            resolved = verbs.resolve(kind)
+            click.echo(await verbs.scale(client, resolved, object_name, replicas, namespace=namespace))
+
+    _with_client(name, cluster, do)
+
+
+# --- Inside ------------------------------------------------------------------------------------------------------
+
+
+@command.command("exec", context_settings={"ignore_unknown_options": True})
+@_name
+@_cluster
+@_namespace
+@click.argument("target", metavar="POD|deploy/NAME|NODE|gateway|internet")
+@click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
+def exec_(name: str | None, cluster: str | None, namespace: str | None, target: str, argv: tuple[str, ...]) -> None:
+    """Run a command in a pod, on a node or at a gateway, with its network and host name."""
+    state, path = find(name)
+    prefix, environment = enter.on_node(state, cluster, target), dict(os.environ)
+    if prefix is None:
+        place = _find_pod(state, path, cluster, namespace, target)
+        prefix, values = asyncio.run(enter.in_pod(state, place))
+        environment = {**values, "TERM": os.environ.get("TERM", "dumb")}
+    os.execvpe(prefix[0], [*prefix, *argv], environment)
+
+
+@command.command()
+@_name
+@_cluster
+@_namespace
+@click.option("-f", "--follow", is_flag=True, help="Go on printing what comes.")
+@click.option("-c", "--container", help="Default: the first.")
+@click.argument("target", metavar="POD|deploy/NAME")
+def logs(
+    name: str | None, cluster: str | None, namespace: str | None, follow: bool, container: str | None, target: str
+) -> None:
+    """Print what a pod has printed."""
+    state, path = find(name)
+    place = _find_pod(state, path, cluster, namespace, target)
+    argv = [*enter.inside(state), "tail", "-n", "+1", *(["-F"] if follow else []), place.log(container)]
+    os.execvp(argv[0], argv)
+
+
+# --- What they share ---------------------------------------------------------------------------------------------
+
+
+def until_told(program: Coroutine[Any, Any, None]) -> None:
+    """Run it until it ends or the user ends it: by Ctrl-C, SIGTERM, or by closing the terminal."""
+
+    async def main() -> None:
+        task = asyncio.ensure_future(program)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        await task
+
+    try:
+        asyncio.run(main())
+    except asyncio.CancelledError:
+        click.echo("ended")
+
+
+def _with_client(name: str | None, cluster: str | None, do: Callable[[Client], Awaitable[None]]) -> None:
+    state, path = find(name)
+    if cluster is None and len(state.clusters) > 1:
+        raise MoorageError(f"lab {state.name}: say which cluster with --cluster: {', '.join(state.clusters)}")
+
+    async def main() -> None:
+        async with Client(_config(state, path, cluster or state.clusters[0])) as client:
+            await do(client)
+
+    asyncio.run(main())
+
+
+def _config(state: LabState, path: Path, cluster: str) -> kubeconfig.Config:
+    if cluster not in state.clusters:
+        raise MoorageError(f"lab {state.name}: has no cluster {cluster!r}; it has: {', '.join(state.clusters)}")
+    return kubeconfig.load(kubeconfig_path(path, cluster))
+
+
+def _find_pod(state: LabState, path: Path, cluster: str | None, namespace: str | None, target: str) -> enter.PodPlace:
+    async def main() -> enter.PodPlace | None:
+        async with AsyncExitStack() as stack:
+            clients = []
+            for plan in state.plan.clusters:
+                if cluster in (None, plan.name):
+                    client = await stack.enter_async_context(Client(_config(state, path, plan.name)))
+                    clients.append((plan, client))
+            return await enter.find_pod(clients, target, namespace)
+
+    place = asyncio.run(main())
+    if place is None:
+        raise MoorageError(
+            f"{target}: no such pod or node; see: moorage lab get pods -A --cluster {state.clusters[0]}"
+        )
+    return place
+
+
+def _named(objects: tuple[str, ...]) -> list[tuple[str, str]]:
+    """(kind, name) of `KIND/NAME...` or of `KIND NAME...`."""
+    if all("/" in word for word in objects):
+        return [(kind, name) for kind, _, name in (word.partition("/") for word in objects)]
+    if len(objects) < 2 or any("/" in word for word in objects):
+        raise click.UsageError("name objects as KIND NAME... or KIND/NAME...")
+    return [(objects[0], word) for word in objects[1:]]

@@ -1,0 +1,35 @@
+"""Waiting until the lab has done what the API was told."""
+
+import asyncio
+from collections.abc import Iterable
+
+from moorage.api.apps_v1 import Deployment
+from moorage.cluster.client import Client
+from moorage.errors import MoorageError
+
+POLL_SECONDS = 0.05
+
+
+async def deployments(client: Client, names: Iterable[tuple[str, str]], seconds: float = 20.0) -> None:
+    """Until each deployment (namespace, name) has the pods it should have, all of them ready, and no others.
+
+    Raises MoorageError that names one that has not, after `seconds`.
+    """
+    for namespace, name in names:
+        deployment: Deployment | None = None
+        try:
+            async with asyncio.timeout(seconds):
+                while deployment is None or not is_complete(deployment):
+                    if deployment is not None:
+                        await asyncio.sleep(POLL_SECONDS)
+                    deployment = await client.get(Deployment, namespace, name)
+        except TimeoutError:
+            ready = (deployment.status.ready_replicas or 0) if deployment else 0
+            raise MoorageError(f"Deployment {namespace}/{name}: {ready} pods ready after {seconds:g} s") from None
+
+
+def is_complete(deployment: Deployment) -> bool:
+    """Whether its status says that exactly the pods of its newest generation run, all ready."""
+    status, wanted = deployment.status, 1 if deployment.spec.replicas is None else deployment.spec.replicas
+    counts = (status.replicas, status.updated_replicas, status.ready_replicas)
+    return status.observed_generation == deployment.metadata.generation and all((n or 0) == wanted for n in counts)
