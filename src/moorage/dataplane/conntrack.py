@@ -2,8 +2,8 @@
 
 Flows are listed by the `conntrack` tool. They are deleted over netlink: `conntrack -D` reads the whole table for
 each flow that it deletes (10 to 30 ms), and `conntrack -R`, which takes many commands, does so for each of them;
-over netlink 5,000 take 0.06 s. There a flow is named by its original addresses and ports and its id, so that a new
-flow which has taken the same ports is left alone.
+over netlink 5,000 take 0.06 s. There a flow is named by its original addresses and ports and by its id, so that a
+new flow on the same ports is left alone (unless the kernel also gave it the old one's memory, which the id is of).
 """
 
 import asyncio
