@@ -37,7 +37,7 @@ WRONG_TYPE = "FieldValueTypeInvalid"
 UNKNOWN = "FieldUnknown"
 """Ours: upstream refuses unknown fields while decoding (`fieldValidation=Strict`), before there are causes."""
 
-_PARTIAL: frozenset[type] = frozenset(
+PARTIAL: frozenset[type] = frozenset(
     {
         core_v1.Container,
         core_v1.ContainerPort,
@@ -108,7 +108,7 @@ def _walk_struct(value: dict[str, Any], info: inspect.StructType, path: str) -> 
             yield from _walk(value[name], field.type, _join(path, name))
         elif field.required:
             yield FieldError(_join(path, name), REQUIRED, "missing; set it")
-    if info.cls not in _PARTIAL:
+    if info.cls not in PARTIAL:
         for key in value:
             if key not in fields and value[key] is not None:
                 yield FieldError(_join(path, show(key)), UNKNOWN, f"unknown field; {_advice(key, list(fields))}")
