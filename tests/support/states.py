@@ -25,9 +25,9 @@ def endpoint(number: int, *, weight: int = 1, local: bool = False, family: int =
     return Endpoint(f"backend{number:03}", Target(address, port), weight, local)
 
 
-def port(key: Key, numbers: Iterable[int], affinity: int = 0, **options: int) -> ServicePort:
+def port(key: Key, numbers: Iterable[int], affinity: int = 0, weight: int = 1) -> ServicePort:
     """A port with the endpoints of these numbers."""
-    endpoints = tuple(endpoint(number, family=key.family, **options) for number in sorted(numbers))
+    endpoints = tuple(endpoint(number, family=key.family, weight=weight) for number in sorted(numbers))
     return ServicePort(service="frontend/backend", key=key, endpoints=endpoints, affinity_seconds=affinity)
 
 

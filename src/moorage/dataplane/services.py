@@ -72,7 +72,7 @@ def _addresses(service: Service, scope: Scope) -> list[str]:
         balancer = service.status.load_balancer
         given = [ingress.ip for ingress in (balancer.ingress if balancer else None) or ()]
     else:
-        given = list(service.spec.cluster_ips or [service.spec.cluster_ip])
+        given = [*(service.spec.cluster_ips or [service.spec.cluster_ip or ""])]
     return [str(ipaddress.ip_address(address)) for address in given if address and address != "None"]
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from moorage.dataplane import nft, sessions
 from moorage.dataplane.capabilities import Capabilities
 from moorage.dataplane.changes import LARGE, SMALL, Element, Ledger
-from moorage.dataplane.conntrack import Conntrack, stale
+from moorage.dataplane.conntrack import Conntrack, Endpoints, stale
 from moorage.dataplane.model import Key, NodeState, ServicePort, Target
 from moorage.dataplane.ruleset import PROTOCOLS, TABLE, Elements, base, is_policy_chain, slots_map
 from moorage.errors import MoorageError
@@ -149,7 +149,7 @@ class Synchronizer:
         )
 
     async def _end_flows(self, state: NodeState, keys: Collection[Key]) -> int:
-        allowed = {key: _may_keep(state.get(key)) for key in keys}
+        allowed: Endpoints = {key: _may_keep(state.get(key)) for key in keys}
         ended = 0
         for family in sorted({key.family for key in keys}):
             flows = stale(await self._conntrack.flows(family), allowed)

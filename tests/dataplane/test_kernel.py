@@ -1,0 +1,121 @@
+"""What only the real kernel can show: retransmissions, firewalls, conntrack, and being killed in the middle."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from moorage.dataplane import sessions
+from moorage.dataplane.changes import Ledger
+from moorage.dataplane.model import Endpoint, Key, ServicePort, Target
+from tests.support.network import CLIENTS, CLIENTS6
+from tests.support.states import port
+from tests.support.world import KernelWorld, kernel_world
+
+KEY = Key("10.96.0.1", "tcp", 9000)
+UDP = Key("10.96.0.1", "udp", 9000)
+
+STATEFUL_FIREWALL = """
+table inet firewall {
+  chain input {
+    type filter hook input priority 0; policy drop;
+    ct state established accept
+    tcp flags & (fin|syn|rst|ack) == syn accept
+    icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+  }
+}
+"""
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[KernelWorld]:
+    async with kernel_world() as made:
+        yield made
+
+
+def only(address: str, affinity: int = 10800, key: Key = KEY, *, local: bool = False) -> ServicePort:
+    return ServicePort("frontend/backend", key, (Endpoint(address, Target(address, 80), local=local),), affinity)
+
+
+async def test_clients_are_reset_where_the_other_endpoint_is_behind_a_firewall_that_drops_in_silence(
+    world: KernelWorld,
+) -> None:
+    world.net.endpoints.run("nft", "-f", "-", input=STATEFUL_FIREWALL)
+    world.net.endpoints.run("sysctl", "-qw", "net.netfilter.nf_conntrack_tcp_loose=0")
+    await world.carry([only("203.0.113.1")])
+    assert await world.open("kept", CLIENTS[0], KEY) == "203.0.113.1"
+    await world.carry([only("203.0.113.2")])
+    assert await world.say("kept") == "reset"
+    assert await world.connect(CLIENTS[0], KEY) == "203.0.113.2"
+
+
+async def test_a_client_that_is_still_knocking_at_a_removed_endpoint_is_let_in_at_another(world: KernelWorld) -> None:
+    drop = "table inet mute { chain input { type filter hook input priority 0; ip daddr 203.0.113.1 drop; }; }\n"
+    world.net.endpoints.run("nft", "-f", "-", input=drop)
+    await world.carry([only("203.0.113.1")])
+    knocking = asyncio.create_task(world.connect(CLIENTS[0], KEY))
+    async with asyncio.timeout(2):
+        while not await sessions.read(world.nft):  # noqa: ASYNC110  # until the kernel has seen the first SYN
+            await asyncio.sleep(0.01)
+    await world.carry([only("203.0.113.2")])
+    assert await knocking == "203.0.113.2", "the SYN that is sent again after a second"
+    (session,) = await sessions.read(world.nft)
+    assert session.target.address == "203.0.113.2"
+
+
+async def test_a_datagram_flow_older_than_its_service_is_taken_over(world: KernelWorld) -> None:
+    async def send() -> str:
+        return await asyncio.to_thread(world.net.ask, "udp", CLIENTS[0], 4000, UDP.address, UDP.port)
+
+    await world.carry([])
+    assert await send() in ("timed out", "no route")
+    await world.carry([only("203.0.113.1", key=UDP)])
+    assert await send() == "203.0.113.1"
+
+
+@pytest.mark.parametrize("client", [CLIENTS[0], CLIENTS6[0]], ids=["IPv4", "IPv6"])
+async def test_a_pod_reaches_itself_through_its_service(world: KernelWorld, client: str) -> None:
+    key = Key("fd00:10:96::1", "tcp", 9000) if ":" in client else KEY
+    await world.carry([only(client, key=key, local=True)])
+    assert await world.connect(client, key) == client
+
+
+async def test_a_process_of_the_node_itself_reaches_services(world: KernelWorld) -> None:
+    await world.carry([only("203.0.113.1")])
+    code = "import socket; print(socket.create_connection(('10.96.0.1', 9000), 3).recv(100).decode().strip())"
+    world.net.node.run("ip", "route", "add", "default", "dev", "endpoints")
+    assert await asyncio.to_thread(world.net.node.python, code) == "203.0.113.1\n"
+
+
+async def test_other_tables_are_never_touched(world: KernelWorld) -> None:
+    world.net.node.run("nft", "add table inet others; add chain inet others one; add rule inet others one accept")
+    before = world.net.node.run("nft", "list", "table", "inet", "others")
+    await world.carry([port(KEY, [1, 2], 10800)])
+    await world.carry([port(KEY, [1])])
+    world.restart()
+    await world.carry([])
+    assert world.net.node.run("nft", "list", "table", "inet", "others") == before
+    assert world.net.node.run("nft", "list", "tables") == "table inet others\ntable inet moorage\n"
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 5, 8])
+async def test_a_sync_that_was_cut_off_is_finished_by_the_next_process(world: KernelWorld, steps: int) -> None:
+    old = {key: port(key, [1, 2, 3], 10800) for key in (Key("10.96.0.1", "tcp", n) for n in range(9000, 9008))}
+    new = {key: port(key, [2, 3, 4]) for key in (Key("10.96.0.1", "tcp", n) for n in range(9004, 9012))}
+    await world.carry(old.values())
+    before = {key: await world.connect(CLIENTS[0], key) for key in old}
+    ledger = Ledger(old, frozenset({4}), limit=40)
+    for _, script in zip(
+        range(steps), ledger.scripts({k: new.get(k) for k in old.keys() | new.keys()}), strict=False
+    ):
+        await world.nft.run(script)
+    for key in old.keys() & new.keys():
+        assert await world.connect(CLIENTS[0], key) in {"203.0.113.2", "203.0.113.3", "203.0.113.4", before[key]}
+    world.restart()
+    await world.carry(new.values())
+    world.restart()
+    assert await world.carry(new.values()) == (0, 0, 0), "the kernel holds what was wanted"
+    for key in old.keys() - new.keys():
+        assert await world.connect(CLIENTS[0], key) == "refused"
+    seen = {await world.connect(CLIENTS[0], Key("10.96.0.1", "tcp", 9011)) for _ in range(60)}
+    assert seen == {"203.0.113.2", "203.0.113.3", "203.0.113.4"}
