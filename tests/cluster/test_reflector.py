@@ -129,6 +129,12 @@ async def test_the_store_follows_list_and_watch(play: Play) -> None:
     assert [call for _, call in script.calls] == ["list", "watch 5", "watch 20"]
 
 
+async def test_managed_fields_are_not_kept(play: Play) -> None:
+    fat = Service(metadata=ObjectMeta(name="a", namespace="n", resource_version="1", managed_fields=[{"x": "y"}]))
+    _, reflector, _ = await play(listing(5, fat))
+    assert reflector.store["n", "a"].metadata == ObjectMeta(name="a", namespace="n", resource_version="1")
+
+
 async def test_synced_comes_with_the_first_list_even_an_empty_one(play: Play) -> None:
     _, reflector, _ = await play(DOWN)
     assert not reflector.synced.is_set()

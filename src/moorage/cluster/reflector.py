@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Generic, Protocol, TypeVar
 
+from msgspec.structs import replace
+
 from moorage.api.kinds import kind_of
 from moorage.api.meta import Object
 from moorage.cluster.client import Listing
@@ -49,7 +51,7 @@ def backoff(failures: int, jitter: float, *, first: float = 0.2, longest: float 
 
 
 class Reflector(Generic[T]):
-    """The objects of a kind, of one namespace or all, in `store`.
+    """The objects of a kind, of one namespace or all, in `store`, without their managedFields.
 
     `synced` is set once the first list is in the store, and stays set: while the server cannot be reached the store
     holds the last known state. `error` is then what went wrong, and None while the watch stands.
@@ -101,7 +103,7 @@ class Reflector(Generic[T]):
         listing = await self._client.list(
             self._kind, self._namespace, label_selector=self._label_selector, field_selector=self._field_selector
         )
-        new = {_key(obj): obj for obj in listing.items}
+        new = {_key(obj): _slim(obj) for obj in listing.items}
         old = dict(self.store)
         self.store.clear()
         self.store.update(new)
@@ -140,7 +142,7 @@ class Reflector(Generic[T]):
         self._failures = 0
 
     def _apply(self, event: Event[T]) -> None:
-        obj = event.object
+        obj = _slim(event.object)
         key = _key(obj)
         old = self.store.get(key)
         self._version = obj.metadata.resource_version
@@ -179,3 +181,10 @@ class Reflector(Generic[T]):
 
 def _key(obj: Object) -> Key:
     return obj.metadata.namespace or "", obj.metadata.name
+
+
+def _slim(obj: T) -> T:
+    """`obj` without its managedFields: nobody reads them, and they would be a good part of the memory of a store."""
+    if obj.metadata.managed_fields is None:
+        return obj
+    return replace(obj, metadata=replace(obj.metadata, managed_fields=None))
