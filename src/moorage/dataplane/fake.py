@@ -7,15 +7,14 @@ element is gone at once, where the kernel counts it against the size of its set 
 Rules are kept as text: what they do to packets is the business of the packet tracer in the tests.
 """
 
-import ipaddress
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
-from functools import lru_cache
+from collections.abc import Callable
 from typing import NamedTuple
 
-from moorage.dataplane.nft import PROTOCOLS, Element, NftError, Word
+from moorage.dataplane.fake_syntax import Entry, RefusedError, Set, parse_elements, parse_set, references
+from moorage.dataplane.nft import Element, NftError, Word
 
 ENOENT = "No such file or directory"
 EEXIST = "File exists"
@@ -23,19 +22,6 @@ EBUSY = "Device or resource busy"
 ENFILE = "Too many open files in system"
 EINVAL = "Invalid argument"
 EOPNOTSUPP = "Operation not supported"
-
-_TYPES = {
-    "ip saddr": "ipv4_addr",
-    "ip daddr": "ipv4_addr",
-    "ip6 saddr": "ipv6_addr",
-    "ip6 daddr": "ipv6_addr",
-    "ip protocol": "inet_proto",
-    "meta l4proto": "inet_proto",
-    "th dport": "inet_service",
-    "tcp dport": "inet_service",
-    "udp dport": "inet_service",
-    "numgen inc mod 256": "integer",
-}
 
 
 class Hook(NamedTuple):
@@ -54,27 +40,6 @@ class Chain:
         self.rules: tuple[str, ...] = ()
 
 
-class _Entry(NamedTuple):
-    value: tuple[Word, ...] | str | None
-    timeout: int | None
-    deadline: float
-    comment: str | None
-
-
-class Set:
-    """A set or a map with its elements."""
-
-    def __init__(self, kind: str, key: tuple[str, ...], data: tuple[str, ...], timeouts: bool, size: int) -> None:
-        self.kind = kind
-        self.key = key
-        """The types of the parts of a key."""
-        self.data = data
-        """The types of the parts of a value: empty in sets, `("verdict",)` in verdict maps."""
-        self.timeouts = timeouts
-        self.size = size
-        self.entries: dict[tuple[Word, ...], _Entry] = {}
-
-
 class _Table:
     def __init__(self) -> None:
         self.sets: dict[str, Set] = {}
@@ -82,10 +47,6 @@ class _Table:
         self.counters: dict[str, int] = {}
         self.chain_uses: Counter[str] = Counter()
         self.set_uses: Counter[str] = Counter()
-
-
-class _RefusedError(Exception):
-    """Why one command is refused."""
 
 
 class FakeNft:
@@ -143,7 +104,7 @@ class FakeNft:
         """The text of a chain's rules. Raises KeyError where there is no such chain."""
         return self._existing().chains[chain].rules
 
-    def lookup(self, name: str, key: tuple[Word, ...]) -> _Entry | None:
+    def lookup(self, name: str, key: tuple[Word, ...]) -> Entry | None:
         """The entry of a set or map that a packet finds. Raises KeyError (no such set), ValueError (wrong key)."""
         found = self._existing().sets[name]
         if len(key) != len(found.key):
@@ -159,7 +120,7 @@ class FakeNft:
         if len(value or ()) != len(found.data):
             raise ValueError(f"@{name} is updated with {value}, but its data is {' . '.join(found.data)}")
         kept = old.value if old is not None else value
-        found.entries[key] = _Entry(kept, timeout, self._clock() + timeout, None)
+        found.entries[key] = Entry(kept, timeout, self._clock() + timeout, None)
         return True
 
     def count(self, counter: str) -> None:
@@ -170,7 +131,7 @@ class FakeNft:
 
     def _existing(self) -> _Table:
         if self._table is None:
-            raise _RefusedError(ENOENT)
+            raise RefusedError(ENOENT)
         return self._table
 
     def _transaction(self, script: str, *, keep: bool) -> None:
@@ -181,7 +142,7 @@ class FakeNft:
                 if line.strip():
                     try:
                         self._command(line.strip())
-                    except _RefusedError as error:
+                    except RefusedError as error:
                         raise NftError(f"nft: {error}: {line[:120]}") from None
             done = True
         finally:
@@ -195,7 +156,7 @@ class FakeNft:
             if match := pattern.fullmatch(line):
                 method(self, **match.groupdict())
                 return
-        raise _RefusedError("the fake does not know this command")
+        raise RefusedError("the fake does not know this command")
 
     def _add_table(self) -> None:
         if self._table is None:
@@ -214,20 +175,20 @@ class FakeNft:
             self._undo.append(lambda: counters.pop(name))
 
     def _add_set(self, kind: str, name: str, spec: str) -> None:
-        made = _parse_set(kind, spec)
+        made = parse_set(kind, spec)
         sets = self._existing().sets
         old = sets.get(name)
         if old is None:
             sets[name] = made
             self._undo.append(lambda: sets.pop(name))
         elif (old.kind, old.key, old.data, old.timeouts) != (made.kind, made.key, made.data, made.timeouts):
-            raise _RefusedError(EEXIST)
+            raise RefusedError(EEXIST)
 
     def _delete_set(self, kind: str, name: str) -> None:
         table = self._existing()
         found = self._set(kind, name)
         if table.set_uses[name]:
-            raise _RefusedError(EBUSY)
+            raise RefusedError(EBUSY)
         self._flush_set(kind, name)
         del table.sets[name]
         self._undo.append(lambda: table.sets.__setitem__(name, found))
@@ -245,7 +206,7 @@ class FakeNft:
             chains[name] = Chain(attached)
             self._undo.append(lambda: chains.pop(name))
         elif attached is not None and old.hook != attached:
-            raise _RefusedError(EEXIST if old.hook is None else EOPNOTSUPP)
+            raise RefusedError(EEXIST if old.hook is None else EOPNOTSUPP)
 
     def _flush_chain(self, name: str) -> None:
         self._set_rules(self._chain(name), ())
@@ -253,40 +214,40 @@ class FakeNft:
     def _delete_chain(self, name: str) -> None:
         table, chain = self._existing(), self._chain(name)
         if table.chain_uses[name]:
-            raise _RefusedError(EBUSY)
+            raise RefusedError(EBUSY)
         self._set_rules(chain, ())
         del table.chains[name]
         self._undo.append(lambda: table.chains.__setitem__(name, chain))
 
     def _add_rule(self, name: str, rule: str) -> None:
         table, chain = self._existing(), self._chain(name)
-        chains, sets, counters = _references(rule)
+        chains, sets, counters = references(rule)
         if not (chains <= table.chains.keys() and sets <= table.sets.keys() and counters <= table.counters.keys()):
-            raise _RefusedError(ENOENT)
+            raise RefusedError(ENOENT)
         self._set_rules(chain, (*chain.rules, rule))
 
     def _add_elements(self, name: str, elements: str) -> None:
         found = self._set(None, name)
-        for key, value, timeout, expires, comment in _parse_elements(found, elements):
+        for key, value, timeout, expires, comment in parse_elements(found, elements):
             if bool(found.data) != (value is not None) or (timeout is not None and not found.timeouts):
-                raise _RefusedError(EINVAL)
+                raise RefusedError(EINVAL)
             old = self._live(found, key)
             if old is not None and old.value != value:
-                raise _RefusedError(EEXIST)
+                raise RefusedError(EEXIST)
             if old is None and self._full(found):
-                raise _RefusedError(ENFILE)
+                raise RefusedError(ENFILE)
             if found.data == ("verdict",):
                 self._chain(str(value).partition(" ")[2])
             left = timeout if expires is None else expires
             deadline = self._clock() + left if left is not None else math.inf
             # The kernel renews the timeout of an element that exists (since 6.12), and never its comment.
-            self._put(found, key, _Entry(value, timeout, deadline, comment if old is None else old.comment))
+            self._put(found, key, Entry(value, timeout, deadline, comment if old is None else old.comment))
 
     def _delete_elements(self, name: str, elements: str) -> None:
         found = self._set(None, name)
-        for key, *_ in _parse_elements(found, elements):
+        for key, *_ in parse_elements(found, elements):
             if self._live(found, key) is None:
-                raise _RefusedError(ENOENT)
+                raise RefusedError(ENOENT)
             self._remove(found, key)
 
     # --- Steps that can be undone --------------------------------------------------------------------------------
@@ -294,16 +255,16 @@ class FakeNft:
     def _set(self, kind: str | None, name: str) -> Set:
         found = self._existing().sets.get(name)
         if found is None or kind not in (None, found.kind):
-            raise _RefusedError(ENOENT)
+            raise RefusedError(ENOENT)
         return found
 
     def _chain(self, name: str) -> Chain:
         found = self._existing().chains.get(name)
         if found is None:
-            raise _RefusedError(ENOENT)
+            raise RefusedError(ENOENT)
         return found
 
-    def _live(self, found: Set, key: tuple[Word, ...]) -> _Entry | None:
+    def _live(self, found: Set, key: tuple[Word, ...]) -> Entry | None:
         entry = found.entries.get(key)
         return entry if entry is not None and entry.deadline > self._clock() else None
 
@@ -313,7 +274,7 @@ class FakeNft:
             sum(entry.deadline > now for entry in found.entries.values()) >= found.size
         )
 
-    def _put(self, found: Set, key: tuple[Word, ...], entry: _Entry) -> None:
+    def _put(self, found: Set, key: tuple[Word, ...], entry: Entry) -> None:
         if key in found.entries:
             self._remove(found, key)
         found.entries[key] = entry
@@ -325,7 +286,7 @@ class FakeNft:
         self._undo.append(lambda: found.entries.__setitem__(key, entry))
         self._use(found, entry, -1)
 
-    def _use(self, found: Set, entry: _Entry, count: int) -> None:
+    def _use(self, found: Set, entry: Entry, count: int) -> None:
         if found.data == ("verdict",):
             self._change(self._existing().chain_uses, str(entry.value).partition(" ")[2], count)
 
@@ -335,7 +296,7 @@ class FakeNft:
         self._undo.append(lambda: setattr(chain, "rules", old))
         for several, count in ((old, -1), (rules, 1)):
             for rule in several:
-                chains, sets, _ = _references(rule)
+                chains, sets, _ = references(rule)
                 for name in chains:
                     self._change(table.chain_uses, name, count)
                 for name in sets:
@@ -370,100 +331,9 @@ _COMMANDS: list[tuple[re.Pattern[str], Callable[..., None]]] = [
 ]
 
 
-@lru_cache(maxsize=4096)
-def _references(rule: str) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
-    """The chains, the sets and maps, and the counters that a rule names."""
-    return (
-        frozenset(re.findall(r"\b(?:goto|jump) ([\w-]+)", rule)),
-        frozenset(re.findall(r"@([\w-]+)", rule)),
-        frozenset(re.findall(r"\bcounter name \"?([\w-]+)", rule)),
-    )
-
-
-def _parse_set(kind: str, spec: str) -> Set:
-    parts = dict[str, str]()
-    for part in spec.removesuffix(";").split(";"):
-        word, _, rest = part.strip().partition(" ")
-        parts[word] = rest
-    kinds = parts.pop("type", None) or parts.pop("typeof", "")
-    key, colon, data = kinds.partition(" : ")
-    flags = set(filter(None, parts.pop("flags", "").split(",")))
-    size = int(parts.pop("size", 0)) or 2**31
-    if parts or (kind == "map") != bool(colon) or not flags <= {"dynamic", "timeout"}:
-        raise _RefusedError("the fake does not know this form of a set")
-    return Set(kind, _types(key), _types(data) if data else (), "timeout" in flags, size)
-
-
-def _types(text: str) -> tuple[str, ...]:
-    types = tuple(_TYPES.get(part, part) for part in text.split(" . "))
-    if unknown := set(types) - {*_TYPES.values(), "verdict"}:
-        raise _RefusedError(f"the fake does not know the type {', '.join(sorted(unknown))}")
-    return types
-
-
-_ELEMENT = re.compile(
-    r"(?P<key>[^\s,\"]+(?: \. [^\s,]+)*)(?: timeout (?P<timeout>\d+)s)?(?: expires (?P<expires>\d+)s)?"
-    r"(?: comment \"(?P<comment>[^\"]*)\")?"
-    r"(?: : (?P<value>[^,\"]+?))?(?:, ?|$)"
-)
-
-_Parsed = tuple[tuple[Word, ...], tuple[Word, ...] | str | None, int | None, int | None, str | None]
-
-
-def _parse_elements(found: Set, text: str) -> Iterator[_Parsed]:
-    position = 0
-    while position < len(text):
-        match = _ELEMENT.match(text, position)
-        if match is None:
-            raise _RefusedError(f"syntax error at {text[position : position + 40]!r}")
-        position = match.end()
-        key, timeout, expires, comment, value = match.group("key", "timeout", "expires", "comment", "value")
-        yield (
-            _parse_words(found.key, key),
-            _parse_value(found, value) if value is not None else None,
-            int(timeout) if timeout is not None else None,
-            int(expires) if expires is not None else None,
-            comment,
-        )
-
-
-def _parse_value(found: Set, text: str) -> tuple[Word, ...] | str:
-    if not found.data:
-        raise _RefusedError("set is not a map")
-    if found.data != ("verdict",):
-        return _parse_words(found.data, text)
-    if not re.fullmatch(r"(goto|jump) [\w-]+", text):
-        raise _RefusedError("Can't parse symbolic netfilter verdict expressions")
-    return text
-
-
-def _parse_words(types: tuple[str, ...], text: str) -> tuple[Word, ...]:
-    words = text.split(" . ")
-    if len(words) != len(types):
-        raise _RefusedError("Can't parse symbolic invalid expressions")
-    return tuple(_parse_word(type, word) for type, word in zip(types, words, strict=True))
-
-
-@lru_cache(maxsize=65536)
-def _parse_word(type: str, word: str) -> Word:
-    try:
-        match type:
-            case "ipv4_addr":
-                return str(ipaddress.IPv4Address(word))
-            case "ipv6_addr":
-                return str(ipaddress.IPv6Address(word))
-            case "inet_proto":
-                return word if word in PROTOCOLS.values() else PROTOCOLS.get(int(word), int(word))
-    except ValueError:
-        raise _RefusedError(f"Could not resolve {type} {word}") from None
-    if not word.isdecimal() or int(word) > (0xFFFF if type == "inet_service" else 0xFFFFFFFF):
-        raise _RefusedError(f"Could not resolve {type} {word}")
-    return int(word)
-
-
 def _listed(value: tuple[Word, ...] | str | None) -> tuple[Word, ...] | str | None:
     return value.partition(" ")[2] if isinstance(value, str) else value
 
 
-def _left(entry: _Entry, now: float) -> int | None:
+def _left(entry: Entry, now: float) -> int | None:
     return int(entry.deadline - now) if entry.timeout is not None else None

@@ -1,0 +1,142 @@
+"""The syntax of sets, elements and references, as far as the fake of nftables knows it. Pure."""
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+from moorage.dataplane.nft import PROTOCOLS, Word
+
+_TYPES = {
+    "ip saddr": "ipv4_addr",
+    "ip daddr": "ipv4_addr",
+    "ip6 saddr": "ipv6_addr",
+    "ip6 daddr": "ipv6_addr",
+    "ip protocol": "inet_proto",
+    "meta l4proto": "inet_proto",
+    "th dport": "inet_service",
+    "tcp dport": "inet_service",
+    "udp dport": "inet_service",
+    "numgen inc mod 256": "integer",
+}
+
+
+class RefusedError(Exception):
+    """Why one command is refused."""
+
+
+class Entry(NamedTuple):
+    """What a set or map has for a key."""
+
+    value: tuple[Word, ...] | str | None
+    timeout: int | None
+    deadline: float
+    comment: str | None
+
+
+class Set:
+    """A set or a map with its elements."""
+
+    def __init__(self, kind: str, key: tuple[str, ...], data: tuple[str, ...], timeouts: bool, size: int) -> None:
+        self.kind = kind
+        self.key = key
+        """The types of the parts of a key."""
+        self.data = data
+        """The types of the parts of a value: empty in sets, `("verdict",)` in verdict maps."""
+        self.timeouts = timeouts
+        self.size = size
+        self.entries: dict[tuple[Word, ...], Entry] = {}
+
+
+@lru_cache(maxsize=4096)
+def references(rule: str) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """The chains, the sets and maps, and the counters that a rule names."""
+    return (
+        frozenset(re.findall(r"\b(?:goto|jump) ([\w-]+)", rule)),
+        frozenset(re.findall(r"@([\w-]+)", rule)),
+        frozenset(re.findall(r"\bcounter name \"?([\w-]+)", rule)),
+    )
+
+
+def parse_set(kind: str, spec: str) -> Set:
+    """A set or map without elements, from what stands between the braces. Raises RefusedError."""
+    parts = dict[str, str]()
+    for part in spec.removesuffix(";").split(";"):
+        word, _, rest = part.strip().partition(" ")
+        parts[word] = rest
+    kinds = parts.pop("type", None) or parts.pop("typeof", "")
+    key, colon, data = kinds.partition(" : ")
+    flags = set(filter(None, parts.pop("flags", "").split(",")))
+    size = int(parts.pop("size", 0)) or 2**31
+    if parts or (kind == "map") != bool(colon) or not flags <= {"dynamic", "timeout"}:
+        raise RefusedError("the fake does not know this form of a set")
+    return Set(kind, _types(key), _types(data) if data else (), "timeout" in flags, size)
+
+
+def _types(text: str) -> tuple[str, ...]:
+    types = tuple(_TYPES.get(part, part) for part in text.split(" . "))
+    if unknown := set(types) - {*_TYPES.values(), "verdict"}:
+        raise RefusedError(f"the fake does not know the type {', '.join(sorted(unknown))}")
+    return types
+
+
+_ELEMENT = re.compile(
+    r"(?P<key>[^\s,\"]+(?: \. [^\s,]+)*)(?: timeout (?P<timeout>\d+)s)?(?: expires (?P<expires>\d+)s)?"
+    r"(?: comment \"(?P<comment>[^\"]*)\")?"
+    r"(?: : (?P<value>[^,\"]+?))?(?:, ?|$)"
+)
+
+Parsed = tuple[tuple[Word, ...], tuple[Word, ...] | str | None, int | None, int | None, str | None]
+
+
+def parse_elements(found: Set, text: str) -> Iterator[Parsed]:
+    """The elements, from what stands between the braces. Raises RefusedError."""
+    position = 0
+    while position < len(text):
+        match = _ELEMENT.match(text, position)
+        if match is None:
+            raise RefusedError(f"syntax error at {text[position : position + 40]!r}")
+        position = match.end()
+        key, timeout, expires, comment, value = match.group("key", "timeout", "expires", "comment", "value")
+        yield (
+            _parse_words(found.key, key),
+            _parse_value(found, value) if value is not None else None,
+            int(timeout) if timeout is not None else None,
+            int(expires) if expires is not None else None,
+            comment,
+        )
+
+
+def _parse_value(found: Set, text: str) -> tuple[Word, ...] | str:
+    if not found.data:
+        raise RefusedError("set is not a map")
+    if found.data != ("verdict",):
+        return _parse_words(found.data, text)
+    if not re.fullmatch(r"(goto|jump) [\w-]+", text):
+        raise RefusedError("Can't parse symbolic netfilter verdict expressions")
+    return text
+
+
+def _parse_words(types: tuple[str, ...], text: str) -> tuple[Word, ...]:
+    words = text.split(" . ")
+    if len(words) != len(types):
+        raise RefusedError("Can't parse symbolic invalid expressions")
+    return tuple(_parse_word(type, word) for type, word in zip(types, words, strict=True))
+
+
+@lru_cache(maxsize=65536)
+def _parse_word(type: str, word: str) -> Word:
+    try:
+        match type:
+            case "ipv4_addr":
+                return str(ipaddress.IPv4Address(word))
+            case "ipv6_addr":
+                return str(ipaddress.IPv6Address(word))
+            case "inet_proto":
+                return word if word in PROTOCOLS.values() else PROTOCOLS.get(int(word), int(word))
+    except ValueError:
+        raise RefusedError(f"Could not resolve {type} {word}") from None
+    if not word.isdecimal() or int(word) > (0xFFFF if type == "inet_service" else 0xFFFFFFFF):
+        raise RefusedError(f"Could not resolve {type} {word}")
+    return int(word)
