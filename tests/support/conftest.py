@@ -1,0 +1,3 @@
+from tests.support.netns import netns
+
+__all__ = ["netns"]
