@@ -45,12 +45,8 @@ def command(path: str | None, node: str, services: str, addresses: str) -> None:
 async def _run(config: kubeconfig.Config, scope: Scope) -> None:
     nft = KernelNft()
     capabilities = await probe(nft)
-    if not capabilities.learn6:
-        log.warning("this nft cannot learn IPv6 sessions (1.1 can); IPv6 affinity holds by the hash alone")
-    if not capabilities.tcp_loose:
-        log.warning(
-            "net.netfilter.nf_conntrack_tcp_loose is 0: clients of an endpoint that is gone will hang; set it to 1"
-        )
+    for warning in capabilities.warnings:
+        log.warning(warning)
     async with Client(config) as client:
         agent = Agent(client, Synchronizer(nft, KernelConntrack(), capabilities), scope)
         running = asyncio.ensure_future(agent.run())

@@ -38,6 +38,11 @@ class Agent:
         self._wake = asyncio.Event()
         self._warned: dict[str, tuple[str, ...]] = {}
 
+    @property
+    def warnings(self) -> list[str]:
+        """What is left out of what the API asks for, and why: a line each."""
+        return [warning for each in self._warned.values() for warning in each]
+
     async def run(self) -> None:
         """Follow the API and program the kernel until cancelled. Raises MoorageError only if it cannot start."""
         async with asyncio.TaskGroup() as tasks:
@@ -55,16 +60,15 @@ class Agent:
             changed |= self._decide()
             try:
                 synced = await self._synchronizer.sync(self._desired.state, changed)
+                if any(synced) or failures:
+                    log.info("synced", changed=len(changed), **synced._asdict())
+                changed, failures = set(), 0
+                await self._wait()
             except MoorageError as error:
                 failures += 1
                 wait = backoff(failures, random.random())
                 log.error("the kernel keeps its last good state", error=str(error), retry_seconds=round(wait, 1))
                 await asyncio.sleep(wait)
-                continue
-            if any(synced) or failures:
-                log.info("synced", changed=len(changed), **synced._asdict())
-            changed, failures = set(), 0
-            await self._wait()
 
     async def _wait(self) -> None:
         """Until something changed, here or (by somebody else's hand) in the kernel."""
@@ -88,6 +92,7 @@ class Agent:
             result = carried(service, self._slices_of.get(key, {}).values(), self._scope) if service else None
             changed |= self._desired.put(f"{namespace}/{name}", result.ports if result else ())
             self._warn(f"{namespace}/{name}", result.warnings if result else ())
+        self._warn("", self._desired.conflicts())
         return changed
 
     def _warn(self, service: str, warnings: Iterable[str]) -> None:

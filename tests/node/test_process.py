@@ -1,0 +1,145 @@
+"""The agent as a process on the real kernel: restarted under load, and killed in the middle."""
+
+import asyncio
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from moorage.cluster.client import Client
+from moorage.dataplane.nft import KernelNft
+from moorage.lab.apiserver import credentials
+from tests.support.apiserver import api_server
+from tests.support.eventually import eventually
+from tests.support.network import CLIENTS, Network, network
+from tests.support.objects import SERVICE_ADDRESS, apply, service, slice_
+
+PORT = 9000
+
+
+class Node:
+    """A node on the real kernel, its API on the node's own loopback, and the agent as a process."""
+
+    def __init__(self, net: Network, client: Client, kubeconfig: Path) -> None:
+        self.net = net
+        self.client = client
+        self.nft = KernelNft(net.node.prefix)
+        self._kubeconfig = kubeconfig
+
+    @asynccontextmanager
+    async def agent(self) -> AsyncIterator[asyncio.subprocess.Process]:
+        """The agent's process; what still runs of it at the end is killed."""
+        argv = [
+            "-m",
+            "moorage",
+            "node",
+            "--kubeconfig",
+            str(self._kubeconfig),
+            "--node",
+            "node-1",
+            "--services",
+            "all",
+        ]
+        process = await asyncio.create_subprocess_exec(*self.net.node.prefix, sys.executable, *argv)
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+    async def connect(self, client: str = CLIENTS[0], address: str = SERVICE_ADDRESS) -> str:
+        return await asyncio.to_thread(self.net.ask, "tcp", client, address, PORT)
+
+    async def reaches(self, answer: str) -> None:
+        """Wait until the first client's new connections get this answer."""
+
+        async def condition() -> bool:
+            return await self.connect() == answer
+
+        await eventually(condition)
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[Node]:
+    with network() as net, net.node.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        listener.setblocking(False)
+        async with api_server() as server, Client(server.config) as client:
+            await server.server.listen_on(listener)
+            kubeconfig = tmp_path / "kubeconfig"
+            address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            kubeconfig.write_text(credentials.kubeconfig(address, server.config.token, None))
+            yield Node(net, client, kubeconfig)
+
+
+async def test_a_restart_under_load_fails_no_connection_and_moves_nobody(node: Node) -> None:
+    await apply(node.client, service(), slice_("203.0.113.1", "203.0.113.2"))
+    seen: list[str] = []
+
+    async def load() -> None:
+        while True:
+            seen.append(await node.connect())
+
+    async with node.agent() as first:
+        await eventually(lambda: answers(node))
+        loading = asyncio.create_task(load())
+        first.terminate()
+        assert await first.wait() == 0
+    before = len(seen)
+    async with node.agent():
+        await apply(node.client, service("other", "10.96.0.101"), slice_("203.0.113.9", name="other"))
+
+        async def programmed() -> bool:
+            elements = await node.nft.elements("services4")
+            return any(each.key[0] == "10.96.0.101" for each in elements)
+
+        await eventually(programmed)
+        during = len(seen)
+        await eventually(lambda: more(seen, during + 20))
+    loading.cancel()
+    assert during > before, "connections were made while the agent started"
+    assert len(set(seen)) == 1, set(seen)
+
+
+async def answers(node: Node) -> bool:
+    return (await node.connect()).startswith("203.0.113.")
+
+
+async def more(seen: list[str], count: int) -> bool:
+    return len(seen) >= count
+
+
+@pytest.mark.parametrize("elements", [1, 4_000, 12_000])
+async def test_an_agent_that_is_killed_in_the_middle_of_a_sync_is_made_good_by_the_next(
+    node: Node, elements: int
+) -> None:
+    await apply(node.client, service(), slice_("203.0.113.1", "203.0.113.2"))
+    for number in range(300):
+        name, addresses = f"s{number:03}", [f"198.18.{number % 256}.{each}" for each in range(1, 11)]
+        await apply(
+            node.client, service(name, f"10.97.{number // 250}.{number % 250}"), slice_(*addresses, name=name)
+        )
+
+    async def begun() -> bool:
+        return len(await node.nft.elements("slots-tcp4")) >= elements
+
+    async with node.agent() as first:
+        await eventually(begun, every=0.001)
+        first.kill()
+        await first.wait()
+    async with node.agent() as second:
+
+        async def done() -> bool:
+            return len(await node.nft.elements("services4")) == 301 and bool(await node.nft.elements("digest"))
+
+        await eventually(done)
+        assert (await node.connect()).startswith("203.0.113.")
+        slots = await node.nft.elements("slots-tcp4")
+        assert len(slots) == 300 * 60 + 24
+        second.terminate()
+        assert await second.wait() == 0
