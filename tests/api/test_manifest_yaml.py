@@ -43,6 +43,14 @@ def test_a_scalar_is_what_kubectl_takes_it_for(plain: str, value: object) -> Non
     assert type(found) is type(value)
 
 
+@pytest.mark.parametrize("word", ["y", "yes", "on", "true", "n", "no", "off", "false"])
+def test_yaml_1_1_has_many_words_for_true_and_false(word: str) -> None:
+    spellings = {word, word.capitalize(), word.upper()}
+    assert [value_of(f"a: {spelling}")["a"] for spelling in spellings] == [word[0] in "yt" or word == "on"] * len(
+        spellings
+    )
+
+
 def test_keys_become_text_as_in_json() -> None:
     assert value_of("{80: a, on: b, 1.5: c, text: d}") == {"80": "a", "true": "b", "1.5": "c", "text": "d"}
 
