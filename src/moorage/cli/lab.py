@@ -70,10 +70,12 @@ def run(name: str, clusters: tuple[str, ...], files: tuple[str, ...], more: tupl
 async def _run(name: str, plan: topology.LabPlan, loaded: dict[str, list[manifest.Manifest]]) -> None:
     async with outside.running(name, plan) as lab:
         click.echo(f"lab {name} is up")
-        for cluster in lab.clusters:
+        for cluster in lab.state.clusters:
             click.echo(f"  cluster {cluster}: export KUBECONFIG={kubeconfig_path(lab.directory, cluster)}")
         async with AsyncExitStack() as stack:
-            clients = {cluster: await stack.enter_async_context(lab.client(cluster)) for cluster in lab.clusters}
+            clients = {
+                cluster: await stack.enter_async_context(lab.client(cluster)) for cluster in lab.state.clusters
+            }
             for cluster, found in loaded.items():
                 click.echo(await verbs.apply(clients[cluster], [one.object for one in found]), nl=bool(found))
             for cluster, found in loaded.items():
@@ -89,11 +91,11 @@ async def _show_relays(lab: outside.Lab) -> None:
     shown: list[Relay] = []
     async with lab.changed:
         while True:
-            for relay in lab.relays:
+            for relay in lab.state.relays:
                 if relay not in shown:
                     where = f"cluster {relay.cluster}: {relay.namespace}/{relay.service}"
                     click.echo(f"  curl http://127.0.0.1:{relay.port}  # {where}")
-            shown = lab.relays
+            shown = lab.state.relays
             await lab.changed.wait()
 
 

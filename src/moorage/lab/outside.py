@@ -10,6 +10,8 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from moorage.cluster import kubeconfig
 from moorage.cluster.client import Client
 from moorage.errors import MoorageError
@@ -29,13 +31,11 @@ _NEIGHBOURS = 20
 class Lab:
     """A lab that is up."""
 
-    def __init__(self, name: str, directory: Path, clusters: list[str]) -> None:
-        self.name = name
+    def __init__(self, state: LabState, directory: Path) -> None:
+        self.state = state
         self.directory = directory
-        self.clusters = clusters
-        self.relays: list[Relay] = []
         self.changed = asyncio.Condition()
-        """Notified after `relays` has changed."""
+        """Notified after `state.relays` has changed."""
 
     def client(self, cluster: str) -> Client:
         """A client of this cluster's API server, not yet entered."""
@@ -45,7 +45,7 @@ class Lab:
         """The relay to the first port of this Service, as soon as there is one."""
         async with self.changed:
             while True:
-                for relay in self.relays:
+                for relay in self.state.relays:
                     if (relay.cluster, relay.namespace, relay.service) == (cluster, namespace, service):
                         return relay
                 await self.changed.wait()
@@ -88,8 +88,7 @@ class _Outside:
     """Async context manager around the process that holds the namespaces."""
 
     def __init__(self, name: str, plan: LabPlan, directory: LabDirectory) -> None:
-        self.lab = Lab(name, directory.path, [cluster.name for cluster in plan.clusters])
-        self._plan = plan
+        self.lab = Lab(LabState(name=name, pid=os.getpid(), init_pid=0, plan=plan), directory.path)
         self._directory = directory
         self._ready = asyncio.Event()
         self._failure = ""
@@ -112,7 +111,7 @@ class _Outside:
                 env={**os.environ, "PATH": search_path(os.environ.get("PATH", ""))},
             )
         self._channel = Channel(ours)
-        self._channel.send(Start(plan=self._plan, directory=str(self.lab.directory)))
+        self._channel.send(Start(plan=self.lab.state.plan, directory=str(self.lab.directory)))
         self._following = asyncio.create_task(self._follow())
         try:
             async with asyncio.timeout(START_SECONDS):
@@ -120,7 +119,7 @@ class _Outside:
         except TimeoutError:
             await self._end()
             raise MoorageError(
-                f"lab {self.lab.name}: not up after {START_SECONDS:g} s: {self._last_words()}"
+                f"lab {self.lab.state.name}: not up after {START_SECONDS:g} s: {self._last_words()}"
             ) from None
         except BaseException:
             await self._end()
@@ -157,12 +156,10 @@ class _Outside:
                 case Ready():
                     for cluster, text in message.kubeconfigs.items():
                         self._directory.write_file(f"{cluster}.kubeconfig", text)
-                    self._write()
+                    self._set(replace(self.lab.state, init_pid=_only_child(self._process.pid)))
                     self._ready.set()
                 case Relays():
-                    self.lab.relays = message.relays
-                    if self._ready.is_set():
-                        self._write()
+                    self._set(replace(self.lab.state, relays=message.relays))
                     async with self.lab.changed:
                         self.lab.changed.notify_all()
                 case Failed():
@@ -176,16 +173,11 @@ class _Outside:
             port = listener.getsockname()[1]
             self._channel.send(Listening(number=message.number, port=port), listener.fileno())
 
-    def _write(self) -> None:
-        self._directory.write(
-            LabState(
-                name=self.lab.name,
-                pid=os.getpid(),
-                init_pid=_only_child(self._process.pid),
-                plan=self._plan,
-                relays=self.lab.relays,
-            )
-        )
+    def _set(self, state: LabState) -> None:
+        self.lab.state = state
+        # Not before the lab can be entered: a state without `init_pid` would mislead whoever reads it.
+        if state.init_pid:
+            self._directory.write(state)
 
     async def _end(self) -> None:
         """End the namespaces: asked to, and after STOP_SECONDS, or when this is cancelled, by force."""
@@ -204,7 +196,7 @@ class _Outside:
         await self._process.wait()
 
     def _error(self) -> MoorageError:
-        return MoorageError(self._failure or f"lab {self.lab.name}: ended by itself: {self._last_words()}")
+        return MoorageError(self._failure or f"lab {self.lab.state.name}: ended by itself: {self._last_words()}")
 
     def _last_words(self) -> str:
         lines = self._log.read_text(errors="replace").split("\n") if self._log.exists() else []

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from moorage.api.core_v1 import Service
@@ -12,8 +12,8 @@ from moorage.cluster.reflector import Reflector
 from moorage.lab.channel import Relay
 from moorage.lab.relay import TcpRelay
 
-FIRST_PORT = 8080
-"""On the machine, for the first relay; others take the next free ones."""
+FIRST_PORT, PORTS_APART = 8080, 10
+"""On the machine: the first cluster's relays take ports from 8080, the second's from 8090, where they are free."""
 
 
 class Entrance(NamedTuple):
@@ -43,14 +43,17 @@ def entrances(cluster: str, services: Iterable[Service]) -> dict[Entrance, str]:
 class RelayKeeper:
     """Keeps the relays of all clusters in step with their Services.
 
-    `listen(preferred port)` gets a socket on the machine and its port; `publish` is told all relays after a change.
+    `clusters` are all there are, in their order. `listen(preferred port)` gets a socket on the machine and its port;
+    `publish` is told all relays after a change.
     """
 
     def __init__(
         self,
+        clusters: Sequence[str],
         listen: Callable[[int], Awaitable[tuple[socket.socket, int]]],
         publish: Callable[[list[Relay]], None],
     ) -> None:
+        self._first = {cluster: FIRST_PORT + PORTS_APART * index for index, cluster in enumerate(clusters)}
         self._listen = listen
         self._publish = publish
         self._open: dict[Entrance, tuple[TcpRelay, Relay]] = {}
@@ -87,7 +90,7 @@ class RelayKeeper:
             self._publish(sorted(now, key=lambda relay: relay.port))
 
     async def _start(self, entrance: Entrance, address: str) -> tuple[TcpRelay, Relay]:
-        listener, port = await self._listen(self._ports.get(entrance, FIRST_PORT))
+        listener, port = await self._listen(self._ports.get(entrance, self._first[entrance.cluster]))
         self._ports[entrance] = port
         relay = TcpRelay(listener, address, entrance.port)
         await relay.start()

@@ -61,7 +61,6 @@ class Supervisor:
         self._pods: list[asyncio.Task[None]] = []
         self._processes: list[asyncio.Task[None]] = []
         self._servers: list[asyncio.Task[None]] = []
-        self._relays = RelayKeeper(self._listen, self._publish)
         self._followers: list[asyncio.Task[None]] = []
 
     async def listen_to_channel(self) -> None:
@@ -81,9 +80,10 @@ class Supervisor:
 
         Raises MoorageError where that cannot be, and when an API server ends: what it knew is gone with it.
         """
+        relays = RelayKeeper([cluster.name for cluster in start.plan.clusters], self._listen, self._publish)
         await network.mount(start.directory)
         await network.build(start.plan)
-        texts = await asyncio.gather(*(self._cluster(cluster) for cluster in start.plan.clusters))
+        texts = await asyncio.gather(*(self._cluster(cluster, relays) for cluster in start.plan.clusters))
         self._channel.send(Ready(kubeconfigs=dict(texts)))
         await asyncio.gather(*self._servers)
 
@@ -93,7 +93,7 @@ class Supervisor:
         await _cancel(self._pods, PODS_SECONDS)
         await _cancel([*self._processes, *self._servers], OTHERS_SECONDS)
 
-    async def _cluster(self, cluster: ClusterPlan) -> tuple[str, str]:
+    async def _cluster(self, cluster: ClusterPlan, relays: RelayKeeper) -> tuple[str, str]:
         """Start one cluster. Returns its name and its kubeconfig for use outside."""
         files = Files(network.RUN, network.STATE, cluster.name)
         for directory in (files.logs, files.dns_hosts.parent):
@@ -107,7 +107,7 @@ class Supervisor:
         listener.close()
         for program in programs.others(cluster, files):
             self._start(program, files)
-        self._followers.append(asyncio.create_task(self._follow(cluster.name, client)))
+        self._followers.append(asyncio.create_task(_follow(relays, cluster.name, client)))
         return cluster.name, files.outside.read_text()
 
     def _start(self, program: Program, files: Files) -> None:
@@ -129,10 +129,6 @@ class Supervisor:
             words = last_line(files.logs, programs.API_SERVER)
             raise MoorageError(f"lab: cluster {cluster.name}: its API server does not answer: {words}") from None
 
-    async def _follow(self, cluster: str, config: kubeconfig.Config) -> None:
-        async with Client(config) as client:
-            await self._relays.follow(cluster, client)
-
     async def _listen(self, prefer: int) -> tuple[socket.socket, int]:
         """A socket that listens on the machine, and its port."""
         number = next(self._numbers)
@@ -143,6 +139,11 @@ class Supervisor:
 
     def _publish(self, relays: list[Relay]) -> None:
         self._channel.send(Relays(relays=relays))
+
+
+async def _follow(relays: RelayKeeper, cluster: str, config: kubeconfig.Config) -> None:
+    async with Client(config) as client:
+        await relays.follow(cluster, client)
 
 
 async def _cancel(tasks: list[asyncio.Task[None]], seconds: float) -> None:

@@ -1,0 +1,55 @@
+"""`moorage demo`: sticky connections between two clusters, on this machine."""
+
+import asyncio
+import os
+
+import click
+from rich.console import Console
+
+from moorage.cli.lab import until_told
+from moorage.lab import outside, story, topology
+from moorage.lab.checks import has_ipv6, search_path
+from moorage.lab.state import kubeconfig
+
+
+@click.command()
+@click.option("--keep", is_flag=True, help="Leave the clusters up at the end, until Ctrl-C.")
+@click.option("--name", default="demo", show_default=True, help="What to call the lab.")
+@click.pass_context
+def command(ctx: click.Context, keep: bool, name: str) -> None:
+    """See sticky connections between two clusters, as network namespaces on this machine.
+
+    Exit status 0 only if every check holds.
+    """
+    os.environ["PATH"] = search_path(os.environ.get("PATH", ""))
+    console = Console(highlight=False)
+    narrator = story.Narrator(console)
+    until_told(_run(name, keep, console, narrator))
+    ctx.exit(0 if narrator.holds else 1)
+
+
+async def _run(name: str, keep: bool, console: Console, narrator: story.Narrator) -> None:
+    story.files()
+    console.print("starting two clusters ...")
+    async with outside.running(name, topology.plan(story.CLUSTERS, ipv6=has_ipv6())) as lab:
+        await story.tell(lab, narrator)
+        if keep:
+            _invite(console, lab)
+            await asyncio.Event().wait()
+
+
+def _invite(console: Console, lab: outside.Lab) -> None:
+    """Say how to play with what was left up."""
+    name = f" --name {lab.state.name}"
+    lines = [
+        "",
+        "The clusters stay up until Ctrl-C. From another terminal:",
+        *(
+            f"  curl http://localhost:{one.port}   # {one.service} of cluster {one.cluster}"
+            for one in lab.state.relays
+        ),
+        *(f"  KUBECONFIG={kubeconfig(lab.directory, one)} kubectl get pods -A" for one in lab.state.clusters),
+        f"  moorage lab scale{name} --cluster a -n backend deployment/backend1 --replicas 1",
+        f"  moorage lab exec{name} deployment/frontend -- bash",
+    ]
+    console.print("\n".join(lines), markup=False, soft_wrap=True)
