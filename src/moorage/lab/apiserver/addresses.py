@@ -84,6 +84,7 @@ class ClusterIPs:
         before = (dig(old, "spec") or {}) if dig(old, "spec", "type") != "ExternalName" else {}
         _keep(spec, before)
         _agree(spec)
+        _unchanged(spec, before)
         headless = spec.get("clusterIP") == "None"
         families = self._families(spec, headless)
         if headless:
@@ -158,7 +159,7 @@ def _invalid(field: str, value: object, why: str) -> AllocationError:
 
 
 def _keep(spec: Obj, before: Obj) -> None:
-    """What an update leaves empty stays as it was; what was set may not change (`patchAllocatedValues`)."""
+    """What an update leaves empty stays as it was (upstream `patchAllocatedValues`)."""
     if not before:
         return
     for field in ("clusterIP", "ipFamilyPolicy"):
@@ -174,9 +175,11 @@ def _keep(spec: Obj, before: Obj) -> None:
     if shrink and spec["ipFamilies"] == before.get("ipFamilies"):
         spec["ipFamilies"] = spec["ipFamilies"][:1]
         spec["clusterIPs"] = list(spec.get("clusterIPs") or [])[:1]
-    for index, (new, old) in enumerate(
-        zip(spec.get("clusterIPs") or [], before.get("clusterIPs") or [], strict=False)
-    ):
+
+
+def _unchanged(spec: Obj, before: Obj) -> None:
+    pairs = zip(spec.get("clusterIPs") or [], before.get("clusterIPs") or [], strict=False)
+    for index, (new, old) in enumerate(pairs):
         if new != old:
             raise _invalid(f"spec.clusterIPs[{index}]", spec["clusterIPs"], "may not change once set")
 

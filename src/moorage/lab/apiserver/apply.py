@@ -1,6 +1,7 @@
 """Server-side apply and who owns which field (KEP-555; the algorithm is structured-merge-diff's `merge.Updater`)."""
 
-from collections.abc import Iterable, Mapping
+import copy
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from moorage.lab.apiserver import fields as fieldset
@@ -79,9 +80,19 @@ def _transfer(managers: Managers, to: Manager, gained: set[Path], lost: set[Path
 
 
 def apply(
-    live: Obj, config: Obj, rules: Rules, managers: Managers, manager: Manager, *, force: bool, now: str
+    live: Obj,
+    config: Obj,
+    rules: Rules,
+    managers: Managers,
+    manager: Manager,
+    fill: Callable[[Obj], None],
+    *,
+    force: bool,
+    now: str,
 ) -> tuple[Obj, Managers]:
     """The object with `config` applied by `manager`, and the managers after it. Nothing given is changed.
+
+    `fill` puts defaults into an object, in place.
 
     Fields that the same manager applied before, leaves out now and shares with nobody are removed. Raises
     StatusError 409 where a field that another manager owns would change, unless `force`.
@@ -91,7 +102,9 @@ def apply(
     others = {who: owned for who, owned in managers.items() if who != manager}
     merged = _merge(live, config, rules, ())
     kept = wanted.union(*(owned.paths for owned in others.values()))
-    result = _prune(merged, rules, (), (), before - kept, kept)
+    result = copy.deepcopy(_prune(merged, rules, (), (), before - kept, kept))
+    # The live object has its defaults: without them, every atomic list that leaves one out would differ.
+    fill(result)
     set_, removed = fieldset.changed(live, result, rules)
     clashes = {who: sorted(owned.paths & set_) for who, owned in others.items() if owned.paths & set_}
     if clashes and not force:

@@ -13,7 +13,8 @@ import msgspec
 from moorage.api.kinds import Kind
 from moorage.lab.apiserver.objects import Obj
 
-V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+"""Clients ask with `@v1.0`, which Go refuses in an answer: it is no media type."""
 _QUERY = ("fieldValidation", "fieldManager", "dryRun")
 
 

@@ -29,7 +29,7 @@ def json_patch(target: Any, operations: Any) -> Any:
     document = {"": copy.deepcopy(target)}
     for operation in operations:
         _carry_out(document, operation)
-    return document[""]
+    return document.get("")
 
 
 def _carry_out(document: dict[str, Any], operation: dict[str, Any]) -> None:

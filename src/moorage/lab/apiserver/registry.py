@@ -3,7 +3,6 @@
 Nothing here awaits, so each call is atomic.
 """
 
-import copy
 import random
 import uuid
 from collections.abc import Callable
@@ -134,9 +133,15 @@ class Registry:
             }
         start: Obj = live or {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {}}
         obj, managers = apply.apply(
-            start, config, rules_of(kind), owned, manager, force=options.force, now=self.now()
+            start,
+            config,
+            rules_of(kind),
+            owned,
+            manager,
+            lambda merged: with_defaults(kind, merged),
+            force=options.force,
+            now=self.now(),
         )
-        obj = copy.deepcopy(obj)
         if live is None:
             self._place(kind, namespace, obj)
             admission.for_creation(kind, obj)
