@@ -153,6 +153,8 @@ async def test_answers_the_requests_in_flight_after_sigterm_and_no_others() -> N
         await asyncio.wait_for(backend.asked.wait(), 10)
         program.send(signal.SIGTERM)
         await asyncio.wait_for(refused(program.port), 10)
+        # Passes without this pause too; a program that does not wait for its requests would have ended by then.
+        assert not (await asyncio.wait([in_flight], timeout=0.3))[0]
         backend.open.set()
         async with await in_flight as response:
             assert (response.status, await response.text()) == (200, f"frontend[{HOSTNAME}] -> backend[one]\n")
