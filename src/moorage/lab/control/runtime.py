@@ -92,16 +92,8 @@ class ProcessRuntime:
         directory = self._directory(pod)
         netns = node.netns if pod.spec.host_network else pod_netns(node.cluster, pod.metadata.uid or "")
         # The first, so that no step of the way outlives this process.
-        argv = [
-            "setpriv",
-            "--pdeathsig",
-            "KILL",
-            "nsenter",
-            f"--net=/run/netns/{netns}",
-            "unshare",
-            "--uts",
-            "--mount",
-        ]
+        argv = ["setpriv", "--pdeathsig", "KILL", "nsenter", f"--net=/run/netns/{netns}"]
+        argv += ["unshare", "--uts", "--mount"]
         argv += ["sh", "-c", _ENTER, "sh", hostname(pod), str(directory / "etc"), *command(container)]
         with (directory / f"{container.name}.log").open("wb") as log:
             try:
