@@ -99,14 +99,16 @@ async def test_a_new_connection_goes_to_its_slots_endpoint_and_is_learned(world:
     assert session.value == trace.destination
 
 
+def all_slots_to(endpoint: tuple[str, int]) -> str:
+    """A transaction after which port 80 of the service has only this endpoint."""
+    slots = ", ".join(f"{SERVICE} . 80 . {slot} : {endpoint[0]} . {endpoint[1]}" for slot in (1, 2))
+    return f"flush map inet moorage slots-tcp4\nadd element inet moorage slots-tcp4 {{ {slots} }}\n"
+
+
 async def test_a_session_outlives_a_change_of_the_slots_until_it_expires(world: World) -> None:
     before = world.tracer.connect(syn(sport=1)).destination
     other = SECOND if before == FIRST else FIRST
-    swapped = ", ".join(f"{SERVICE} . 80 . {slot} : {other[0]} . 8080" for slot in (1, 2))
-    await world.nft.run(
-        f"delete element inet moorage slots-tcp4 {{ {SERVICE} . 80 . 1, {SERVICE} . 80 . 2 }}\n"
-        f"add element inet moorage slots-tcp4 {{ {swapped} }}"
-    )
+    await world.nft.run(all_slots_to(other))
     world.now = 99
     assert world.tracer.connect(syn(sport=2)).destination == before
     world.now = 198
@@ -139,8 +141,8 @@ async def test_a_balanced_connection_takes_the_injected_number(world: World) -> 
 
 async def test_a_retransmission_is_new_and_keeps_its_translation(world: World) -> None:
     first = world.tracer.trace(syn())
-    await world.nft.run("flush map inet moorage slots-tcp4\nflush map inet moorage learners4\n")
-    await world.nft.run("flush map inet moorage sessions4\n")
+    await world.nft.run("flush map inet moorage learners4\nflush map inet moorage sessions4\n")
+    await world.nft.run(all_slots_to(SECOND if first.destination == FIRST else FIRST))
     again = world.tracer.trace(syn())
     assert (again.state, again.destination, again.learned) == ("new", first.destination, [])
 
