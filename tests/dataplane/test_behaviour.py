@@ -10,14 +10,17 @@ from moorage.dataplane import sessions
 from moorage.dataplane.model import Endpoint, Key, ServicePort, Target
 from tests.support.network import CLIENTS, CLIENTS6
 from tests.support.states import port
-from tests.support.world import World, kernel_world
+from tests.support.world import World, kernel_world, tracer_world
 
 KEY = Key("10.96.0.1", "tcp", 9000)
 KEY6 = Key("fd00:10:96::1", "tcp", 9000)
 UDP = Key("10.96.0.1", "udp", 9000)
 HOURS = 10800
 
-WORLDS: dict[str, Callable[[], AbstractAsyncContextManager[World]]] = {"kernel": kernel_world}
+WORLDS: dict[str, Callable[[], AbstractAsyncContextManager[World]]] = {
+    "kernel": kernel_world,
+    "tracer": tracer_world,
+}
 
 
 @pytest.fixture(params=sorted(WORLDS))

@@ -1,18 +1,22 @@
-"""What a client sees of a node: one interface over the real kernel, for tests that ask what happens to packets."""
+"""What a client sees of a node: one interface over the real kernel and over the packet tracer."""
 
 import asyncio
+import itertools
+import random
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
 from moorage.dataplane import sessions
 from moorage.dataplane.capabilities import Capabilities, probe
-from moorage.dataplane.conntrack import KernelConntrack
+from moorage.dataplane.conntrack import Flow, KernelConntrack
+from moorage.dataplane.fake import FakeNft
 from moorage.dataplane.model import Key, ServicePort
 from moorage.dataplane.nft import KernelNft, Nft
 from moorage.dataplane.sync import Synced, Synchronizer
 from tests.support.network import Network, network
+from tests.support.tracer import ACK, Packet, Tracer
 
 NETLINK_NETFILTER = 12
 
@@ -108,3 +112,71 @@ async def kernel_world() -> AsyncIterator[KernelWorld]:
     """A world on the real kernel until the end of the block."""
     with network() as net:
         yield KernelWorld(net, await probe(KernelNft(net.node.prefix)))
+
+
+class TracerWorld(_Base):
+    """The fake nftables, the packet tracer, and a clock that stands still until told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.nft = self.fake = FakeNft(lambda: self.now)
+        self.capabilities = Capabilities()
+        self.tracer = Tracer(self.fake, random.Random(1).randrange)
+        self._ports = itertools.count(20_000)
+        self._opened: dict[str, Packet] = {}
+
+    def _new(self) -> Synchronizer:
+        return Synchronizer(self.nft, _Tracked(self.tracer), self.capabilities)
+
+    async def connect(self, client: str, key: Key) -> str:
+        packet = Packet(client, next(self._ports), key.address, key.port, key.protocol)
+        answer = self._send(packet)
+        self.tracer.forget(packet)
+        return answer
+
+    async def open(self, name: str, client: str, key: Key) -> str:
+        packet = self._opened[name] = Packet(client, next(self._ports), key.address, key.port)
+        return self._send(packet)
+
+    async def say(self, name: str) -> str:
+        return self._send(self._opened[name]._replace(flags=ACK))
+
+    async def expire(self) -> None:
+        self.now += 1 + max((each.left for each in await sessions.read(self.nft)), default=0)
+
+    def _send(self, packet: Packet) -> str:
+        trace = self.tracer.connect(packet)
+        if trace.verdict == "rejected":
+            return "reset" if packet.flags == ACK else "refused"
+        return "timed out" if trace.verdict == "dropped" else trace.destination[0]
+
+
+class _Tracked:
+    """The tracer's connections as the flows that the kernel would list."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+
+    async def flows(self, family: int) -> list[Flow]:
+        found = []
+        for each in self._tracer.connections:
+            protocol, source, source_port, address, port = each.original
+            flow = Flow(6 if ":" in source else 4, protocol, source, source_port, address, port, *each.reply[1:])
+            if flow.family == family:
+                found.append(flow)
+        return found
+
+    async def delete(self, flows: Collection[Flow]) -> int:
+        return sum(
+            self._tracer.forget(
+                Packet(each.source, each.source_port, each.destination, each.destination_port, each.protocol)
+            )
+            for each in flows
+        )
+
+
+@asynccontextmanager
+async def tracer_world() -> AsyncIterator[TracerWorld]:
+    """A world in memory."""
+    yield TracerWorld()

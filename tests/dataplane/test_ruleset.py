@@ -1,0 +1,121 @@
+"""The rules: what they do to a packet, and that they do not grow."""
+
+import random
+
+import pytest
+
+from moorage.dataplane.changes import Ledger
+from moorage.dataplane.fake import FakeNft
+from moorage.dataplane.model import Key, NodeState
+from moorage.dataplane.ruleset import base, elements, is_policy_chain
+from tests.support.states import port, programmed
+from tests.support.tracer import ACK, Packet, Tracer
+
+KEY = Key("10.96.0.1", "tcp", 9000)
+KEY6 = Key("fd00:10:96::1", "tcp", 9000)
+SYN = Packet("10.244.1.2", 40_000, KEY.address, KEY.port)
+
+
+def tracer(nft: FakeNft) -> Tracer:
+    return Tracer(nft, random.Random(1).randrange)
+
+
+async def rule_count(state: NodeState) -> int:
+    nft, _ = await programmed(state)
+    return sum(len(nft.rules(chain)) for chain in await nft.chains())
+
+
+async def test_rules_do_not_grow_with_services_and_endpoints() -> None:
+    few = {KEY: port(KEY, [1, 2], 60)}
+    keys = [Key(f"10.96.{number}.1", "tcp", 80) for number in range(200)]
+    many = {key: port(key, range(1, 7), 60) for key in keys}
+    assert await rule_count(few) == await rule_count(many)
+
+
+@pytest.mark.parametrize("hook", ["prerouting", "output"])
+async def test_pods_and_processes_of_the_node_are_served_alike(hook: str) -> None:
+    nft, _ = await programmed({KEY: port(KEY, [1], 60)})
+    assert tracer(nft).connect(SYN._replace(hook=hook)).destination == ("203.0.113.1", 80)
+
+
+async def test_a_retransmitted_syn_does_not_learn_an_endpoint_that_was_taken_out() -> None:
+    nft, ledger = await programmed({KEY: port(KEY, [1, 2], 60)})
+    kernel = tracer(nft)
+    first = kernel.trace(SYN)
+    assert first.learned
+    gone = int(first.destination[0].rpartition(".")[2])
+    for script in ledger.scripts({KEY: port(KEY, {1, 2} - {gone}, 60)}):
+        await nft.run(script)
+    again = kernel.trace(SYN)
+    assert again.destination == first.destination, "the flow is still tracked, and keeps its translation"
+    assert again.state == "new"
+    assert again.learned == []
+
+
+async def test_a_packet_in_the_middle_of_an_untracked_flow_is_reset_before_it_is_translated() -> None:
+    nft, _ = await programmed({KEY: port(KEY, [1])})
+    trace = tracer(nft).trace(SYN._replace(flags=ACK))
+    assert (trace.verdict, trace.how) == ("rejected", "tcp reset")
+    assert trace.destination == (KEY.address, KEY.port)
+
+
+async def test_packets_to_addresses_that_are_not_ours_pass_untouched() -> None:
+    nft, _ = await programmed({KEY: port(KEY, [1])})
+    for packet in (SYN._replace(daddr="198.51.100.1"), SYN._replace(daddr="198.51.100.1", flags=ACK)):
+        trace = tracer(nft).trace(packet)
+        assert trace.verdict == "accepted"
+        assert trace.destination[0] == "198.51.100.1"
+
+
+@pytest.mark.parametrize(("proto", "how"), [("tcp", "tcp reset"), ("udp", "port unreachable")])
+async def test_an_unknown_port_of_a_known_address_is_rejected_by_the_protocols_own_means(
+    proto: str, how: str
+) -> None:
+    nft, _ = await programmed({KEY: port(KEY, [1])})
+    trace = tracer(nft).trace(SYN._replace(dport=1, proto=proto))
+    assert (trace.verdict, trace.how) == ("rejected", how)
+
+
+async def test_only_a_local_endpoint_that_is_its_own_client_is_masqueraded() -> None:
+    state = {KEY: port(KEY, [1])}
+    local = state[KEY].endpoints[0].__class__("pod", state[KEY].endpoints[0].target, local=True)
+    state[KEY] = state[KEY].__class__(service="x/y", key=KEY, endpoints=(local,))
+    nft, _ = await programmed(state)
+    assert tracer(nft).connect(SYN._replace(saddr="203.0.113.1")).masqueraded
+    assert not tracer(nft).connect(SYN).masqueraded
+
+
+async def test_without_learning_ipv6_affinity_holds_by_the_hash_alone() -> None:
+    nft = FakeNft(lambda: 0.0)
+    await nft.run("\n".join(base(learn6=False)) + "\n")
+    for script in Ledger({}, frozenset({4})).scripts({KEY6: port(KEY6, [1, 2, 3], 60)}):
+        await nft.run(script)
+    kernel = tracer(nft)
+    packets = [Packet("fd00:10:244::2", sport, KEY6.address, KEY6.port) for sport in range(40_000, 40_020)]
+    traces = [kernel.connect(packet) for packet in packets]
+    assert len({trace.destination for trace in traces}) == 1
+    assert not any(trace.learned for trace in traces)
+
+
+async def test_the_base_ruleset_can_be_applied_again_and_changes_nothing() -> None:
+    nft, _ = await programmed({KEY: port(KEY, [1, 2], 60), KEY6: port(KEY6, [1], 60)})
+    chains = {chain: nft.rules(chain) for chain in await nft.chains()}
+    before = await nft.elements("slots-tcp4")
+    await nft.run("\n".join(base(learn6=True)) + "\n")
+    assert {chain: nft.rules(chain) for chain in await nft.chains()} == chains
+    assert await nft.elements("slots-tcp4") == before
+
+
+async def test_policy_chains_are_told_from_those_of_the_base() -> None:
+    nft, ledger = await programmed({KEY: port(KEY, [1, 2], 60), KEY6: port(KEY6, [1])})
+    policies = {chain for chain in await nft.chains() if is_policy_chain(chain)}
+    assert policies == {"clientip-60-24-tcp4", "learn-60-tcp4", "balanced-1-tcp6"}
+    for script in ledger.scripts({KEY: None, KEY6: None}):
+        await nft.run(script)
+    assert {chain for chain in await nft.chains() if is_policy_chain(chain)} == set()
+
+
+def test_a_table_of_another_size_shares_no_slot() -> None:
+    slots = [set(elements(port(KEY, range(1, n), 60), True)["slots-tcp4"]) for n in (3, 9, 20)]
+    slots += [set(elements(port(KEY, range(1, n)), True)["slots-tcp4"]) for n in (3, 4, 5, 9)]
+    assert all(not one & other for one in slots for other in slots if one is not other)

@@ -1,0 +1,72 @@
+"""Sessions that the state no longer bears out are forgotten, or keep their age under another timeout."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moorage.dataplane.fake import FakeNft
+from moorage.dataplane.model import Key, Target
+from moorage.dataplane.ruleset import base
+from moorage.dataplane.sessions import CHUNK, Correction, Session, corrections, read, scripts
+from tests.support.states import port
+
+KEY = Key("10.96.0.1", "tcp", 80)
+KEY6 = Key("fd00:10:96::1", "udp", 80)
+ONE = Target("203.0.113.1", 80)
+
+
+def session(timeout: int, left: int, target: Target = ONE, key: Key = KEY, client: str = "10.244.1.2") -> Session:
+    return Session(client, key, target, timeout, left)
+
+
+def test_a_session_to_an_endpoint_in_use_stays() -> None:
+    assert corrections([session(60, 5)], {KEY: port(KEY, [1], 60)}) == []
+
+
+def test_sessions_of_removed_endpoints_services_and_affinity_go() -> None:
+    one = session(60, 5)
+    for state in ({}, {KEY: port(KEY, [2], 60)}, {KEY: port(KEY, [1])}, {KEY: port(KEY, [], 60)}):
+        assert corrections([one], state) == [Correction(one)]
+
+
+def test_only_the_sessions_of_the_given_keys_are_looked_at() -> None:
+    one, other = session(60, 5), session(60, 5, key=Key("10.96.0.2", "tcp", 80))
+    assert corrections([one, other], {}, {KEY}) == [Correction(one)]
+
+
+@given(st.integers(1, 86400), st.integers(1, 86400), st.integers(0, 86400))
+def test_another_timeout_counts_from_the_last_connection(old: int, new: int, age: int) -> None:
+    given_ = session(old, max(0, old - age))
+    found = corrections([given_], {KEY: port(KEY, [1], new)})
+    real_age = given_.timeout - given_.left
+    if real_age >= new:
+        assert found == [Correction(given_)]
+    elif old == new:
+        assert found == []
+    else:
+        assert found == [Correction(given_, new, new - real_age)]
+        changed = session(found[0].timeout, found[0].left)
+        assert corrections([changed], {KEY: port(KEY, [1], new)}) == []
+
+
+async def test_corrections_are_safe_for_sessions_that_expired_meanwhile() -> None:
+    now = 0.0
+    nft = FakeNft(lambda: now)
+    await nft.run("\n".join(base(learn6=True)) + "\n")
+    kept, gone = session(60, 50), session(60, 50, client="10.244.1.3")
+    six = session(60, 50, Target("2001:db8::1", 80), KEY6, "fd00::2")
+    for each in (kept, gone, six):
+        target = f"{each.target.address} . {each.target.port}"
+        name = f"sessions{each.key.family}"
+        key = f"{each.client} . {each.key.address} . {each.key.protocol} . {each.key.port}"
+        await nft.run(f"add element inet moorage {name} {{ {key} timeout 60s expires 50s : {target} }}\n")
+    assert sorted(await read(nft)) == sorted([kept, gone, six])
+    now = 55.0
+    assert await read(nft) == []
+    for script in scripts([Correction(kept, 100, 90), Correction(gone), Correction(six)]):
+        await nft.run(script)
+    assert await read(nft) == [session(100, 90)]
+
+
+def test_many_corrections_are_cut_into_transactions() -> None:
+    several = [Correction(session(60, 5, client=f"10.244.{n // 250}.{n % 250}")) for n in range(2 * CHUNK + 1)]
+    assert len(list(scripts(several))) == 3

@@ -1,0 +1,158 @@
+"""The synchronizer: little work for little change, and no harm from what fails."""
+
+import pytest
+
+from moorage.dataplane.capabilities import Capabilities
+from moorage.dataplane.conntrack import FakeConntrack, Flow
+from moorage.dataplane.fake import FakeNft
+from moorage.dataplane.model import Key, NodeState
+from moorage.dataplane.nft import NftError
+from moorage.dataplane.sync import Synchronizer
+from moorage.errors import MoorageError
+from tests.support.states import content, port, programmed
+
+KEY = Key("10.96.0.1", "tcp", 80)
+OTHER = Key("10.96.0.1", "tcp", 81)
+LONE = Key("10.96.0.9", "tcp", 80)
+
+
+class BreakingNft(FakeNft):
+    """Fails at the transaction with this number, counted from here."""
+
+    fails_at = 0
+
+    async def run(self, script: str) -> None:
+        self.fails_at -= 1
+        if self.fails_at == 0:
+            raise NftError("nft: No buffer space available")
+        await super().run(script)
+
+
+def flow(target: str, key: Key = KEY, source_port: int = 4000) -> Flow:
+    return Flow(
+        4, key.protocol, "10.244.1.2", source_port, key.address, key.port, target, 80, "10.244.1.2", source_port
+    )
+
+
+@pytest.fixture
+def nft() -> BreakingNft:
+    return BreakingNft(lambda: 0.0)
+
+
+def synchronizer(nft: FakeNft, conntrack: FakeConntrack | None = None) -> Synchronizer:
+    return Synchronizer(nft, conntrack or FakeConntrack(), Capabilities(large_transactions=False))
+
+
+async def same(nft: FakeNft, state: NodeState) -> bool:
+    fresh, _ = await programmed(state)
+    return await content(nft) == await content(fresh)
+
+
+async def test_a_small_change_is_one_transaction(nft: BreakingNft) -> None:
+    sync = synchronizer(nft)
+    await sync.sync({KEY: port(KEY, [1, 2], 60), OTHER: port(OTHER, [1], 60)}, {KEY, OTHER})
+    done = await sync.sync({KEY: port(KEY, [1], 60), OTHER: port(OTHER, [1], 60)}, {KEY})
+    assert done.transactions == 1
+    assert await same(nft, {KEY: port(KEY, [1], 60), OTHER: port(OTHER, [1], 60)})
+
+
+async def test_nothing_changed_is_no_transaction(nft: BreakingNft) -> None:
+    sync = synchronizer(nft)
+    state = {KEY: port(KEY, [1, 2], 60)}
+    await sync.sync(state, state.keys())
+    assert await sync.sync(state, state.keys()) == (0, 0, 0)
+    assert await sync.sync(state, set()) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("fails_at", range(1, 12))
+async def test_wherever_a_sync_fails_the_next_one_makes_it_good(nft: BreakingNft, fails_at: int) -> None:
+    keys = [Key(f"10.96.1.{number}", "tcp", 80) for number in range(120)]
+    old = {key: port(key, [1, 2, 3], 60) for key in keys[:100]}
+    new = {key: port(key, [2, 3, 4, 5, 6, 7]) for key in keys[20:]}
+    sync = synchronizer(nft)
+    await sync.sync(old, old.keys())
+    nft.fails_at = fails_at
+    try:
+        await sync.sync(new, old.keys() | new.keys())
+    except NftError:
+        await sync.sync(new, set())
+    assert await same(nft, new)
+
+
+async def test_flows_to_endpoints_that_are_gone_are_ended_and_no_others(nft: BreakingNft) -> None:
+    kept = [flow("203.0.113.2"), flow("203.0.113.1", OTHER), flow("203.0.113.1", LONE)]
+    conntrack = FakeConntrack([flow("203.0.113.1", source_port=4001), *kept])
+    sync = synchronizer(nft, conntrack)
+    state = {KEY: port(KEY, [1, 2]), OTHER: port(OTHER, [1])}
+    await sync.sync(state, state.keys())
+    assert conntrack.deleted == []
+    await sync.sync(state | {KEY: port(KEY, [2])}, {KEY})
+    assert conntrack.deleted == [flow("203.0.113.1", source_port=4001)]
+
+
+async def test_flows_of_a_service_that_is_gone_altogether_stay_as_nothing_would_reset_them(nft: BreakingNft) -> None:
+    conntrack = FakeConntrack([flow("203.0.113.1", LONE), flow("203.0.113.1", OTHER)])
+    sync = synchronizer(nft, conntrack)
+    state = {key: port(key, [1]) for key in (KEY, OTHER, LONE)}
+    await sync.sync(state, state.keys())
+    await sync.sync({KEY: state[KEY]}, {OTHER, LONE})
+    assert conntrack.deleted == [flow("203.0.113.1", OTHER)]
+
+
+async def test_at_start_flows_and_sessions_of_endpoints_that_went_meanwhile_are_ended(nft: BreakingNft) -> None:
+    state = {KEY: port(KEY, [1, 2], 60)}
+    await synchronizer(nft).sync(state, state.keys())
+    session = "10.244.1.2 . 10.96.0.1 . tcp . 80"
+    await nft.run(f"add element inet moorage sessions4 {{ {session} timeout 60s : 203.0.113.1 . 80 }}\n")
+    conntrack = FakeConntrack([flow("203.0.113.1")])
+    done = await synchronizer(nft, conntrack).sync({KEY: port(KEY, [2], 60)}, set())
+    assert (done.sessions, done.flows) == (1, 1)
+    assert await nft.elements("sessions4") == []
+
+
+async def test_sessions_that_change_while_they_are_corrected_are_read_again(nft: BreakingNft) -> None:
+    """A client that is pinned anew between reading and deleting makes the deletion fail."""
+    session = "10.244.1.2 . 10.96.0.1 . tcp . 80"
+
+    async def pin(target: int) -> None:
+        await nft.run(f"add element inet moorage sessions4 {{ {session} timeout 60s : 203.0.113.{target} . 80 }}\n")
+
+    class Racing(BreakingNft):
+        raced = False
+
+        async def run(self, script: str) -> None:
+            if "delete element inet moorage sessions4" in script and not self.raced:
+                self.raced = True
+                await super().run(f"delete element inet moorage sessions4 {{ {session} }}\n")
+                await pin(2)
+            await super().run(script)
+
+    nft = Racing(lambda: 0.0)
+    sync = synchronizer(nft)
+    state = {KEY: port(KEY, [1, 2], 60)}
+    await sync.sync(state, state.keys())
+    await pin(1)
+    await sync.sync({KEY: port(KEY, [2], 60)}, {KEY})
+    assert nft.raced
+    assert [each.value for each in await nft.elements("sessions4")] == [("203.0.113.2", 80)]
+
+
+async def test_a_refusal_is_told_in_nfts_own_words_and_harms_nothing(nft: BreakingNft) -> None:
+    sync = synchronizer(nft)
+    state = {KEY: port(KEY, [1, 2], 60)}
+    await sync.sync(state, state.keys())
+    nft.fails_at = 1
+    with pytest.raises(MoorageError, match="No buffer space available"):
+        await sync.sync({KEY: port(KEY, [1], 60)}, {KEY})
+    assert await same(nft, state)
+
+
+async def test_it_notices_that_somebody_else_changed_the_table(nft: BreakingNft) -> None:
+    sync = synchronizer(nft)
+    state = {KEY: port(KEY, [1, 2], 60)}
+    await sync.sync(state, state.keys())
+    assert await sync.intact()
+    await nft.run("delete table inet moorage\n")
+    assert not await sync.intact()
+    await sync.sync(state, set())
+    assert await same(nft, state)
