@@ -48,8 +48,14 @@ def check(kind: Kind, obj: Obj, old: Obj | None) -> None:
     errors = validation.validate(obj)
     if old is not None:
         errors = errors + validation.validate_update(obj, old)
-    if errors:
-        raise invalid(kind, name_of(obj), [Cause(error.kind, error.message, error.path) for error in errors])
+    causes = [Cause(error.kind, error.message, error.path) for error in errors]
+    if not causes and old is not None and metadata(old).get("deletionTimestamp"):
+        added = set(metadata(obj).get("finalizers") or []) - set(metadata(old).get("finalizers") or [])
+        if added:
+            why = f"no new finalizers can be added if the object is being deleted, found: {', '.join(sorted(added))}"
+            causes.append(Cause("FieldValueForbidden", why, "metadata.finalizers"))
+    if causes:
+        raise invalid(kind, name_of(obj), causes)
 
 
 def has_status(kind: Kind) -> bool:

@@ -88,7 +88,7 @@ def delete(registry: "Registry", kind: Kind, obj: Obj, options: DeleteOptions) -
             for dependent_kind, dependent in registry.store.dependents(meta["uid"]):
                 _collect(registry, dependent_kind, dependent, "Foreground")
     else:
-        return _remove(registry, kind, obj), True
+        return remove(registry, kind, obj), True
     left = registry.store.get(kind, namespace_of(obj), name)
     if left is None:
         return obj, True
@@ -96,18 +96,21 @@ def delete(registry: "Registry", kind: Kind, obj: Obj, options: DeleteOptions) -
     return obj, registry.store.get(kind, namespace_of(obj), name) is None
 
 
-def finish(registry: "Registry", kind: Kind, obj: Obj) -> Obj:
-    """Take the object out if it is marked for deletion and nothing holds it any more; its state then."""
+def is_done(registry: "Registry", kind: Kind, obj: Obj) -> bool:
+    """Whether the object is marked for deletion and nothing holds it any more."""
     meta = obj["metadata"]
     if not meta.get("deletionTimestamp") or meta.get("deletionGracePeriodSeconds"):
-        return obj
+        return False
     finalizers = list(meta.get("finalizers") or [])
     if finalizers == [FOREGROUND] and not _blocking(registry, obj):
         finalizers = []
     is_namespace = (kind.group, kind.kind) == ("", "Namespace")
-    if finalizers or (is_namespace and any(registry.store.in_namespace(name_of(obj)))):
-        return obj
-    return _remove(registry, kind, obj)
+    return not finalizers and not (is_namespace and any(registry.store.in_namespace(name_of(obj))))
+
+
+def finish(registry: "Registry", kind: Kind, obj: Obj) -> Obj:
+    """Take the object out if it is done; its state then."""
+    return remove(registry, kind, obj) if is_done(registry, kind, obj) else obj
 
 
 def collect_orphan(registry: "Registry", kind: Kind, obj: Obj) -> None:
@@ -158,7 +161,7 @@ def _terminating(registry: "Registry", kind: Kind, obj: Obj) -> Obj:
     return registry.touch(kind, obj, deletionTimestamp=registry.now(), deletionGracePeriodSeconds=0)
 
 
-def _remove(registry: "Registry", kind: Kind, obj: Obj) -> Obj:
+def remove(registry: "Registry", kind: Kind, obj: Obj) -> Obj:
     """Take an object out and do what follows from it: its dependents go, owners and namespaces that wait are done."""
     last = registry.remove(kind, obj)
     for dependent_kind, dependent in registry.store.dependents(last["metadata"]["uid"]):
