@@ -34,7 +34,7 @@ lock: $(READY) ## write requirements.lock anew from pyproject.toml; UPGRADE=1 ta
 
 clean: ## remove what make made
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock pyproject.toml scripts/setup scripts/packages
 	@scripts/setup

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 BOUND = 15.0
 """Seconds that any wait here may take, on a machine with much else to do."""
-MOORAGE = (sys.executable, "-c", "from moorage.cli.main import main; main()")
+MOORAGE = (sys.executable, "-m", "moorage")
 
 
 class Outcome(NamedTuple):
