@@ -2,7 +2,7 @@ from itertools import count
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -69,6 +69,7 @@ def test_a_rolling_update_makes_the_new_pod_first_and_takes_the_old_one_when_tha
     assert (done.create, done.delete) == ([], old)
 
 
+@settings(max_examples=50)
 @given(replicas=st.integers(0, 9), before=st.integers(0, 9), randomness=st.randoms(use_true_random=False))
 def test_a_rollout_ends_and_is_never_below_its_availability(replicas: int, before: int, randomness: Random) -> None:
     numbers = count()

@@ -20,6 +20,7 @@ from moorage.lab import network
 from moorage.lab.checks import UNSHARE, search_path
 from moorage.lab.control.kubelet import Kubelet
 from moorage.lab.control.runtime import ProcessRuntime, command, environment, files, hostname
+from moorage.lab.processes import MOORAGE
 from moorage.lab.topology import plan, pod_netns
 from moorage.proc import run
 from tests.support.lab_objects import NOW, cluster, pod
@@ -52,7 +53,7 @@ def shell(script: str) -> Container:
 
 
 def test_arguments_without_a_command_are_moorages_own() -> None:
-    assert command(BACKEND) == [sys.executable, "-m", "moorage", "app", "backend"]
+    assert command(BACKEND) == [*MOORAGE, "app", "backend"]
     assert command(Container(name="c", command=["sleep"], args=["1"])) == ["sleep", "1"]
 
 

@@ -8,13 +8,13 @@ import asyncio
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from moorage.api.core_v1 import Container, Pod
 from moorage.errors import MoorageError
+from moorage.lab.processes import MOORAGE
 from moorage.lab.topology import ClusterPlan, NodePlan, pod_commands, pod_netns
 from moorage.proc import run
 
@@ -138,7 +138,7 @@ def hostname(pod: Pod) -> str:
 def command(container: Container) -> list[str]:
     """The program and its arguments, with `$(NAME)` replaced as Kubernetes does and `$$` for a dollar sign."""
     values = {variable.name: variable.value or "" for variable in container.env or ()}
-    program = container.command or [sys.executable, "-m", "moorage"]
+    program = container.command or MOORAGE
     return [_expand(word, values) for word in [*program, *(container.args or [])]]
 
 
