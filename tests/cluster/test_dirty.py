@@ -15,13 +15,17 @@ async def test_keys_are_merged_and_taken_oldest_first() -> None:
 async def test_what_comes_while_one_works_comes_next() -> None:
     dirty: Dirty[str] = Dirty()
     dirty.add("a")
-    got = []
-    async for keys in dirty:
-        got.append(keys)
-        if len(got) == 2:
-            break
-        dirty.add("a")
-    assert got == [["a"], ["a"]]
+    assert await dirty.take() == ["a"]
+    dirty.add("a")
+    assert await dirty.take() == ["a"]
+
+
+async def test_taking_what_is_there_does_not_wait() -> None:
+    dirty: Dirty[str] = Dirty()
+    assert dirty.take_now() == []
+    dirty.add("a")
+    assert dirty.take_now() == ["a"]
+    assert dirty.take_now() == []
 
 
 @pytest.mark.looptime

@@ -6,6 +6,7 @@ noticed, and brings a second HTTP stack.
 """
 
 import asyncio
+import os
 import random
 import socket
 from collections.abc import AsyncGenerator, Mapping
@@ -356,7 +357,9 @@ class Client:
             case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
                 why = f"TLS: {one_line(str(error))}; check certificate-authority"
             case aiohttp.ClientConnectorError():
-                why = f"cannot connect: {error.os_error.strerror or error.os_error}; is the server running?"
+                number = error.os_error.errno
+                words = os.strerror(number) if number and number > 0 else str(error.os_error)
+                why = f"cannot connect: {words}; is the server running?"
             case _:
                 why = f"{what}: the connection broke: {one_line(str(error)) or type(error).__name__}"
         return UnreachableError(f"{server}: {why}")

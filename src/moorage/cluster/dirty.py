@@ -1,17 +1,13 @@
 """Keys to look at again."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
 
 
 class Dirty(Generic[K]):
-    """A set of keys that wait for work: however often a key is added, it is taken once.
-
-    Iterating waits for keys and yields all that are there, oldest first, forever; what is added meanwhile comes next.
-    """
+    """A set of keys that wait for work: however often a key is added, it is taken once."""
 
     def __init__(self) -> None:
         self._keys: dict[K, None] = {}
@@ -24,10 +20,10 @@ class Dirty(Generic[K]):
     async def take(self) -> list[K]:
         """All keys, oldest first, once there is one."""
         await self._some.wait()
+        return self.take_now()
+
+    def take_now(self) -> list[K]:
+        """All keys, oldest first; none if there is none."""
         self._some.clear()
         keys, self._keys = list(self._keys), {}
         return keys
-
-    async def __aiter__(self) -> AsyncIterator[list[K]]:
-        while True:
-            yield await self.take()
