@@ -6,7 +6,7 @@ counts; ready endpoints are used, and where there are none, those that are termi
 """
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -224,12 +224,3 @@ def _set(state: NodeState, key: Key, port: ServicePort | None) -> None:
         state.pop(key, None)
     else:
         state[key] = port
-
-
-def state_of(services: Iterable[Service], slices: Mapping[str, list[EndpointSlice]], scope: Scope) -> NodeState:
-    """The whole state at once; `slices` by the `namespace/name` of their Service."""
-    desired = Desired()
-    for service in services:
-        name = f"{service.metadata.namespace}/{service.metadata.name}"
-        desired.put(name, carried(service, slices.get(name, []), scope).ports)
-    return desired.state

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, EndpointSlice
 from moorage.cluster.client import Client
+from moorage.cluster.dirty import Dirty
 from moorage.cluster.reflector import Reflector, backoff
 from moorage.dataplane.model import Key
 from moorage.dataplane.services import PROXY_NAME, PROXY_NAME_LABEL, Desired, Scope, carried
@@ -15,6 +16,9 @@ from moorage.errors import MoorageError
 from moorage.log import get_logger
 
 log = get_logger("moorage.node")
+
+ServiceName = tuple[str, str]
+"""Namespace and name."""
 
 
 class Agent:
@@ -31,11 +35,11 @@ class Agent:
         self._slices = Reflector(
             client, EndpointSlice, label_selector=SERVICE_NAME_LABEL, on_change=self._slice_changed
         )
-        self._slices_of: dict[tuple[str, str], dict[str, EndpointSlice]] = {}
-        self._owner: dict[tuple[str, str], tuple[str, str]] = {}
+        self._slices_of: dict[ServiceName, dict[str, EndpointSlice]] = {}
+        self._owner: dict[tuple[str, str], ServiceName] = {}
+        """Of each slice, by namespace and name."""
         self._desired = Desired()
-        self._dirty: set[tuple[str, str]] = set()
-        self._wake = asyncio.Event()
+        self._dirty: Dirty[ServiceName] = Dirty()
         self._warned: dict[str, tuple[str, ...]] = {}
 
     @property
@@ -53,38 +57,36 @@ class Agent:
             await self._program()
 
     async def _program(self) -> None:
+        """Decide and do, whenever something changes. The first round clears up what an earlier agent left."""
         changed: set[Key] = set()
         failures = 0
         while True:
-            self._wake.clear()
-            changed |= self._decide()
+            changed |= self._decide(self._dirty.take_now())
             try:
                 synced = await self._synchronizer.sync(self._desired.state, changed)
                 if any(synced) or failures:
                     log.info("synced", changed=len(changed), **synced._asdict())
-                changed, failures = set(), 0
-                await self._wait()
+                failures = 0
+                changed = self._decide(await self._next())
             except MoorageError as error:
                 failures += 1
                 wait = backoff(failures, random.random())
                 log.error("the kernel keeps its last good state", error=str(error), retry_seconds=round(wait, 1))
                 await asyncio.sleep(wait)
 
-    async def _wait(self) -> None:
-        """Until something changed, here or (by somebody else's hand) in the kernel."""
+    async def _next(self) -> list[ServiceName]:
+        """The Services that changed, once one did; none where it is the kernel that changed, by another's hand."""
         while True:
             try:
                 async with asyncio.timeout(self.CHECK_SECONDS):
-                    await self._wake.wait()
-                return
+                    return await self._dirty.take()
             except TimeoutError:
                 if not await self._synchronizer.intact():
                     log.warning("table inet moorage was changed by somebody else; programming it again")
-                    return
+                    return []
 
-    def _decide(self) -> set[Key]:
-        """Take the Services that changed into the desired state; returns the keys whose state differs."""
-        dirty, self._dirty = self._dirty, set()
+    def _decide(self, dirty: Iterable[ServiceName]) -> set[Key]:
+        """Take Services into the desired state; returns the keys whose state differs."""
         changed: set[Key] = set()
         for key in dirty:
             namespace, name = key
@@ -108,7 +110,6 @@ class Agent:
 
     def _service_changed(self, key: tuple[str, str], service: Service | None) -> None:
         self._dirty.add(key)
-        self._wake.set()
 
     def _slice_changed(self, key: tuple[str, str], slice_: EndpointSlice | None) -> None:
         namespace, name = key
@@ -121,4 +122,3 @@ class Agent:
             owner = self._owner[key] = (namespace, service)
             self._slices_of.setdefault(owner, {})[name] = slice_
             self._dirty.add(owner)
-        self._wake.set()
