@@ -69,20 +69,18 @@ def run(name: str, clusters: tuple[str, ...], files: tuple[str, ...], more: tupl
 
 async def _run(name: str, plan: topology.LabPlan, loaded: dict[str, list[manifest.Manifest]]) -> None:
     async with outside.running(name, plan) as lab:
-        click.echo(f"lab {name} is up")
-        for cluster in lab.state.clusters:
-            click.echo(f"  cluster {cluster}: export KUBECONFIG={kubeconfig_path(lab.directory, cluster)}")
         async with AsyncExitStack() as stack:
-            clients = {
-                cluster: await stack.enter_async_context(lab.client(cluster)) for cluster in lab.state.clusters
-            }
+            clients = {name: await stack.enter_async_context(lab.client(name)) for name in lab.state.clusters}
+            for one in plan.clusters:
+                await waiting.nodes(clients[one.name], len(one.nodes))
+                click.echo(f"cluster {one.name}: export KUBECONFIG={kubeconfig_path(lab.directory, one.name)}")
             for cluster, found in loaded.items():
                 click.echo(await verbs.apply(clients[cluster], [one.object for one in found]), nl=bool(found))
             for cluster, found in loaded.items():
                 await waiting.deployments(clients[cluster], manifests.deployments(found))
                 for namespace, service in manifests.load_balancers(found):
                     await lab.relay(cluster, namespace, service)
-        click.echo("Ctrl-C ends it")
+        click.echo(f"lab {name} is up; Ctrl-C ends it")
         await _show_relays(lab)
 
 
@@ -94,7 +92,7 @@ async def _show_relays(lab: outside.Lab) -> None:
             for relay in lab.state.relays:
                 if relay not in shown:
                     where = f"cluster {relay.cluster}: {relay.namespace}/{relay.service}"
-                    click.echo(f"  curl http://127.0.0.1:{relay.port}  # {where}")
+                    click.echo(f"curl http://127.0.0.1:{relay.port}  # {where}")
             shown = lab.state.relays
             await lab.changed.wait()
 

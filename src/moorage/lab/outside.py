@@ -22,6 +22,7 @@ from moorage.lab.state import kubeconfig as kubeconfig_path
 from moorage.lab.topology import LabPlan
 
 START_SECONDS = 30.0
+RELAY_SECONDS = 20.0
 STOP_SECONDS = 8.0
 """How long the supervisor may take to end; then its namespaces are ended by SIGKILL."""
 _NEIGHBOURS = 20
@@ -42,13 +43,19 @@ class Lab:
         return Client(kubeconfig.load(kubeconfig_path(self.directory, cluster)))
 
     async def relay(self, cluster: str, namespace: str, service: str) -> Relay:
-        """The relay to the first port of this Service, as soon as there is one."""
-        async with self.changed:
-            while True:
-                for relay in self.state.relays:
-                    if (relay.cluster, relay.namespace, relay.service) == (cluster, namespace, service):
-                        return relay
-                await self.changed.wait()
+        """The relay to the first port of this Service; MoorageError where there is none after RELAY_SECONDS."""
+        try:
+            async with asyncio.timeout(RELAY_SECONDS), self.changed:
+                while True:
+                    for relay in self.state.relays:
+                        if (relay.cluster, relay.namespace, relay.service) == (cluster, namespace, service):
+                            return relay
+                    await self.changed.wait()
+        except TimeoutError:
+            raise MoorageError(
+                f"Service {namespace}/{service}: no load balancer address after {RELAY_SECONDS:g} s; "
+                f"see: moorage lab get svc -A --cluster {cluster}"
+            ) from None
 
 
 @contextlib.asynccontextmanager

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable
 
 from moorage.api.apps_v1 import Deployment
+from moorage.api.core_v1 import Node
 from moorage.cluster.client import Client
 from moorage.errors import MoorageError
 
@@ -26,6 +27,18 @@ async def deployments(client: Client, names: Iterable[tuple[str, str]], seconds:
         except TimeoutError:
             ready = (deployment.status.ready_replicas or 0) if deployment else 0
             raise MoorageError(f"Deployment {namespace}/{name}: {ready} pods ready after {seconds:g} s") from None
+
+
+async def nodes(client: Client, count: int, seconds: float = 20.0) -> None:
+    """Until the cluster has so many nodes. Raises MoorageError after `seconds`."""
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                if len((await client.list(Node)).items) == count:
+                    return
+                await asyncio.sleep(POLL_SECONDS)
+    except TimeoutError:
+        raise MoorageError(f"not all of {count} nodes after {seconds:g} s") from None
 
 
 def is_complete(deployment: Deployment) -> bool:

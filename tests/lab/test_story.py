@@ -1,0 +1,124 @@
+"""The demo, as a user starts it: the whole story on the real kernel, as root and as an ordinary user."""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.labs import ROOT, User, a_user
+
+NOBODY = 65534
+CURL_LINE = re.compile(r"frontend\[frontend-\w+-\w+\] -> backend\[(backend[12])-\w+-\w+\]")
+
+
+def steps(output: str) -> dict[str, str]:
+    """Title -> what was printed under it."""
+    parts = re.split(r"^(.*?) ─+$", output, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def expect_the_story(done: subprocess.CompletedProcess[str]) -> None:
+    told = steps(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "FAIL" not in done.stdout
+    backends = {title: [found[1] for found in CURL_LINE.finditer(text)] for title, text in told.items()}
+    on, off, again = (backends[title] for title in told if title.startswith("Affinity"))
+    assert len(set(on)) == len(set(again)) == 1
+    assert len(off) == 5
+    assert backends["The pinned backend goes away"] == []
+    assert "Backend not available: " in told["The pinned backend goes away"]
+    [other] = set(backends["Its address is taken out of the slice, by hand"])
+    assert other != again[0]
+    assert re.search(r"^(\d+) of \1 checks passed, in \d+\.\d s$", done.stdout, re.MULTILINE)
+
+
+@contextmanager
+def an_ordinary_user() -> Iterator[User]:
+    """This one, or where that is root, nobody, with a Python that nobody may run."""
+    if os.geteuid() != 0:
+        with a_user() as user:
+            yield user
+        return
+    prefix = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+    with tempfile.TemporaryDirectory() as directory:
+        base = Path(directory)
+        base.chmod(0o755)
+        runtime = base / "runtime"
+        runtime.mkdir(mode=0o700)
+        os.chown(runtime, NOBODY, NOBODY)
+        python = environment_of(base / "venv", prefix)
+        yield User(runtime, prefix, (str(python), "-P", "-m", "moorage"))
+
+
+def environment_of(directory: Path, prefix: tuple[str, ...]) -> Path:
+    """A virtual environment with this one's packages, over a Python that may be run under `prefix`."""
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    for base in (Path(sys.base_prefix) / "bin", Path("/usr/local/bin"), Path("/usr/bin")):
+        code = f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r}); import moorage"
+        if subprocess.run([*prefix, str(base / name), "-c", code], capture_output=True, check=False).returncode == 0:
+            break
+    else:
+        pytest.skip(f"no {name} here that an ordinary user may run, or the checkout is closed to others")
+    packages = directory / "lib" / name / "site-packages"
+    packages.mkdir(parents=True)
+    (directory / "bin").mkdir()
+    (directory / "pyvenv.cfg").write_text(f"home = {base}\ninclude-system-site-packages = false\n")
+    (directory / "bin" / name).symlink_to(base / name)
+    own = [path for path in sys.path if path.endswith("site-packages")]
+    (packages / "moorage.pth").write_text("\n".join([str(ROOT / "src"), *own]) + "\n")
+    return directory / "bin" / name
+
+
+def test_the_story_holds() -> None:
+    with a_user() as user:
+        expect_the_story(user.run("demo"))
+        assert user.ok("lab", "list") == "no lab runs\n"
+
+
+def test_the_story_holds_for_an_ordinary_user() -> None:
+    with an_ordinary_user() as user:
+        expect_the_story(user.run("demo"))
+        assert user.ok("lab", "list") == "no lab runs\n"
+
+
+def test_user_namespaces_that_are_forbidden_are_named_with_what_to_do() -> None:
+    with a_user() as user:
+        forbidding = (
+            "unshare",
+            "--user",
+            "--map-root-user",
+            "sh",
+            "-c",
+            'echo 0 > /proc/sys/user/max_user_namespaces; exec "$@"',
+            "sh",
+        )
+        done = User(user.runtime, forbidding).run("demo")
+        assert done.returncode == 1
+        assert done.stderr == (
+            "moorage: this machine forbids user namespaces; allow them: sysctl -w user.max_user_namespaces=10000\n"
+        )
+
+
+def test_programs_that_are_missing_are_named_with_their_packages() -> None:
+    with a_user() as user:
+        user.environ["PATH"] = ""
+        hiding = (
+            "/usr/bin/unshare",
+            "--user",
+            "--map-root-user",
+            "--mount",
+            "/bin/sh",
+            "-c",
+            'for d in /usr/sbin /usr/local/sbin; do /bin/mount -t tmpfs none $d; done; exec "$@"',
+            "sh",
+        )
+        done = User(user.runtime, hiding).run("demo")
+        assert done.returncode == 1
+        assert done.stderr.startswith("moorage: ")
+        assert re.search(r"dnsmasq.*: not installed; install with: apt-get install .*dnsmasq-base", done.stderr)

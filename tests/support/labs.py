@@ -1,0 +1,139 @@
+"""A lab that runs, as a user starts it, and what is left of it afterwards."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from moorage.lab.state import LabState
+
+START_SECONDS = 60
+ROOT = Path(__file__).parents[2]
+DEMO = ("-f", f"a={ROOT}/deploy/demo/k8s-backend.yml", "-f", f"b={ROOT}/deploy/demo/k8s-frontend.yml")
+MOORAGE = (sys.executable, "-P", "-m", "moorage")
+
+
+def until(condition: Callable[[], object], what: str, seconds: float = 20.0) -> None:
+    """Wait until the condition holds; fail the test, naming `what` never came, after `seconds`."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            pytest.fail(f"not after {seconds:g} s: {what}")
+        time.sleep(0.02)
+
+
+class User:
+    """Whose labs they are: a directory for them, and how programs are run."""
+
+    def __init__(self, runtime: Path, prefix: Sequence[str] = (), moorage: Sequence[str] = MOORAGE) -> None:
+        self.runtime = runtime
+        self.prefix = tuple(prefix)
+        self.moorage = tuple(moorage)
+        self.environ = {**os.environ, "XDG_RUNTIME_DIR": str(runtime)}
+
+    def argv(self, *words: str) -> list[str]:
+        return [*self.prefix, *self.moorage, *words]
+
+    def run(self, *words: str, input: str | None = None) -> subprocess.CompletedProcess[str]:
+        """`moorage WORDS...` to its end, whatever its status."""
+        return subprocess.run(
+            self.argv(*words), env=self.environ, input=input, capture_output=True, text=True, timeout=90, check=False
+        )
+
+    def ok(self, *words: str, input: str | None = None) -> str:
+        """The standard output of `moorage WORDS...`, which must succeed."""
+        done = self.run(*words, input=input)
+        assert done.returncode == 0, f"{' '.join(words)}: status {done.returncode}: {done.stderr}"
+        return done.stdout
+
+
+class RunningLab:
+    """`moorage lab run` that has said that it is up."""
+
+    def __init__(self, user: User, process: subprocess.Popen[bytes], output: Path, name: str) -> None:
+        self.user, self.process, self.output, self.name = user, process, output, name
+        self.directory = user.runtime / "moorage" / name
+        self.pid_namespace = os.readlink(f"/proc/{self.state().init_pid}/ns/pid")
+
+    def state(self) -> LabState:
+        return msgspec.json.decode((self.directory / "lab.json").read_bytes(), type=LabState)
+
+    def pids(self) -> list[int]:
+        """All processes of its PID namespace, as seen outside."""
+        return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if self._has(pid)]
+
+    def _has(self, pid: int) -> bool:
+        try:
+            return os.readlink(f"/proc/{pid}/ns/pid") == self.pid_namespace
+        except OSError:
+            return False
+
+    def find(self, *words: str) -> int:
+        """The one process whose command line holds all these words."""
+        found = []
+        for pid in self.pids():
+            try:
+                line = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+            except OSError:
+                continue
+            if all(word in line for word in words):
+                found.append(pid)
+        assert len(found) == 1, f"{words}: {found}"
+        return found[0]
+
+    def port(self, service: str) -> int:
+        return next(relay.port for relay in self.state().relays if relay.service == service)
+
+    def ok(self, verb: str, *words: str) -> str:
+        """`moorage lab VERB --name NAME WORDS...`"""
+        return self.user.ok("lab", verb, "--name", self.name, *words)
+
+    def run(self, verb: str, *words: str) -> subprocess.CompletedProcess[str]:
+        return self.user.run("lab", verb, "--name", self.name, *words)
+
+    def expect_nothing_left(self) -> None:
+        """Neither a process, nor a mount, nor a network namespace, nor (once labs are listed) a file."""
+        until(lambda: not self.pids(), f"the end of processes {self.pids()}")
+        assert str(self.directory) not in Path("/proc/self/mountinfo").read_text()
+        assert f"{self.name} " not in self.user.ok("lab", "list")
+        assert not self.directory.exists()
+
+
+@contextmanager
+def a_user() -> Iterator[User]:
+    """This user, with a directory for labs of its own; below /run where that may be, as it is for people."""
+    runtime = Path(tempfile.mkdtemp(dir="/run" if os.access("/run", os.W_OK) else None))
+    try:
+        yield User(runtime)
+    finally:
+        shutil.rmtree(runtime)
+
+
+@contextmanager
+def running_lab(user: User, *options: str, name: str = "world") -> Iterator[RunningLab]:
+    """`moorage lab run --name NAME OPTIONS...`, ended by Ctrl-C after the block, if it still runs."""
+    output = user.runtime / f"{name}.output"
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            user.argv("lab", "run", "--name", name, *options), env=user.environ, stdout=file, stderr=file
+        )
+    try:
+        until(lambda: process.poll() is not None or "Ctrl-C" in output.read_text(), "the lab", START_SECONDS)
+        assert process.poll() is None, output.read_text()
+        yield RunningLab(user, process, output, name)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        try:
+            process.wait(20)
+        finally:
+            process.kill()
