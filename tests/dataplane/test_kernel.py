@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from moorage.dataplane import sessions
+from moorage.dataplane import ruleset, sessions
 from moorage.dataplane.changes import Ledger
 from moorage.dataplane.model import Endpoint, Key, ServicePort, Target
 from tests.support.network import CLIENTS, CLIENTS6
@@ -85,6 +85,19 @@ async def test_a_process_of_the_node_itself_reaches_services(world: KernelWorld)
     code = "import socket; print(socket.create_connection(('10.96.0.1', 9000), 3).recv(100).decode().strip())"
     world.net.node.run("ip", "route", "add", "default", "dev", "endpoints")
     assert await asyncio.to_thread(world.net.node.python, code) == "203.0.113.1\n"
+
+
+async def test_with_the_sessions_map_full_clients_are_served_and_held_by_the_hash(
+    world: KernelWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ruleset, "SESSIONS_SIZE", 4)
+    await world.carry([port(KEY, [1, 2, 3], 10800)])
+    first = {client: await world.connect(client, KEY) for client in CLIENTS}
+    assert len(await sessions.read(world.nft)) == 4
+    assert {client: await world.connect(client, KEY) for client in CLIENTS} == first
+    await world.carry([only("203.0.113.9")])
+    assert {await world.connect(client, KEY) for client in CLIENTS} == {"203.0.113.9"}
+    assert len(await sessions.read(world.nft)) == 4
 
 
 async def test_other_tables_are_never_touched(world: KernelWorld) -> None:
