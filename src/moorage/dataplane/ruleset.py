@@ -90,7 +90,7 @@ def base(learn6: bool) -> list[str]:
     """
     lines = [
         f"add table {TABLE}",
-        f"add set {TABLE} rules {{ type inet_service; }}",
+        f"add set {TABLE} rules-digest {{ type inet_service; }}",  # `rules` is a keyword of newer nft.
         f"add set {TABLE} digest {{ type inet_service; }}",
         f"add counter {TABLE} misses",
     ]

@@ -75,8 +75,11 @@ class Synchronizer:
         rules = base(self._learn6)
         rules_digest = hashlib.sha256("\n".join(rules).encode()).hexdigest()[:32]
         count = 0
-        if await self._comment("rules") != rules_digest:
-            mark = [f"flush set {TABLE} rules", f'add element {TABLE} rules {{ 1 comment "{rules_digest}" }}']
+        if await self._comment("rules-digest") != rules_digest:
+            mark = [
+                f"flush set {TABLE} rules-digest",
+                f'add element {TABLE} rules-digest {{ 1 comment "{rules_digest}" }}',
+            ]
             count += await self._run(["\n".join([*rules, f"flush set {TABLE} digest", *mark]) + "\n"])
         keys = set(ledger.state)
         if await self._comment("digest") != ledger.digest:
