@@ -72,7 +72,7 @@ async def test_apply_sends_namespaces_first_and_workloads_last(client: Client, s
         "PATCH /apis/discovery.k8s.io/v1/namespaces/n/endpointslices/e",
         "PATCH /apis/apps/v1/namespaces/n/deployments/d",
     ]
-    assert server.queries[0] == {"fieldManager": "moorage", "force": "true"}
+    assert server.queries[0] == {"fieldManager": "kubectl", "force": "true"}
 
 
 async def test_one_refusal_does_not_hold_up_the_other_objects(client: Client, server: Recorder) -> None:

@@ -39,12 +39,15 @@ def in_order(manifests: Iterable[Manifest]) -> list[Manifest]:
 
 
 async def apply(
-    client: Client, manifests: Iterable[Manifest], *, field_manager: str = "moorage", force: bool = False
+    client: Client, manifests: Iterable[Manifest], *, field_manager: str = "kubectl", force: bool = False
 ) -> str:
     """Server-side apply of all manifests, one result line each: `service/backend serverside-applied`.
 
     A manifest without namespace goes to the client's. Nothing is sent before all kinds and names are known. Then, as
-    with kubectl, a refusal of one object does not hold up the others; ApplyError tells what was done nevertheless.
+    with kubectl, a refusal of one object does not hold up the others; PartlyDoneError tells what was done.
+
+    The manager is kubectl's, so that a person can go on with `kubectl apply --server-side`: a field that another
+    manager had applied as well would stay when it is taken out of the file.
     """
     prepared = [_prepare(client, manifest) for manifest in in_order(manifests)]
     lines: list[str] = []

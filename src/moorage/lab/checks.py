@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -38,9 +39,10 @@ _SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
 def search_path(path: str) -> str:
-    """`path` and the directories where Debian keeps `ip` and `nft`, which an ordinary user's PATH lacks."""
+    """`path`, the directories where Debian keeps `ip` and `nft`, which an ordinary user's PATH lacks, and our own."""
     parts = [part for part in path.split(os.pathsep) if part]
-    return os.pathsep.join([*parts, *(directory for directory in _SBIN if directory not in parts)])
+    more = (*_SBIN, os.path.dirname(sys.executable))
+    return os.pathsep.join([*parts, *(directory for directory in more if directory not in parts)])
 
 
 async def check() -> None:
