@@ -24,9 +24,15 @@ lint: $(READY) ## check format, style, types and which package imports which
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-bench: $(READY) ## measure speed and size; also installs gcc and haproxy
+BENCH := client server peak
+build/bench/%: bench/%.c bench/address.h
+	@mkdir -p $(@D)
+	$(CC) -O2 -Wall -Wextra -o $@ $<
+
+bench: $(READY) ## measure speed and size; installs gcc and haproxy; QUICK=1 is short, MARKDOWN=1 for a README
 	@scripts/packages bench
-	@$(VENV)/bin/python -m bench
+	@$(MAKE) --no-print-directory $(BENCH:%=build/bench/%)
+	@$(VENV)/bin/python -m bench $(if $(filter-out 0,$(QUICK)),--quick) $(if $(filter-out 0,$(MARKDOWN)),--markdown)
 
 lock: $(READY) ## write requirements.lock anew from pyproject.toml; UPGRADE=1 takes the newest versions
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \

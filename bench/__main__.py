@@ -1,0 +1,89 @@
+"""`python -m bench`: measure, and print tables. Exit status 0 unless something could not be measured."""
+
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+import msgspec
+from rich.console import Console
+
+from bench import connections, report, syncing
+from bench.namespaces import BenchError, isolated, output
+
+PART_SECONDS = 1800
+"""Longest that one part may take."""
+SMALL_SYNC = 1_000
+"""Services that an ordinary user's sync is measured with."""
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Fewer services, fewer and shorter rounds: to see whether it works.")
+@click.option("--markdown", is_flag=True, help="Print the tables as markdown as well.")
+@click.option("--only", type=click.Choice(["connections", "sync"]), help="One half.")
+@click.option("--rounds", type=click.IntRange(1, 100), help="Rounds of connections; 7, or 2 if quick.")
+@click.option("--seconds", type=click.IntRange(1, 60), help="Length of a round; 2, or 1 if quick.")
+def main(quick: bool, markdown: bool, only: str | None, rounds: int | None, seconds: int | None) -> None:
+    """Measure new connections per second and the time and memory of syncs, in network namespaces of its own."""
+    services = SMALL_SYNC if quick else report.FULL_SIZE
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    machine = f"{_machine()}. {datetime.now(UTC):%Y-%m-%d}."
+    console.print(machine, highlight=False)
+    tables = []
+    try:
+        if only != "sync":
+            options = connections.Options(rounds or (2 if quick else 7), seconds or (1 if quick else 2), services)
+            tables += _connections(options)
+        if only != "connections":
+            root = os.geteuid() == 0
+            tables += [_sync(services, ordinary=not root)]
+            if root:
+                tables += [_sync(SMALL_SYNC, ordinary=True)]
+    except BenchError as error:
+        sys.exit(f"moorage bench: {error}")
+    for table in tables:
+        report.show(console, table)
+    if markdown:
+        print("\n".join([machine + "\n", *map(report.markdown, tables)]))
+
+
+def _connections(options: connections.Options) -> list[report.Table]:
+    measured = msgspec.json.decode(
+        _part("bench.connections", options, ordinary=os.geteuid() != 0),
+        type=list[tuple[connections.Way, list[connections.Round]]],
+    )
+    return report.connection_tables(measured)
+
+
+def _sync(services: int, ordinary: bool) -> report.Table:
+    options = syncing.Options(services, endpoints=10, changes=50)
+    results = msgspec.json.decode(_part("bench.syncing", options, ordinary), type=dict[str, syncing.Result])
+    return report.sync_table(options, results, "as an ordinary user" if ordinary else "as root")
+
+
+def _part(module: str, options: object, ordinary: bool) -> bytes:
+    """What a part of the benchmark prints; its progress goes to standard error."""
+    argv = isolated(module, msgspec.json.encode(options).decode(), user_namespace=ordinary)
+    try:
+        done = subprocess.run(argv, stdout=subprocess.PIPE, timeout=PART_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise BenchError(f"{module}: took more than {PART_SECONDS} s") from None
+    if done.returncode != 0:
+        raise BenchError(f"{module} ended with status {done.returncode}; the lines above say why")
+    return done.stdout
+
+
+def _machine() -> str:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    cpuinfo = Path("/proc/cpuinfo").read_text()
+    model = next((line.partition(": ")[2] for line in cpuinfo.splitlines() if line.startswith("model name")), "")
+    cores = f"{os.cpu_count()} processors{f' ({model})' if model else ''}"
+    nft = output(["nft", "--version"]).split()[1].removeprefix("v")
+    return f"{cores}, {memory:.0f} GiB, Linux {platform.release()}, nft {nft}, Python {platform.python_version()}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""The rules that kube-proxy writes in its nftables mode for one Service with `sessionAffinity: ClientIP`. Pure.
+
+After pkg/proxy/nftables of Kubernetes 1.33 in structure, chain for chain: all that a packet meets on its way is
+here; names are shorter, and what no packet of the benchmark meets (node ports, firewall, external addresses) has its
+chains and maps but no content.
+"""
+
+from collections.abc import Sequence
+
+TABLE = "ip kube-proxy-bench"
+TIMEOUT = 10800
+"""Kubernetes' default for ClientIP, in seconds."""
+
+
+def rules(address: str, port: int, endpoints: Sequence[str], pods: str) -> str:
+    """An nft script: `address`:`port` leads to `endpoints` (`address:port`); `pods`: the pods' network, a CIDR."""
+    lines = [f"add table {TABLE}"]
+    for name, type_, hook, priority in _BASE_CHAINS:
+        lines.append(f"add chain {TABLE} {name} {{ type {type_} hook {hook} priority {priority} ; }}")
+    lines += [f"add chain {TABLE} {name}" for name in _CHAINS]
+    lines += [f"add map {TABLE} {name} {{ type {key} : verdict ; }}" for name, key in _MAPS]
+    lines.append(f"add set {TABLE} cluster-ips {{ type ipv4_addr ; }}")
+    lines.append(f"add set {TABLE} nodeport-ips {{ type ipv4_addr ; }}")
+    lines += [f"add rule {TABLE} {rule}" for rule in _RULES]
+    lines += _service(address, port, endpoints, pods)
+    return "\n".join(lines) + "\n"
+
+
+_BASE_CHAINS = (
+    ("filter-prerouting", "filter", "prerouting", -110),
+    ("filter-input", "filter", "input", -110),
+    ("filter-forward", "filter", "forward", -110),
+    ("filter-output", "filter", "output", -110),
+    ("filter-output-post-dnat", "filter", "output", -90),
+    ("nat-prerouting", "nat", "prerouting", -100),
+    ("nat-output", "nat", "output", -100),
+    ("nat-postrouting", "nat", "postrouting", 100),
+)
+_CHAINS = (
+    "cluster-ips-check",
+    "service-endpoints-check",
+    "nodeport-endpoints-check",
+    "firewall-check",
+    "services",
+    "masquerading",
+    "mark-for-masquerade",
+    "reject-chain",
+)
+_SERVICE = "ipv4_addr . inet_proto . inet_service"
+_MAPS = (
+    ("service-ips", _SERVICE),
+    ("no-endpoint-services", _SERVICE),
+    ("firewall-ips", _SERVICE),
+    ("service-nodeports", "inet_proto . inet_service"),
+    ("no-endpoint-nodeports", "inet_proto . inet_service"),
+)
+_RULES = (
+    "filter-prerouting ct state new jump firewall-check",
+    "filter-input ct state new jump nodeport-endpoints-check",
+    "filter-input ct state new jump service-endpoints-check",
+    "filter-forward ct state new jump service-endpoints-check",
+    "filter-forward ct state new jump cluster-ips-check",
+    "filter-output ct state new jump service-endpoints-check",
+    "filter-output ct state new jump firewall-check",
+    "filter-output-post-dnat ct state new jump cluster-ips-check",
+    "nat-prerouting jump services",
+    "nat-output jump services",
+    "nat-postrouting jump masquerading",
+    "cluster-ips-check ip daddr @cluster-ips reject",
+    "cluster-ips-check ip daddr { 10.96.0.0/12 } drop",
+    "service-endpoints-check ip daddr . meta l4proto . th dport vmap @no-endpoint-services",
+    "nodeport-endpoints-check ip daddr @nodeport-ips meta l4proto . th dport vmap @no-endpoint-nodeports",
+    "firewall-check ip daddr . meta l4proto . th dport vmap @firewall-ips",
+    "services ip daddr . meta l4proto . th dport vmap @service-ips",
+    "services ip daddr @nodeport-ips meta l4proto . th dport vmap @service-nodeports",
+    "mark-for-masquerade mark set mark or 0x4000",
+    "masquerading mark and 0x4000 == 0 return",
+    "masquerading mark set mark xor 0x4000",
+    "masquerading masquerade fully-random",
+    "reject-chain reject",
+)
+
+
+def _service(address: str, port: int, endpoints: Sequence[str], pods: str) -> list[str]:
+    service = "service-bench"
+    chains = [f"endpoint-{number}" for number in range(len(endpoints))]
+    sets = [f"affinity-{number}" for number in range(len(endpoints))]
+    choices = ", ".join(f"{number} : goto {chain}" for number, chain in enumerate(chains))
+    lines = [f"add chain {TABLE} {name}" for name in (service, *chains)]
+    lines += [
+        f"add set {TABLE} {name} {{ type ipv4_addr ; flags dynamic,timeout ; timeout {TIMEOUT}s ; }}" for name in sets
+    ]
+    lines += [
+        f"add element {TABLE} cluster-ips {{ {address} }}",
+        f"add element {TABLE} service-ips {{ {address} . tcp . {port} : goto {service} }}",
+        f"add rule {TABLE} {service} ip daddr {address} tcp dport {port} ip saddr != {pods} jump mark-for-masquerade",
+    ]
+    lines += [
+        f"add rule {TABLE} {service} ip saddr @{affinity} goto {chain}"
+        for affinity, chain in zip(sets, chains, strict=True)
+    ]
+    lines.append(f"add rule {TABLE} {service} numgen random mod {len(endpoints)} vmap {{ {choices} }}")
+    for chain, affinity, endpoint in zip(chains, sets, endpoints, strict=True):
+        lines += [
+            f"add rule {TABLE} {chain} ip saddr {endpoint.partition(':')[0]} jump mark-for-masquerade",
+            f"add rule {TABLE} {chain} update @{affinity} {{ ip saddr timeout {TIMEOUT}s }}",
+            f"add rule {TABLE} {chain} meta l4proto tcp dnat to {endpoint}",
+        ]
+    return lines

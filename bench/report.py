@@ -1,0 +1,213 @@
+"""From measurements to tables: on a terminal, and as markdown for the README. Pure but `show`."""
+
+from collections import Counter
+from collections.abc import Sequence
+from statistics import median
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from bench.connections import Round, Way
+from bench.syncing import Options as SyncOptions
+from bench.syncing import Result
+
+LEAST_OF_DIRECT = 0.9
+LEAST_OF_SMALL = 0.95
+FIRST_SECONDS = 10.0
+CHANGE_SECONDS = 0.050
+PYTHON_MIB = 200
+NFT_MIB = 400
+RESTART_SECONDS = 2.0
+FULL_SIZE = 10_000
+"""Services that the aims are for."""
+BUSY = 0.95
+"""Share of a processor, or of all, from which on it is the limit."""
+
+
+class Aim(NamedTuple):
+    """What a value was to be, and whether it is."""
+
+    text: str
+    met: bool
+
+
+class Row(NamedTuple):
+    cells: tuple[str, ...]
+    aim: Aim | None = None
+
+
+class Table(NamedTuple):
+    """The aim is a last column, where any row has one."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[Row]
+    note: str = ""
+
+
+def ratio(rounds: Sequence[Round], base: Sequence[Round]) -> float:
+    """Median of the ratios of connections per second, round by round: what slows all of a round down cancels out."""
+    return median(a.per_second / b.per_second for a, b in zip(rounds, base, strict=True))
+
+
+def limits(measured: Sequence[Sequence[Round]]) -> str:
+    """What kept the connections from being more: of each way one thing, most frequent first."""
+    found = Counter(_limit(rounds) for rounds in measured)
+    if len(found) == 1:
+        return next(iter(found))
+    return ", ".join(f"{what} ({count} of {len(measured)} ways)" for what, count in found.most_common())
+
+
+def _limit(rounds: Sequence[Round]) -> str:
+    if median(each.client_cores for each in rounds) >= BUSY:
+        return "the client"
+    if median(each.server_cores for each in rounds) >= BUSY:
+        return "the server"
+    if median(each.machine_share for each in rounds) >= BUSY:
+        return "the processors, all of them busy"
+    return "waiting for packets"
+
+
+_NAMES = {
+    "direct": "direct",
+    "tracked": "direct, tracked",
+    "moorage": "Moorage",
+    "kube-proxy": "kube-proxy's rules",
+    "haproxy": "HAProxy, stick table",
+}
+
+
+def connection_tables(measured: Sequence[tuple[Way, Sequence[Round]]]) -> list[Table]:
+    """New connections per second: by the way that they take, and by the number of endpoints."""
+    by_way = dict(measured)
+    direct = by_way[Way("direct")]
+    small = by_way[Way("moorage")]
+    rows = []
+    for way, rounds in measured:
+        aim = None
+        if way == Way("moorage"):
+            aim = _at_least(ratio(rounds, direct), LEAST_OF_DIRECT, "of direct")
+        elif way.kind == "moorage" and way.services > 1:
+            aim = _at_least(ratio(rounds, small), LEAST_OF_SMALL, "of 1 service")
+        size = f"{way.services:,} x {way.endpoints:,}" if way.kind not in ("direct", "tracked") else ""
+        cells = (
+            _NAMES[way.kind],
+            size,
+            f"{median(each.per_second for each in rounds):,.0f}",
+            f"{ratio(rounds, direct):.2f}",
+            f"{median(each.p50_us for each in rounds) / 1000:.1f}",
+            f"{median(each.p99_us for each in rounds) / 1000:.1f}",
+            str(sum(each.failed for each in rounds)),
+        )
+        rows.append(Row(cells, aim))
+    count = len(measured[0][1])
+    note = (
+        f"Medians of {count} rounds that took turns, one byte each way, 200 client addresses, session affinity "
+        "ClientIP. Tracked: the kernel tracks connections, as on every node that has a proxy. What kept the "
+        f"connections from being more: {limits([each for _, each in measured])}."
+    )
+    columns = ("way", "services x endpoints", "new connections/s", "of direct", "p50 ms", "p99 ms", "failed")
+    return [Table("New connections", columns, rows, note), _affinity_table(by_way)]
+
+
+def _affinity_table(by_way: dict[Way, Sequence[Round]]) -> Table:
+    rows = []
+    for way, rounds in sorted(by_way.items(), key=lambda each: each[0].endpoints):
+        ours = by_way.get(Way("moorage", way.endpoints))
+        if way.kind == "kube-proxy" and ours is not None:
+            each = (f"{median(one.per_second for one in both):,.0f}" for both in (ours, rounds))
+            rows.append(Row((f"{way.endpoints:,}", *each, f"{ratio(ours, rounds):.2f}")))
+    columns = ("endpoints", "Moorage", "kube-proxy's rules", "Moorage / kube-proxy")
+    return Table("New connections/s with session affinity, by endpoints", columns, rows, "From the same rounds.")
+
+
+def sync_table(options: SyncOptions, results: dict[str, Result], privileges: str) -> Table:
+    """What it takes to bring the API's objects to the kernel. Aims hold for the full size."""
+    first, unchanged, changed = results["first"], results["unchanged"], results["changed"]
+    aimed = options.services == FULL_SIZE
+    until, swept = first.until_kernel, first.until_swept
+    rows = [
+        _row("first sync", _seconds(first.seconds), first.seconds, FIRST_SECONDS, "s", aimed),
+        Row(
+            (
+                "  of that processor time: Python, its programs",
+                f"{first.python_cpu:.1f} s, {first.programs_cpu:.1f} s",
+            )
+        ),
+        _row(
+            "one endpoint change, median",
+            _ms(median(until)),
+            median(until) * 1000,
+            CHANGE_SECONDS * 1000,
+            "ms",
+            aimed,
+        ),
+        _row(f"  worst of {len(until)}", _ms(max(until)), max(until) * 1000, CHANGE_SECONDS * 1000, "ms", aimed),
+        Row(("  until flows are swept: median, worst", f"{_ms(median(swept))}, {_ms(max(swept))}")),
+        _row("peak memory of Python", _mib(first.python_kib), first.python_kib / 1024, PYTHON_MIB, "MiB", aimed),
+        _row("peak memory of nft", _mib(first.nft_kib), first.nft_kib / 1024, NFT_MIB, "MiB", aimed),
+        _row("restart, nothing changed", _seconds(unchanged.seconds), unchanged.seconds, RESTART_SECONDS, "s", aimed),
+        Row(("  peak memory: Python, nft", f"{_mib(unchanged.python_kib)}, {_mib(unchanged.nft_kib)}")),
+        Row(("restart, one service changed", _seconds(changed.seconds))),
+        Row(("  peak memory: Python, nft", f"{_mib(changed.python_kib)}, {_mib(changed.nft_kib)}")),
+    ]
+    title = f"Sync of {options.services:,} services x {options.endpoints} endpoints, {privileges}"
+    note = f"ClientIP; from the API's JSON to the kernel, in {first.transactions} transactions."
+    return Table(title, ("step", "measured"), rows, note)
+
+
+def _row(what: str, text: str, value: float, most: float, unit: str, aimed: bool) -> Row:
+    return Row((what, text), Aim(f"≤ {most:.0f} {unit}", value <= most) if aimed else None)
+
+
+def _at_least(value: float, least: float, of: str) -> Aim:
+    return Aim(f"≥ {least:.2f} {of}: {value:.2f}", value >= least)
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f} s"
+
+
+def _ms(value: float) -> str:
+    return f"{value * 1000:.0f} ms"
+
+
+def _mib(kib: int) -> str:
+    return f"{kib / 1024:.0f} MiB"
+
+
+def markdown(table: Table) -> str:
+    """The table for a README."""
+    aims = any(row.aim for row in table.rows)
+    columns = (*table.columns, "aim") if aims else table.columns
+    lines = [f"**{table.title}**", "", _line(columns), _line(["---"] * len(columns))]
+    for row in table.rows:
+        aim = [f"{row.aim.text} {_mark(row.aim)}" if row.aim else ""] if aims else []
+        lines.append(_line([*row.cells, *aim]))
+    return "\n".join([*lines, *(["", table.note] if table.note else [])]) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(each.strip() for each in cells)} |"
+
+
+def _mark(aim: Aim) -> str:
+    return "met" if aim.met else "MISSED"
+
+
+def show(console: Console, table: Table) -> None:
+    """Print it on a terminal."""
+    aims = any(row.aim for row in table.rows)
+    rich = RichTable(title=table.title, caption=table.note or None, title_justify="left", caption_justify="left")
+    for index, column in enumerate(table.columns):
+        rich.add_column(column, justify="right" if index else "left")
+    if aims:
+        rich.add_column("aim")
+    for row in table.rows:
+        style = "green" if row.aim and row.aim.met else "bold red"
+        aim = [Text(f"{row.aim.text} {_mark(row.aim)}", style=style) if row.aim else ""] if aims else []
+        rich.add_row(*row.cells, *aim)
+    console.print(rich)
+    console.print()

@@ -1,0 +1,65 @@
+"""The arithmetic of the benchmark's tables, and how they are written."""
+
+from bench.connections import Round, Way
+from bench.report import Aim, Row, Table, connection_tables, limits, markdown, ratio, sync_table
+from bench.syncing import Options, Result
+
+
+def rounds(*per_second: float, failed: int = 0, client: float = 0.3, machine: float = 0.5) -> list[Round]:
+    return [Round(each, failed, 1000, 2000, client, 0.2, machine) for each in per_second]
+
+
+def test_a_ratio_is_taken_round_by_round() -> None:
+    assert ratio(rounds(90, 9, 900), rounds(100, 10, 1000)) == 0.9
+
+
+def test_what_is_busy_is_the_limit() -> None:
+    assert limits([rounds(1, client=0.99)]) == "the client"
+    assert limits([rounds(1, machine=0.99)]) == "the processors, all of them busy"
+    assert (
+        limits([rounds(1), rounds(1), rounds(1, client=1)])
+        == "waiting for packets (2 of 3 ways), the client (1 of 3 ways)"
+    )
+
+
+def test_aims_compare_with_direct_and_with_one_service() -> None:
+    measured = [
+        (Way("direct"), rounds(1000)),
+        (Way("moorage"), rounds(920)),
+        (Way("moorage", 10, 10_000), rounds(860)),
+        (Way("kube-proxy"), rounds(460)),
+    ]
+    first, second = connection_tables(measured)
+    assert [row.aim for row in first.rows] == [
+        None,
+        Aim("≥ 0.90 of direct: 0.92", True),
+        Aim("≥ 0.95 of 1 service: 0.93", False),
+        None,
+    ]
+    assert [row.cells for row in second.rows] == [("2", "920", "460", "2.00")]
+
+
+def result(seconds: float) -> Result:
+    return Result(seconds, 5, 100 * 1024, 500 * 1024, 1.0, 2.0, [0.01, 0.02, 0.09], [0.02, 0.03, 0.1])
+
+
+def test_aims_of_a_sync_hold_for_the_full_size_only() -> None:
+    results = {"first": result(9), "unchanged": result(3), "changed": result(3)}
+    full = sync_table(Options(10_000, 10, 3), results, "as root")
+    missed = {row.cells[0] for row in full.rows if row.aim and not row.aim.met}
+    assert missed == {"  worst of 3", "peak memory of nft", "restart, nothing changed"}
+    assert not any(row.aim for row in sync_table(Options(1_000, 10, 3), results, "").rows)
+
+
+def test_markdown_has_a_cell_for_each_column_of_each_row() -> None:
+    table = Table("title", ("what", "much"), [Row(("a", "1"), Aim("≤ 2", True)), Row(("b", "2"))], "note")
+    assert markdown(table).splitlines() == [
+        "**title**",
+        "",
+        "| what | much | aim |",
+        "| --- | --- | --- |",
+        "| a | 1 | ≤ 2 met |",
+        "| b | 2 |  |",
+        "",
+        "note",
+    ]
