@@ -1,6 +1,7 @@
 """`moorage lab`: clusters as network namespaces on this machine."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -282,7 +283,9 @@ def until_told(program: Coroutine[Any, Any, None]) -> None:
     try:
         asyncio.run(main())
     except asyncio.CancelledError:
-        click.echo("ended")
+        # The terminal may be what was closed.
+        with contextlib.suppress(OSError):
+            click.echo("ended")
 
 
 def _with_client(name: str | None, cluster: str | None, do: Callable[[Client], Awaitable[None]]) -> None:

@@ -6,6 +6,7 @@ The end of the one is an end-of-file for the other.
 
 import asyncio
 import contextlib
+import os
 import socket
 from typing import Self
 
@@ -122,4 +123,7 @@ class Channel:
             else:
                 if not data:
                     return None
+                for descriptor in descriptors:
+                    # MSG_CMSG_CLOEXEC would do it at once, but recv_fds ignores its flags (Python 3.11).
+                    os.set_inheritable(descriptor, False)
                 return self._decoder.decode(data), descriptors[0] if descriptors else None

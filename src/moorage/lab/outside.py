@@ -154,7 +154,16 @@ class _Outside:
             ready.cancel()
 
     async def _follow(self) -> None:
-        """Do what the supervisor asks for until it ends."""
+        """Do what the supervisor asks for until it ends, or until that cannot be done."""
+        try:
+            await self._serve()
+        except (MoorageError, OSError) as error:
+            self._failure = f"lab {self.lab.state.name}: {error}"
+        self._ended = True
+        if self._owner is not None:
+            self._owner.cancel()
+
+    async def _serve(self) -> None:
         while received := await self._channel.receive():
             message, _ = received
             match message:
@@ -171,9 +180,6 @@ class _Outside:
                         self.lab.changed.notify_all()
                 case Failed():
                     self._failure = message.message
-        self._ended = True
-        if self._owner is not None:
-            self._owner.cancel()
 
     def _listen(self, message: Listen) -> None:
         with listen(message.prefer) as listener:

@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+import struct
+from collections.abc import Callable
 
 from moorage.log import get_logger
 
@@ -38,7 +40,7 @@ class TcpRelay:
         try:
             await self._relay(reader, writer)
         except asyncio.CancelledError:
-            writer.transport.abort()
+            _reset(writer)
         finally:
             self._connections.discard(task)
 
@@ -47,19 +49,26 @@ class TcpRelay:
             other_reader, other_writer = await asyncio.open_connection(*self.target)
         except OSError as error:
             log.debug("cannot connect", target=self.target, why=str(error))
-            # As the connection that it stands for was refused, so is this one: by a reset, not by an orderly end.
-            writer.transport.abort()
+            _reset(writer)
             return
+        end: Callable[[asyncio.StreamWriter], None] = _reset
         try:
             async with asyncio.TaskGroup() as directions:
                 directions.create_task(_pump(reader, other_writer))
                 directions.create_task(_pump(other_reader, writer))
-        except* OSError:
-            writer.transport.abort()
-            other_writer.transport.abort()
+            end = asyncio.StreamWriter.close
+        except* OSError as errors:
+            log.debug("a connection broke", target=self.target, why=str(errors.exceptions[0]))
         finally:
-            writer.close()
-            other_writer.close()
+            end(writer)
+            end(other_writer)
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """End a connection by a reset (socket(7), SO_LINGER), as what it stands for has ended."""
+    if not writer.transport.is_closing():
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -85,7 +85,7 @@ class Supervisor:
         await network.build(start.plan)
         texts = await asyncio.gather(*(self._cluster(cluster, relays) for cluster in start.plan.clusters))
         self._channel.send(Ready(kubeconfigs=dict(texts)))
-        await asyncio.gather(*self._servers)
+        await asyncio.gather(*self._servers, *self._followers)
 
     async def end(self) -> None:
         """End the relays, then the pods, then all other processes, each within its time."""
