@@ -106,6 +106,12 @@ async def test_the_base_ruleset_can_be_applied_again_and_changes_nothing() -> No
     assert await nft.elements("slots-tcp4") == before
 
 
+def test_no_set_that_nft_1_1_makes_is_one_that_crashes_nft_1_0_6() -> None:
+    declared = [line.split(" { ")[1] for line in base(learn6=True) if line.startswith(("add set", "add map"))]
+    with_type = [each.split(";")[0].removeprefix("type ") for each in declared if each.startswith("type ")]
+    assert [each for each in with_type if " . " not in each or each.endswith("verdict")] == []
+
+
 async def test_policy_chains_are_told_from_those_of_the_base() -> None:
     nft, ledger = await programmed({KEY: port(KEY, [1, 2], 60), KEY6: port(KEY6, [1])})
     policies = {chain for chain in await nft.chains() if is_policy_chain(chain)}

@@ -90,8 +90,8 @@ def base(learn6: bool) -> list[str]:
     """
     lines = [
         f"add table {TABLE}",
-        f"add set {TABLE} rules-digest {{ type inet_service; }}",  # `rules` is a keyword of newer nft.
-        f"add set {TABLE} digest {{ type inet_service; }}",
+        f"add set {TABLE} rules-digest {{ typeof tcp dport; }}",  # `rules` is a keyword of newer nft.
+        f"add set {TABLE} digest {{ typeof tcp dport; }}",
         f"add counter {TABLE} misses",
     ]
     for family in FAMILIES:
@@ -108,7 +108,12 @@ def base(learn6: bool) -> list[str]:
 
 
 def _sets(family: Family) -> list[str]:
-    number, ip, address, _ = family
+    """Where `typeof` can say it, not `type`.
+
+    A plain set or a verdict map that nft 1.1.3 makes with `type` crashes the nft 1.0.6 of kube-proxy's image, or of
+    the node, whenever it looks at any table (kubernetes/kubernetes issue 136786).
+    """
+    number, ip, address, protocol = family
     service = f"{address} . inet_proto . inet_service"
     endpoint = f"{address} . inet_service"
     slots = [
@@ -117,12 +122,13 @@ def _sets(family: Family) -> list[str]:
         for each in PROTOCOLS
     ]
     return [
-        f"add map {TABLE} services{number} {{ type {service} : verdict; }}",
+        f"add map {TABLE} services{number} {{ typeof {ip} daddr . {protocol} . th dport : verdict; }}",
         *slots,
         f"add map {TABLE} sessions{number} {{ type {address} . {service} : {endpoint}; "
         f"flags dynamic,timeout; size {SESSIONS_SIZE}; }}",
-        f"add map {TABLE} learners{number} {{ type {service} . {endpoint} : verdict; }}",
-        f"add set {TABLE} addresses{number} {{ type {address}; }}",
+        f"add map {TABLE} learners{number} {{ "
+        f"typeof {ip} daddr . {protocol} . tcp dport . {ip} daddr . tcp dport : verdict; }}",
+        f"add set {TABLE} addresses{number} {{ typeof {ip} daddr; }}",
         f"add set {TABLE} hairpin{number} {{ type {address} . {address}; }}",
     ]
 
