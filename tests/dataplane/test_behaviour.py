@@ -99,6 +99,17 @@ async def test_adding_endpoints_moves_no_active_client(world: World) -> None:
     assert await answers(world, CLIENTS) == before
 
 
+async def test_over_ipv6_adding_endpoints_moves_no_active_client_where_sessions_can_be_learned(world: World) -> None:
+    learns = world.capabilities.learn6
+    await world.carry([port(KEY6, [1, 2], HOURS)])
+    before = await answers(world, CLIENTS6, KEY6)
+    learned = {each.client: each.target.address for each in await sessions.read(world.nft)}
+    assert learned == (before if learns else {})
+    await world.carry([port(KEY6, range(1, 10), HOURS)])
+    after = await answers(world, CLIENTS6, KEY6)
+    assert (after == before) == learns, "the hash alone moves some"
+
+
 async def test_removing_an_endpoint_moves_exactly_its_clients(world: World) -> None:
     full = port(KEY, [1, 2, 3], HOURS)
     await world.carry([full])

@@ -8,6 +8,7 @@ import pytest
 from moorage.dataplane import ruleset, sessions
 from moorage.dataplane.changes import Ledger
 from moorage.dataplane.model import Endpoint, Key, ServicePort, Target
+from moorage.dataplane.ruleset import base
 from tests.support.network import CLIENTS, CLIENTS6
 from tests.support.states import port
 from tests.support.world import KernelWorld, kernel_world
@@ -98,6 +99,16 @@ async def test_with_the_sessions_map_full_clients_are_served_and_held_by_the_has
     await world.carry([only("203.0.113.9")])
     assert {await world.connect(client, KEY) for client in CLIENTS} == {"203.0.113.9"}
     assert len(await sessions.read(world.nft)) == 4
+
+
+async def test_the_base_ruleset_can_be_read_back_and_applied_again_and_changes_nothing(world: KernelWorld) -> None:
+    state = [port(KEY, [1, 2], 10800), port(UDP, [1, 2]), port(Key("fd00:10:96::1", "udp", 53), [1, 2, 3], 10800)]
+    await world.carry(state)
+    before = world.net.node.run("nft", "--stateless", "list", "table", "inet", "moorage")
+    await world.nft.run("\n".join(base(world.capabilities.learn6)) + "\n")
+    assert world.net.node.run("nft", "--stateless", "list", "table", "inet", "moorage") == before
+    world.restart()
+    assert await world.carry(state) == (0, 0, 0)
 
 
 async def test_other_tables_are_never_touched(world: KernelWorld) -> None:
