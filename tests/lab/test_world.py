@@ -159,6 +159,28 @@ def answers(port: int) -> bool:
         return False
 
 
+def test_a_load_balancer_has_an_ipv6_address_too_where_it_is_asked_for(lab: RunningLab) -> None:
+    manifest = lab.user.runtime / "dual.yml"
+    manifest.write_text(
+        "apiVersion: v1\nkind: Service\nmetadata: {name: dual, namespace: backend}\n"
+        "spec: {type: LoadBalancer, ipFamilyPolicy: RequireDualStack, selector: {app: backend},"
+        " ports: [{port: 80, targetPort: 9000}]}\n"
+    )
+    lab.ok("apply", "--cluster", "a", "-f", str(manifest))
+
+    def ingress() -> list[str]:
+        service = json.loads(lab.ok("get", "--cluster", "a", "-n", "backend", "svc", "dual", "-o", "json"))
+        return [entry["ip"] for entry in service.get("status", {}).get("loadBalancer", {}).get("ingress", [])]
+
+    until(lambda: len(ingress()) == 2, "two addresses")
+    four, six = sorted(ingress(), key=lambda address: ":" in address)
+    assert ":" in six
+    for place in ("deploy/frontend", "node-2", "internet"):
+        until(lambda place=place: connect(lab, place, six, 80) == "connected", f"{place} to {six}")  # type: ignore[misc]
+        assert connect(lab, place, four, 80) == "connected"
+    lab.ok("delete", "--cluster", "a", "-f", str(manifest))
+
+
 def test_two_labs_run_at_once(lab: RunningLab) -> None:
     with running_lab(lab.user, *DEMO, name="second") as second:
         assert second.port("frontend-lb") != lab.port("frontend-lb")

@@ -199,7 +199,7 @@ def delete(
 ) -> None:
     """Delete objects."""
     loaded = [one.object for one in manifest.load(files, namespace=namespace or "default")]
-    named = _named(objects)
+    named = [(verbs.resolve(kind), object_name) for kind, object_name in _named(objects)]
     if bool(loaded) == bool(named):
         raise click.UsageError("say what to delete: KIND NAME, or -f FILE")
 
@@ -207,7 +207,7 @@ def delete(
         if loaded:
             click.echo(await verbs.delete_manifests(client, loaded))
         for kind, object_name in named:
-            click.echo(await verbs.delete(client, verbs.resolve(kind), object_name, namespace=namespace))
+            click.echo(await verbs.delete(client, kind, object_name, namespace=namespace))
 
     _with_client(name, cluster, do)
 
@@ -222,11 +222,11 @@ def scale(
     name: str | None, cluster: str | None, namespace: str | None, replicas: int, objects: tuple[str, ...]
 ) -> None:
     """Set the number of a Deployment's pods."""
+    named = [(verbs.resolve(kind), object_name) for kind, object_name in _named(objects)]
 
     async def do(client: Client) -> None:
-        for kind, object_name in _named(objects):
-            resolved = verbs.resolve(kind)
-            click.echo(await verbs.scale(client, resolved, object_name, replicas, namespace=namespace))
+        for kind, object_name in named:
+            click.echo(await verbs.scale(client, kind, object_name, replicas, namespace=namespace))
 
     _with_client(name, cluster, do)
 
