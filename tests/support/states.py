@@ -49,7 +49,9 @@ def states(draw: st.DrawFn, keys: list[Key] = KEYS, most: int = 9) -> NodeState:
 
 async def content(nft: FakeNft) -> dict[str, dict[str, str]]:
     """All that the ruleset put into the fake's sets and maps, by name, as text."""
-    names = [f"{kind}{number}" for kind in ("services", "learners", "addresses", "hairpin") for number in (4, 6)]
+    names = [
+        f"{kind}{number}" for kind in ("services", "learners", "live", "addresses", "hairpin") for number in (4, 6)
+    ]
     names += [f"slots-{protocol}{number}" for protocol in ("tcp", "udp") for number in (4, 6)]
     result = {}
     for name in [*names, "digest"]:

@@ -1,9 +1,9 @@
 """From one state of the node to another: nft transactions, cut so that no half of a Service is ever visible. Pure.
 
-What belongs to one port of a Service changes in three steps. *Before*: slots and learners that nothing looks up
-yet. *Flip*: the verdict, the slots that change their endpoint and the learners that go, always in one transaction.
-*After*: slots that nothing looks up any more. Slot tables of different sizes have no slot number in common, so the
-step from one size to another never shows a mixture. Where all of it is small it is one transaction.
+What belongs to one port of a Service changes in three steps. *Before*: slots, and what may be learned, that nothing
+looks up yet. *Flip*: the verdict, the slots that change their endpoint and what may no longer be learned, always in
+one transaction. *After*: slots that nothing looks up any more. Slot tables of different sizes have no slot number in
+common, so the step from one size to another never shows a mixture. Where all of it is small it is one transaction.
 
 In an unprivileged user namespace nft cannot enlarge its socket buffer: about 4,400 elements fit into a transaction.
 Elsewhere a larger one spares the kernel commits, and nft takes 2.4 KB of memory for each element. Hence the limits.

@@ -9,9 +9,11 @@ global maps. For IPv4 (IPv6 is the same with `6` in the names):
   One map for each protocol, because only `typeof` can name a slot's type, and nft 1.0.6 refuses a map whose
   `typeof` says `th dport` in a rule that matches the protocol, as soon as the map is read back from the kernel.
 - `sessions4`: client . address . protocol . port -> endpoint, learned from each new connection, with a timeout.
-- `learners4`: address . protocol . port . endpoint -> the chain that learns, for the endpoints in use of Services
-  with affinity. An endpoint that is taken out leaves this map in the transaction that changes its slots, so that a
-  retransmitted SYN (still `ct state new`, with its old NAT) cannot learn it again.
+- `learners4`: address . protocol . port -> the chain that learns, for Services with affinity.
+- `live4`: address . protocol . port . endpoint: what they may learn. An endpoint that is taken out leaves this set in
+  the transaction that changes its slots, so that a retransmitted SYN (still `ct state new`, with its old NAT) cannot
+  learn it again. It is no map to verdicts, because when one of those gets an element, the kernel walks through all
+  verdict maps that rules use, looking for loops: half a microsecond for each element, 60 ms for 100,000.
 - `addresses4`: what is ours, so that what nothing carries is rejected at once.
 - `hairpin4`: local endpoints that may be their own client, as source . destination.
 
@@ -126,8 +128,8 @@ def _sets(family: Family) -> list[str]:
         *slots,
         f"add map {TABLE} sessions{number} {{ type {address} . {service} : {endpoint}; "
         f"flags dynamic,timeout; size {SESSIONS_SIZE}; }}",
-        f"add map {TABLE} learners{number} {{ "
-        f"typeof {ip} daddr . {protocol} . tcp dport . {ip} daddr . tcp dport : verdict; }}",
+        f"add map {TABLE} learners{number} {{ typeof {ip} daddr . {protocol} . th dport : verdict; }}",
+        f"add set {TABLE} live{number} {{ typeof {ip} daddr . {protocol} . tcp dport . {ip} daddr . tcp dport; }}",
         f"add set {TABLE} addresses{number} {{ typeof {ip} daddr; }}",
         f"add set {TABLE} hairpin{number} {{ type {address} . {address}; }}",
     ]
@@ -161,8 +163,7 @@ def _reject(family: Family) -> list[str]:
 def _learn_dispatch(family: Family) -> list[str]:
     # nft 1.0.6 takes `ct original proto-dst` in a concatenation only after a match on the protocol in the same rule.
     return [
-        f"meta l4proto {protocol} ct state new ct status dnat {_original(family)} . {family.ip} daddr "
-        f". {protocol} dport vmap @learners{family.number}"
+        f"meta l4proto {protocol} ct state new ct status dnat {_original(family)} vmap @learners{family.number}"
         for protocol in PROTOCOLS
     ]
 
@@ -198,13 +199,10 @@ def policy_chain(policy: Policy, learns: bool) -> list[str]:
 def learn_chain(policy: Policy) -> list[str]:
     """Commands that make the chain that pins the client's address to the endpoint just chosen."""
     family, protocol = _family(policy), policy.protocol
-    key = f"{family.ip} saddr . {_original(family)} timeout {policy.affinity_seconds}s"
-    target = f"{family.ip} daddr . {protocol} dport"
-    return _chain(
-        policy.learn_chain,
-        "",
-        [f"meta l4proto {protocol} update @sessions{family.number} {{ {key} : {target} }}"],
-    )
+    original, target = _original(family), f"{family.ip} daddr . {protocol} dport"
+    guard = f"meta l4proto {protocol} {original} . {target} @live{family.number}"
+    key = f"{family.ip} saddr . {original} timeout {policy.affinity_seconds}s"
+    return _chain(policy.learn_chain, "", [f"{guard} update @sessions{family.number} {{ {key} : {target} }}"])
 
 
 def _family(policy: Policy) -> Family:
@@ -244,7 +242,8 @@ def elements(port: ServicePort, learns: bool) -> Elements:
         policy.slots: {f"{port.key.address} . {port.key.port} . {slot}": targets[index] for slot, index in slots},
     }
     if policy.affinity_seconds and learns:
-        result[f"learners{number}"] = {f"{key} . {target}": f"goto {policy.learn_chain}" for target in targets}
+        result[f"learners{number}"] = {key: f"goto {policy.learn_chain}"}
+        result[f"live{number}"] = {f"{key} . {target}": "" for target in targets}
     return result
 
 

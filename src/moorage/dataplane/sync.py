@@ -109,7 +109,7 @@ class Synchronizer:
         shared: set[Element] = set()
         for number in (4, 6):
             slots = {slots_map(protocol, number): protocol for protocol in PROTOCOLS}
-            for name in (f"services{number}", f"learners{number}", *slots):
+            for name in (f"services{number}", f"learners{number}", f"live{number}", *slots):
                 for element in await self._nft.elements(name):
                     address, *rest = element.key
                     protocol, port = (slots[name], rest[0]) if name in slots else rest[:2]
