@@ -32,13 +32,13 @@ async def _run(name: str, keep: bool, console: Console, narrator: story.Narrator
     story.files()
     console.print("starting two clusters ...")
     async with outside.running(name, topology.plan(story.CLUSTERS, ipv6=has_ipv6())) as lab:
-        await story.tell(lab, narrator)
+        scaled = await story.tell(lab, narrator)
         if keep:
-            _invite(console, lab)
+            _invite(console, lab, scaled or "backend1")
             await asyncio.Event().wait()
 
 
-def _invite(console: Console, lab: outside.Lab) -> None:
+def _invite(console: Console, lab: outside.Lab, scaled: str) -> None:
     """Say how to play with what was left up."""
     name = f" --name {lab.state.name}"
     lines = [
@@ -49,7 +49,7 @@ def _invite(console: Console, lab: outside.Lab) -> None:
             for one in lab.state.relays
         ),
         *(f"  KUBECONFIG={kubeconfig(lab.directory, one)} kubectl get pods -A" for one in lab.state.clusters),
-        f"  moorage lab scale{name} --cluster a -n backend deployment/backend1 --replicas 1",
+        f"  moorage lab scale{name} --cluster a -n backend deployment/{scaled} --replicas 1",
         f"  moorage lab exec{name} deployment/frontend -- bash",
     ]
     console.print("\n".join(lines), markup=False, soft_wrap=True)

@@ -103,13 +103,14 @@ def files() -> tuple[Path, Path]:
     raise MoorageError(f"deploy/demo/k8s-backend.yml: not found near {package}; run the demo in a clone of moorage")
 
 
-async def tell(lab: Lab, narrator: Narrator) -> None:
+async def tell(lab: Lab, narrator: Narrator) -> str | None:
     """The whole story, in a lab of the clusters `CLUSTERS`, which is left as the story ends.
 
-    Raises MoorageError where it cannot go on.
+    Returns the backend Deployment that has no pods then, None if the story did not come so far. Raises MoorageError
+    where it cannot go on.
     """
     async with lab.client("a") as a, lab.client("b") as b:
-        await Story(lab, narrator, a, b).tell()
+        return await Story(lab, narrator, a, b).tell()
 
 
 class Story:
@@ -120,7 +121,7 @@ class Story:
         self._url = ""
         self._lab_option = "" if lab.state.name == "demo" else f" --name {lab.state.name}"
 
-    async def tell(self) -> None:
+    async def tell(self) -> str | None:
         addresses = await self._backends()
         await self._connect(addresses)
         pinned = await self._sticky("Affinity on: always the same backend")
@@ -130,6 +131,7 @@ class Story:
             failed = await self._broken(pinned)
             await self._repaired(addresses, pinned, failed)
         self._narrator.end()
+        return deployment_of(pinned) if pinned is not None else None
 
     async def _backends(self) -> dict[str, str]:
         """Deploy the backends in cluster A. Returns Service -> public address."""

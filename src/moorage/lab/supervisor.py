@@ -85,7 +85,10 @@ class Supervisor:
         await network.build(start.plan)
         texts = await asyncio.gather(*(self._cluster(cluster, relays) for cluster in start.plan.clusters))
         self._channel.send(Ready(kubeconfigs=dict(texts)))
-        await asyncio.gather(*self._servers, *self._followers)
+        # Not gather, whose end would end the API servers too, before the pods that report to them.
+        done, _ = await asyncio.wait([*self._servers, *self._followers], return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            await task
 
     async def end(self) -> None:
         """End the relays, then the pods, then all other processes, each within its time."""
