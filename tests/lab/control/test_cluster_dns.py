@@ -8,17 +8,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from moorage.lab.control.cluster_dns import tell, write_changed
+from tests.support.labs import until
 
 
 @contextmanager
 def program(path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process of that name that does nothing."""
     path.symlink_to(shutil.which("sleep") or "")
+    # Under nohup the signal would be ignored, by children as well.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with subprocess.Popen([path, "60"]) as process:
         try:
+            # The kernel names a process only after the exec that Popen waits for.
+            comm = Path(f"/proc/{process.pid}/comm")
+            until(lambda: comm.read_text() == f"{path.name}\n", f"the name {path.name}")
             yield process
         finally:
             process.kill()
+            signal.signal(signal.SIGHUP, before)
 
 
 def test_only_a_changed_text_is_written(tmp_path: Path) -> None:
