@@ -78,17 +78,22 @@ class RunningLab:
             return False
 
     def find(self, *words: str) -> int:
-        """The one process whose command line holds all these words."""
-        found = []
+        """The one process whose command line holds all these words.
+
+        A child has its parent's command line until it runs a program of its own: such children do not count.
+        """
+        found = {}
         for pid in self.pids():
             try:
                 line = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+                parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
             except OSError:
                 continue
             if all(word in line for word in words):
-                found.append(pid)
-        assert len(found) == 1, f"{words}: {found}"
-        return found[0]
+                found[pid] = parent
+        processes = [pid for pid, parent in found.items() if parent not in found]
+        assert len(processes) == 1, f"{words}: {found}"
+        return processes[0]
 
     def port(self, service: str) -> int:
         return next(relay.port for relay in self.state().relays if relay.service == service)
