@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 
 from moorage.dataplane import sessions
+from moorage.dataplane.changes import Ledger
 from moorage.dataplane.model import Endpoint, Key, ServicePort, Target
 from tests.support.network import CLIENTS, CLIENTS6
 from tests.support.states import port
@@ -150,6 +151,30 @@ async def test_a_shorter_timeout_counts_from_the_last_connection(world: World) -
     assert (session.client, session.key, session.target.address) == (CLIENTS[0], KEY, before)
     assert session.timeout == 100
     assert 60 < session.left <= 100
+
+
+@pytest.mark.parametrize(("old", "new"), [(100, HOURS), (HOURS, 100)])
+async def test_a_session_that_is_renewed_while_its_timeout_changes_stays(world: World, old: int, new: int) -> None:
+    before, after = port(KEY, range(1, 10), old), port(KEY, range(1, 10), new)
+    await world.carry([port(KEY, [1], old)])
+    await world.connect(CLIENTS[0], KEY)
+    await world.carry([before])
+    for script in Ledger({KEY: before}, frozenset({4})).scripts({KEY: after}):
+        await world.nft.run(script)
+    await world.connect(CLIENTS[0], KEY)
+    world.restart()
+    await world.carry([after])
+    (session,) = await sessions.read(world.nft)
+    assert session.target.address == "203.0.113.1"
+    assert session.timeout == new
+    assert new - 60 <= session.left <= new
+
+
+async def test_a_session_outlives_a_removal_however_short_its_timeout(world: World) -> None:
+    await world.carry([port(KEY, [1], 1)])
+    await world.connect(CLIENTS[0], KEY)
+    assert (await world.carry([port(KEY, [1, 2], 1)])).sessions == 0
+    assert (await world.carry([port(KEY, [1], 1)])).sessions == 0
 
 
 async def test_only_new_connections_leave_an_endpoint_that_keeps_its_flows(world: World) -> None:

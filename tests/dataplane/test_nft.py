@@ -271,6 +271,7 @@ async def test_a_session_can_be_added_with_the_age_it_had(nft: Nft) -> None:
     assert session.timeout == 500
     assert session.expires is not None
     assert 90 <= session.expires <= 100
+    assert "Numerical result out of range" in await refused(nft, SESSION.replace("30s", "500s expires 501s"))
 
 
 async def test_a_full_map_takes_no_new_key_but_takes_those_it_has(nft: Nft) -> None:

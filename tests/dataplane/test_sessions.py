@@ -33,19 +33,32 @@ def test_only_the_sessions_of_the_given_keys_are_looked_at() -> None:
     assert corrections([one, other], {}, {KEY}) == [Correction(one)]
 
 
-@given(st.integers(1, 86400), st.integers(1, 86400), st.integers(0, 86400))
-def test_another_timeout_counts_from_the_last_connection(old: int, new: int, age: int) -> None:
-    given_ = session(old, max(0, old - age))
-    found = corrections([given_], {KEY: port(KEY, [1], new)})
-    real_age = given_.timeout - given_.left
-    if real_age >= new:
-        assert found == [Correction(given_)]
-    elif old == new:
+@given(st.integers(1, 86400), st.integers(1, 86400), st.data())
+def test_another_timeout_counts_from_the_last_connection(old: int, new: int, data: st.DataObject) -> None:
+    # Older ones cannot be told from those that were renewed since the timeout is shorter.
+    age = data.draw(st.integers(0, min(old, old - new - 1 if new < old else old)))
+    made = session(old, old - age)
+    found = corrections([made], {KEY: port(KEY, [1], new)})
+    if old == new:
         assert found == []
+    elif age >= new:
+        assert found == [Correction(made)]
     else:
-        assert found == [Correction(given_, new, new - real_age)]
+        assert found == [Correction(made, new, new - age)]
         changed = session(found[0].timeout, found[0].left)
         assert corrections([changed], {KEY: port(KEY, [1], new)}) == []
+
+
+@given(st.integers(1, 86400), st.integers(1, 86400), st.data())
+def test_a_session_that_was_renewed_for_another_timeout_counts_from_then(
+    old: int, new: int, data: st.DataObject
+) -> None:
+    """The kernel shows such a session with the old timeout, and what the new one left of it."""
+    ago = data.draw(st.integers(0, new))
+    for change in corrections([session(old, new - ago)], {KEY: port(KEY, [1], new)}):
+        assert change.timeout == new
+        # Up to `old` seconds left it may as well be as old as that; then it is given more.
+        assert max(new - ago, 1) <= change.left <= new
 
 
 async def test_corrections_are_safe_for_sessions_that_expired_meanwhile() -> None:

@@ -121,7 +121,7 @@ async def test_learning_a_known_client_anew_keeps_the_old_endpoint(world: World)
     world.nft.update("sessions4", ("10.244.0.1", SERVICE, "tcp", 80), FIRST, 50)
     world.nft.update("sessions4", ("10.244.0.1", SERVICE, "tcp", 80), SECOND, 100)
     [session] = await world.nft.elements("sessions4")
-    assert (session.value, session.timeout) == (FIRST, 100)
+    assert (session.value, session.timeout, session.expires) == (FIRST, 50, 100)
 
 
 async def test_where_sessions_are_full_the_hash_still_decides(world: World) -> None:

@@ -21,6 +21,7 @@ EEXIST = "File exists"
 EBUSY = "Device or resource busy"
 ENFILE = "Too many open files in system"
 EINVAL = "Invalid argument"
+ERANGE = "Numerical result out of range"
 EOPNOTSUPP = "Operation not supported"
 
 
@@ -112,15 +113,15 @@ class FakeNft:
         return self._live(found, key)
 
     def update(self, name: str, key: tuple[Word, ...], value: tuple[Word, ...] | None, timeout: int) -> bool:
-        """What a rule's `update` does: add, or refresh the timeout and KEEP the old value. False: the set is full."""
+        """What a rule's `update` does: add, or prolong and KEEP the old value and timeout. False: the set is full."""
         found = self._existing().sets[name]
         old = self.lookup(name, key)
         if old is None and self._full(found):
             return False
         if len(value or ()) != len(found.data):
             raise ValueError(f"@{name} is updated with {value}, but its data is {' . '.join(found.data)}")
-        kept = old.value if old is not None else value
-        found.entries[key] = Entry(kept, timeout, self._clock() + timeout, None)
+        deadline = self._clock() + timeout
+        found.entries[key] = old._replace(deadline=deadline) if old else Entry(value, timeout, deadline, None)
         return True
 
     def count(self, counter: str) -> None:
@@ -239,6 +240,8 @@ class FakeNft:
             if found.data == ("verdict",):
                 self._chain(str(value).partition(" ")[2])
             left = timeout if expires is None else expires
+            if left is not None and timeout is not None and left > timeout:
+                raise RefusedError(ERANGE)
             deadline = self._clock() + left if left is not None else math.inf
             # The kernel renews the timeout of an element that exists (since 6.12), and never its comment.
             self._put(found, key, Entry(value, timeout, deadline, comment if old is None else old.comment))

@@ -59,13 +59,24 @@ def corrections(
         if keys is not None and session.key not in keys:
             continue
         port = state.get(session.key)
-        timeout = port.affinity_seconds if port else 0
-        age = session.timeout - session.left
-        if port is None or session.target not in port.targets or timeout <= age:
-            result.append(Correction(session))
-        elif session.timeout != timeout:
-            result.append(Correction(session, timeout, timeout - age))
+        timeout = port.affinity_seconds if port and session.target in port.targets else 0
+        if timeout == session.timeout:
+            continue
+        left = _left(session, timeout)
+        result.append(Correction(session, timeout, left) if left > 0 else Correction(session))
     return result
+
+
+def _left(session: Session, timeout: int) -> int:
+    """Seconds that a session made under another timeout has left under this one.
+
+    A connection that renews a session gives it the new timeout's seconds, while the kernel goes on showing the old
+    timeout. What is left then exceeds the old timeout, or, with a shorter one, lies within the new: there a session
+    so old that it should have ended looks the same, and has its last seconds.
+    """
+    if session.left > session.timeout or session.left <= timeout < session.timeout:
+        return min(max(session.left, 1), timeout)
+    return timeout - (session.timeout - session.left)
 
 
 def scripts(corrections: list[Correction]) -> Iterator[str]:
