@@ -2,6 +2,7 @@
 
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,23 @@ def test_a_name_is_refused_while_its_lab_runs() -> None:
         LabDirectory.claim("one")
     directory.remove()
     LabDirectory.claim("one").remove()
+
+
+def test_listing_does_not_keep_labs_from_starting() -> None:
+    stop = threading.Event()
+
+    def list_all() -> None:
+        while not stop.is_set():
+            state.labs()
+
+    lister = threading.Thread(target=list_all)
+    lister.start()
+    try:
+        for _ in range(200):
+            LabDirectory.claim("one").remove()
+    finally:
+        stop.set()
+        lister.join()
 
 
 def test_what_a_killed_lab_left_is_removed_by_a_listing(runtime: Path) -> None:

@@ -10,6 +10,7 @@ import re
 import shutil
 import stat
 import tempfile
+import time
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,8 @@ from moorage.lab.channel import Relay
 from moorage.lab.topology import LabPlan
 
 DEFAULT_NAME = "lab"
+_CLAIMS, _CLAIM_SECONDS = 10, 0.02
+"""How often a name is tried for, and the seconds in between."""
 
 
 class LabState(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,16 +79,18 @@ class LabDirectory:
         """
         check_name(name)
         path = root() / name
-        while True:
+        for _ in range(_CLAIMS):
             path.mkdir(mode=0o700, exist_ok=True)
             lock = _lock(path)
-            if lock is None:
-                raise MoorageError(
-                    f"lab {name} is running; end it with: moorage lab stop {name}, or give another --name"
-                )
-            if _is_current(path, lock):
+            if lock is not None and _is_current(path, lock):
                 break
-            os.close(lock)
+            if lock is not None:
+                os.close(lock)
+            # A listing may hold the lock for a moment, and remove the directory.
+            time.sleep(_CLAIM_SECONDS)
+        else:
+            raise MoorageError(f"lab {name} is running; end it with: moorage lab stop {name}, or give another --name")
+        assert lock is not None
         for entry in path.iterdir():
             if entry.name != "lock":
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
