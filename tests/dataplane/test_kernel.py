@@ -9,7 +9,7 @@ from moorage.dataplane import ruleset, sessions
 from moorage.dataplane.changes import Ledger
 from moorage.dataplane.model import Endpoint, Key, ServicePort, Target
 from moorage.dataplane.ruleset import base
-from tests.support.network import CLIENTS, CLIENTS6
+from tests.support.network import CLIENTS, CLIENTS6, NODE
 from tests.support.states import port
 from tests.support.world import KernelWorld, kernel_world
 
@@ -86,6 +86,14 @@ async def test_a_process_of_the_node_itself_reaches_services(world: KernelWorld)
     code = "import socket; print(socket.create_connection(('10.96.0.1', 9000), 3).recv(100).decode().strip())"
     world.net.node.run("ip", "route", "add", "default", "dev", "endpoints")
     assert await asyncio.to_thread(world.net.node.python, code) == "203.0.113.1\n"
+
+
+async def test_a_client_is_pinned_to_an_endpoint_in_the_nodes_own_network(world: KernelWorld) -> None:
+    world.net.serve(world.net.node, NODE)
+    await world.carry([only(NODE)])
+    assert await world.connect(CLIENTS[0], KEY) == NODE
+    (session,) = await sessions.read(world.nft)
+    assert (session.client, session.target.address) == (CLIENTS[0], NODE)
 
 
 async def test_with_the_sessions_map_full_clients_are_served_and_held_by_the_hash(

@@ -20,6 +20,7 @@ CLIENTS = [f"10.244.1.{number}" for number in range(2, 42)]
 CLIENTS6 = [f"fd00:10:244:1::{number:x}" for number in range(2, 12)]
 ENDPOINTS = [f"203.0.113.{number}" for number in range(1, 10)]
 ENDPOINTS6 = [f"2001:db8::{number:x}" for number in range(1, 10)]
+NODE = "203.0.113.254"
 PORT = 80
 
 _HERE = Path(__file__).parent
@@ -34,14 +35,15 @@ class Network:
         self.clients = self._behind("clients")
         self.endpoints = self._behind("endpoints")
         self._links()
-        for where, addresses in (
-            (self.endpoints, [*ENDPOINTS, *ENDPOINTS6]),
-            (self.clients, [CLIENTS[0], CLIENTS6[0]]),
-        ):
-            servers = self._program(where, "endpoints.py", str(PORT), *addresses)
-            assert servers.stdout is not None
-            assert servers.stdout.readline() == "ready\n", "the endpoints' servers do not start"
+        self.serve(self.endpoints, *ENDPOINTS, *ENDPOINTS6)
+        self.serve(self.clients, CLIENTS[0], CLIENTS6[0])
         self._client = self._program(self.clients, "clients.py")
+
+    def serve(self, where: Namespace, *addresses: str) -> None:
+        """Start the servers of these addresses of a namespace."""
+        servers = self._program(where, "endpoints.py", str(PORT), *addresses)
+        assert servers.stdout is not None
+        assert servers.stdout.readline() == "ready\n", "the endpoints' servers do not start"
 
     def ask(self, *request: str | int) -> str:
         """What the client program answers to a request of `tests.support.clients`."""
@@ -66,7 +68,7 @@ class Network:
     def _links(self) -> None:
         for name, inside, addresses, gateway, gateway6 in (
             ("clients", self.clients, [*CLIENTS, *CLIENTS6], "10.244.1.1/24", "fd00:10:244:1::1/64"),
-            ("endpoints", self.endpoints, [*ENDPOINTS, *ENDPOINTS6], "203.0.113.254/24", "2001:db8::fe/64"),
+            ("endpoints", self.endpoints, [*ENDPOINTS, *ENDPOINTS6], f"{NODE}/24", "2001:db8::fe/64"),
         ):
             lines = [
                 f"address add {each}/{64 if ':' in each else 24} dev eth0{' nodad' if ':' in each else ''}"

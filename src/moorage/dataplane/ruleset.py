@@ -104,7 +104,9 @@ def base(learn6: bool) -> list[str]:
         rejects = [rule for family in FAMILIES for rule in _reject(family)]
         lines += _chain(f"after-dnat-{hook}", f"filter hook {hook} priority -95", rejects)
     learns = [rule for family in FAMILIES if family is IPV4 or learn6 for rule in _learn_dispatch(family)]
-    lines += _chain("learn-postrouting", "filter hook postrouting priority 0", learns)
+    # A pod's packet to an endpoint in the node's own network goes to input, and never to postrouting.
+    for hook in ("input", "postrouting"):
+        lines += _chain(f"learn-{hook}", f"filter hook {hook} priority 0", learns)
     lines += _chain("masquerade-postrouting", "nat hook postrouting priority 100", map(_masquerade, FAMILIES))
     return lines
 
