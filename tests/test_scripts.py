@@ -68,7 +68,10 @@ def test_who_may_not_install_is_told_the_command_in_one_line(programs: Path, stu
     stub("sudo", "exit 1")
     done = packages(programs)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == ("moorage: packages are missing; install them with: sudo apt-get install -y python3-venv\n")
+    assert done.stderr == (
+        "moorage: packages are missing; install them with: "
+        "sudo apt-get update && sudo apt-get install -y python3-venv\n"
+    )
 
 
 def test_root_gets_the_missing_packages_without_a_question(tmp_path: Path, programs: Path, stub: Stub) -> None:
