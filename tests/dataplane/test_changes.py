@@ -1,8 +1,10 @@
 """Transactions between two states: complete, whole at every step, and small."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moorage.dataplane import changes
 from moorage.dataplane.changes import Element, Ledger
 from moorage.dataplane.fake import FakeNft
 from moorage.dataplane.model import Key, NodeState, ServicePort
@@ -131,3 +133,21 @@ async def test_transactions_keep_to_the_limit() -> None:
     scripts = list(ledger.scripts({key: port(key, range(1, 5), affinity=60) for key in keys}))
     assert len(scripts) > 10
     assert all(script.count(" . ") < 100 * 6 and script.count(",") < 100 for script in scripts)
+
+
+async def test_a_flip_that_no_transaction_would_take_goes_slot_by_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "WHOLE", 20)
+    key, slots = KEYS[0], "slots-tcp4"
+    old, new = port(key, range(1, 10), affinity=60), port(key, range(6, 15), affinity=10800)
+    before, after = elements(old, True)[slots], elements(new, True)[slots]
+    nft, _ = await programmed({key: old})
+    scripts = list(Ledger({key: old}, BOTH, 10).scripts({key: new}))
+    assert len(scripts) > 5
+    for script in scripts:
+        assert script.count(",") + script.count("element") <= 20 + 2
+        await nft.run(script)
+        now = await owned(nft, key)
+        assert all(target in (before[slot], after[slot]) for slot, target in now[slots].items())
+        assert now[slots].keys() == before.keys()
+        assert {f"{text(key)} . {target}" for target in now[slots].values()} <= now["live4"].keys()
+    assert await content(nft) == await content((await programmed({key: new}))[0])

@@ -4,6 +4,7 @@ What belongs to one port of a Service changes in three steps. *Before*: slots, a
 looks up yet. *Flip*: the verdict, the slots that change their endpoint and what may no longer be learned, always in
 one transaction. *After*: slots that nothing looks up any more. Slot tables of different sizes have no slot number in
 common, so the step from one size to another never shows a mixture. Where all of it is small it is one transaction.
+Only a flip that no transaction would take, of hundreds of endpoints at once, goes slot by slot.
 
 In an unprivileged user namespace nft cannot enlarge its socket buffer: about 4,400 elements fit into a transaction.
 Elsewhere a larger one spares the kernel commits, and nft takes 2.4 KB of memory for each element. Hence the limits.
@@ -30,8 +31,10 @@ from moorage.dataplane.ruleset import (
 )
 
 SMALL, LARGE = 1_500, 15_000
-"""Most elements in one transaction where nft cannot, and where it can, enlarge its socket buffer. A single flip that
-is larger by itself goes in one all the same."""
+"""Most elements in one transaction where nft cannot, and where it can, enlarge its socket buffer."""
+
+WHOLE = 3_000
+"""A flip of so many elements is not divided even where they are more than the most: nft can still send them."""
 
 
 class Element(NamedTuple):
@@ -211,13 +214,33 @@ def _indivisible(
             continue
         for start in range(0, len(before), limit):
             yield [], before[start : start + limit]
-        yield delete, add
+        if len(delete) + len(add) <= max(limit, WHOLE):
+            yield delete, add
+        else:
+            yield from _divided(delete, add, limit)
         for start in range(0, len(after), limit):
             yield after[start : start + limit], []
     for each in shared_change.add:
         yield [], [each]
     for each in shared_change.after:
         yield [each], []
+
+
+def _divided(delete: list[Element], add: list[Element], limit: int) -> Iterator[tuple[list[Element], list[Element]]]:
+    """A flip in parts: slots, each of which leads to its old or its new endpoint; verdicts; what may be learned.
+
+    Between the parts a client may still be pinned to an endpoint that goes: sessions are put right afterwards.
+    """
+    old, new = ([each for each in some if each.name.startswith("slots")] for some in (delete, add))
+    for start in range(0, len(old), limit // 2):
+        yield old[start : start + limit // 2], new[start : start + limit // 2]
+    yield (
+        [each for each in delete if not each.name.startswith(("slots", "live"))],
+        [each for each in add if not each.name.startswith("slots")],
+    )
+    live = [each for each in delete if each.name.startswith("live")]
+    for start in range(0, len(live), limit):
+        yield live[start : start + limit], []
 
 
 def _script(head: list[str], deletes: list[Element], adds: list[Element], tail: Iterable[str] = ()) -> str:
