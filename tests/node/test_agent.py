@@ -1,6 +1,7 @@
 """The agent's loop: it follows the API, survives what fails, and says what it leaves out."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -134,6 +135,26 @@ async def test_a_ruleset_that_somebody_deleted_comes_back(fixture: Fixture, monk
         await fixture.carries("203.0.113.1")
         await fixture.nft.run("delete table inet moorage\n")
         await fixture.carries("203.0.113.1")
+
+
+async def test_a_ruleset_that_somebody_deleted_comes_back_also_while_other_services_change(
+    fixture: Fixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of other proxies do, and in a large cluster all the time."""
+    monkeypatch.setattr(Agent, "CHECK_SECONDS", 0.5)
+
+    async def change_others() -> None:
+        for number in itertools.count():
+            await apply(fixture.client, slice_(f"203.0.113.{number % 100 + 100}", name="others"))
+
+    async with fixture.agent():
+        await apply(fixture.client, service(), slice_("203.0.113.1"))
+        await fixture.carries("203.0.113.1")
+        async with asyncio.TaskGroup() as tasks:
+            changing = tasks.create_task(change_others())
+            await fixture.nft.run("delete table inet moorage\n")
+            await fixture.carries("203.0.113.1")
+            changing.cancel()
 
 
 async def test_an_agent_that_starts_again_writes_nothing_when_nothing_changed(fixture: Fixture) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Iterable
+from contextlib import suppress
 
 from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, EndpointSlice
@@ -41,6 +42,8 @@ class Agent:
         self._desired = Desired()
         self._dirty: Dirty[ServiceName] = Dirty()
         self._warned: dict[str, tuple[str, ...]] = {}
+        self._check_at = 0.0
+        """When to ask the kernel next, by the event loop's clock."""
 
     @property
     def warnings(self) -> list[str]:
@@ -76,14 +79,16 @@ class Agent:
 
     async def _next(self) -> list[ServiceName]:
         """The Services that changed, once one did; none where it is the kernel that changed, by another's hand."""
+        now = asyncio.get_running_loop().time
         while True:
-            try:
-                async with asyncio.timeout(self.CHECK_SECONDS):
-                    return await self._dirty.take()
-            except TimeoutError:
+            if now() >= self._check_at:
+                self._check_at = now() + self.CHECK_SECONDS
                 if not await self._synchronizer.intact():
                     log.warning("table inet moorage was changed by somebody else; programming it again")
                     return []
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(self._check_at):
+                    return await self._dirty.take()
 
     def _decide(self, dirty: Iterable[ServiceName]) -> set[Key]:
         """Take Services into the desired state; returns the keys whose state differs."""
