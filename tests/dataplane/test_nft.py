@@ -326,8 +326,7 @@ async def test_a_base_chain_keeps_its_hook_and_priority(nft: Nft) -> None:
     await nft.run("add chain inet moorage dnat-prerouting { type nat hook prerouting priority -110; }")
     await nft.run("add chain inet moorage dnat-prerouting")
     script = "add chain inet moorage dnat-prerouting { type nat hook prerouting priority -100; }"
-    words = await refused(nft, script)
-    assert "Operation not supported" in words or "different declaration" in words, "the kernel's, and nft 1.1's, own"
+    await refused(nft, script)  # nft 1.0.6, 1.0.9 and 1.1 all have words of their own for it.
 
 
 async def test_deleting_the_table_takes_everything_with_it(nft: Nft) -> None:
