@@ -139,9 +139,9 @@ async def test_a_container_that_goes_on_dying_is_backed_off() -> None:
             pauses.append(await world.starts("a", number))
         assert pauses == pytest.approx([0, 1, 2, 4, 8], abs=0.05)
         world.runtime.newest("a").die(1)
-        await world.until(lambda: world.waits_for("a", "CrashLoopBackOff"))
+        await world.until(lambda: world.api.events.count("BackOff") == 5)
+        await world.until(lambda: world.waits_for("a", "CrashLoopBackOff"), RETRY)
         assert not world.api.ready("a")
-        assert world.api.events.count("BackOff") == 5
 
 
 async def test_the_back_off_begins_anew_after_a_steady_run() -> None:
