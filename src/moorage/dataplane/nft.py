@@ -120,7 +120,9 @@ def refusal(done: proc.Completed, script: str) -> str:
     first = next((line for line in done.stderr.splitlines() if line.strip()), "")
     if done.status < 0 or done.status > 128:
         number = -done.status if done.status < 0 else done.status - 128
-        return f"nft crashed with signal {number}{': ' if first else ''}{first}; install nftables 1.0.6 or newer"
+        # kubernetes/kubernetes issue 136786; also in one of another table.
+        advice = "nft 1.0.6 does so over sets that nft 1.1 made: use one no older than what made this node's tables"
+        return f"nft crashed with signal {number}{': ' if first else ''}{first}; {advice}"
     if "Operation not permitted" in done.stderr:
         return "nft: Operation not permitted; run as root, or give the process the capability NET_ADMIN"
     if "Message too long" in done.stderr:
