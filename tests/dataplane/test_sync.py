@@ -110,6 +110,18 @@ async def test_at_start_flows_and_sessions_of_endpoints_that_went_meanwhile_are_
     assert await nft.elements("sessions4") == []
 
 
+async def test_flows_of_a_port_that_went_just_before_a_kill_are_ended_at_start(nft: BreakingNft) -> None:
+    """The digest says that nothing is to do, and no state knows the port any more."""
+    state = {KEY: port(KEY, [1]), OTHER: port(OTHER, [1])}
+    first = synchronizer(nft)
+    await first.sync(state, state.keys())
+    await first.sync({KEY: state[KEY]}, {OTHER})
+    conntrack = FakeConntrack([flow("203.0.113.1", OTHER), flow("203.0.113.1"), flow("203.0.113.1", LONE)])
+    done = await synchronizer(nft, conntrack).sync({KEY: state[KEY]}, set())
+    assert done == (0, 0, 1)
+    assert conntrack.deleted == [flow("203.0.113.1", OTHER)]
+
+
 async def test_sessions_that_change_while_they_are_corrected_are_read_again(nft: BreakingNft) -> None:
     """A client that is pinned anew between reading and deleting makes the deletion fail."""
     session = "10.244.1.2 . 10.96.0.1 . tcp . 80"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from moorage.dataplane import nft, sessions
 from moorage.dataplane.capabilities import Capabilities
 from moorage.dataplane.changes import LARGE, SMALL, Element, Ledger
-from moorage.dataplane.conntrack import Conntrack, Endpoints, stale
+from moorage.dataplane.conntrack import Conntrack, Flow, stale
 from moorage.dataplane.model import Key, NodeState, ServicePort, Target
 from moorage.dataplane.ruleset import PROTOCOLS, TABLE, Elements, base, is_policy_chain, slots_map
 from moorage.errors import MoorageError
@@ -81,13 +81,11 @@ class Synchronizer:
                 f'add element {TABLE} rules-digest {{ 1 comment "{rules_digest}" }}',
             ]
             count += await self._run(["\n".join([*rules, f"flush set {TABLE} digest", *mark]) + "\n"])
-        keys = set(ledger.state)
         if await self._comment("digest") != ledger.digest:
             actual, shared = await self._read()
-            keys |= {_key(each) for each in actual}
             chains = set(filter(is_policy_chain, await self._nft.chains()))
             count += await self._run(ledger.rebuild(actual, shared, chains))
-        forgotten, ended = await self._sweep(ledger.state, keys, all_sessions=True)
+        forgotten, ended = await self._sweep(ledger.state, None)
         self._ledger = ledger
         return Synced(count, forgotten, ended)
 
@@ -120,19 +118,17 @@ class Synchronizer:
                     shared.add(Element(name, _text(element.key)))
         return owned, shared
 
-    async def _sweep(self, state: NodeState, keys: Collection[Key], *, all_sessions: bool = False) -> tuple[int, int]:
+    async def _sweep(self, state: NodeState, keys: Collection[Key] | None) -> tuple[int, int]:
         """Forget sessions and end flows of `keys` that lead where the state no longer leads; how many of each.
 
-        Packets that were under way while the slots changed can still make a flow to the old endpoint, so this goes
-        on until nothing is found.
+        `keys`: None: all sessions, and the flows of every port of an address that the state has. Packets that were
+        under way while the slots changed can still make a flow to the old endpoint, so this goes on until nothing
+        is found.
         """
         forgotten = ended = 0
-        # Of a Service that is gone the flows stay: nothing of ours would answer their next packet with a reset.
-        addresses = {key.address for key in state}
-        with_flows = {key for key in keys if key.address in addresses}
-        for _ in range(SWEEPS if keys else 0):
-            forgotten += await self._correct_sessions(state, None if all_sessions else keys)
-            flows = await self._end_flows(state, with_flows)
+        for _ in range(SWEEPS if keys is None or keys else 0):
+            forgotten += await self._correct_sessions(state, keys)
+            flows = await self._end_flows(state, keys)
             ended += flows
             if not flows:
                 break
@@ -151,14 +147,18 @@ class Synchronizer:
             f"sessions: still changing after {CORRECTION_ATTEMPTS} attempts to correct them; trying later"
         )
 
-    async def _end_flows(self, state: NodeState, keys: Collection[Key]) -> int:
-        allowed: Endpoints = {key: _may_keep(state.get(key)) for key in keys}
+    async def _end_flows(self, state: NodeState, keys: Collection[Key] | None) -> int:
+        # Of a Service that is gone the flows stay: nothing of ours would answer their next packet with a reset.
+        addresses = {key.address for key in state}
+        with_flows = [key for key in (state if keys is None else keys) if key.address in addresses]
         ended = 0
-        for family in sorted({key.family for key in keys}):
-            flows = stale(await self._conntrack.flows(family), allowed)
-            if flows:
-                await self._conntrack.delete(flows)
-            ended += len(flows)
+        for family in sorted({key.family for key in with_flows}):
+            flows = await self._conntrack.flows(family)
+            looked_at = with_flows if keys is not None else _keys(flows, addresses)
+            found = stale(flows, {key: _may_keep(state.get(key)) for key in looked_at})
+            if found:
+                await self._conntrack.delete(found)
+            ended += len(found)
         return ended
 
 
@@ -174,9 +174,11 @@ def _may_keep(port: ServicePort | None) -> frozenset[Target]:
     return port.targets | port.keeps if port else frozenset()
 
 
-def _key(key_text: str) -> Key:
-    address, protocol, port = key_text.split(" . ")
-    return Key(address, protocol, int(port))
+def _keys(flows: Iterable[Flow], addresses: Collection[str]) -> set[Key]:
+    """The ports of `addresses` that flows came to."""
+    return {
+        Key(flow.destination, flow.protocol, flow.destination_port) for flow in flows if flow.destination in addresses
+    }
 
 
 def _value(element: nft.Element) -> str:
