@@ -1,11 +1,15 @@
 """The command line as a whole: its table, its help, and how a command ends."""
 
 import asyncio
+import errno
 import importlib
 import os
+import re
+import subprocess
 import sys
 import types
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 import pytest
@@ -101,10 +105,42 @@ def test_a_command_s_own_exit_status_is_passed_on(failing: Callable[[BaseExcepti
     assert main.run(["fail"]) == 3
 
 
-def test_anything_else_is_a_bug_and_not_hidden(failing: Callable[[BaseException], None]) -> None:
+def test_an_error_of_the_system_is_one_line(
+    failing: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(PermissionError(errno.EACCES, "Permission denied", "/etc/secret"))
+    assert main.run(["fail"]) == 1
+    assert capsys.readouterr() == ("", "moorage: /etc/secret: Permission denied\n")
+
+
+def test_a_bug_is_one_line_that_says_where_and_how_to_see_more(
+    failing: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(ZeroDivisionError("by zero"))
+    assert main.run(["fail"]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(
+        r"moorage: a bug in Moorage: ZeroDivisionError: by zero \(test_main\.py:\d+\); .*moorage -v.*", line
+    )
+
+
+@pytest.mark.parametrize(("args", "level"), [(["-v", "fail"], "warning"), (["fail"], "info")])
+def test_a_bug_shows_its_stack_trace_when_asked_and_in_a_daemon_s_log(
+    failing: Callable[[BaseException], None], args: list[str], level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     failing(ZeroDivisionError())
+    monkeypatch.setitem(main.COMMANDS, "fail", main.COMMANDS["fail"]._replace(log_level=level))
     with pytest.raises(ZeroDivisionError):
-        main.run(["fail"])
+        main.run(args)
+
+
+def test_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    manifest = tmp_path / "empty.yml"
+    manifest.touch()
+    with open("/dev/full", "wb") as full:
+        argv = [sys.executable, "-m", "moorage", "render", "-f", str(manifest)]
+        done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "moorage: No space left on device\n")
 
 
 def test_programs_of_the_administrator_are_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,12 @@
 """The command `moorage`: a table of commands, each imported only when it is used."""
 
+import errno
 import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import click
 
@@ -56,6 +58,26 @@ class LazyGroup(click.Group):
         command: click.Command = importlib.import_module(entry.module).command
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. Raises a MoorageError for an error of the system, and for a bug in what people call.
+
+        A bug in a daemon, or with -v, raises what it raises: its stack trace belongs into the log.
+        """
+        try:
+            return super().invoke(ctx)
+        except (MoorageError, click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # whoever read this has enough; click ends without a word
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            raise MoorageError(f"{where}{error.strerror or error}") from error
+        except Exception as error:
+            entry = COMMANDS[ctx.invoked_subcommand or ""]
+            if ctx.params["verbose"] or entry.log_level == "info":
+                raise
+            raise MoorageError(f"{_bug(error)}; please report what `moorage -v` prints of it") from error
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, COMMANDS[name].help) for name in self.list_commands(ctx)])
@@ -99,6 +121,15 @@ def main() -> None:
     """The entry point of the installed program."""
     os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), *_SYSTEM_DIRECTORIES])
     sys.exit(run(sys.argv[1:]))
+
+
+def _bug(error: Exception) -> str:
+    """What an error that nobody foresaw says, and where it was raised."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    where = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "nowhere"
+    return f"a bug in Moorage: {type(error).__name__}: {error} ({where})"
 
 
 def _one_line(error: MoorageError) -> str:
