@@ -75,6 +75,10 @@ async def serve(handler: Handler, listener: socket.socket) -> None:
     await web.SockSite(runner, listener, backlog=MAX_BACKLOG).start()
     try:
         await stop.wait()
+        # Accept no more, and give what was accepted just now its turn: asyncio fails on a connection that it is
+        # still setting up when the server is closed (python/cpython issue 109564).
+        loop.remove_reader(listener)
+        await asyncio.sleep(0)
     finally:
         await runner.cleanup()
 
