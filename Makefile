@@ -31,7 +31,7 @@ build/bench/%: bench/%.c bench/address.h
 
 bench: $(READY) ## measure speed and size; installs gcc and haproxy; QUICK=1 is short, MARKDOWN=1 for a README
 	@scripts/packages bench
-	@$(MAKE) --no-print-directory $(BENCH:%=build/bench/%)
+	@$(MAKE) --no-print-directory --silent $(BENCH:%=build/bench/%)
 	@$(VENV)/bin/python -m bench $(if $(filter-out 0,$(QUICK)),--quick) $(if $(filter-out 0,$(MARKDOWN)),--markdown)
 
 lock: $(READY) ## write requirements.lock anew from pyproject.toml; UPGRADE=1 takes the newest versions

@@ -24,6 +24,7 @@ async def owned(nft: FakeNft, key: Key) -> Elements:
         f"services{number}": text(key),
         f"learners{number}": text(key),
         f"live{number}": f"{text(key)} . ",
+        f"carried{number}": text(key),
         f"slots-{key.protocol}{number}": f"{key.address} . {key.port} . ",
     }
     for name, prefix in prefixes.items():

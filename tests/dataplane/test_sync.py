@@ -1,15 +1,20 @@
 """The synchronizer: little work for little change, and no harm from what fails."""
 
+from collections.abc import Awaitable
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from moorage.dataplane.capabilities import Capabilities
+from moorage.dataplane.changes import Ledger
 from moorage.dataplane.conntrack import FakeConntrack, Flow
 from moorage.dataplane.fake import FakeNft
 from moorage.dataplane.model import Key, NodeState
-from moorage.dataplane.nft import NftError
+from moorage.dataplane.nft import Element, NftError
 from moorage.dataplane.sync import Synchronizer
 from moorage.errors import MoorageError
-from tests.support.states import content, port, programmed
+from tests.support.states import BOTH, content, port, programmed, states
 
 KEY = Key("10.96.0.1", "tcp", 80)
 OTHER = Key("10.96.0.1", "tcp", 81)
@@ -77,6 +82,72 @@ async def test_wherever_a_sync_fails_the_next_one_makes_it_good(nft: BreakingNft
     except NftError:
         await sync.sync(new, set())
     assert await same(nft, new)
+
+
+class ReadingNft(FakeNft):
+    """Notes which sets and maps were listed."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: 0.0)
+        self.listed: list[str] = []
+
+    async def elements(self, name: str) -> list[Element]:
+        self.listed.append(name)
+        return await super().elements(name)
+
+
+async def test_after_a_start_only_what_changed_meanwhile_is_written_and_no_slot_is_read() -> None:
+    nft = ReadingNft()
+    state = {key: port(key, [1, 2], 60) for key in (KEY, OTHER, LONE)}
+    await synchronizer(nft).sync(state, state.keys())
+    nft.listed.clear()
+    changed = {KEY: state[KEY], OTHER: port(OTHER, [2, 3], 60)}
+    written = await recorded(nft, synchronizer(nft).sync(changed, set()))
+    assert not any(each.startswith(("slots", "services")) for each in nft.listed)
+    assert "10.96.0.1 . 80 . " not in written
+    assert await same(nft, changed)
+
+
+async def recorded(nft: FakeNft, syncing: Awaitable[object]) -> str:
+    """The scripts that were run meanwhile."""
+    scripts, run = [], nft.run
+
+    async def record(script: str) -> None:
+        scripts.append(script)
+        await run(script)
+
+    nft.run = record  # type: ignore[method-assign]
+    await syncing
+    return "".join(scripts)
+
+
+@given(states(), states(), states(), st.integers(0, 30), st.sampled_from([3, 1000]))
+async def test_a_process_that_was_killed_anywhere_is_followed_by_one_that_makes_it_good(
+    old: NodeState, new: NodeState, then: NodeState, steps: int, limit: int
+) -> None:
+    nft = FakeNft(lambda: 0.0)
+    await synchronizer(nft).sync({}, set())
+    ledger = Ledger({}, BOTH, limit)
+    for script in ledger.scripts(dict(old)):
+        await nft.run(script)
+    changed = {key: new.get(key) for key in old.keys() | new.keys()}
+    for _, script in zip(range(steps), ledger.scripts(changed), strict=False):
+        await nft.run(script)
+    await synchronizer(nft).sync(then, set())
+    assert await same(nft, then)
+
+
+async def test_what_somebody_else_changed_is_found_when_transactions_fail_over_it(nft: BreakingNft) -> None:
+    sync = synchronizer(nft)
+    state = {KEY: port(KEY, [1, 2], 60)}
+    await sync.sync(state, state.keys())
+    await nft.run("flush map inet moorage slots-tcp4\n")
+    state[KEY] = port(KEY, [1], 60)
+    for _ in range(2):
+        with pytest.raises(NftError):
+            await sync.sync(state, {KEY})
+    await sync.sync(state, {KEY})
+    assert await same(nft, state)
 
 
 async def test_flows_to_endpoints_that_are_gone_are_ended_and_no_others(nft: BreakingNft) -> None:

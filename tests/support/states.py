@@ -50,7 +50,9 @@ def states(draw: st.DrawFn, keys: list[Key] = KEYS, most: int = 9) -> NodeState:
 async def content(nft: FakeNft) -> dict[str, dict[str, str]]:
     """All that the ruleset put into the fake's sets and maps, by name, as text."""
     names = [
-        f"{kind}{number}" for kind in ("services", "learners", "live", "addresses", "hairpin") for number in (4, 6)
+        f"{kind}{number}"
+        for kind in ("services", "learners", "live", "carried", "addresses", "hairpin")
+        for number in (4, 6)
     ]
     names += [f"slots-{protocol}{number}" for protocol in ("tcp", "udp") for number in (4, 6)]
     result = {}

@@ -12,7 +12,7 @@ Elsewhere a larger one spares the kernel commits, and nft takes 2.4 KB of memory
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -37,8 +37,13 @@ WHOLE = 3_000
 """A flip of so many elements is not divided even where they are more than the most: nft can still send them."""
 
 
+DIVIDED = "2"
+"""The element of the set `digest` that is there while a port's change is under way that takes several transactions;
+1 is there, with the digest of all as comment, while none is."""
+
+
 class Element(NamedTuple):
-    """An element to add or delete; the value is empty in sets."""
+    """An element to add or delete; the value is empty in sets, but for `carried`, where it is the comment."""
 
     name: str
     key: str
@@ -115,13 +120,20 @@ class Ledger:
             limit=self._limit,
         )
 
-    def rebuild(self, actual: Mapping[str, Elements], shared_actual: set[Element], chains: set[str]) -> Iterator[str]:
+    def rebuild(
+        self,
+        actual: Mapping[str, Elements],
+        shared_actual: set[Element],
+        chains: set[str],
+        same: Collection[str] = (),
+    ) -> Iterator[str]:
         """Transactions that bring a kernel whose content was read to this ledger's state.
 
-        `actual`: elements by the text of their port's key; `chains`: the policy and learn chains that exist.
-        Chains are written anew: their rules may be an older version's.
+        `actual`: elements by the text of their port's key, but for the ports in `same`, which are as they should be;
+        `chains`: the policy and learn chains that exist. Chains are written anew: their rules may be an older
+        version's.
         """
-        wanted = {text(key): port for key, port in self.state.items()}
+        wanted = {text(key): port for key, port in self.state.items() if text(key) not in same}
         return transactions(
             (
                 change(actual.get(key, {}), self.elements(wanted.get(key)))
@@ -136,7 +148,19 @@ class Ledger:
 
     def elements(self, port: ServicePort | None) -> Elements:
         """The elements of `port` alone; none for None."""
-        return elements(port, port.key.family in self._learns) if port is not None else {}
+        if port is None:
+            return {}
+        mark = {f"carried{port.key.family}": {text(port.key): self.mark(port)}}
+        return elements(port, self.learns(port.key.family)) | mark
+
+    def mark(self, port: ServicePort) -> str:
+        """What tells whether the kernel carries `port` as it is, and by which chain if not: `DIGEST CHAIN`."""
+        policy = policy_of(port)
+        return f"{_hash(port):032x} {policy.chain if policy else '-'}"
+
+    def learns(self, family: int) -> bool:
+        """Whether sessions of that family, 4 or 6, can be learned."""
+        return family in self._learns
 
     def _note(self, port: ServicePort, count: int) -> None:
         if count > 0:
@@ -192,14 +216,20 @@ def transactions(
     head = [f"flush set {TABLE} digest", *make]
     deletes: list[Element] = []
     adds: list[Element] = []
+    divided = False
     for delete, add in _indivisible(changes, shared_change, limit):
         if (deletes or adds) and len(deletes) + len(adds) + len(delete) + len(add) > limit:
             yield _script(head, deletes, adds)
             head, deletes, adds = [], [], []
         deletes += delete
         adds += add
+        divided = divided or add == [_UNDER_WAY]
     tail = [f"delete chain {TABLE} {name}" for name in drop]
+    tail += [f"delete element {TABLE} digest {{ {DIVIDED} }}"] if divided else []
     yield _script(head, deletes, adds, [*tail, f'add element {TABLE} digest {{ 1 comment "{digest}" }}'])
+
+
+_UNDER_WAY = Element("digest", DIVIDED)
 
 
 def _indivisible(
@@ -212,6 +242,7 @@ def _indivisible(
         if len(before) + len(delete) + len(add) + len(after) <= limit:
             yield delete + after, before + add
             continue
+        yield [], [_UNDER_WAY]
         for start in range(0, len(before), limit):
             yield [], before[start : start + limit]
         if len(delete) + len(add) <= max(limit, WHOLE):
@@ -251,5 +282,7 @@ def _lines(command: str, elements: list[Element]) -> list[str]:
     """One command for each set or map."""
     by_name: dict[str, list[str]] = {}
     for name, key, value in elements:
-        by_name.setdefault(name, []).append(f"{key} : {value}" if value and command == "add" else key)
+        if value and command == "add":
+            key += f' comment "{value}"' if name.startswith("carried") else f" : {value}"
+        by_name.setdefault(name, []).append(key)
     return [f"{command} element {TABLE} {name} {{ {', '.join(each)} }}" for name, each in by_name.items()]

@@ -6,16 +6,27 @@ from typing import NamedTuple
 
 from moorage.dataplane import nft, sessions
 from moorage.dataplane.capabilities import Capabilities
-from moorage.dataplane.changes import LARGE, SMALL, Element, Ledger
+from moorage.dataplane.changes import DIVIDED, LARGE, SMALL, Element, Ledger
 from moorage.dataplane.conntrack import Conntrack, Flow, stale
 from moorage.dataplane.model import Key, NodeState, ServicePort, Target
-from moorage.dataplane.ruleset import PROTOCOLS, TABLE, Elements, base, is_policy_chain, slots_map
+from moorage.dataplane.ruleset import (
+    PROTOCOLS,
+    TABLE,
+    Elements,
+    base,
+    elements_of_chain,
+    is_policy_chain,
+    slots_map,
+    text,
+)
 from moorage.errors import MoorageError
 from moorage.log import get_logger
 
 SWEEPS = 3
 """Most rounds of looking for flows and sessions that went to an endpoint while it was being taken out."""
 CORRECTION_ATTEMPTS = 5
+MOST_DOUBTS = 2
+"""Syncs that may begin, one after another, before one ends well, and still trust digests in the kernel."""
 
 log = get_logger("moorage.dataplane")
 
@@ -33,8 +44,9 @@ class Synced(NamedTuple):
 class Synchronizer:
     """The kernel of one node, and what is known of it.
 
-    After an error nothing is taken for granted: the next call reads the kernel and changes what differs. The same
-    happens at start, except that a digest in the kernel that equals the wanted state's spares the reading.
+    At start the kernel is read, and what differs is changed; digests in the kernel, of all and of each port, spare
+    reading what is as it should be. After a second error in a row they are not trusted: transactions are all or
+    nothing, so one that failed for a passing reason left them true, but somebody else may have changed elements.
     """
 
     def __init__(self, nft: nft.Nft, conntrack: Conntrack, capabilities: Capabilities) -> None:
@@ -43,6 +55,8 @@ class Synchronizer:
         self._learn6 = capabilities.learn6
         self._limit = LARGE if capabilities.large_transactions else SMALL
         self._ledger: Ledger | None = None
+        self._doubts = 0
+        """Syncs that failed in a row."""
 
     async def sync(self, desired: Mapping[Key, ServicePort], changed: Collection[Key]) -> Synced:
         """Make the kernel carry `desired`, of which `changed` may differ from the last call that succeeded.
@@ -50,9 +64,16 @@ class Synchronizer:
         Raises NftError with nft's words, or another MoorageError; the kernel then has its last good state, or one
         between two transactions, each of which is whole for every Service.
         """
-        if self._ledger is None:
-            return await self._start(desired)
         ledger, self._ledger = self._ledger, None
+        self._doubts += 1
+        if ledger is None:
+            synced = await self._start(desired)
+        else:
+            synced = await self._change(ledger, desired, changed)
+        self._doubts = 0
+        return synced
+
+    async def _change(self, ledger: Ledger, desired: Mapping[Key, ServicePort], changed: Collection[Key]) -> Synced:
         before = {key: ledger.state.get(key) for key in changed}
         after = {key: desired.get(key) for key in changed}
         count = await self._run(ledger.scripts(after)) if before != after else 0
@@ -66,6 +87,7 @@ class Synchronizer:
         ledger = self._ledger
         if ledger is not None and await self._comment("digest") != ledger.digest:
             self._ledger = None
+            self._doubts = MOST_DOUBTS
         return self._ledger is not None
 
     async def _start(self, desired: Mapping[Key, ServicePort]) -> Synced:
@@ -81,10 +103,11 @@ class Synchronizer:
                 f'add element {TABLE} rules-digest {{ 1 comment "{rules_digest}" }}',
             ]
             count += await self._run(["\n".join([*rules, f"flush set {TABLE} digest", *mark]) + "\n"])
+            self._doubts = MOST_DOUBTS + 1
         if await self._comment("digest") != ledger.digest:
-            actual, shared = await self._read()
+            held = await self._read(ledger)
             chains = set(filter(is_policy_chain, await self._nft.chains()))
-            count += await self._run(ledger.rebuild(actual, shared, chains))
+            count += await self._run(ledger.rebuild(held.ports, held.shared, chains, held.same))
         forgotten, ended = await self._sweep(ledger.state, None)
         self._ledger = ledger
         return Synced(count, forgotten, ended)
@@ -101,22 +124,54 @@ class Synchronizer:
             count += 1
         return count
 
-    async def _read(self) -> tuple[dict[str, Elements], set[Element]]:
-        """The kernel's elements by the text of their port's key, and those that ports share."""
-        owned: dict[str, Elements] = {}
-        shared: set[Element] = set()
+    async def _read(self, ledger: Ledger) -> "_Held":
+        marks = {
+            _text(element.key): element.comment or ""
+            for number in (4, 6)
+            for element in await self._nft.elements(f"carried{number}")
+        }
+        shared = {
+            Element(name, _text(element.key))
+            for name in ("addresses4", "addresses6", "hairpin4", "hairpin6")
+            for element in await self._nft.elements(name)
+        }
+        divided = any(element.key == (int(DIVIDED),) for element in await self._nft.elements("digest"))
+        if divided or self._doubts > MOST_DOUBTS:
+            ports = await self._read_all()
+            same: set[str] = set()
+        else:
+            wanted = {text(key): ledger.mark(port) for key, port in ledger.state.items()}
+            same = {key for key, mark in marks.items() if wanted.get(key) == mark}
+            ports = await self._read_live(marks.keys() - same)
+            for key in marks.keys() - same:
+                learns = ledger.learns(_family(key))
+                ports.setdefault(key, {}).update(elements_of_chain(key, marks[key].partition(" ")[2], learns))
+        for key in marks.keys() - same:
+            ports.setdefault(key, {})[f"carried{_family(key)}"] = {key: marks[key]}
+        return _Held(ports, shared, same)
+
+    async def _read_all(self) -> dict[str, Elements]:
+        """The kernel's elements, by the text of their port's key."""
+        ports: dict[str, Elements] = {}
         for number in (4, 6):
             slots = {slots_map(protocol, number): protocol for protocol in PROTOCOLS}
             for name in (f"services{number}", f"learners{number}", f"live{number}", *slots):
                 for element in await self._nft.elements(name):
                     address, *rest = element.key
                     protocol, port = (slots[name], rest[0]) if name in slots else rest[:2]
-                    elements = owned.setdefault(f"{address} . {protocol} . {port}", {}).setdefault(name, {})
+                    elements = ports.setdefault(f"{address} . {protocol} . {port}", {}).setdefault(name, {})
                     elements[_text(element.key)] = _value(element)
-            for name in (f"addresses{number}", f"hairpin{number}"):
-                for element in await self._nft.elements(name):
-                    shared.add(Element(name, _text(element.key)))
-        return owned, shared
+        return ports
+
+    async def _read_live(self, keys: Collection[str]) -> dict[str, Elements]:
+        """What may be learned of the ports with these keys, by their text."""
+        ports: dict[str, Elements] = {}
+        for number in sorted({_family(each) for each in keys}):
+            for element in await self._nft.elements(f"live{number}"):
+                key = _text(element.key[:3])
+                if key in keys:
+                    ports.setdefault(key, {}).setdefault(f"live{number}", {})[_text(element.key)] = ""
+        return ports
 
     async def _sweep(self, state: NodeState, keys: Collection[Key] | None) -> tuple[int, int]:
         """Forget sessions and end flows of `keys` that lead where the state no longer leads; how many of each.
@@ -162,6 +217,16 @@ class Synchronizer:
         return ended
 
 
+class _Held(NamedTuple):
+    """What the kernel holds."""
+
+    ports: dict[str, Elements]
+    """By the text of the port's key: the elements of those that differ from what they should be, or may do so."""
+    shared: set[Element]
+    same: set[str]
+    """The keys of those that are as they should be."""
+
+
 def _lets_go(old: ServicePort | None, new: ServicePort | None) -> bool:
     """Whether sessions or flows may now lead where they should not."""
     if old is None or new is None:
@@ -179,6 +244,10 @@ def _keys(flows: Iterable[Flow], addresses: Collection[str]) -> set[Key]:
     return {
         Key(flow.destination, flow.protocol, flow.destination_port) for flow in flows if flow.destination in addresses
     }
+
+
+def _family(key: str) -> int:
+    return 6 if ":" in key else 4
 
 
 def _value(element: nft.Element) -> str:
