@@ -1,5 +1,6 @@
 """The demo, as a user starts it: the whole story on the real kernel, as root and as an ordinary user."""
 
+import io
 import os
 import re
 import subprocess
@@ -10,7 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from moorage.lab.story import Answer, Narrator, check_one_backend, how_many_to_show
 from tests.support.labs import ROOT, User, a_user
 
 NOBODY = 65534
@@ -30,12 +33,58 @@ def expect_the_story(done: subprocess.CompletedProcess[str]) -> None:
     backends = {title: [found[1] for found in CURL_LINE.finditer(text)] for title, text in told.items()}
     on, off, again = (backends[title] for title in told if title.startswith("Affinity"))
     assert len(set(on)) == len(set(again)) == 1
-    assert len(off) == 5
+    assert set(off) == {"backend1", "backend2"}
     assert backends["The pinned backend goes away"] == []
     assert "Backend not available: " in told["The pinned backend goes away"]
     [other] = set(backends["Its address is taken out of the slice, by hand"])
     assert other != again[0]
     assert re.search(r"^(\d+) of \1 checks passed, in \d+\.\d s$", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("backends", "shown"),
+    [
+        (["a"], 1),
+        (["a"] * 40, 5),
+        (["a", "b"] * 20, 5),
+        (["a"] * 6 + ["b"] * 34, 7),
+        (["a"] * 19 + [None], 20),
+        ([None] * 5, 5),
+        ([None] * 7 + ["a"] * 3, 8),
+    ],
+)
+def test_as_many_lines_are_shown_as_it_takes_to_see_a_second_outcome(backends: list[str | None], shown: int) -> None:
+    assert how_many_to_show(backends) == shown
+
+
+def narrator() -> tuple[Narrator, io.StringIO]:
+    output = io.StringIO()
+    return Narrator(Console(file=output, width=200)), output
+
+
+def test_a_check_that_fails_says_what_was_seen_and_the_story_does_not_hold() -> None:
+    told, output = narrator()
+    a, b = Answer("...", "backend1-x-y"), Answer("...", "backend2-x-y")
+    failed = Answer("Backend not available: refused", None)
+    assert check_one_backend(told, [a, a]) == "backend1-x-y"
+    assert check_one_backend(told, [a, failed, b, a]) is None
+    assert check_one_backend(told, [failed, failed]) is None
+    told.end()
+    assert not told.holds
+    assert output.getvalue().splitlines()[:3] == [
+        " pass  2 requests, all answered by backend1-x-y",
+        " FAIL  4 requests, not all answered by one backend:"
+        " backend1-x-y 2, backend2-x-y 1, failed 1 (Backend not available: refused)",
+        " FAIL  2 requests, not all answered by one backend: failed 2 (Backend not available: refused)",
+    ]
+
+
+def test_a_story_that_has_not_come_to_its_end_does_not_hold() -> None:
+    told, _ = narrator()
+    told.check(True, "one", "none")
+    assert not told.holds
+    told.end()
+    assert told.holds
 
 
 @contextmanager

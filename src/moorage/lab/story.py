@@ -29,7 +29,7 @@ STICKY_REQUESTS = 20
 BALANCED_REQUESTS = 40
 FAILING_REQUESTS = 5
 SHOWN = 5
-"""Of many answers, so many are printed."""
+"""Of many answers, so many are printed, or more: until two backends are seen."""
 REQUEST_SECONDS = 5.0
 EFFECT_SECONDS = 5.0
 
@@ -65,16 +65,14 @@ class Narrator:
     def output(self, text: str) -> None:
         self._console.print(Text(indent(text, "  ")), soft_wrap=True)
 
-    def note(self, text: str) -> None:
-        self._console.print(Text(text, "italic"), soft_wrap=True)
-
-    def check(self, holds: bool, text: str) -> None:
+    def check(self, holds: bool, text: str, seen: str) -> None:
+        """One line: `text` where it holds, what was `seen` in its place where it does not."""
         if holds:
             self.passed += 1
         else:
             self.failed += 1
         verdict = Text(" pass ", "bold white on green") if holds else Text(" FAIL ", "bold white on red")
-        self._console.print(verdict.append(f" {text}", "default on default"), soft_wrap=True)
+        self._console.print(verdict.append(f" {text if holds else seen}", "default on default"), soft_wrap=True)
 
     @property
     def holds(self) -> bool:
@@ -151,8 +149,11 @@ class Story:
             for ingress in service.status.load_balancer.ingress or []
             if ingress.ip and ":" not in ingress.ip
         }
+        addresses = " and ".join(found.values())
         self._narrator.check(
-            len(set(found.values())) == 2, f"two public addresses found: {' and '.join(found.values())}"
+            len(set(found.values())) == 2,
+            f"two public addresses found: {addresses}",
+            f"two public addresses wanted, found: {addresses or 'none'}",
         )
         return found
 
@@ -172,6 +173,7 @@ class Story:
         self._narrator.check(
             first.backend is not None,
             f"the frontend answers at {self._url}, relayed to its load balancer {relay.address}",
+            f"no answer of a backend at {self._url} in {EFFECT_SECONDS:g} s: {first.text}",
         )
 
     async def _sticky(self, title: str) -> str | None:
@@ -182,10 +184,7 @@ class Story:
             service["spec"]["sessionAffinity"] = "ClientIP"
             await self._apply_and_wait("sessionAffinity: ClientIP")
         answers = await self._ask(STICKY_REQUESTS)
-        backends = {answer.backend for answer in answers}
-        sticky = len(backends) == 1 and None not in backends
-        self._narrator.check(sticky, f"{len(answers)} requests, all answered by {_names(backends)}")
-        return backends.pop() if sticky else None
+        return check_one_backend(self._narrator, answers)
 
     async def _balanced(self) -> None:
         self._narrator.step("Affinity off: balanced")
@@ -193,10 +192,14 @@ class Story:
         await self._apply_and_wait("sessionAffinity: ClientIP taken out")
         answers = await self._ask(BALANCED_REQUESTS)
         counts = Counter(answer.backend for answer in answers)
-        shares = ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=str))
         # 40 fair choices fall outside of 8..32 once in 10,000 runs.
         even = len(counts) == 2 and None not in counts and min(counts.values()) >= BALANCED_REQUESTS // 5
-        self._narrator.check(even, f"{len(answers)} requests, balanced: {shares}")
+        shares = _shares(answers)
+        self._narrator.check(
+            even,
+            f"{len(answers)} requests, balanced: {shares}",
+            f"{len(answers)} requests, not balanced between two backends: {shares}",
+        )
 
     async def _broken(self, pinned: str) -> int:
         """Scale the pinned backend's Deployment to 0. Returns how many requests failed."""
@@ -211,38 +214,39 @@ class Story:
         self._narrator.check(
             failed == len(answers),
             f"{failed} of {len(answers)} requests failed: nobody checks the health of endpoints written by hand",
+            f"{len(answers)} requests, of which all should fail: {_shares(answers)}",
         )
         return failed
 
     async def _repaired(self, addresses: dict[str, str], pinned: str, failed: int) -> None:
         """Take its address out of the slice: the next request succeeds."""
         self._narrator.step("Its address is taken out of the slice, by hand")
-        found = addresses[f"{deployment_of(pinned)}-lb"]
-        self._set_endpoints([address for address in self._addresses() if address != found])
+        gone = addresses[f"{deployment_of(pinned)}-lb"]
+        self._set_endpoints([address for address in self._addresses() if address != gone])
         self._narrator.command(f"edit {_shown(self._files[1])}")
         self._show_slice()
         node, kernel = await self._kernel()
         self._narrator.command(self._line("apply", "b", f"-f {_shown(self._files[1])}"))
         started = time.monotonic()
-        gone = asyncio.create_task(kernel.until(lambda table: found not in table, table=True, seconds=EFFECT_SECONDS))
+        told = asyncio.create_task(kernel.until(lambda table: gone not in table, table=True, seconds=EFFECT_SECONDS))
         await self._apply()
         applied = time.monotonic()
-        effect = await gone
+        effect = await told
         answers = await self._ask(1)
         others = await self._ask(STICKY_REQUESTS - 1, quiet=True)
-        backends = {answer.backend for answer in [*answers, *others]}
+        answers += others
         self._narrator.check(
-            not backends & {None, pinned},
+            not {answer.backend for answer in answers} & {None, pinned},
             f"{failed} requests failed before the edit, the next and all others succeeded",
+            f"{failed} requests failed before the edit; after it, of {len(answers)}: {_shares(answers)}",
         )
-        self._narrator.check(
-            len(backends) == 1 and None not in backends,
-            f"{STICKY_REQUESTS} requests, all answered by {_names(backends)}",
-        )
+        check_one_backend(self._narrator, answers)
+        api_server = f"the API server's part: {(applied - started) * 1000:.0f} ms"
         self._narrator.check(
             effect is not None,
-            f"{_ms(effect, started)} from sending the edit to {node}'s kernel having it"
-            f" (the API server's part: {_ms(applied, started)})",
+            f"{((effect or 0) - started) * 1000:.0f} ms"
+            f" from sending the edit to {node}'s kernel having it ({api_server})",
+            f"{gone} still in {node}'s kernel {EFFECT_SECONDS:g} s after the edit ({api_server})",
         )
 
     # --- Requests ------------------------------------------------------------------------------------------------
@@ -256,9 +260,9 @@ class Story:
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
             answers = [await _get(session, self._url) for _ in range(count)]
         if not quiet:
-            shown = [answer.text for answer in answers[:SHOWN]]
-            more = [f"... and {count - SHOWN} more"] if count > SHOWN else []
-            self._narrator.output("\n".join([*shown, *more]))
+            shown = how_many_to_show([answer.backend for answer in answers])
+            more = [f"... and {count - shown} more"] if count > shown else []
+            self._narrator.output("\n".join([*(answer.text for answer in answers[:shown]), *more]))
         return answers
 
     async def _until_answer(self) -> Answer:
@@ -307,11 +311,11 @@ class Story:
 
     async def _kernel(self) -> tuple[str, Kernel]:
         """The frontend's node, and its kernel."""
-        [frontend] = (await self._b.list(Pod, "frontend")).items
-        node = frontend.spec.node_name or ""
-        prefix = enter.on_node(self._lab.state, "b", node)
-        assert prefix is not None, "pods are on the plan's nodes"
-        return node, Kernel(prefix)
+        nodes = [pod.spec.node_name for pod in (await self._b.list(Pod, "frontend")).items if pod.spec.node_name]
+        prefix = enter.on_node(self._lab.state, "b", nodes[0]) if nodes else None
+        if prefix is None:
+            raise MoorageError("Deployment frontend/frontend: has no pod on a node; was it deleted meanwhile?")
+        return nodes[0], Kernel(prefix)
 
     def _line(self, verb: str, cluster: str, rest: str) -> str:
         return f"moorage lab {verb}{self._lab_option} --cluster {cluster} {rest}"
@@ -332,12 +336,31 @@ def deployment_of(pod: str) -> str:
     return pod.rsplit("-", 2)[0]
 
 
-def _names(backends: set[str | None]) -> str:
-    return " and ".join(sorted(backend or "nobody" for backend in backends))
+def check_one_backend(narrator: Narrator, answers: Sequence[Answer]) -> str | None:
+    """Check that one backend answered all of them. Returns it, None if there was none such."""
+    backends = {answer.backend for answer in answers}
+    backend = backends.pop() if len(backends) == 1 else None
+    narrator.check(
+        backend is not None,
+        f"{len(answers)} requests, all answered by {backend}",
+        f"{len(answers)} requests, not all answered by one backend: {_shares(answers)}",
+    )
+    return backend
 
 
-def _ms(end: float | None, start: float) -> str:
-    return f"{(end - start) * 1000:.0f} ms" if end is not None else f"more than {EFFECT_SECONDS:g} s"
+def how_many_to_show(backends: Sequence[str | None]) -> int:
+    """How many of these answers to print: `SHOWN`, or more if it takes more until a second outcome is seen."""
+    second = next((i for i, backend in enumerate(backends) if backend != backends[0]), 0)
+    return min(max(SHOWN, second + 1), len(backends))
+
+
+def _shares(answers: Sequence[Answer]) -> str:
+    """`backend1-... 19, backend2-... 21`, and what the first failure was, if there is one."""
+    counts = Counter(answer.backend for answer in answers)
+    shares = [f"{backend} {count}" for backend, count in sorted(counts.items(), key=str) if backend]
+    if None in counts:
+        shares.append(f"failed {counts[None]} ({next(answer.text for answer in answers if answer.backend is None)})")
+    return ", ".join(shares)
 
 
 def _shown(file: Path) -> str:
