@@ -114,11 +114,12 @@ def test_affinity_lasts_three_hours_unless_said_otherwise() -> None:
     assert only(service(sessionAffinity="ClientIP", sessionAffinityConfig=config)).affinity_seconds == 7
 
 
-def test_special_addresses_are_left_out_and_said() -> None:
-    result = carried(service(), [slice_("127.0.0.1", "169.254.169.254", "203.0.113.1")], SCOPE)
+def test_special_addresses_and_what_is_none_are_left_out_and_said() -> None:
+    result = carried(service(), [slice_("127.0.0.1", "169.254.169.254", "203.0.113.1", "010.0.0.1")], SCOPE)
     assert targets(result.ports[0]) == ["203.0.113.1:80"]
-    assert len(result.warnings) == 2
+    assert len(result.warnings) == 3
     assert "Service frontend/backend: endpoint 127.0.0.1" in result.warnings[0]
+    assert "endpoint 010.0.0.1 is left out: it is not an IP address" in result.warnings[2]
 
 
 def test_internal_traffic_policy_local_keeps_to_the_node() -> None:

@@ -22,6 +22,8 @@ _SPECIAL4 = (
     (IPv4Network("224.0.0.0/4"), "a multicast address"),
     (IPv4Network("255.255.255.255/32"), "the broadcast address"),
 )
+_METADATA4 = frozenset(int(address) for address in _METADATA if isinstance(address, IPv4Address))
+_RANGES4 = [(int(network[0]), int(network[-1]), what) for network, what in _SPECIAL4]
 _SPECIAL6 = (
     (IPv6Network("::/128"), "the unspecified address"),
     (IPv6Network("::1/128"), "a loopback address"),
@@ -91,17 +93,30 @@ def special(address: str) -> str | None:
     metadata servers, and the forms of all these inside IPv6. An endpoint at one of them would let whoever may write
     a slice reach what the node alone should (CVE-2021-25740). What is no address at all is refused too.
     """
+    return canonical_endpoint(address)[1]
+
+
+def canonical_endpoint(address: str) -> tuple[str, str | None]:
+    """An endpoint's address in its one spelling, and what `special` says of it; as it is where it is no address.
+
+    A node looks at a hundred thousand of these when it starts: hence one reading of the text, and plain numbers.
+    """
     try:
         parsed = ip_address(address)
     except ValueError:
-        return "not an IP address"
-    return _special4(parsed) if isinstance(parsed, IPv4Address) else _special6(parsed)
+        return address, "not an IP address"
+    if isinstance(parsed, IPv4Address):
+        return address, _special4(int(parsed))
+    return str(parsed), _special6(parsed)
 
 
-def _special4(address: IPv4Address) -> str | None:
-    if address in _METADATA:
+def _special4(address: int) -> str | None:
+    if address in _METADATA4:
         return "a cloud metadata address"
-    return next((what for network, what in _SPECIAL4 if address in network), None)
+    for first, last, what in _RANGES4:
+        if first <= address <= last:
+            return what
+    return None
 
 
 def _special6(address: IPv6Address) -> str | None:
@@ -115,5 +130,5 @@ def _special6(address: IPv6Address) -> str | None:
         ((form, IPv4Address(int(address) & 0xFFFFFFFF)) for network, form in _EMBEDDING if address in network),
         ("6to4", address.sixtofour),
     )
-    what_inner = _special4(inner) if inner is not None else None
+    what_inner = _special4(int(inner)) if inner is not None else None
     return f"{what_inner} in {form} form" if what_inner else None

@@ -7,8 +7,11 @@ structs ignore unknown fields; `api.manifest` refuses them where a person typed 
 import msgspec
 
 
-class Resource(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True, frozen=True):
-    """Base of all structs here: camelCase in JSON, immutable, defaults left out when written."""
+class Resource(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True, frozen=True, gc=False):
+    """Base of all structs here: camelCase in JSON, immutable, defaults left out when written.
+
+    Objects are trees, so the garbage collector, which only frees cycles, need not walk through all that a node holds.
+    """
 
 
 class OwnerReference(Resource, kw_only=True, frozen=True):

@@ -26,7 +26,7 @@ class Target(NamedTuple):
     port: int
 
 
-class Endpoint(msgspec.Struct, frozen=True):
+class Endpoint(msgspec.Struct, frozen=True, gc=False):
     """One endpoint that new connections may be sent to."""
 
     name: str
@@ -37,7 +37,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     """It runs on this node, so it can be its own client, and its source must then be masqueraded."""
 
 
-class ServicePort(msgspec.Struct, frozen=True):
+class ServicePort(msgspec.Struct, frozen=True, gc=False):
     """One port of one address of a Service, with everything that decides where its packets go."""
 
     service: str

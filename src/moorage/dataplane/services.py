@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from moorage.api.addresses import special
+from moorage.api.addresses import canonical_endpoint
 from moorage.api.core_v1 import Service
 from moorage.api.core_v1 import ServicePort as ApiPort
 from moorage.api.discovery_v1 import Endpoint as ApiEndpoint
@@ -99,11 +99,11 @@ def _endpoints(
         for endpoint in slice_.endpoints or ():
             if not endpoint.addresses:
                 continue
-            target = Target(str(ipaddress.ip_address(endpoint.addresses[0])), number)
-            why = special(target.address)
+            written, why = canonical_endpoint(endpoint.addresses[0])
             if why:
-                warnings.append(f"Service {name}: endpoint {target.address} is left out: it is {why}")
+                warnings.append(f"Service {name}: endpoint {written} is left out: it is {why}")
                 continue
+            target = Target(written, number)
             if target in seen:
                 continue
             seen.add(target)
@@ -159,6 +159,8 @@ def _service_port(name: str, service: Service, key: Key, found: list[_Found], sc
 def _names(found: list[_Found]) -> dict[Target, str]:
     """Each endpoint's identity: its hostname where it has one of its own, else its address, else address and port."""
     names = {each.target: each.endpoint.hostname or each.target.address for each in found}
+    if len(set(names.values())) == len(names):
+        return names
     for least_specific in (lambda target: target.address, lambda target: f"{target.address}:{target.port}"):
         count: dict[str, int] = {}
         for name in names.values():
