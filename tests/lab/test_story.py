@@ -1,4 +1,4 @@
-"""The demo, as a user starts it: the whole story on the real kernel, as root and as an ordinary user."""
+"""The demo, as users start it: the whole story on the real kernel, from a checkout and from an installed wheel."""
 
 import io
 import os
@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,41 +90,50 @@ def test_a_story_that_has_not_come_to_its_end_does_not_hold() -> None:
 
 @contextmanager
 def an_ordinary_user() -> Iterator[User]:
-    """This one, or where that is root, nobody, with a Python that nobody may run."""
-    if os.geteuid() != 0:
-        with a_user() as user:
-            yield user
-        return
-    prefix = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+    """This one, or where that is root, nobody, who has installed the wheel over a Python that they may run."""
+    root = os.geteuid() == 0
+    prefix = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups") if root else ()
     with tempfile.TemporaryDirectory() as directory:
         base = Path(directory)
         base.chmod(0o755)
         runtime = base / "runtime"
         runtime.mkdir(mode=0o700)
-        os.chown(runtime, NOBODY, NOBODY)
+        if root:
+            os.chown(runtime, NOBODY, NOBODY)
         python = environment_of(base / "venv", prefix)
         yield User(runtime, prefix, (str(python), "-P", "-m", "moorage"))
 
 
 def environment_of(directory: Path, prefix: tuple[str, ...]) -> Path:
-    """A virtual environment with this one's packages, over a Python that may be run under `prefix`."""
+    """A virtual environment with the wheel and this one's packages, over a Python that may be run under `prefix`."""
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    packages = directory / "lib" / name / "site-packages"
+    packages.mkdir(parents=True)
+    unpack_wheel(packages)
+    own = [path for path in sys.path if path.endswith("site-packages")]
+    (packages / "others.pth").write_text("\n".join(own) + "\n")
     for base in (Path(sys.base_prefix) / "bin", Path("/usr/local/bin"), Path("/usr/bin")):
-        code = f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r}); import moorage"
+        code = f"import sys; sys.path[:0] = {[str(packages), *own]!r}; import moorage.lab.story"
         # By way of a shell: setpriv itself still has root's capabilities when it looks for the program.
         trial = [*prefix, "sh", "-c", 'exec "$@"', "sh", str(base / name), "-c", code]
         if subprocess.run(trial, capture_output=True, check=False).returncode == 0:
             break
     else:
         pytest.skip(f"no {name} here that an ordinary user may run, or the checkout is closed to others")
-    packages = directory / "lib" / name / "site-packages"
-    packages.mkdir(parents=True)
     (directory / "bin").mkdir()
     (directory / "pyvenv.cfg").write_text(f"home = {base}\ninclude-system-site-packages = false\n")
     (directory / "bin" / name).symlink_to(base / name)
-    own = [path for path in sys.path if path.endswith("site-packages")]
-    (packages / "moorage.pth").write_text("\n".join([str(ROOT / "src"), *own]) + "\n")
     return directory / "bin" / name
+
+
+def unpack_wheel(packages: Path) -> None:
+    """Install the wheel of this checkout into this directory."""
+    with tempfile.TemporaryDirectory() as directory:
+        build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", directory]
+        subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+        [wheel] = Path(directory).glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(packages)
 
 
 def test_the_story_holds() -> None:
@@ -132,9 +142,11 @@ def test_the_story_holds() -> None:
         assert user.ok("lab", "list") == "no lab runs\n"
 
 
-def test_the_story_holds_for_an_ordinary_user() -> None:
+def test_the_story_holds_for_an_ordinary_user_who_has_installed_the_wheel() -> None:
     with an_ordinary_user() as user:
-        expect_the_story(user.run("demo"))
+        done = user.run("demo")
+        expect_the_story(done)
+        assert "site-packages/moorage/deploy/demo/k8s-frontend.yml" in done.stdout
         assert user.ok("lab", "list") == "no lab runs\n"
 
 
