@@ -5,6 +5,7 @@ import errno
 import importlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import types
@@ -100,6 +101,16 @@ def test_an_interrupt_exits_130(failing: Callable[[BaseException], None], capsys
     assert capsys.readouterr().err.strip() == ""
 
 
+def test_ctrl_c_ends_a_program_that_only_starts_without_a_stack_trace() -> None:
+    code = (
+        "import os, signal; from moorage.cli import main; main.run = lambda _: os.kill(0, signal.SIGINT); main.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, start_new_session=True
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
 def test_a_command_s_own_exit_status_is_passed_on(failing: Callable[[BaseException], None]) -> None:
     failing(click.exceptions.Exit(3))
     assert main.run(["fail"]) == 3
@@ -146,6 +157,7 @@ def test_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 def test_programs_of_the_administrator_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/usr/bin")
     monkeypatch.setattr(sys, "argv", ["moorage", "--version"])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
     with pytest.raises(SystemExit):
         main.main()
     assert os.environ["PATH"].split(os.pathsep) == ["/usr/bin", "/usr/local/sbin", "/usr/sbin", "/sbin"]

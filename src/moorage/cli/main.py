@@ -3,6 +3,7 @@
 import errno
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -119,6 +120,9 @@ def run(args: Sequence[str]) -> int:
 
 def main() -> None:
     """The entry point of the installed program."""
+    # Ctrl-C while a command is imported would be a stack trace, or lost in a callback. Whoever has something to end
+    # in order handles it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), *_SYSTEM_DIRECTORIES])
     sys.exit(run(sys.argv[1:]))
 
