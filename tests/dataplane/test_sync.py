@@ -1,11 +1,13 @@
 """The synchronizer: little work for little change, and no harm from what fails."""
 
 from collections.abc import Awaitable
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moorage.dataplane import sync as sync_module
 from moorage.dataplane.capabilities import Capabilities
 from moorage.dataplane.changes import Ledger
 from moorage.dataplane.conntrack import FakeConntrack, Flow
@@ -148,6 +150,22 @@ async def test_what_somebody_else_changed_is_found_when_transactions_fail_over_i
             await sync.sync(state, {KEY})
     await sync.sync(state, {KEY})
     assert await same(nft, state)
+
+
+@pytest.mark.parametrize("fails_at", range(1, 5))
+async def test_killed_again_while_it_makes_good_a_divided_change_it_leaves_nothing_behind(
+    nft: BreakingNft, monkeypatch: pytest.MonkeyPatch, fails_at: int
+) -> None:
+    monkeypatch.setattr(sync_module, "SMALL", 40)
+    large, small = Key("10.96.2.1", "tcp", 80), [Key(f"10.96.1.{number}", "tcp", 80) for number in range(20)]
+    state = {large: port(large, [1, 2], 60)}
+    await synchronizer(nft).sync(state, state)
+    wanted = state | {key: port(key, [1]) for key in small}
+    for each, fails in (({large: port(large, range(1, 8), 60)}, 3), (wanted, fails_at), (wanted, 0)):
+        nft.fails_at = fails
+        with suppress(NftError):
+            await synchronizer(nft).sync(each, set())
+    assert await same(nft, wanted)
 
 
 async def test_flows_to_endpoints_that_are_gone_are_ended_and_no_others(nft: BreakingNft) -> None:

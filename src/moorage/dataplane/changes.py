@@ -126,12 +126,14 @@ class Ledger:
         shared_actual: set[Element],
         chains: set[str],
         same: Collection[str] = (),
+        *,
+        divided: bool = False,
     ) -> Iterator[str]:
         """Transactions that bring a kernel whose content was read to this ledger's state.
 
         `actual`: elements by the text of their port's key, but for the ports in `same`, which are as they should be;
         `chains`: the policy and learn chains that exist. Chains are written anew: their rules may be an older
-        version's.
+        version's. `divided`: the mark of a change under way was there, and stays until all is as it should be.
         """
         wanted = {text(key): port for key, port in self.state.items() if text(key) not in same}
         return transactions(
@@ -144,6 +146,7 @@ class Ledger:
             shared_change=_shared_change(shared_actual, set(+self._uses)),
             digest=self.digest,
             limit=self._limit,
+            divided=divided,
         )
 
     def elements(self, port: ServicePort | None) -> Elements:
@@ -206,7 +209,14 @@ def _shared_change(have: set[Element], want: set[Element]) -> Change:
 
 
 def transactions(
-    changes: Iterable[Change], *, make: list[str], drop: list[str], shared_change: Change, digest: str, limit: int
+    changes: Iterable[Change],
+    *,
+    make: list[str],
+    drop: list[str],
+    shared_change: Change,
+    digest: str,
+    limit: int,
+    divided: bool = False,
 ) -> Iterator[str]:
     """The scripts, in order, made as they are taken; at least one. A script is a transaction: all or nothing.
 
@@ -215,8 +225,7 @@ def transactions(
     """
     head = [f"flush set {TABLE} digest", *make]
     deletes: list[Element] = []
-    adds: list[Element] = []
-    divided = False
+    adds: list[Element] = [_UNDER_WAY] if divided else []
     for delete, add in _indivisible(changes, shared_change, limit):
         if (deletes or adds) and len(deletes) + len(adds) + len(delete) + len(add) > limit:
             yield _script(head, deletes, adds)
