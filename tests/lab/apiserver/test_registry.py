@@ -95,7 +95,7 @@ def test_junk_is_stored_or_refused(kind: Kind, body: dict[str, Any], strict: boo
         with contextlib.suppress(StatusError):
             one.apply(kind, namespace, "x", subresource, body, options._replace(force=True))
     with contextlib.suppress(StatusError):
-        deletion.delete(one, kind, one.live(kind, namespace, "x"), deletion.delete_options(body, {}))
+        deletion.delete(one.writer, kind, one.live(kind, namespace, "x"), deletion.delete_options(body, {}))
 
 
 @given(st.lists(st.sampled_from(["ClientIP", "None", None]), min_size=1, max_size=6))

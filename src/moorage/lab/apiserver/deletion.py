@@ -5,14 +5,12 @@ at once, in the same order.
 """
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from moorage.api.kinds import Kind, find_kind
 from moorage.lab.apiserver import status
 from moorage.lab.apiserver.objects import Obj, dig, name_of, namespace_of, parse_timestamp, timestamp
-
-if TYPE_CHECKING:
-    from moorage.lab.apiserver.registry import Registry
+from moorage.lab.apiserver.writer import Writer
 
 FOREGROUND = "foregroundDeletion"
 _PROTECTED = {"default", "kube-system"}
@@ -52,7 +50,7 @@ def delete_options(body: Any, query: dict[str, str]) -> DeleteOptions:
     )
 
 
-def delete(registry: "Registry", kind: Kind, obj: Obj, options: DeleteOptions) -> tuple[Obj, bool]:
+def delete(writer: Writer, kind: Kind, obj: Obj, options: DeleteOptions) -> tuple[Obj, bool]:
     """Delete the live object `obj`; its state then, and whether it is gone."""
     name, meta = name_of(obj), obj["metadata"]
     if options.uid and options.uid != meta["uid"]:
@@ -73,52 +71,52 @@ def delete(registry: "Registry", kind: Kind, obj: Obj, options: DeleteOptions) -
     if options.dry_run:
         return obj, True
     if options.propagation == "Orphan":
-        _orphan(registry, meta["uid"])
+        _orphan(writer, meta["uid"])
     grace = _grace(kind, obj, options)
     finalizers = list(meta.get("finalizers") or [])
-    if options.propagation == "Foreground" and _blocking(registry, obj) and FOREGROUND not in finalizers:
+    if options.propagation == "Foreground" and _blocking(writer, obj) and FOREGROUND not in finalizers:
         finalizers.append(FOREGROUND)
     if is_namespace:
-        obj = _terminating(registry, kind, obj)
-        for dependent_kind, dependent in registry.store.in_namespace(name):
-            delete(registry, dependent_kind, dependent, DeleteOptions())
+        obj = _terminating(writer, kind, obj)
+        for dependent_kind, dependent in writer.store.in_namespace(name):
+            delete(writer, dependent_kind, dependent, DeleteOptions())
     elif grace or finalizers:
-        obj = _mark(registry, kind, obj, grace, finalizers)
+        obj = _mark(writer, kind, obj, grace, finalizers)
         if FOREGROUND in finalizers:
-            for dependent_kind, dependent in registry.store.dependents(meta["uid"]):
-                _collect(registry, dependent_kind, dependent, "Foreground")
+            for dependent_kind, dependent in writer.store.dependents(meta["uid"]):
+                _collect(writer, dependent_kind, dependent, "Foreground")
     else:
-        return remove(registry, kind, obj), True
-    left = registry.store.get(kind, namespace_of(obj), name)
+        return remove(writer, kind, obj), True
+    left = writer.store.get(kind, namespace_of(obj), name)
     if left is None:
         return obj, True
-    obj = finish(registry, kind, left)
-    return obj, registry.store.get(kind, namespace_of(obj), name) is None
+    obj = finish(writer, kind, left)
+    return obj, writer.store.get(kind, namespace_of(obj), name) is None
 
 
-def is_done(registry: "Registry", kind: Kind, obj: Obj) -> bool:
+def is_done(writer: Writer, kind: Kind, obj: Obj) -> bool:
     """Whether the object is marked for deletion and nothing holds it any more."""
     meta = obj["metadata"]
     if not meta.get("deletionTimestamp") or meta.get("deletionGracePeriodSeconds"):
         return False
     finalizers = list(meta.get("finalizers") or [])
-    if finalizers == [FOREGROUND] and not _blocking(registry, obj):
+    if finalizers == [FOREGROUND] and not _blocking(writer, obj):
         finalizers = []
     is_namespace = (kind.group, kind.kind) == ("", "Namespace")
-    return not finalizers and not (is_namespace and any(registry.store.in_namespace(name_of(obj))))
+    return not finalizers and not (is_namespace and any(writer.store.in_namespace(name_of(obj))))
 
 
-def finish(registry: "Registry", kind: Kind, obj: Obj) -> Obj:
+def finish(writer: Writer, kind: Kind, obj: Obj) -> Obj:
     """Take the object out if it is done; its state then."""
-    return remove(registry, kind, obj) if is_done(registry, kind, obj) else obj
+    return remove(writer, kind, obj) if is_done(writer, kind, obj) else obj
 
 
-def collect_orphan(registry: "Registry", kind: Kind, obj: Obj) -> None:
+def collect_orphan(writer: Writer, kind: Kind, obj: Obj) -> None:
     """Delete a new object whose owners are all gone already: its controller had not yet seen that."""
     references = dig(obj, "metadata", "ownerReferences") or []
     known = [one for one in references if find_kind(one["apiVersion"], one["kind"])]
-    if references and len(known) == len(references) and not _owned(registry, obj):
-        delete(registry, kind, obj, DeleteOptions())
+    if references and len(known) == len(references) and not _owned(writer, obj):
+        delete(writer, kind, obj, DeleteOptions())
 
 
 def _grace(kind: Kind, obj: Obj, options: DeleteOptions) -> int:
@@ -135,16 +133,16 @@ def _grace(kind: Kind, obj: Obj, options: DeleteOptions) -> int:
     return max(wanted, 0) if running is None else min(max(wanted, 0), int(running))
 
 
-def _mark(registry: "Registry", kind: Kind, obj: Obj, grace: int, finalizers: list[str]) -> Obj:
+def _mark(writer: Writer, kind: Kind, obj: Obj, grace: int, finalizers: list[str]) -> Obj:
     meta = obj["metadata"]
     running = meta.get("deletionGracePeriodSeconds")
     if meta.get("deletionTimestamp") and grace == running and finalizers == (meta.get("finalizers") or []):
         return obj
-    now = parse_timestamp(registry.now())
+    now = parse_timestamp(writer.now())
     end = timestamp(now + timedelta(seconds=grace))
     if meta.get("deletionTimestamp") and grace == running:
         end = meta["deletionTimestamp"]
-    return registry.touch(
+    return writer.touch(
         kind,
         obj,
         deletionTimestamp=end,
@@ -154,52 +152,52 @@ def _mark(registry: "Registry", kind: Kind, obj: Obj, grace: int, finalizers: li
     )
 
 
-def _terminating(registry: "Registry", kind: Kind, obj: Obj) -> Obj:
+def _terminating(writer: Writer, kind: Kind, obj: Obj) -> Obj:
     if obj["metadata"].get("deletionTimestamp"):
         return obj
     obj = {**obj, "status": {**obj.get("status", {}), "phase": "Terminating"}}
-    return registry.touch(kind, obj, deletionTimestamp=registry.now(), deletionGracePeriodSeconds=0)
+    return writer.touch(kind, obj, deletionTimestamp=writer.now(), deletionGracePeriodSeconds=0)
 
 
-def remove(registry: "Registry", kind: Kind, obj: Obj) -> Obj:
+def remove(writer: Writer, kind: Kind, obj: Obj) -> Obj:
     """Take an object out and do what follows from it: its dependents go, owners and namespaces that wait are done."""
-    last = registry.remove(kind, obj)
-    for dependent_kind, dependent in registry.store.dependents(last["metadata"]["uid"]):
-        if not _owned(registry, dependent):
-            _collect(registry, dependent_kind, dependent, "Background")
+    last = writer.remove(kind, obj)
+    for dependent_kind, dependent in writer.store.dependents(last["metadata"]["uid"]):
+        if not _owned(writer, dependent):
+            _collect(writer, dependent_kind, dependent, "Background")
     for reference in dig(last, "metadata", "ownerReferences") or []:
-        if owner := registry.store.by_uid(reference.get("uid", "")):
-            finish(registry, *owner)
+        if owner := writer.store.by_uid(reference.get("uid", "")):
+            finish(writer, *owner)
     namespace = namespace_of(last)
     if namespace:
         namespaces = find_kind("v1", "Namespace")
         assert namespaces is not None
-        home = registry.store.get(namespaces, "", namespace)
+        home = writer.store.get(namespaces, "", namespace)
         if home is not None:
-            finish(registry, namespaces, home)
+            finish(writer, namespaces, home)
     return last
 
 
-def _collect(registry: "Registry", kind: Kind, obj: Obj, propagation: str) -> None:
-    current = registry.store.get(kind, namespace_of(obj), name_of(obj))
+def _collect(writer: Writer, kind: Kind, obj: Obj, propagation: str) -> None:
+    current = writer.store.get(kind, namespace_of(obj), name_of(obj))
     if current is not None and current["metadata"]["uid"] == obj["metadata"]["uid"]:
-        delete(registry, kind, current, DeleteOptions(propagation=propagation))
+        delete(writer, kind, current, DeleteOptions(propagation=propagation))
 
 
-def _owned(registry: "Registry", obj: Obj) -> bool:
+def _owned(writer: Writer, obj: Obj) -> bool:
     """Whether any owner of the object is still there."""
-    return any(registry.store.by_uid(one.get("uid", "")) for one in dig(obj, "metadata", "ownerReferences") or [])
+    return any(writer.store.by_uid(one.get("uid", "")) for one in dig(obj, "metadata", "ownerReferences") or [])
 
 
-def _blocking(registry: "Registry", obj: Obj) -> bool:
+def _blocking(writer: Writer, obj: Obj) -> bool:
     """Whether the object has dependents that its foreground deletion waits for.
 
     Upstream waits only for those with blockOwnerDeletion, which all controllers set; here for all.
     """
-    return bool(registry.store.dependents(obj["metadata"]["uid"]))
+    return bool(writer.store.dependents(obj["metadata"]["uid"]))
 
 
-def _orphan(registry: "Registry", uid: str) -> None:
-    for kind, dependent in registry.store.dependents(uid):
+def _orphan(writer: Writer, uid: str) -> None:
+    for kind, dependent in writer.store.dependents(uid):
         references = [one for one in dependent["metadata"]["ownerReferences"] if one.get("uid") != uid]
-        registry.touch(kind, dependent, ownerReferences=references or None)
+        writer.touch(kind, dependent, ownerReferences=references or None)

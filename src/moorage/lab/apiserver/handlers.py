@@ -202,7 +202,7 @@ class Handlers:
     async def _delete(self, request: web.Request, target: Target) -> web.StreamResponse:
         options = await _delete_options(request)
         obj = self._registry.live(target.kind, target.namespace, target.name)
-        obj, gone = deletion.delete(self._registry, target.kind, obj, options)
+        obj, gone = deletion.delete(self._registry.writer, target.kind, obj, options)
         if gone and target.kind.kind != "Pod":
             return _json(status.success(target.kind, name_of(obj), obj["metadata"]["uid"]))
         return _json(self._presenter(request, target.kind).one(obj))
@@ -217,7 +217,7 @@ class Handlers:
         for obj in found:
             # One may have gone with another that owned it.
             if self._store.by_uid(obj["metadata"]["uid"]):
-                deletion.delete(self._registry, target.kind, obj, options)
+                deletion.delete(self._registry.writer, target.kind, obj, options)
         meta = {"resourceVersion": str(self._store.version)}
         return _json(self._presenter(request, target.kind).many(found, meta))
 

@@ -14,9 +14,10 @@ from moorage.lab.apiserver import admission, apply, deletion, scale, status
 from moorage.lab.apiserver.addresses import AllocationError, ClusterIPs
 from moorage.lab.apiserver.apply import Manager, Managers
 from moorage.lab.apiserver.defaults import with_defaults
-from moorage.lab.apiserver.objects import Obj, dig, metadata, name_of, namespace_of, timestamp
+from moorage.lab.apiserver.objects import Obj, dig, metadata, name_of
 from moorage.lab.apiserver.schema import rules_of
 from moorage.lab.apiserver.store import Store
+from moorage.lab.apiserver.writer import Writer
 
 NAMESPACE = "namespaces"
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
@@ -52,15 +53,11 @@ class Registry:
     ) -> None:
         self.store = store
         self.kinds = kinds
-        self._addresses = addresses
-        self._now = now
+        self.writer = Writer(store, addresses, now)
         self._random = names or random.Random()
         self._namespaces = next(kind for kind in kinds if not kind.group and kind.plural == NAMESPACE)
         for name in ("default", "kube-system"):
             self.create(self._namespaces, "", {"metadata": {"name": name}}, Options("moorage"))
-
-    def now(self) -> str:
-        return timestamp(self._now())
 
     def live(self, kind: Kind, namespace: str, name: str) -> Obj:
         """Raises StatusError 404."""
@@ -81,7 +78,7 @@ class Registry:
         if self.store.get(kind, namespace, meta["name"]) is not None:
             raise status.already_exists(kind, meta["name"])
         manager = Manager(options.manager, "Update", kind.api_version)
-        managers = apply.after_update({}, obj, rules_of(kind), apply.read_managers(given), manager, self.now())
+        managers = apply.after_update({}, obj, rules_of(kind), apply.read_managers(given), manager, self.writer.now())
         return self._insert(kind, obj, managers, options)
 
     def update(self, kind: Kind, namespace: str, name: str, subresource: str, body: Any, options: Options) -> Written:
@@ -140,7 +137,7 @@ class Registry:
             manager,
             lambda merged: with_defaults(kind, merged),
             force=options.force,
-            now=self.now(),
+            now=self.writer.now(),
         )
         if live is None:
             self._place(kind, namespace, obj)
@@ -158,7 +155,9 @@ class Registry:
         obj = admission.for_update(kind, obj, live, subresource)
         self._fill(kind, obj, live)
         manager = Manager(options.manager, "Update", kind.api_version, subresource)
-        managers = apply.after_update(live, obj, rules_of(kind), apply.read_managers(base), manager, self.now())
+        managers = apply.after_update(
+            live, obj, rules_of(kind), apply.read_managers(base), manager, self.writer.now()
+        )
         return self._store(kind, live, obj, managers, options)
 
     def _scaled(self, kind: Kind, live: Obj, body: Any, options: Options) -> Written:
@@ -206,24 +205,24 @@ class Registry:
         try:
             # Only an update has values to keep, which must be there before it is validated.
             if is_service and live is not None and isinstance(obj.get("spec"), dict):
-                self._addresses.assign(obj, live)
+                self.writer.addresses.assign(obj, live)
             admission.check(kind, obj, live)
             if is_service and live is None:
-                self._addresses.assign(obj, None)
+                self.writer.addresses.assign(obj, None)
         except AllocationError as error:
             raise status.invalid(kind, name_of(obj), [error.cause]) from None
 
     def _insert(self, kind: Kind, obj: Obj, managers: Managers, options: Options) -> Written:
         obj["metadata"] |= {
             "uid": str(uuid.UUID(int=self._random.getrandbits(128), version=4)),
-            "creationTimestamp": self.now(),
+            "creationTimestamp": self.writer.now(),
             "generation": 1,
         }
         obj["metadata"]["managedFields"] = apply.write_managers(managers)
         if options.dry_run:
             return Written(obj, created=True)
-        stored = self._commit(kind, obj)
-        deletion.collect_orphan(self, kind, stored)
+        stored = self.writer.put(kind, obj)
+        deletion.collect_orphan(self.writer, kind, stored)
         return Written(stored, created=True)
 
     def _store(self, kind: Kind, live: Obj, obj: Obj, managers: Managers, options: Options) -> Written:
@@ -235,29 +234,8 @@ class Registry:
             return Written(live)
         if options.dry_run:
             return Written(obj)
-        if deletion.is_done(self, kind, obj):
+        if deletion.is_done(self.writer, kind, obj):
             # As upstream: the write that takes the last finalizer away is seen as the deletion alone.
-            deletion.remove(self, kind, live)
+            deletion.remove(self.writer, kind, live)
             return Written(obj)
-        return Written(self._commit(kind, obj))
-
-    def _commit(self, kind: Kind, obj: Obj) -> Obj:
-        if (kind.group, kind.kind) == ("", "Service"):
-            before = self.store.get(kind, namespace_of(obj), name_of(obj))
-            if before is not None:
-                self._addresses.release(before)
-            self._addresses.record(obj)
-        return self.store.put(kind, obj)
-
-    def remove(self, kind: Kind, obj: Obj) -> Obj:
-        """Take an object out of the store at once, its addresses too; returns its last state."""
-        if (kind.group, kind.kind) == ("", "Service"):
-            self._addresses.release(obj)
-        return self.store.remove(kind, namespace_of(obj), name_of(obj))
-
-    def touch(self, kind: Kind, obj: Obj, **meta: Any) -> Obj:
-        """Write metadata that only the server sets; None takes a field out."""
-        merged = {**obj["metadata"], **meta}
-        return self._commit(
-            kind, {**obj, "metadata": {key: value for key, value in merged.items() if value is not None}}
-        )
+        return Written(self.writer.put(kind, obj))
