@@ -3,10 +3,34 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from moorage.api.core_v1 import Pod
 from moorage.cli.main import run
+from moorage.cluster.client import Client
+from moorage.cluster.errors import ApiError
 from moorage.errors import MoorageError
-from moorage.lab.control.main import read_plan
+from moorage.lab.control.events import Recorder
+from moorage.lab.control.main import ApiPodClient, now, read_plan
+from tests.support.apiserver import api_server
 from tests.support.lab_objects import cluster
+
+POD = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "one"}]}}
+PODS = "/api/v1/namespaces/default/pods"
+
+
+async def test_reports_on_a_pod_that_is_gone_or_made_again_are_dropped() -> None:
+    async with api_server() as server, Client(server.config) as client:
+        pods = ApiPodClient(client, Recorder(client, lambda: "x", now))
+        await server.create(PODS, POD)
+        first = await client.get(Pod, "default", "p")
+        await pods.finish(first)
+        await pods.report(first, {"phase": "Succeeded"})
+        await server.create(PODS, POD)
+        await pods.report(first, {"phase": "Succeeded"})
+        await pods.finish(first)
+        again = await client.get(Pod, "default", "p")
+        assert again.status.phase != "Succeeded"
+        with pytest.raises(ApiError, match="phase"):
+            await pods.report(again, {"phase": 5})
 
 
 def test_the_plan_is_read_as_it_was_written(tmp_path: Path) -> None:

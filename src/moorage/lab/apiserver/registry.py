@@ -99,8 +99,13 @@ class Registry:
     ) -> Written:
         """`change` makes the patched object of the live one, without changing it."""
         live = self.live(kind, namespace, name)
-        view = scale.view(live) if subresource == "scale" else live
-        return self.update(kind, namespace, name, subresource, change(view), options)
+        patched = change(scale.view(live) if subresource == "scale" else live)
+        uid = dig(patched, "metadata", "uid")
+        if uid and uid != live["metadata"]["uid"]:
+            # A uid is a precondition only of a replacement (409); a patch of it changes what may not change.
+            cause = status.Cause("FieldValueInvalid", f"Invalid value: {uid!r}: field is immutable", "metadata.uid")
+            raise status.invalid(kind, name, [cause])
+        return self.update(kind, namespace, name, subresource, patched, options)
 
     def apply(self, kind: Kind, namespace: str, name: str, subresource: str, body: Any, options: Options) -> Written:
         """Server-side apply; creates the object where there is none."""

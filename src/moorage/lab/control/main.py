@@ -49,7 +49,9 @@ async def _unless_gone(request: Awaitable[object]) -> None:
     try:
         await request
     except ApiError as error:
-        if error.status not in (404, 409):
+        # A patch with the uid of a predecessor is invalid, a deletion with it is a conflict.
+        made_again = error.status == 409 or (error.status == 422 and "metadata.uid" in error.message)
+        if error.status != 404 and not made_again:
             raise
 
 
