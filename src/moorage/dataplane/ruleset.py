@@ -28,6 +28,7 @@ packet before and after its destination is translated, and before kube-proxy's f
 """
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from moorage.dataplane.model import Endpoint, Key, ServicePort
@@ -38,6 +39,9 @@ SESSIONS_SIZE = 262_144
 """Most sessions of one family that the kernel keeps; beyond it new clients are held by the hash alone."""
 SEED = 0x6D6F6F72
 """Of the hash that gives a client its first slot; the same on every node and in every version."""
+
+NEW_ONLY = "ct state != new accept"
+"""First rule of filter chains, which see every packet of the node: the others leave them after one comparison."""
 
 Elements = dict[str, dict[str, str]]
 """Name of a set or map -> key -> value (empty in a set), as nft writes them."""
@@ -105,11 +109,15 @@ def base(learn6: bool) -> list[str]:
     for family in FAMILIES:
         lines += _sets(family)
     for hook in ("prerouting", "output"):
-        lines += _chain(f"before-dnat-{hook}", f"filter hook {hook} priority -110", map(_reset_midflow, FAMILIES))
+        resets = [NEW_ONLY, *map(_reset_midflow, FAMILIES)]
+        lines += _chain(f"before-dnat-{hook}", f"filter hook {hook} priority -110", resets)
         lines += _chain(f"dnat-{hook}", f"nat hook {hook} priority -110", map(_dispatch, FAMILIES))
-        rejects = [rule for family in FAMILIES for rule in _reject(family)]
+        rejects = [NEW_ONLY, *(rule for family in FAMILIES for rule in _reject(family))]
         lines += _chain(f"after-dnat-{hook}", f"filter hook {hook} priority -95", rejects)
-    learns = [rule for family in FAMILIES if family is IPV4 or learn6 for rule in _learn_dispatch(family)]
+    learns = [
+        NEW_ONLY,
+        *(rule for family in FAMILIES if family is IPV4 or learn6 for rule in _learn_dispatch(family)),
+    ]
     # A pod's packet to an endpoint in the node's own network goes to input, and never to postrouting.
     for hook in ("input", "postrouting"):
         lines += _chain(f"learn-{hook}", f"filter hook {hook} priority 0", learns)
@@ -144,7 +152,7 @@ def _sets(family: Family) -> list[str]:
     ]
 
 
-def _chain(name: str, hook: str, rules: "list[str] | map[str]") -> list[str]:
+def _chain(name: str, hook: str, rules: Iterable[str]) -> list[str]:
     made = f"add chain {TABLE} {name} {{ type {hook}; }}" if hook else f"add chain {TABLE} {name}"
     return [made, f"flush chain {TABLE} {name}", *(f"add rule {TABLE} {name} {rule}" for rule in rules)]
 
@@ -155,9 +163,7 @@ def _reset_midflow(family: Family) -> str:
     Translated instead, the packet would reach another endpoint, which knows nothing of the connection; behind a
     stateful firewall it would vanish there and the client would hang. Needs nf_conntrack_tcp_loose=1 (default).
     """
-    return (
-        f"ct state new {family.ip} daddr @addresses{family.number} tcp flags & (syn|ack) == ack reject with tcp reset"
-    )
+    return f"{family.ip} daddr @addresses{family.number} tcp flags & (syn|ack) == ack reject with tcp reset"
 
 
 def _dispatch(family: Family) -> str:
@@ -165,14 +171,14 @@ def _dispatch(family: Family) -> str:
 
 
 def _reject(family: Family) -> list[str]:
-    ours = f"ct state new {family.ip} daddr @addresses{family.number}"
+    ours = f"{family.ip} daddr @addresses{family.number}"
     return [f"{ours} meta l4proto tcp reject with tcp reset", f"{ours} reject with icmpx port-unreachable"]
 
 
 def _learn_dispatch(family: Family) -> list[str]:
     # nft 1.0.6 takes `ct original proto-dst` in a concatenation only after a match on the protocol in the same rule.
     return [
-        f"meta l4proto {protocol} ct state new ct status dnat {_original(family)} vmap @learners{family.number}"
+        f"meta l4proto {protocol} ct status dnat {_original(family)} vmap @learners{family.number}"
         for protocol in PROTOCOLS
     ]
 
