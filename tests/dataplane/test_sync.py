@@ -21,6 +21,7 @@ from tests.support.states import BOTH, content, port, programmed, states
 KEY = Key("10.96.0.1", "tcp", 80)
 OTHER = Key("10.96.0.1", "tcp", 81)
 LONE = Key("10.96.0.9", "tcp", 80)
+KEY6 = Key("fd00:10:96::1", "tcp", 80)
 
 
 class BreakingNft(FakeNft):
@@ -166,6 +167,17 @@ async def test_killed_again_while_it_makes_good_a_divided_change_it_leaves_nothi
         with suppress(NftError):
             await synchronizer(nft).sync(each, set())
     assert await same(nft, wanted)
+
+
+async def test_killed_after_the_rules_were_replaced_it_is_made_good_with_all_that_they_need(nft: BreakingNft) -> None:
+    """A newer nft learns IPv6 sessions: the same Services need more elements."""
+    state = {KEY6: port(KEY6, [1, 2], 60)}
+    await Synchronizer(nft, FakeConntrack(), Capabilities(learn6=False)).sync(state, state)
+    nft.fails_at = 2
+    with pytest.raises(NftError):
+        await synchronizer(nft).sync(state, set())
+    await synchronizer(nft).sync(state, set())
+    assert await same(nft, state)
 
 
 async def test_flows_to_endpoints_that_are_gone_are_ended_and_no_others(nft: BreakingNft) -> None:

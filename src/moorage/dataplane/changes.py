@@ -36,10 +36,9 @@ SMALL, LARGE = 1_500, 15_000
 WHOLE = 3_000
 """A flip of so many elements is not divided even where they are more than the most: nft can still send them."""
 
-
 DIVIDED = "2"
-"""The element of the set `digest` that is there while a port's change is under way that takes several transactions;
-1 is there, with the digest of all as comment, while none is."""
+"""The element of the set `digest` that is there while digests of ports are not to be trusted: a port's change that
+takes several transactions is under way, or rules are new. 1 is there, with the digest of all, while all is well."""
 
 
 class Element(NamedTuple):

@@ -103,8 +103,9 @@ class Synchronizer:
                 f"flush set {TABLE} rules-digest",
                 f'add element {TABLE} rules-digest {{ 1 comment "{rules_digest}" }}',
             ]
-            count += await self._run(["\n".join([*rules, f"flush set {TABLE} digest", *mark]) + "\n"])
-            self._doubts = MOST_DOUBTS + 1
+            # New rules may need other elements of the same Services: until they have them, all is to be read.
+            unknown = [f"flush set {TABLE} digest", f"add element {TABLE} digest {{ {DIVIDED} }}"]
+            count += await self._run(["\n".join([*rules, *unknown, *mark]) + "\n"])
         if await self._comment("digest") != ledger.digest:
             held = await self._read(ledger)
             chains = set(filter(is_policy_chain, await self._nft.chains()))
@@ -144,7 +145,8 @@ class Synchronizer:
             for element in await self._nft.elements(name)
         }
         divided = any(element.key == (int(DIVIDED),) for element in await self._nft.elements("digest"))
-        if divided or self._doubts > MOST_DOUBTS:
+        divided = divided or self._doubts > MOST_DOUBTS
+        if divided:
             ports = await self._read_all()
             same: set[str] = set()
         else:
@@ -234,7 +236,7 @@ class _Held(NamedTuple):
     same: set[str]
     """The keys of those that are as they should be."""
     divided: bool
-    """A port's change that takes several transactions was cut off."""
+    """Digests of ports are not to be trusted, and all was read."""
 
 
 def _lets_go(old: ServicePort | None, new: ServicePort | None) -> bool:
