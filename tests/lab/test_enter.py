@@ -25,6 +25,11 @@ def test_a_name_that_only_one_cluster_has_needs_no_cluster() -> None:
     assert netns(enter.on_node(STATE, None, "internet")) is None
 
 
+def test_a_node_gets_its_own_cluster_s_kubeconfig_and_the_internet_none() -> None:
+    assert (enter.on_node(STATE, None, "node-2") or [])[-2:] == ["env", "KUBECONFIG=/run/moorage/b/kubeconfig"]
+    assert (enter.on_node(STATE, None, "internet") or [])[-2:] == ["env", "--unset=KUBECONFIG"]
+
+
 def test_what_is_no_node_may_be_a_pod() -> None:
     assert enter.on_node(STATE, "a", "node-2") is None
     assert enter.on_node(STATE, None, "frontend") is None

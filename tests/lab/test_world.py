@@ -20,6 +20,7 @@ def user() -> Iterator[User]:
 @pytest.fixture(scope="module")
 def lab(user: User) -> Iterator[RunningLab]:
     with running_lab(user, *DEMO) as lab:
+        until(lambda: answers(lab.port("frontend-lb"), "frontend["), "an answer of a backend")
         yield lab
 
 
@@ -110,6 +111,20 @@ def test_exec_runs_in_the_pod_with_its_name_and_environment_and_keeps_the_exit_s
     assert lab.run("exec", name, "--", "sh", "-c", "exit 7").returncode == 7
 
 
+def test_sessions_are_listed_on_a_node_with_the_names_of_services(lab: RunningLab) -> None:
+    frontend, node = (
+        lab.ok("get", "--cluster", "b", "-n", "frontend", "pods", "-o", "wide").splitlines()[1].split()[5:7]
+    )
+    assert "connected" in connect(lab, "deploy/frontend", "backend", 9000, cluster="b")
+    lines = lab.ok("exec", "--cluster", "b", node, "--", "moorage", "sessions").splitlines()
+    assert lines[0].split("  ")[0] == "CLIENT"
+    client, service, address, endpoint, left = next(line for line in lines if line.startswith(frontend)).split()
+    assert (client, service) == (frontend, "frontend/backend")
+    assert address.endswith(":9000/tcp")
+    assert endpoint in ("203.0.113.1:80", "203.0.113.2:80")
+    assert 0 < int(left) <= 10800
+
+
 def test_what_cannot_be_found_is_said_in_one_line(lab: RunningLab) -> None:
     for words, message in (
         (("exec", "nothing", "--", "true"), "nothing: no such pod or node"),
@@ -152,9 +167,9 @@ def addresses_or_none(lab: RunningLab) -> list[str]:
         return []
 
 
-def answers(port: int) -> bool:
+def answers(port: int, start: str = "backend[") -> bool:
     try:
-        return fetch(port).startswith("backend[")
+        return fetch(port).startswith(start)
     except OSError:
         return False
 
@@ -184,7 +199,7 @@ def test_a_load_balancer_has_an_ipv6_address_too_where_it_is_asked_for(lab: Runn
 def test_two_labs_run_at_once(lab: RunningLab) -> None:
     with running_lab(lab.user, *DEMO, name="second") as second:
         assert second.port("frontend-lb") != lab.port("frontend-lb")
-        assert fetch(second.port("frontend-lb")).startswith("frontend[")
+        until(lambda: answers(second.port("frontend-lb"), "frontend["), "an answer in the second lab")
         assert fetch(lab.port("frontend-lb")).startswith("frontend[")
         listed = lab.user.ok("lab", "list")
         assert "world " in listed

@@ -3,31 +3,35 @@
 import asyncio
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from moorage.api.core_v1 import Service
 from moorage.cluster import kubeconfig
 from moorage.cluster.client import Client
+from moorage.cluster.verbs import columns_of
 from moorage.dataplane.nft import KernelNft
 from moorage.dataplane.services import Scope, carried
 from moorage.dataplane.sessions import Session, read
 
 
 @click.command()
-@click.option("--kubeconfig", "path", type=click.Path(), help="Name the Services, by asking this API.")
+@click.option(
+    "--kubeconfig",
+    "path",
+    type=click.Path(),
+    envvar="KUBECONFIG",
+    show_envvar=True,
+    help="Name the Services, by asking this API.",
+)
 def command(path: str | None) -> None:
     """List the learned sessions of this node: client, service, endpoint, seconds left."""
     found, names = asyncio.run(_read(path))
-    table = Table(box=None, pad_edge=False, header_style="")
-    for title in ("CLIENT", "SERVICE", "ADDRESS", "ENDPOINT", "SECONDS LEFT"):
-        table.add_column(title, no_wrap=True)
+    rows = [["CLIENT", "SERVICE", "ADDRESS", "ENDPOINT", "SECONDS LEFT"]]
     for each in sorted(found):
         key, target = each.key, each.target
         address = f"{_host(key.address)}:{key.port}/{key.protocol}"
         endpoint = f"{_host(target.address)}:{target.port}"
-        table.add_row(each.client, names.get(key.address, "-"), address, endpoint, str(each.left))
-    Console(width=200).print(table)
+        rows.append([each.client, names.get(key.address, "-"), address, endpoint, str(each.left)])
+    click.echo(columns_of(rows))
 
 
 async def _read(path: str | None) -> tuple[list[Session], dict[str, str]]:

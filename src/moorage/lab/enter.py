@@ -8,8 +8,9 @@ from moorage.api.apps_v1 import Deployment
 from moorage.api.core_v1 import Pod
 from moorage.cluster.client import Client
 from moorage.errors import MoorageError
-from moorage.lab.network import RUN
+from moorage.lab.network import RUN, STATE
 from moorage.lab.processes import entering
+from moorage.lab.programs import Files
 from moorage.lab.state import LabState
 from moorage.lab.topology import ClusterPlan, pod_netns
 
@@ -51,18 +52,23 @@ def inside(state: LabState) -> list[str]:
 def on_node(state: LabState, cluster: str | None, name: str) -> list[str] | None:
     """The prefix for a node, `gateway` or `internet`, of this cluster or of whichever has it; None if there is none.
 
+    Nodes and gateways get their cluster's KUBECONFIG: the caller's leads to the machine, which is not there.
     Raises MoorageError if several clusters have one.
     """
     if name == INTERNET:
-        return inside(state)
-    found = []
+        return [*inside(state), "env", "--unset=KUBECONFIG"]
+    found: list[tuple[str, str]] = []
     for plan in state.plan.clusters:
         if cluster in (None, plan.name):
-            found += [plan.gateway] if name == GATEWAY else []
-            found += [node.netns for node in plan.nodes if node.name == name]
+            netns = [plan.gateway] if name == GATEWAY else [node.netns for node in plan.nodes if node.name == name]
+            found += [(plan.name, each) for each in netns]
     if len(found) > 1:
-        raise MoorageError(f"{name}: {' and '.join(found)} could be meant; say which one with --cluster")
-    return [*inside(state), *entering(found[0])] if found else None
+        names = " and ".join(netns for _, netns in found)
+        raise MoorageError(f"{name}: {names} could be meant; say which one with --cluster")
+    if not found:
+        return None
+    [(of, within)] = found
+    return [*inside(state), *entering(within), "env", f"KUBECONFIG={Files(RUN, STATE, of).inside}"]
 
 
 async def in_pod(state: LabState, place: PodPlace) -> tuple[list[str], dict[str, str]]:
