@@ -49,6 +49,14 @@ def test_wrong_usage_is_status_2(words: list[str]) -> None:
     assert run(["lab", *words]) == 2
 
 
+@pytest.mark.parametrize("verb", ["apply", "delete"])
+def test_files_without_an_object_are_named(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "empty.yml"
+    file.write_text("# nothing yet\n")
+    assert run(["lab", verb, "-f", str(file)]) == 1
+    assert capsys.readouterr().err.startswith(f"moorage: {file}: holds no object; ")
+
+
 def test_what_is_wrong_with_manifests_is_said_before_anything_starts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -80,6 +80,7 @@ async def test_one_refusal_does_not_hold_up_the_other_objects(client: Client, se
     with pytest.raises(verbs.PartlyDoneError) as caught:
         await verbs.apply(client, MANIFESTS)
     assert str(caught.value) == "service/s: conflict with kubectl (409 Conflict)"
+    assert caught.value.conflict
     assert len(caught.value.done.splitlines()) == 4
     assert len(server.requests) == 5
 

@@ -137,13 +137,16 @@ def apply(
     """Apply manifests, as kubectl apply --server-side does."""
     if not files:
         raise click.UsageError("say which manifests with -f FILE")
-    loaded = [one.object for one in manifest.load(files, namespace=namespace or "default")]
+    loaded = _load(files, namespace)
 
     async def do(client: Client) -> None:
         try:
             click.echo(await verbs.apply(client, loaded, force=force_conflicts))
         except verbs.PartlyDoneError as error:
-            click.echo(error.done)
+            if error.done:
+                click.echo(error.done)
+            if error.conflict:
+                raise MoorageError(f"{error}; take the fields over with --force-conflicts") from None
             raise
 
     _with_client(name, cluster, do)
@@ -198,7 +201,7 @@ def delete(
     name: str | None, cluster: str | None, namespace: str | None, files: tuple[str, ...], objects: tuple[str, ...]
 ) -> None:
     """Delete objects."""
-    loaded = [one.object for one in manifest.load(files, namespace=namespace or "default")]
+    loaded = _load(files, namespace)
     named = [(verbs.resolve(kind), object_name) for kind, object_name in _named(objects)]
     if bool(loaded) == bool(named):
         raise click.UsageError("say what to delete: KIND NAME, or -f FILE")
@@ -298,6 +301,14 @@ def _with_client(name: str | None, cluster: str | None, do: Callable[[Client], A
             await do(client)
 
     asyncio.run(main())
+
+
+def _load(files: tuple[str, ...], namespace: str | None) -> list[dict[str, Any]]:
+    """The objects of these files. Raises MoorageError for files without any."""
+    loaded = [one.object for one in manifest.load(files, namespace=namespace or "default")]
+    if files and not loaded:
+        raise MoorageError(f"{', '.join(files)}: holds no object; write one with apiVersion, kind and metadata")
+    return loaded
 
 
 def _config(state: LabState, path: Path, cluster: str) -> kubeconfig.Config:

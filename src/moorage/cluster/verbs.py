@@ -52,16 +52,18 @@ async def apply(
     prepared = [_prepare(client, manifest) for manifest in in_order(manifests)]
     lines: list[str] = []
     refusals: list[str] = []
+    conflict = False
     for kind, manifest in prepared:
         name = manifest["metadata"]["name"]
         try:
             await client.apply(manifest, field_manager=field_manager, force=force)
         except ApiError as error:
             refusals.append(f"{full_name(kind, name)}: {error}")
+            conflict |= error.status == 409
         else:
             lines.append(f"{full_name(kind, name)} serverside-applied")
     if refusals:
-        raise PartlyDoneError("; ".join(refusals), "\n".join(lines))
+        raise PartlyDoneError("; ".join(refusals), "\n".join(lines), conflict)
     return "\n".join(lines)
 
 
@@ -142,11 +144,12 @@ async def scale(client: Client, kind: Kind, name: str, replicas: int, *, namespa
 
 
 class PartlyDoneError(MoorageError):
-    """Some objects were refused; `done` has the lines of the others."""
+    """Some objects were refused. `done`: the lines of the others; `conflict`: whether force would have helped."""
 
-    def __init__(self, message: str, done: str) -> None:
+    def __init__(self, message: str, done: str, conflict: bool) -> None:
         super().__init__(message)
         self.done = done
+        self.conflict = conflict
 
 
 def render_table(table: Manifest, *, wide: bool = False, namespaces: bool = False) -> str:
