@@ -139,6 +139,7 @@ def test_what_cannot_be_used_is_named_with_file_and_field(
     [
         (b"a: [", "line 1: malformed YAML"),
         (b"a: b\n\tc: d", "line 2: malformed YAML"),
+        (b"a: !!" + b"x" * 3000, r"line 1: malformed YAML: .{1,80}; fetch the kubeconfig anew$"),
         (b"", "is not a kubeconfig"),
         (b"- a", "is not a kubeconfig"),
         (b"\xff\xfe\x00", "is not text"),
@@ -153,7 +154,7 @@ def test_a_file_that_is_no_kubeconfig_is_named(tmp_path: Path, text: bytes, mess
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(MoorageError, match=r"kubeconfig .*/none: No such file or directory"):
+    with pytest.raises(MoorageError, match=r"kubeconfig .*/none: No such file or directory; name a kubeconfig"):
         kubeconfig.load(tmp_path / "none")
 
 

@@ -190,11 +190,13 @@ def _read(file: Path, complain: _Complain) -> _File:
     try:
         data = yaml.safe_load(file.read_text())
     except (OSError, UnicodeDecodeError) as error:
-        raise complain("", _why(error)) from None
+        raise complain("", f"{_why(error)}; name a kubeconfig that can be read") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}" if mark else ""
-        raise complain(line, f"malformed YAML: {getattr(error, 'problem', None) or 'cannot be read'}") from None
+        # A tag that nobody knows is quoted in full, and may be half a certificate.
+        problem = (getattr(error, "problem", None) or "cannot be read")[:80]
+        raise complain(line, f"malformed YAML: {problem}; fetch the kubeconfig anew") from None
     if not isinstance(data, dict):
         raise complain("", "is not a kubeconfig: the file must hold one mapping")
     try:
