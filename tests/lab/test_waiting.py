@@ -1,8 +1,15 @@
+import asyncio
+import math
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import pytest
 
 from moorage.api.apps_v1 import Deployment, DeploymentSpec, DeploymentStatus
 from moorage.api.meta import ObjectMeta
-from moorage.lab.waiting import is_complete
+from moorage.lab.waiting import connections, is_complete
 
 UP = DeploymentStatus(observed_generation=3, replicas=2, updated_replicas=2, ready_replicas=2)
 
@@ -24,3 +31,35 @@ def test_a_deployment_is_complete_with_exactly_its_pods(
 ) -> None:
     spec = DeploymentSpec(replicas=replicas)
     assert is_complete(Deployment(metadata=ObjectMeta(generation=3), spec=spec, status=status)) is expected
+
+
+@asynccontextmanager
+async def relay(refusals: float) -> AsyncIterator[tuple[int, list[bool]]]:
+    """A port whose first connections are reset; and of every connection so far, whether it was let through."""
+    seen: list[bool] = []
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(len(seen) >= refusals)
+        if seen[-1]:
+            await reader.read()
+        else:
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.close()
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1], seen
+
+
+@pytest.mark.parametrize("refusals", [0, 2])
+async def test_a_relay_is_waited_for_until_it_lets_a_connection_through(refusals: int) -> None:
+    async with relay(refusals) as (port, seen):
+        await connections(port)
+        assert seen == [False] * refusals + [True]
+
+
+async def test_a_relay_that_lets_nothing_through_is_not_waited_for_for_ever() -> None:
+    async with relay(math.inf) as (port, seen):
+        await connections(port, seconds=0.3)
+        assert seen
+        assert not any(seen)

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from moorage.cluster import kubeconfig
 from moorage.cluster.client import Client
 from moorage.errors import MoorageError
+from moorage.lab import waiting
 from moorage.lab.channel import Channel, Failed, Listen, Listening, Ready, Relay, Relays, Start, Stop
 from moorage.lab.checks import UNSHARE, check, search_path
 from moorage.lab.state import LabDirectory, LabState
@@ -43,7 +44,15 @@ class Lab:
         return Client(kubeconfig.load(kubeconfig_path(self.directory, cluster)))
 
     async def relay(self, cluster: str, namespace: str, service: str) -> Relay:
-        """The relay to the first port of this Service; MoorageError where there is none after RELAY_SECONDS."""
+        """The relay to the first port of this Service, once connections go through it or some seconds have passed.
+
+        Raises MoorageError where there is none after RELAY_SECONDS.
+        """
+        relay = await self._relay(cluster, namespace, service)
+        await waiting.connections(relay.port)
+        return relay
+
+    async def _relay(self, cluster: str, namespace: str, service: str) -> Relay:
         try:
             async with asyncio.timeout(RELAY_SECONDS), self.changed:
                 while True:

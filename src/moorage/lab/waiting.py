@@ -1,6 +1,7 @@
 """Waiting until the lab has done what the API was told."""
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 
 from moorage.api.apps_v1 import Deployment
@@ -9,6 +10,8 @@ from moorage.cluster.client import Client
 from moorage.errors import MoorageError
 
 POLL_SECONDS = 0.05
+_ANSWER_SECONDS = 1.0
+"""A connection through a relay that is open for so long was let through."""
 
 
 async def deployments(client: Client, names: Iterable[tuple[str, str]], seconds: float = 20.0) -> None:
@@ -39,6 +42,35 @@ async def nodes(client: Client, count: int, seconds: float = 20.0) -> None:
                 await asyncio.sleep(POLL_SECONDS)
     except TimeoutError:
         raise MoorageError(f"not all of {count} nodes after {seconds:g} s") from None
+
+
+async def connections(port: int, seconds: float = 5.0) -> None:
+    """Until a connection to this port of 127.0.0.1 is let through by its relay, or `seconds` have passed.
+
+    Pods can be ready some time before the load balancer's kernel has their addresses. Until then it refuses
+    connections, for which a relay resets its own.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while True:
+                if await _is_let_through(port):
+                    return
+                await asyncio.sleep(POLL_SECONDS)
+
+
+async def _is_let_through(port: int) -> bool:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write_eof()  # Most servers answer that at once, by ending their side.
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            await reader.read(1)
+    except ConnectionError:
+        return False
+    except TimeoutError:
+        return True
+    finally:
+        writer.transport.abort()
+    return True
 
 
 def is_complete(deployment: Deployment) -> bool:
