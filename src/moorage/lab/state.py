@@ -4,6 +4,7 @@ A directory per lab: `lock` (held by its outer process as long as it lives), `la
 `logs/`.
 """
 
+import contextlib
 import fcntl
 import os
 import re
@@ -80,7 +81,8 @@ class LabDirectory:
         check_name(name)
         path = root() / name
         for _ in range(_CLAIMS):
-            path.mkdir(mode=0o700, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                path.mkdir(mode=0o700)  # exist_ok looks once more, and fails where it was removed in between.
             lock = _lock(path)
             if lock is not None and _is_current(path, lock):
                 break
