@@ -79,6 +79,23 @@ def test_programs_that_die_are_started_again_and_orphans_are_reaped(user: User) 
         until(lambda: not zombies(lab), "the end of zombies")
 
 
+def test_a_refused_manifest_is_told_and_ends_neither_the_lab_nor_the_other_manifests(user: User) -> None:
+    manifest = user.runtime / "service.yml"
+    manifest.write_text(
+        "".join(
+            f"---\napiVersion: v1\nkind: Service\nmetadata: {{name: s, namespace: {namespace}}}\n"
+            "spec: {ports: [{port: 80}]}\n"
+            for namespace in ("nowhere", "default")
+        )
+    )
+    with running_lab(user, *ONE_CLUSTER, "-f", str(manifest)) as lab:
+        lines = lab.output.read_text().splitlines()
+        assert [line for line in lines if line.startswith("moorage: ")] == [
+            'moorage: service/s: namespaces "nowhere" not found (404 NotFound)'
+        ]
+        assert lab.ok("get", "svc", "s", "-o", "name") == "service/s\n"
+
+
 def other_than(lab: RunningLab, victim: int, *words: str) -> bool:
     try:
         return lab.find(*words) != victim

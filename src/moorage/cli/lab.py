@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, cast
@@ -76,13 +76,34 @@ async def _run(name: str, plan: topology.LabPlan, loaded: dict[str, list[manifes
                 await waiting.nodes(clients[one.name], len(one.nodes))
                 click.echo(f"cluster {one.name}: export KUBECONFIG={kubeconfig_path(lab.directory, one.name)}")
             for cluster, found in loaded.items():
-                click.echo(await verbs.apply(clients[cluster], [one.object for one in found]), nl=bool(found))
-            for cluster, found in loaded.items():
-                await waiting.deployments(clients[cluster], manifests.deployments(found))
-                for namespace, service in manifests.load_balancers(found):
-                    await lab.relay(cluster, namespace, service)
+                if found:
+                    await _or_told(_apply(clients[cluster], [one.object for one in found]))
+            await asyncio.gather(*_coming_up(lab, clients, loaded))
         click.echo(f"lab {name} is up; Ctrl-C ends it")
         await _show_relays(lab)
+
+
+def _coming_up(
+    lab: outside.Lab, clients: dict[str, Client], loaded: dict[str, list[manifest.Manifest]]
+) -> Iterator[Awaitable[None]]:
+    """What there is to wait for until all that the manifests ask for runs."""
+    for cluster, found in loaded.items():
+        for namespace, deployment in manifests.deployments(found):
+            of = f"--name {lab.state.name} --cluster {cluster} -n {namespace}"
+            yield _or_told(
+                waiting.deployments(clients[cluster], [(namespace, deployment)]),
+                f"; see: moorage lab get {of} pods, moorage lab logs {of} deployment/{deployment}",
+            )
+        for namespace, service in manifests.load_balancers(found):
+            yield _or_told(lab.relay(cluster, namespace, service))
+
+
+async def _or_told(step: Awaitable[object], hint: str = "") -> None:
+    """Do it; what goes wrong is told and ends nothing: in a lab that is up one can look into it."""
+    try:
+        await step
+    except MoorageError as error:
+        click.echo(f"moorage: {error}{hint}", err=True)
 
 
 async def _show_relays(lab: outside.Lab) -> None:
@@ -139,17 +160,19 @@ def apply(
         raise click.UsageError("say which manifests with -f FILE")
     loaded = _load(files, namespace)
 
-    async def do(client: Client) -> None:
-        try:
-            click.echo(await verbs.apply(client, loaded, force=force_conflicts))
-        except verbs.PartlyDoneError as error:
-            if error.done:
-                click.echo(error.done)
-            if error.conflict:
-                raise MoorageError(f"{error}; take the fields over with --force-conflicts") from None
-            raise
+    _with_client(name, cluster, lambda client: _apply(client, loaded, force=force_conflicts))
 
-    _with_client(name, cluster, do)
+
+async def _apply(client: Client, loaded: list[dict[str, Any]], *, force: bool = False) -> None:
+    """Apply the objects and say of each what was done. Raises MoorageError that names those that were refused."""
+    try:
+        click.echo(await verbs.apply(client, loaded, force=force))
+    except verbs.PartlyDoneError as error:
+        if error.done:
+            click.echo(error.done)
+        if error.conflict:
+            raise MoorageError(f"{error}; take the fields over with --force-conflicts") from None
+        raise
 
 
 @command.command()
