@@ -72,8 +72,16 @@ def test_both_families_take_the_slices_of_their_own() -> None:
         ([{"ready": True}, {"ready": False, "serving": True, "terminating": True}], [1], [2]),
         ([{"ready": False, "serving": True, "terminating": True}, {"ready": False, "serving": False}], [1], []),
         ([{"ready": False, "serving": True}, {"ready": False, "serving": False}], [], [1]),
+        ([{"ready": True}, {"ready": False, "serving": False, "terminating": True}], [1], [2]),
     ],
-    ids=["nil is ready", "not serving", "terminating keeps flows", "terminating when none is ready", "serving keeps"],
+    ids=[
+        "nil is ready",
+        "not serving",
+        "terminating keeps flows",
+        "terminating when none is ready",
+        "serving keeps",
+        "ending",
+    ],
 )
 def test_conditions_mean_what_kubernetes_says(conditions: list[object], used: list[int], keeps: list[int]) -> None:
     endpoints = [

@@ -48,7 +48,7 @@ class ServicePort(msgspec.Struct, frozen=True, gc=False):
     affinity_seconds: int = 0
     """How long a client's address stays pinned after its last new connection; 0: not at all."""
     keeps: frozenset[Target] = frozenset()
-    """Targets that get no new connections but keep their flows: serving, and terminating or not ready."""
+    """Targets that get no new connections but keep their flows: terminating, or serving though not ready."""
 
     @property
     def targets(self) -> frozenset[Target]:

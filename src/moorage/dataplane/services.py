@@ -142,7 +142,9 @@ def _service_port(name: str, service: Service, key: Key, found: list[_Found], sc
 
     ready = [each for each in found if condition(each, "ready", True)]
     serving = [each for each in found if condition(each, "serving", True)]
-    used = ready or [each for each in serving if condition(each, "terminating", False)]
+    # A pod that ends often fails its readiness check first, and still answers those whom it has.
+    ending = [each for each in found if condition(each, "terminating", False)]
+    used = ready or [each for each in ending if condition(each, "serving", True)]
     names = _names(used)
     endpoints = (
         Endpoint(names[each.target], each.target, each.weight, local=each.node_name == scope.node) for each in used
@@ -152,7 +154,7 @@ def _service_port(name: str, service: Service, key: Key, found: list[_Found], sc
         key=key,
         endpoints=tuple(sorted(endpoints, key=lambda each: each.name)),
         affinity_seconds=_affinity_seconds(service),
-        keeps=frozenset(each.target for each in serving) - {each.target for each in used},
+        keeps=frozenset(each.target for each in (*serving, *ending)) - {each.target for each in used},
     )
 
 
