@@ -97,6 +97,7 @@ def connection_tables(measured: Sequence[tuple[Way, Sequence[Round]]]) -> list[T
             size,
             f"{median(each.per_second for each in rounds):,.0f}",
             f"{ratio(rounds, direct):.2f}",
+            f"{median(1e6 * (each.client_cores + each.server_cores) / each.per_second for each in rounds):.0f}",
             f"{median(each.p50_us for each in rounds) / 1000:.1f}",
             f"{median(each.p99_us for each in rounds) / 1000:.1f}",
             str(sum(each.failed for each in rounds)),
@@ -105,10 +106,20 @@ def connection_tables(measured: Sequence[tuple[Way, Sequence[Round]]]) -> list[T
     count = len(measured[0][1])
     note = (
         f"Medians of {count} rounds that took turns, one byte each way, 200 client addresses, session affinity "
-        "ClientIP. Tracked: the kernel tracks connections, as on every node that has a proxy. What kept the "
-        f"connections from being more: {limits([each for _, each in measured])}."
+        "ClientIP. Tracked: the kernel tracks connections, as on every node that has a proxy. µs each: a connection's "
+        "processor time in client and server, with what the kernel does in their name. What kept the connections "
+        f"from being more: {limits([each for _, each in measured])}."
     )
-    columns = ("way", "services x endpoints", "new connections/s", "of direct", "p50 ms", "p99 ms", "failed")
+    columns = (
+        "way",
+        "services x endpoints",
+        "new connections/s",
+        "of direct",
+        "µs each",
+        "p50 ms",
+        "p99 ms",
+        "failed",
+    )
     return [Table("New connections", columns, rows, note), _affinity_table(by_way)]
 
 
