@@ -79,7 +79,8 @@ class Synchronizer:
         after = {key: desired.get(key) for key in changed}
         count = await self._run(ledger.scripts(after)) if before != after else 0
         affected = {key for key in changed if _lets_go(before[key], after[key])}
-        forgotten, ended = await self._sweep(ledger.state, affected)
+        pinned = {key for key in affected if (old := before[key]) and old.affinity_seconds}
+        forgotten, ended = await self._sweep(ledger.state, affected, pinned)
         self._ledger = ledger
         return Synced(count, forgotten, ended)
 
@@ -110,7 +111,7 @@ class Synchronizer:
             held = await self._read(ledger)
             chains = set(filter(is_policy_chain, await self._nft.chains()))
             count += await self._run(ledger.rebuild(held.ports, held.shared, chains, held.same, divided=held.divided))
-        forgotten, ended = await self._sweep(ledger.state, None)
+        forgotten, ended = await self._sweep(ledger.state, None, None)
         self._ledger = ledger
         return Synced(count, forgotten, ended)
 
@@ -183,16 +184,18 @@ class Synchronizer:
                     ports.setdefault(key, {}).setdefault(f"live{number}", {})[_text(element.key)] = ""
         return ports
 
-    async def _sweep(self, state: NodeState, keys: Collection[Key] | None) -> tuple[int, int]:
-        """Forget sessions and end flows of `keys` that lead where the state no longer leads; how many of each.
+    async def _sweep(
+        self, state: NodeState, keys: Collection[Key] | None, pinned: Collection[Key] | None
+    ) -> tuple[int, int]:
+        """Forget sessions and end flows that lead where the state no longer leads; how many of each.
 
-        `keys`: None: all sessions, and the flows of every port of an address that the state has. Packets that were
-        under way while the slots changed can still make a flow to the old endpoint, so this goes on until nothing
-        is found.
+        `keys`: whose flows; None: those of every port of an address that the state has. `pinned`: whose sessions;
+        None: all. Packets that were under way while the slots changed can still make a flow to the old endpoint, so
+        this goes on until nothing is found.
         """
         forgotten = ended = 0
         for _ in range(SWEEPS if keys is None or keys else 0):
-            forgotten += await self._correct_sessions(state, keys)
+            forgotten += await self._correct_sessions(state, pinned) if pinned is None or pinned else 0
             flows = await self._end_flows(state, keys)
             ended += flows
             if not flows:
