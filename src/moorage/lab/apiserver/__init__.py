@@ -11,6 +11,7 @@ about. Others (mockernetes) patch one client library instead of speaking HTTP.
 How it is laid out. Pure functions over plain dicts: `status` (errors), `selectors`, `schema` (how lists merge),
 `patches`, `strategic`, `fields` and `apply` (server-side apply), `defaults`, `tables`, `discovery`, `openapi`,
 `addresses`. State: `store` (objects, resource versions, history) and `registry` (what one write means; with
-`deletion`). I/O: `handlers` and `watch` (HTTP), `server` (sockets, TLS), `credentials` (certificates, kubeconfig),
-`faults` (for tests). Requests are handled on one event loop and a write never awaits, so every write is atomic.
+`deletion`, both over `writer`). I/O: `handlers` and `watch` (HTTP), `server` (sockets, TLS), `credentials`
+(certificates, kubeconfig), `faults` (for tests). Requests are handled on one event loop and a write never awaits,
+so every write is atomic.
 """
