@@ -36,7 +36,7 @@ def test_aims_compare_with_direct_and_with_one_service() -> None:
         Aim("≥ 0.95 of 1 service: 0.93", False),
         None,
     ]
-    assert [row.cells for row in second.rows] == [("2", "920", "460", "2.00")]
+    assert [row.cells for row in second.rows] == [("2", "920", "460", "2.00", "543", "1087")]
 
 
 def result(seconds: float) -> Result:
