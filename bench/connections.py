@@ -35,6 +35,8 @@ Kind = Literal["direct", "tracked", "moorage", "kube-proxy", "haproxy"]
 SOURCES = 200
 CONCURRENCY = 64
 _ENDPOINTS_EACH = 1022
+_LINES = 500
+"""Commands in one transaction: an ordinary user's nft cannot send many more."""
 
 
 class Way(NamedTuple):
@@ -196,7 +198,9 @@ def _program(index: int, way: Way, node: Namespace, directory: Path) -> list[str
         case "moorage":
             asyncio.run(_sync(node, service, endpoints, way.services))
         case "kube-proxy":
-            node.run("nft", "-f", "-", input=kubeproxy.rules(service, port, targets, f"10.244.{index}.0/24"))
+            rules = kubeproxy.rules(service, port, targets, f"10.244.{index}.0/24").splitlines(keepends=True)
+            for start in range(0, len(rules), _LINES):
+                node.run("nft", "-f", "-", input="".join(rules[start : start + _LINES]))
         case "haproxy":
             node.configure([f"address add {service}/32 dev lo"])
             path = directory / "haproxy.cfg"
