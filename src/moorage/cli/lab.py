@@ -78,15 +78,16 @@ async def _run(name: str, plan: topology.LabPlan, loaded: dict[str, list[manifes
             for cluster, found in loaded.items():
                 if found:
                     await _or_told(_apply(clients[cluster], [one.object for one in found]))
-            await asyncio.gather(*_coming_up(lab, clients, loaded))
+            await asyncio.gather(*_pods(lab, clients, loaded))
+            await asyncio.gather(*_entrances(lab, loaded))
         click.echo(f"lab {name} is up; Ctrl-C ends it")
         await _show_relays(lab)
 
 
-def _coming_up(
+def _pods(
     lab: outside.Lab, clients: dict[str, Client], loaded: dict[str, list[manifest.Manifest]]
 ) -> Iterator[Awaitable[None]]:
-    """What there is to wait for until all that the manifests ask for runs."""
+    """What there is to wait for until all pods that the manifests ask for are ready."""
     for cluster, found in loaded.items():
         for namespace, deployment in manifests.deployments(found):
             of = f"--name {lab.state.name} --cluster {cluster} -n {namespace}"
@@ -94,6 +95,11 @@ def _coming_up(
                 waiting.deployments(clients[cluster], [(namespace, deployment)]),
                 f"; see: moorage lab get {of} pods, moorage lab logs {of} deployment/{deployment}",
             )
+
+
+def _entrances(lab: outside.Lab, loaded: dict[str, list[manifest.Manifest]]) -> Iterator[Awaitable[None]]:
+    """What there is to wait for, once pods are ready, until they are reached through their load balancers."""
+    for cluster, found in loaded.items():
         for namespace, service in manifests.load_balancers(found):
             yield _or_told(lab.relay(cluster, namespace, service))
 
