@@ -63,3 +63,11 @@ async def test_a_relay_that_lets_nothing_through_is_not_waited_for_for_ever() ->
         await connections(port, seconds=0.3)
         assert seen
         assert not any(seen)
+
+
+async def test_a_relay_that_takes_no_connection_is_waited_for_too() -> None:
+    async with relay(0) as (port, _):
+        pass
+    started = asyncio.get_running_loop().time()
+    await connections(port, seconds=0.3)
+    assert asyncio.get_running_loop().time() - started >= 0.3
