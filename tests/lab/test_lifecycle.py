@@ -69,6 +69,14 @@ def test_lab_stop_returns_when_the_lab_has_ended(user: User) -> None:
         assert not lab.directory.exists()
 
 
+def test_lab_stop_returns_when_a_lab_that_hangs_has_ended_by_force(user: User) -> None:
+    with running_lab(user, *ONE_CLUSTER) as lab:
+        os.kill(supervisor(lab), signal.SIGSTOP)
+        assert user.ok("lab", "stop", "world") == "lab world ended\n"
+        assert lab.pids() == []
+        assert not lab.directory.exists()
+
+
 def test_programs_that_die_are_started_again_and_orphans_are_reaped(user: User) -> None:
     with running_lab(user, *ONE_CLUSTER) as lab:
         for words in (("node", "node-1"), ("node", "gateway"), ("lab-control",), ("dnsmasq",)):

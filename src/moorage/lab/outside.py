@@ -211,8 +211,9 @@ class _Outside:
             pass
         finally:
             if self._process.returncode is None:
+                # The kernel lets the first process inside go only when no other is left, and `unshare` waits for it.
                 with contextlib.suppress(ProcessLookupError):
-                    self._process.send_signal(signal.SIGKILL)
+                    os.kill(self.lab.state.init_pid or self._process.pid, signal.SIGKILL)
             self._following.cancel()
             self._channel.close()
         await self._process.wait()
