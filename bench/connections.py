@@ -31,7 +31,7 @@ from moorage.dataplane.conntrack import FakeConntrack
 from moorage.dataplane.nft import KernelNft
 from moorage.dataplane.sync import Synchronizer
 
-Kind = Literal["direct", "tracked", "moorage", "kube-proxy", "haproxy"]
+Kind = Literal["untracked", "direct", "moorage", "kube-proxy", "haproxy"]
 SOURCES = 200
 CONCURRENCY = 64
 _ENDPOINTS_EACH = 1022
@@ -52,8 +52,8 @@ class Way(NamedTuple):
 
 
 WAYS = (
+    Way("untracked"),
     Way("direct"),
-    Way("tracked"),
     Way("moorage"),
     Way("moorage", 10, 10_000),
     Way("haproxy"),
@@ -190,9 +190,9 @@ def _program(index: int, way: Way, node: Namespace, directory: Path) -> list[str
     service, port, endpoints = _service(index), states.PORT, endpoints_of(index, way.endpoints)
     targets = [f"{each}:{port}" for each in endpoints]
     match way.kind:
-        case "direct":
+        case "untracked":
             return targets
-        case "tracked":
+        case "direct":
             node.run("nft", "-f", "-", input=_TRACKED)
             return targets
         case "moorage":

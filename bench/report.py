@@ -71,8 +71,8 @@ def _limit(rounds: Sequence[Round]) -> str:
 
 
 _NAMES = {
+    "untracked": "direct, conntrack off",
     "direct": "direct",
-    "tracked": "direct, tracked",
     "moorage": "Moorage",
     "kube-proxy": "kube-proxy's rules",
     "haproxy": "HAProxy, stick table",
@@ -91,7 +91,7 @@ def connection_tables(measured: Sequence[tuple[Way, Sequence[Round]]]) -> list[T
             aim = _at_least(ratio(rounds, direct), LEAST_OF_DIRECT, "of direct")
         elif way.kind == "moorage" and way.services > 1:
             aim = _at_least(ratio(rounds, small), LEAST_OF_SMALL, "of 1 service")
-        size = f"{way.services:,} x {way.endpoints:,}" if way.kind not in ("direct", "tracked") else ""
+        size = f"{way.services:,} x {way.endpoints:,}" if way.kind not in ("untracked", "direct") else ""
         cells = (
             _NAMES[way.kind],
             size,
@@ -106,8 +106,9 @@ def connection_tables(measured: Sequence[tuple[Way, Sequence[Round]]]) -> list[T
     count = len(measured[0][1])
     note = (
         f"Medians of {count} rounds that took turns, one byte each way, 200 client addresses, session affinity "
-        "ClientIP. Tracked: the kernel tracks connections, as on every node that has a proxy. µs each: processor "
-        "time of client and server, with what the kernel does in their name. What kept the connections "
+        "ClientIP. Direct: through the same node, which tracks connections, as every node does that has a proxy. "
+        "µs each: processor time of client and server, with what the kernel does in their name. What kept the "
+        "connections "
         f"from being more: {limits([each for _, each in measured])}."
     )
     columns = (

@@ -1,7 +1,9 @@
 """The one place that runs subprocesses."""
 
 import asyncio
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from moorage.errors import MoorageError
@@ -28,17 +30,15 @@ async def run(argv: Sequence[str], *, input: str | None = None) -> Completed:
     Cancelling the call kills the program and waits for it. Raises ProgramMissingError, naming the Debian package.
     """
     try:
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=asyncio.subprocess.PIPE if input is not None else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        with _readable(input) as stdin:
+            process = await asyncio.create_subprocess_exec(
+                *argv, stdin=stdin, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            )
     except FileNotFoundError:
         package = _PACKAGES.get(argv[0], argv[0])
         raise ProgramMissingError(f"{argv[0]}: not installed; install it with: apt-get install {package}") from None
     try:
-        out, err = await process.communicate(input.encode() if input is not None else None)
+        out, err = await process.communicate()
     except asyncio.CancelledError:
         if process.returncode is None:
             process.kill()
@@ -46,3 +46,15 @@ async def run(argv: Sequence[str], *, input: str | None = None) -> Completed:
         raise
     assert process.returncode is not None
     return Completed(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+
+
+@contextmanager
+def _readable(text: str | None) -> Iterator[int]:
+    """A file in memory that holds the text, to be read from its start; nothing for None.
+
+    A pipe holds 64 KiB: the event loop would have to feed it, turn by turn, while the program waits.
+    """
+    with open(os.memfd_create("input"), "w+b") as file:
+        file.write((text or "").encode())
+        file.seek(0)
+        yield file.fileno()

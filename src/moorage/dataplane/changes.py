@@ -30,7 +30,7 @@ from moorage.dataplane.ruleset import (
     text,
 )
 
-SMALL, LARGE = 1_500, 15_000
+SMALL, LARGE = 1_500, 40_000
 """Most elements in one transaction where nft cannot, and where it can, enlarge its socket buffer."""
 
 WHOLE = 3_000
