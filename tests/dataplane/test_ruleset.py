@@ -59,6 +59,14 @@ async def test_a_packet_in_the_middle_of_an_untracked_flow_is_reset_before_it_is
     assert trace.destination == (KEY.address, KEY.port)
 
 
+async def test_packets_of_an_established_connection_meet_no_rule() -> None:
+    nft, _ = await programmed({KEY: port(KEY, [1], 60)})
+    kernel = tracer(nft)
+    assert kernel.connect(SYN).rules
+    later = kernel.trace(SYN._replace(flags=ACK))
+    assert (later.verdict, later.destination, later.rules) == ("accepted", ("203.0.113.1", 80), [])
+
+
 async def test_packets_to_addresses_that_are_not_ours_pass_untouched() -> None:
     nft, _ = await programmed({KEY: port(KEY, [1])})
     for packet in (SYN._replace(daddr="198.51.100.1"), SYN._replace(daddr="198.51.100.1", flags=ACK)):

@@ -11,7 +11,7 @@ global maps. For IPv4 (IPv6 is the same with `6` in the names):
 - `sessions4`: client . address . protocol . port -> endpoint, learned from each new connection, with a timeout.
 - `learners4`: address . protocol . port -> the chain that learns, for Services with affinity.
 - `live4`: address . protocol . port . endpoint: what they may learn. An endpoint that is taken out leaves this set in
-  the transaction that changes its slots, so that a retransmitted SYN (still `ct state new`, with its old NAT) cannot
+  the transaction that changes its slots, so that a packet that was sent to it before, and is still under way, cannot
   learn it again. It is no map to verdicts, because when one of those gets an element, the kernel walks through all
   verdict maps that rules use, looking for loops: half a microsecond for each element, 60 ms for 100,000.
 - `addresses4`: what is ours, so that what nothing carries is rejected at once.
@@ -22,9 +22,10 @@ global maps. For IPv4 (IPv6 is the same with `6` in the names):
 A policy is shared by all Services with the same protocol, affinity, timeout and table size; its chain is made on
 first use.
 
-Hooks. The kernel runs all nftables NAT chains of a hook at one priority (-100, `NF_IP_PRI_NAT_DST`); a NAT chain's
-own priority only orders it among them, and -110 puts ours before kube-proxy's. Filter chains at -110 and -95 see a
-packet before and after its destination is translated, and before kube-proxy's filters.
+Hooks. All base chains are NAT chains: the kernel asks them about the first packet of a connection only, so packets of
+established connections cost nothing here, and a retransmitted SYN learns nothing. It runs all NAT chains of a hook at
+one priority (-100, `NF_IP_PRI_NAT_DST`, and 100); a chain's own priority only orders it among them: -110 and 90 put
+ours before kube-proxy's, and the one that learns before all that masquerade, which end the walk.
 """
 
 import re
@@ -39,9 +40,6 @@ SESSIONS_SIZE = 262_144
 """Most sessions of one family that the kernel keeps; beyond it new clients are held by the hash alone."""
 SEED = 0x6D6F6F72
 """Of the hash that gives a client its first slot; the same on every node and in every version."""
-
-NEW_ONLY = "ct state != new accept"
-"""First rule of filter chains, which see every packet of the node: the others leave them after one comparison."""
 
 Elements = dict[str, dict[str, str]]
 """Name of a set or map -> key -> value (empty in a set), as nft writes them."""
@@ -108,19 +106,14 @@ def base(learn6: bool) -> list[str]:
     ]
     for family in FAMILIES:
         lines += _sets(family)
+    lines += _chain("refuse", "", ["meta l4proto tcp reject with tcp reset", "reject with icmpx port-unreachable"])
     for hook in ("prerouting", "output"):
-        resets = [NEW_ONLY, *map(_reset_midflow, FAMILIES)]
-        lines += _chain(f"before-dnat-{hook}", f"filter hook {hook} priority -110", resets)
-        lines += _chain(f"dnat-{hook}", f"nat hook {hook} priority -110", map(_dispatch, FAMILIES))
-        rejects = [NEW_ONLY, *(rule for family in FAMILIES for rule in _reject(family))]
-        lines += _chain(f"after-dnat-{hook}", f"filter hook {hook} priority -95", rejects)
-    learns = [
-        NEW_ONLY,
-        *(rule for family in FAMILIES if family is IPV4 or learn6 for rule in _learn_dispatch(family)),
-    ]
+        rules = [*map(_reset_midflow, FAMILIES), *map(_dispatch, FAMILIES), *map(_reject, FAMILIES)]
+        lines += _chain(f"dnat-{hook}", f"nat hook {hook} priority -110", rules)
+    learns = [rule for family in FAMILIES if family is IPV4 or learn6 for rule in _learn_dispatch(family)]
     # A pod's packet to an endpoint in the node's own network goes to input, and never to postrouting.
     for hook in ("input", "postrouting"):
-        lines += _chain(f"learn-{hook}", f"filter hook {hook} priority 0", learns)
+        lines += _chain(f"learn-{hook}", f"nat hook {hook} priority 90", learns)
     lines += _chain("masquerade-postrouting", "nat hook postrouting priority 100", map(_masquerade, FAMILIES))
     return lines
 
@@ -170,9 +163,9 @@ def _dispatch(family: Family) -> str:
     return f"{family.ip} daddr . {family.protocol} . th dport vmap @services{family.number}"
 
 
-def _reject(family: Family) -> list[str]:
-    ours = f"{family.ip} daddr @addresses{family.number}"
-    return [f"{ours} meta l4proto tcp reject with tcp reset", f"{ours} reject with icmpx port-unreachable"]
+def _reject(family: Family) -> str:
+    """What is ours and nothing carries: no endpoints, or no such port."""
+    return f"{family.ip} daddr @addresses{family.number} goto refuse"
 
 
 def _learn_dispatch(family: Family) -> list[str]:
@@ -208,7 +201,7 @@ def policy_chain(policy: Policy, learns: bool) -> list[str]:
     by_session = f"{to} {family.ip} saddr . {family.ip} daddr . {family.protocol} . th dport map @sessions{number}"
     by_slot = f"{to} {family.ip} daddr . {protocol} dport . {slot} map @{policy.slots}"
     sessions = [by_session] if policy.affinity_seconds and learns else []
-    return _chain(policy.chain, "", [*sessions, by_slot, "counter name misses", by_slot])
+    return _chain(policy.chain, "", [*sessions, by_slot, "counter name misses", by_slot, "goto refuse"])
 
 
 def learn_chain(policy: Policy) -> list[str]:
