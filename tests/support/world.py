@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import random
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 from typing import Protocol
@@ -46,7 +47,7 @@ class World(Protocol):
         """Let time pass until every session has timed out."""
 
 
-class _Base:
+class _Base(ABC):
     """What worlds have in common: the synchronizer and what it is to carry."""
 
     nft: Nft
@@ -67,8 +68,9 @@ class _Base:
     def restart(self) -> None:
         self._synchronizer = None
 
+    @abstractmethod
     def _new(self) -> Synchronizer:
-        raise NotImplementedError
+        """A synchronizer that knows nothing yet."""
 
 
 class KernelWorld(_Base):
