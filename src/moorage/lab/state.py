@@ -11,7 +11,7 @@ import re
 import shutil
 import stat
 import tempfile
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -21,7 +21,6 @@ from moorage.lab.channel import Relay
 from moorage.lab.topology import LabPlan
 
 DEFAULT_NAME = "lab"
-_CLAIMS, _CLAIM_SECONDS = 10, 0.02
 """How often a name is tried for, and the seconds in between."""
 
 
@@ -80,23 +79,17 @@ class LabDirectory:
         """
         check_name(name)
         path = root() / name
-        for _ in range(_CLAIMS):
-            with contextlib.suppress(FileExistsError):
-                path.mkdir(mode=0o700)  # exist_ok looks once more, and fails where it was removed in between.
+        with _alone(path.parent):
+            path.mkdir(mode=0o700, exist_ok=True)
             lock = _lock(path)
-            if lock is not None and _is_current(path, lock):
-                break
-            if lock is not None:
-                os.close(lock)
-            # A listing may hold the lock for a moment, and remove the directory.
-            time.sleep(_CLAIM_SECONDS)
-        else:
-            raise MoorageError(f"lab {name} is running; end it with: moorage lab stop {name}, or give another --name")
-        assert lock is not None
-        for entry in path.iterdir():
-            if entry.name != "lock":
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        (path / "logs").mkdir()
+            if lock is None:
+                raise MoorageError(
+                    f"lab {name} is running; end it with: moorage lab stop {name}, or give another --name"
+                )
+            for entry in path.iterdir():
+                if entry.name != "lock":
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            (path / "logs").mkdir()
         return cls(path, lock)
 
     def write(self, state: LabState) -> None:
@@ -113,23 +106,23 @@ class LabDirectory:
 
     def remove(self) -> None:
         """Remove the directory and let go of it."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        os.close(self._lock)
+        with _alone(self.path.parent):
+            shutil.rmtree(self.path, ignore_errors=True)
+            os.close(self._lock)
 
 
 def labs() -> list[tuple[LabState, Path]]:
     """The labs that run, by name, and their directories. What labs that were killed left behind is removed."""
     found = []
-    for path in sorted(root().iterdir()):
-        if not path.is_dir():
-            continue
-        lock = _lock(path)
-        if lock is not None:
-            if _is_current(path, lock):
+    directory = root()
+    with _alone(directory):
+        for path in sorted(each for each in directory.iterdir() if each.is_dir()):
+            lock = _lock(path)
+            if lock is not None:
                 shutil.rmtree(path, ignore_errors=True)
-            os.close(lock)
-        elif state := _read(path):
-            found.append((state, path))
+                os.close(lock)
+            elif state := _read(path):
+                found.append((state, path))
     return found
 
 
@@ -151,26 +144,26 @@ def kubeconfig(path: Path, cluster: str) -> Path:
     return path / f"{cluster}.kubeconfig"
 
 
-def _lock(path: Path) -> int | None:
-    """Take the directory's lock and return its file descriptor; None while another process has it."""
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """No other process claims, lists or removes labs meanwhile: the lock of a lab then tells whether it runs."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except FileNotFoundError:
-        return None
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(path: Path) -> int | None:
+    """Take the lab's lock and return its file descriptor; None while another process has it."""
+    lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
         return None
     return lock
-
-
-def _is_current(path: Path, lock: int) -> bool:
-    """Whether the locked file is still the one at this path: its directory may have been removed in between."""
-    try:
-        return os.path.samestat(os.fstat(lock), (path / "lock").stat())
-    except FileNotFoundError:
-        return False
 
 
 def _read(path: Path) -> LabState | None:
