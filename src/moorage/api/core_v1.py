@@ -182,6 +182,14 @@ class Node(Object, kw_only=True, frozen=True):
     status: NodeStatus = NodeStatus()
 
 
+class Secret(Object, kw_only=True, frozen=True):
+    type: str | None = None
+    data: dict[str, str] | None = None
+    """Base64 (RFC 4648, 4)."""
+    string_data: dict[str, str] | None = None
+    immutable: bool | None = None
+
+
 class Event(Object, kw_only=True, frozen=True):
     involved_object: LocalObjectReference = LocalObjectReference()
     reason: str | None = None

@@ -3,9 +3,12 @@
 from typing import NamedTuple
 
 from moorage.api.apps_v1 import Deployment, ReplicaSet
-from moorage.api.core_v1 import Endpoints, Event, Namespace, Node, Pod, Service
+from moorage.api.coordination_v1 import Lease
+from moorage.api.core_v1 import Endpoints, Event, Namespace, Node, Pod, Secret, Service
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.meta import Object
+from moorage.api.moorage_v1alpha1 import GROUP, VERSION, ExternalService, Mooring
+from moorage.api.networking_v1 import ServiceCIDR
 
 
 class Kind(NamedTuple):
@@ -41,10 +44,15 @@ KINDS: tuple[Kind, ...] = (
     Kind("", "v1", "Service", "services", Service, short_names=("svc",), subresources=("status",)),
     Kind("", "v1", "Endpoints", "endpoints", Endpoints, short_names=("ep",)),
     Kind("", "v1", "Pod", "pods", Pod, short_names=("po",), subresources=("status",)),
+    Kind("", "v1", "Secret", "secrets", Secret),
     Kind("", "v1", "Event", "events", Event, short_names=("ev",)),
     Kind("apps", "v1", "Deployment", "deployments", Deployment, True, ("deploy",), ("status", "scale")),
     Kind("apps", "v1", "ReplicaSet", "replicasets", ReplicaSet, True, ("rs",), ("status", "scale")),
     Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", EndpointSlice),
+    Kind("coordination.k8s.io", "v1", "Lease", "leases", Lease),
+    Kind("networking.k8s.io", "v1", "ServiceCIDR", "servicecidrs", ServiceCIDR, namespaced=False),
+    Kind(GROUP, VERSION, "ExternalService", "externalservices", ExternalService, True, ("xsvc",), ("status",)),
+    Kind(GROUP, VERSION, "Mooring", "moorings", Mooring, True, ("moor",), ("status",)),
 )
 
 _BY_TYPE = {kind.type: kind for kind in KINDS}

@@ -39,6 +39,10 @@ _UPDATE_RULES: dict[str, Callable[[dict[str, Any], dict[str, Any]], Iterator[Fie
 }
 
 
+def _no_rules(obj: dict[str, Any]) -> Iterator[FieldError]:
+    return iter(())
+
+
 def validate(obj: dict[str, Any], *, strict: bool = False) -> list[FieldError]:
     """Everything wrong with `obj`, in the order of its fields as far as that makes sense; empty when it is right.
 
@@ -51,7 +55,7 @@ def validate(obj: dict[str, Any], *, strict: bool = False) -> list[FieldError]:
         message = f"{show(obj.get('kind'))} of {show(obj.get('apiVersion'))} is not a kind that Moorage knows; "
         return [FieldError("kind", NOT_SUPPORTED, message + f"use one of: {', '.join(kind.kind for kind in KINDS)}")]
     shape = [error for error in shape_errors(obj, kind.type) if strict or error.kind != UNKNOWN]
-    rules = list(_RULES[kind.kind](obj))
+    rules = list(_RULES.get(kind.kind, _no_rules)(obj))
     ruled = {error.path for error in rules}
     mistyped = [error.path for error in shape if error.kind == WRONG_TYPE]
     return [error for error in shape if error.kind not in (REQUIRED, INVALID) or error.path not in ruled] + [

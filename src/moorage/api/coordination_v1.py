@@ -1,0 +1,16 @@
+"""`coordination.k8s.io/v1`: Lease, by which one of several processes is the leader."""
+
+from moorage.api.meta import Object, Resource
+
+
+class LeaseSpec(Resource, kw_only=True, frozen=True):
+    holder_identity: str | None = None
+    lease_duration_seconds: int | None = None
+    acquire_time: str | None = None
+    """RFC 3339 with six digits of a second (`metav1.MicroTime`), UTC; so is renew_time."""
+    renew_time: str | None = None
+    lease_transitions: int | None = None
+
+
+class Lease(Object, kw_only=True, frozen=True):
+    spec: LeaseSpec = LeaseSpec()

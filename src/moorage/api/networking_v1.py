@@ -1,0 +1,13 @@
+"""`networking.k8s.io/v1`: ServiceCIDR (KEP-1880), the ranges that cluster IPs come from."""
+
+from msgspec import field
+
+from moorage.api.meta import Object, Resource
+
+
+class ServiceCIDRSpec(Resource, kw_only=True, frozen=True):
+    cidrs: list[str] = field(default_factory=list)
+
+
+class ServiceCIDR(Object, kw_only=True, frozen=True):
+    spec: ServiceCIDRSpec = ServiceCIDRSpec()

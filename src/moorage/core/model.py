@@ -1,0 +1,113 @@
+"""The plain data between sources, health, decision and writes."""
+
+from typing import Any, Literal, NamedTuple
+
+from moorage.api.core_v1 import Service
+from moorage.api.discovery_v1 import EndpointSlice
+from moorage.api.moorage_v1alpha1 import ExternalServiceStatus
+
+Health = Literal["Healthy", "Unhealthy", "Unknown", "Unchecked"]
+
+
+class Found(NamedTuple):
+    """An endpoint as a source found it."""
+
+    name: str
+    """Stable, a DNS label: the same instance has the same name when its address changes."""
+    address: str
+    """In its canonical spelling (`api.addresses.canonical`); not yet admitted by the gate."""
+    port: int | None = None
+    """None: each port's targetPort."""
+    weight: int = 1
+    priority: int = 0
+    """As of SRV (RFC 2782): a lower number is preferred."""
+
+
+class Problem(NamedTuple):
+    """Why a source has no current answer."""
+
+    reason: str
+    """One CamelCase word, for a condition."""
+    message: str
+    """A sentence that names the object and the field, and says what to do."""
+    since: str
+    """RFC 3339: when the source was last right, or when it began."""
+
+
+class Resolution(NamedTuple):
+    """What one source of an ExternalService (`spec.endpoints[i]`) knows."""
+
+    source: str
+    """For people: `addresses`, `dns/db.example.com`, `cluster/backend`."""
+    endpoints: tuple[Found, ...] | None
+    """The last good answer; None: there has not been one, so nothing may be removed because of it."""
+    problem: Problem | None = None
+    """None: `endpoints` is current."""
+    notes: tuple[str, ...] = ()
+    """What is worth telling though it is no failure: "Service backend/b3 has no load-balancer address yet"."""
+
+
+class Endpoint(NamedTuple):
+    """An endpoint that is in use: merged from all sources, admitted by the gate."""
+
+    name: str
+    address: str
+    source: str
+    port: int | None = None
+    weight: int = 1
+    priority: int = 0
+
+
+class Verdict(NamedTuple):
+    """What the checks of one endpoint have come to."""
+
+    health: Health
+    since: str | None = None
+    """RFC 3339: when `health` became what it is."""
+    message: str | None = None
+    """Why the last check failed."""
+
+
+class Create(NamedTuple):
+    """POST: fails where there is such an object."""
+
+    obj: Service | EndpointSlice
+
+
+class Patch(NamedTuple):
+    """A merge patch (RFC 7386); `body` carries uid and resourceVersion, so it changes only what was looked at."""
+
+    kind: type[Service] | type[EndpointSlice]
+    namespace: str
+    name: str
+    body: dict[str, Any]
+
+
+class Delete(NamedTuple):
+    kind: type[Service] | type[EndpointSlice]
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+
+
+Write = Create | Patch | Delete
+
+
+class Happening(NamedTuple):
+    """What becomes a Kubernetes Event of the ExternalService."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+class Decision(NamedTuple):
+    """What to do about one ExternalService, in this order."""
+
+    writes: tuple[Write, ...]
+    """To be done one after the other; the first that fails ends the attempt."""
+    status: ExternalServiceStatus
+    """The status once all writes are done; equal to the present one where nothing has changed."""
+    happenings: tuple[Happening, ...]
+    """To be recorded once the status is written."""

@@ -1,0 +1,29 @@
+"""Stable names of endpoints."""
+
+import hashlib
+
+LONGEST = 63
+"""Characters of a DNS label (RFC 1035)."""
+
+
+def of_address(address: str) -> str:
+    """The name of an endpoint that has none but its canonical address: `203-0-113-11`, `2001-db8--11`.
+
+    A DNS label, as cluster DNS writes a pod's; an address that begins or ends with "::" gets the zero it stands for.
+    """
+    name = address.replace(".", "-").replace(":", "-")
+    return ("0" if name.startswith("-") else "") + name + ("0" if name.endswith("-") else "")
+
+
+def of_dns_name(name: str) -> str:
+    """The name of an endpoint that is known by a DNS name (an SRV record's target): `db1-example-com`.
+
+    A DNS label. What would be too long, or has other characters than a label, ends in a hash of the whole.
+    """
+    plain = name.rstrip(".").lower()
+    label = plain.replace(".", "-")
+    if len(label) <= LONGEST and label.replace("-", "a").isalnum() and label.isascii() and label.strip("-") == label:
+        return label
+    digest = hashlib.sha256(plain.encode()).hexdigest()[:10]
+    kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in label)[: LONGEST - 11].strip("-")
+    return f"{kept}-{digest}" if kept else f"x-{digest}"

@@ -1,0 +1,1 @@
+"""Where endpoints come from: each source a loop that keeps a Resolution current."""

@@ -1,0 +1,1 @@
+"""The operator: the one leader that discovers, checks, decides and writes."""

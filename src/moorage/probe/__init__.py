@@ -1,0 +1,1 @@
+"""Health checks: TCP and HTTP(S), each on its own schedule."""
