@@ -10,7 +10,7 @@ from moorage.api.meta import ObjectMeta
 from moorage.cluster.client import Listing
 from moorage.cluster.errors import AnswerError, ApiError, UnreachableError
 from moorage.cluster.events import Bookmark, Event
-from moorage.cluster.reflector import Key, Reflector, backoff
+from moorage.cluster.reflector import Key, Reflector
 from moorage.errors import MoorageError
 
 Item = Event[Service] | Bookmark
@@ -244,8 +244,3 @@ async def test_what_the_callback_raises_ends_the_run() -> None:
     script.start()
     with pytest.raises(ZeroDivisionError):
         await Reflector(script, Service, on_change=broken).run()
-
-
-def test_backoff_doubles_up_to_its_bound_less_the_jitter() -> None:
-    assert [backoff(n, 0.0) for n in (1, 2, 3, 8, 9, 5000)] == [0.2, 0.4, 0.8, 25.6, 30.0, 30.0]
-    assert backoff(2, 0.999) == pytest.approx(0.2, rel=0.01)

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from moorage.api.kinds import kind_of
 from moorage.api.meta import Object
+from moorage.cluster.backoff import backoff
 from moorage.cluster.client import Listing
 from moorage.cluster.errors import ApiError, UnreachableError
 from moorage.cluster.events import Bookmark, Event
@@ -43,11 +44,6 @@ class ListWatch(Protocol):
         label_selector: str | None,
         field_selector: str | None,
     ) -> AsyncGenerator[Event[T] | Bookmark, None]: ...
-
-
-def backoff(failures: int, jitter: float, *, first: float = 0.2, longest: float = 30.0) -> float:
-    """Seconds to wait after so many failures in a row (from 1); `jitter` in [0, 1) takes up to half of them off."""
-    return min(longest, first * 2.0 ** min(failures - 1, 30)) * (1 - jitter / 2)
 
 
 class Reflector(Generic[T]):

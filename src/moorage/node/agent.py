@@ -7,9 +7,10 @@ from contextlib import suppress
 
 from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, EndpointSlice
+from moorage.cluster.backoff import backoff
 from moorage.cluster.client import Client
 from moorage.cluster.dirty import Dirty
-from moorage.cluster.reflector import Reflector, backoff
+from moorage.cluster.reflector import Reflector
 from moorage.dataplane.model import Key
 from moorage.dataplane.services import PROXY_NAME, PROXY_NAME_LABEL, Desired, Scope, carried
 from moorage.dataplane.sync import Synchronizer

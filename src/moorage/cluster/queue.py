@@ -1,0 +1,142 @@
+"""A work queue over keys, with the promises of client-go's `util/workqueue`."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeVar
+
+from moorage.cluster.backoff import backoff
+from moorage.errors import MoorageError
+from moorage.log import get_logger
+
+K = TypeVar("K", bound=Hashable)
+
+_log = get_logger("moorage.cluster.queue")
+
+
+class Queue(Generic[K]):
+    """Keys that wait for work, each handed out to one worker at a time.
+
+    - However often a key is added before it is taken, it is taken once: work reads the state of that moment.
+    - A key that is added while somebody works on it is handed out again after that, never beside it.
+    - Of several times for which a key is added, the earliest counts.
+    - After failures in a row a key waits longer each time: `first` seconds, doubled up to `longest`, less a jitter.
+      Something new about it (`add`) does not have to wait for that, and does not forget the failures.
+
+    Unlike `Dirty`, whose one reader takes all there is as one batch.
+    """
+
+    def __init__(
+        self, *, first: float = 0.2, longest: float = 60.0, jitter: Callable[[], float] = random.random
+    ) -> None:
+        self._first, self._longest, self._jitter = first, longest, jitter
+        self._line: asyncio.Queue[K] = asyncio.Queue()
+        self._in_line: set[K] = set()
+        self._in_work: set[K] = set()
+        self._again: set[K] = set()
+        """In work, and to be handed out once more after that."""
+        self._timers: dict[K, asyncio.TimerHandle] = {}
+        self._failures: dict[K, int] = {}
+
+    def __len__(self) -> int:
+        """How many keys could be taken now."""
+        return len(self._in_line)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is in line or in work; keys may wait for their time."""
+        return not self._in_line and not self._in_work
+
+    def add(self, key: K, after: float = 0.0) -> None:
+        """Hand `key` out, or hand it out once `after` seconds have passed, unless it comes sooner anyway."""
+        if after > 0:
+            self._add_later(key, after)
+            return
+        if (timer := self._timers.pop(key, None)) is not None:
+            timer.cancel()
+        if key in self._in_work:
+            self._again.add(key)
+        elif key not in self._in_line:
+            self._in_line.add(key)
+            self._line.put_nowait(key)
+
+    async def take(self) -> K:
+        """The key that has been in line for longest, once there is one; end it with `done` or `failed`."""
+        key = await self._line.get()
+        self._in_line.discard(key)
+        self._in_work.add(key)
+        return key
+
+    def done(self, key: K, again_after: float | None = None) -> None:
+        """The work on a key that was taken went well: its failures are forgotten."""
+        self._failures.pop(key, None)
+        self._release(key)
+        if again_after is not None:
+            # Never at once: a worker that asks for no wait at all would never rest.
+            self.add(key, max(again_after, self._first))
+
+    def failed(self, key: K) -> float:
+        """The work on a key that was taken failed: it comes again after the answered seconds, or when it is added."""
+        self._failures[key] = self._failures.get(key, 0) + 1
+        wait = backoff(self._failures[key], self._jitter(), first=self._first, longest=self._longest)
+        self._release(key)
+        self.add(key, wait)
+        return wait
+
+    def failures(self, key: K) -> int:
+        """How often in a row the work on a key has failed."""
+        return self._failures.get(key, 0)
+
+    def close(self) -> None:
+        """Forget every key that waits for its time."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    async def run(self, work: Callable[[K], Awaitable[float | None]], *, workers: int = 1) -> None:
+        """Work on keys as they come, on at most `workers` at once, until cancelled.
+
+        `work` answers the seconds after which the key is to be looked at again, None for when it is added. What it
+        raises counts as a failure of that key alone: neither an object that cannot be dealt with nor a mistake of
+        ours in dealing with it may stop the others.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(workers):
+                    group.create_task(self._worker(work))
+        finally:
+            self.close()
+
+    async def _worker(self, work: Callable[[K], Awaitable[float | None]]) -> None:
+        while True:
+            key = await self.take()
+            try:
+                again_after = await work(key)
+            except Exception as error:
+                wait = round(self.failed(key), 1)
+                if isinstance(error, MoorageError):
+                    _log.warning("not done", key=key, error=str(error), retry_seconds=wait)
+                else:
+                    _log.exception("not done because of a mistake in Moorage", key=key, retry_seconds=wait)
+            except BaseException:
+                self._release(key)
+                raise
+            else:
+                self.done(key, again_after)
+
+    def _add_later(self, key: K, after: float) -> None:
+        if key in self._in_line or key in self._again:
+            return
+        loop = asyncio.get_running_loop()
+        when = loop.time() + after
+        if (timer := self._timers.get(key)) is not None:
+            if timer.when() <= when:
+                return
+            timer.cancel()
+        self._timers[key] = loop.call_at(when, self.add, key)
+
+    def _release(self, key: K) -> None:
+        self._in_work.discard(key)
+        if key in self._again:
+            self._again.discard(key)
+            self.add(key)
