@@ -1,0 +1,1 @@
+"""Two real Kubernetes clusters on one machine, for the end-to-end tests."""

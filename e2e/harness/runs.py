@@ -1,0 +1,105 @@
+"""What a run leaves in the file system: a directory and cgroups of one name, recorded so that a crash leaves nothing.
+
+The record is a file in `/run/moorage-e2e`, named for the run and written before anything is made. As long as the run
+lives it holds a lock on its record (flock(2)), which the kernel lets go when it ends, however it ends: no process id
+has to be believed. `clean` looks at every record, and where the lock is free it removes what the record names.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import IO
+
+from e2e.harness.errors import HarnessError
+
+RECORDS = Path("/run/moorage-e2e")
+CGROUPS = Path("/sys/fs/cgroup")
+_PREFIX = "moorage-e2e-"
+
+
+class Run:
+    """One run: its name, its directory, its cgroups. `open` and `close` frame it."""
+
+    def __init__(self, what: str) -> None:
+        self.name = f"{_PREFIX}{what}-{os.getpid()}"
+        self.directory = Path(tempfile.gettempdir()) / self.name
+        self._lock: IO[str] | None = None
+
+    def open(self) -> None:
+        """Record the run, then make its directory. Removes what killed runs left before."""
+        clean()
+        RECORDS.mkdir(exist_ok=True)
+        record = RECORDS / self.name
+        self._lock = record.open("x")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        json.dump({"directory": str(self.directory), "cgroup": self.name}, self._lock)
+        self._lock.flush()
+        self.directory.mkdir(mode=0o755)
+
+    def close(self) -> None:
+        """Remove what it left and its record."""
+        if self._lock is not None:
+            _remove(self.directory, self.name)
+            (RECORDS / self.name).unlink()
+            self._lock.close()
+            self._lock = None
+
+
+def clean() -> list[str]:
+    """Remove what killed runs left; their names. Runs that live are not touched."""
+    cleaned = []
+    for path in sorted(RECORDS.glob(f"{_PREFIX}*")):
+        with contextlib.suppress(FileNotFoundError, BlockingIOError), path.open() as record:
+            fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with contextlib.suppress(ValueError):  # it was killed while it wrote: nothing else was made then
+                left = json.load(record)
+                _remove(Path(left["directory"]), left["cgroup"])
+            path.unlink()
+            cleaned.append(path.name)
+    return cleaned
+
+
+def cgroups(name: str) -> list[Path]:
+    """The cgroups of a run, the innermost first: of each controller (v1), or of the one hierarchy (v2)."""
+    tops = [CGROUPS / name, *(path / name for path in CGROUPS.iterdir() if path.is_dir() and not path.is_symlink())]
+    return [Path(directory) for top in tops if top.is_dir() for directory, _, _ in os.walk(top, topdown=False)]
+
+
+def _remove(directory: Path, cgroup: str) -> None:
+    """Raises HarnessError when something is still there after 20 s."""
+    deadline = time.monotonic() + 20
+    while groups := cgroups(cgroup):
+        for group in groups:
+            # The world's end has killed them already: these are on their way out.
+            for pid in _pids(group):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(OSError):
+                group.rmdir()
+        if time.monotonic() > deadline:
+            raise HarnessError(f"cannot remove the cgroup {groups[-1]}")
+        time.sleep(0.05)
+    while directory.exists():
+        # A mount in here would be of another run's namespace: rmtree fails on it and does not enter.
+        shutil.rmtree(directory, ignore_errors=True)
+        if time.monotonic() > deadline:
+            raise HarnessError(f"cannot remove {directory}")
+
+
+def _pids(group: Path) -> list[int]:
+    with contextlib.suppress(OSError):
+        return [int(pid) for pid in (group / "cgroup.procs").read_text().split()]
+    return []
+
+
+def main() -> None:
+    """`python -m e2e.harness down`."""
+    for name in clean():
+        print(f"e2e: removed what {name} left", file=sys.stderr)
