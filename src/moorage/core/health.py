@@ -1,0 +1,163 @@
+"""From the outcomes of checks to verdicts, and from verdicts to which endpoints are ready."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import NamedTuple
+
+from moorage.api.moorage_v1alpha1 import EndpointStatus, ExternalServiceSpec, HealthCheck
+from moorage.core.model import Endpoint, Verdict
+
+
+class Outcome(NamedTuple):
+    """How one check of one endpoint went."""
+
+    success: bool
+    message: str | None = None
+    """One line for a person: why it failed. The same failure is told in the same words each time."""
+    seconds: float = 0.0
+    """How long it took."""
+
+
+class Subject(NamedTuple):
+    """What a verdict is about: where one changes, the verdict may no longer hold."""
+
+    address: str
+    port: int
+    """Where clients' connections go; a check goes to its own port if it has one."""
+    check: HealthCheck | None
+    """None: the endpoint is not checked."""
+
+
+class State(NamedTuple):
+    """What the checks of one endpoint have come to, and what may change it."""
+
+    subject: Subject
+    verdict: Verdict
+    successes: int = 0
+    """In a row, up to now."""
+    failures: int = 0
+    """In a row, up to now."""
+
+
+class Published(NamedTuple):
+    """Which endpoints take new connections."""
+
+    ready: frozenset[str]
+    frozen: bool
+    """Whether unhealthy endpoints are among them, because too few are healthy to believe the checks."""
+
+
+def subjects(spec: ExternalServiceSpec, endpoints: Iterable[Endpoint]) -> dict[str, Subject]:
+    """By name, what is to be checked of each endpoint: its own port, else the target of the first TCP port.
+
+    UDP has no handshake that a check could see: where no port is TCP and the check names none, endpoints are not
+    checked.
+    """
+    first = next((port for port in spec.ports if port.protocol == "TCP"), None)
+    check = spec.health_check if first or (spec.health_check and spec.health_check.port) else None
+    port = (first or spec.ports[0]).target_port or (first or spec.ports[0]).port if spec.ports else 0
+    return {each.name: Subject(each.address, each.port or port, check) for each in endpoints}
+
+
+def initial(subject: Subject, now: str) -> State:
+    """The state of an endpoint that nobody has checked yet; `now` is RFC 3339."""
+    return State(subject, Verdict("Unknown" if subject.check else "Unchecked", since=now))
+
+
+def resume(status: EndpointStatus, subject: Subject, now: str) -> State:
+    """The state that a new leader begins with: the verdict in the status, where it is about this address and port."""
+    if status.address != subject.address or (status.port is not None and status.port != subject.port):
+        return initial(subject, now)
+    match status.health:
+        case "Healthy" if subject.check:
+            return State(subject, Verdict("Healthy", status.since))
+        case "Unhealthy" if subject.check:
+            return State(subject, Verdict("Unhealthy", status.since, status.message))
+        case "Unknown" if subject.check:
+            return State(subject, Verdict("Unknown", status.since))
+        case "Unchecked" if not subject.check:
+            return State(subject, Verdict("Unchecked", status.since))
+    return initial(subject, now)
+
+
+def revise(state: State, subject: Subject, now: str) -> State:
+    """The state once the endpoint is as `subject` says.
+
+    Another address or port is another instance, of which nothing is known. Another check of the same instance keeps
+    the verdict, so that editing a check takes no endpoint out of use, and counts anew. Other times and thresholds
+    change nothing.
+    """
+    old = state.subject
+    if old == subject:
+        return state
+    if (old.address, old.port) != (subject.address, subject.port) or (old.check is None) != (subject.check is None):
+        return initial(subject, now)
+    if old.check and subject.check and _what(old.check) != _what(subject.check):
+        return State(subject, state.verdict)
+    return state._replace(subject=subject)
+
+
+def _what(check: HealthCheck) -> tuple[object, ...]:
+    return check.http, check.port
+
+
+def follow(
+    states: Mapping[str, State],
+    wanted: Mapping[str, Subject],
+    status: Sequence[EndpointStatus],
+    now: str,
+) -> dict[str, State]:
+    """The states of the endpoints that there are now, by name: kept, resumed from the status, or new."""
+    written = {each.name: each for each in status}
+    return {
+        name: revise(states[name], subject, now)
+        if name in states
+        else resume(written[name], subject, now)
+        if name in written
+        else initial(subject, now)
+        for name, subject in wanted.items()
+    }
+
+
+def observe(state: State, outcome: Outcome, now: str) -> State:
+    """The state after one more check; `now` is RFC 3339.
+
+    The first outcome decides about an endpoint of which nothing is known; after that `fall` failures in a row make it
+    unhealthy and `rise` successes in a row healthy. A healthy endpoint's failures are not told before they count, and
+    the last failure of an unhealthy one is told until it is healthy.
+    """
+    check = state.subject.check
+    if check is None:
+        return state
+    health = state.verdict.health
+    if outcome.success:
+        successes = state.successes + 1
+        if health == "Unknown" or (health == "Unhealthy" and successes >= check.rise):
+            return State(state.subject, Verdict("Healthy", since=now), successes)
+        return state._replace(successes=successes, failures=0)
+    failures = state.failures + 1
+    if health == "Unknown" or (health == "Healthy" and failures >= check.fall):
+        return State(state.subject, Verdict("Unhealthy", since=now, message=outcome.message), failures=failures)
+    verdict = state.verdict
+    if health == "Unhealthy" and verdict.message != outcome.message:
+        verdict = verdict._replace(message=outcome.message)
+    return State(state.subject, verdict, failures=failures)
+
+
+def ready_set(previous: AbstractSet[str], verdicts: Mapping[str, Verdict], threshold_percent: int) -> Published:
+    """Which endpoints take new connections, by name.
+
+    Healthy and unchecked ones do; one of which nothing is known does if it did before (`previous`, as last
+    published). Where at most `threshold_percent` of those that were checked are healthy (0: none is), the checks are
+    doubted rather than the endpoints: what took connections before goes on doing so, whatever its verdict.
+    """
+    healthy = {name for name, verdict in verdicts.items() if verdict.health == "Healthy"}
+    unhealthy = {name for name, verdict in verdicts.items() if verdict.health == "Unhealthy"}
+    ready = {
+        name
+        for name, verdict in verdicts.items()
+        if verdict.health in ("Healthy", "Unchecked") or (verdict.health == "Unknown" and name in previous)
+    }
+    panic = bool(unhealthy) and 100 * len(healthy) <= threshold_percent * (len(healthy) + len(unhealthy))
+    kept = unhealthy & previous if panic else set()
+    return Published(frozenset(ready | kept), frozen=bool(kept))
