@@ -106,6 +106,55 @@ spec:
 {apiVersion: apps/v1, kind: ReplicaSet, metadata: {name: w, namespace: a},
  spec: {selector: {matchLabels: {a: b}},
         template: {metadata: {labels: {a: b}}, spec: {containers: [{name: a, image: b}]}}}}
+---
+{apiVersion: v1, kind: Secret, metadata: {name: ca.pem, namespace: a}, type: Opaque,
+ data: {ca.crt: aGFybG91cgo=, empty: ""}, stringData: {a_b: any text}, immutable: false}
+---
+{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: moorage, namespace: a},
+ spec: {holderIdentity: a, leaseDurationSeconds: 15, acquireTime: "2026-01-01T00:00:00.000000Z", leaseTransitions: 0}}
+---
+{apiVersion: networking.k8s.io/v1, kind: ServiceCIDR, metadata: {name: kubernetes},
+ spec: {cidrs: [10.96.0.0/12, "fd00:10:96::/112"]}}
+---
+apiVersion: moorage.dev/v1alpha1
+kind: ExternalService
+metadata: {name: backend, namespace: frontend}
+spec:
+  ports: [{name: http, protocol: TCP, port: 9000, targetPort: 80, appProtocol: kubernetes.io/h2c}]
+  sessionAffinity: Mooring
+  sessionAffinityConfig:
+    clientIP: {timeoutSeconds: 86400}
+    mooring: {client: Workload, onRecovery: Return, whilePending: Hash}
+  proxy: moorage
+  group: backend
+  ipFamilyPolicy: PreferDualStack
+  ipFamilies: [IPv4, IPv6]
+  suspend: true
+  endpoints:
+  - addresses:
+    - {name: backend1, address: 203.0.113.11}
+    - {address: "2001:db8::12", port: 8080, weight: 2}
+  - dns: {name: _db._tcp.example.com., type: SRV}
+  - cluster:
+      kubeconfigSecretRef: {name: cluster-a, key: kubeconfig}
+      namespace: backend
+      selector: {matchLabels: {app: backend}, matchExpressions: [{key: tier, operator: In, values: [x]}]}
+  healthCheck:
+    http:
+      path: /healthz?full=1
+      host: backend.example.com:8443
+      expectedStatuses: ["200-399", "418"]
+      tls: {serverName: backend.example.com, caSecretRef: {name: ca, key: ca.crt}}
+    port: 8443
+    intervalSeconds: 5
+    timeoutSeconds: 5
+    fall: 1
+    rise: 1
+    panicThresholdPercent: 100
+  drain: [{endpoint: backend1, before: "2027-01-01T00:00:00Z"}]
+---
+{apiVersion: moorage.dev/v1alpha1, kind: Mooring, metadata: {name: backend.frontend-0, namespace: frontend},
+ spec: {group: backend, client: {kind: Pod, name: frontend-0}, endpoint: backend1}}
 """
 
 JSON = st.recursive(

@@ -38,6 +38,7 @@ _EMBEDDING = (
     (IPv6Network("::/96"), "IPv4-compatible"),
 )
 """IPv6 ranges whose last 32 bits are an IPv4 address that the packet may end up at (RFC 4291, 6052, 8215)."""
+_LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")
 
 
 def parse(address: str) -> IPv4Address | IPv6Address:
@@ -126,9 +127,24 @@ def _special6(address: IPv6Address) -> str | None:
     for network, what in _SPECIAL6:
         if address in network:
             return what
-    form, inner = next(
-        ((form, IPv4Address(int(address) & 0xFFFFFFFF)) for network, form in _EMBEDDING if address in network),
-        ("6to4", address.sixtofour),
-    )
-    what_inner = _special4(int(inner)) if inner is not None else None
-    return f"{what_inner} in {form} form" if what_inner else None
+    for form, inner in embedded(address):
+        if what := _special4(int(inner)):
+            return f"{what} in {form} form"
+    return None
+
+
+def embedded(address: IPv6Address) -> list[tuple[str, IPv4Address]]:
+    """The IPv4 addresses that a packet to `address` may end up at, each with the name of the form; mostly none."""
+    number = int(address)
+    found = [(form, IPv4Address(number & 0xFFFFFFFF)) for network, form in _EMBEDDING if address in network]
+    if address in _LOCAL_NAT64:
+        # The translator's own prefix is 48, 56, 64 or 96 bits long: only it knows where the IPv4 address stands. In
+        # all but the right place stands padding, which would read as an address of "this network".
+        apart = [number >> 64 & 0xFFFF0000 >> 16, number >> 40 & 0xFFFF]
+        inner48 = apart[0] << 16 | apart[1]
+        inner56 = (number >> 64 & 0xFF) << 24 | number >> 32 & 0xFFFFFF
+        inner64 = number >> 24 & 0xFFFFFFFF
+        found += [("NAT64", IPv4Address(inner)) for inner in (inner48, inner56, inner64) if inner >> 24]
+    if address.sixtofour is not None:
+        found.append(("6to4", address.sixtofour))
+    return found

@@ -10,6 +10,8 @@ class LeaseSpec(Resource, kw_only=True, frozen=True):
     """RFC 3339 with six digits of a second (`metav1.MicroTime`), UTC; so is renew_time."""
     renew_time: str | None = None
     lease_transitions: int | None = None
+    strategy: str | None = None
+    preferred_holder: str | None = None
 
 
 class Lease(Object, kw_only=True, frozen=True):

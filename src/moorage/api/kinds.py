@@ -50,7 +50,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("apps", "v1", "ReplicaSet", "replicasets", ReplicaSet, True, ("rs",), ("status", "scale")),
     Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", EndpointSlice),
     Kind("coordination.k8s.io", "v1", "Lease", "leases", Lease),
-    Kind("networking.k8s.io", "v1", "ServiceCIDR", "servicecidrs", ServiceCIDR, namespaced=False),
+    Kind("networking.k8s.io", "v1", "ServiceCIDR", "servicecidrs", ServiceCIDR, False, (), ("status",)),
     Kind(GROUP, VERSION, "ExternalService", "externalservices", ExternalService, True, ("xsvc",), ("status",)),
     Kind(GROUP, VERSION, "Mooring", "moorings", Mooring, True, ("moor",), ("status",)),
 )

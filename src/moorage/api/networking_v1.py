@@ -2,12 +2,17 @@
 
 from msgspec import field
 
-from moorage.api.meta import Object, Resource
+from moorage.api.meta import Condition, Object, Resource
 
 
 class ServiceCIDRSpec(Resource, kw_only=True, frozen=True):
     cidrs: list[str] = field(default_factory=list)
 
 
+class ServiceCIDRStatus(Resource, kw_only=True, frozen=True):
+    conditions: list[Condition] | None = None
+
+
 class ServiceCIDR(Object, kw_only=True, frozen=True):
     spec: ServiceCIDRSpec = ServiceCIDRSpec()
+    status: ServiceCIDRStatus = ServiceCIDRStatus()

@@ -3,7 +3,13 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from moorage.api import validation_endpoints, validation_services, validation_workloads
+from moorage.api import (
+    validation_cluster,
+    validation_endpoints,
+    validation_external,
+    validation_services,
+    validation_workloads,
+)
 from moorage.api.kinds import KINDS, find_kind
 from moorage.api.show import show
 from moorage.api.validation_schema import (
@@ -24,18 +30,25 @@ _RULES: dict[str, Callable[[dict[str, Any]], Iterator[FieldError]]] = {
     "EndpointSlice": validation_endpoints.endpoint_slice,
     "Endpoints": validation_endpoints.endpoints,
     "Event": validation_workloads.event,
+    "ExternalService": validation_external.external_service,
+    "Lease": validation_cluster.lease,
+    "Mooring": validation_external.mooring,
     "Namespace": validation_workloads.namespace,
     "Node": validation_workloads.node,
     "Pod": validation_workloads.pod,
     "ReplicaSet": validation_workloads.replica_set,
+    "Secret": validation_cluster.secret,
     "Service": validation_services.service,
+    "ServiceCIDR": validation_cluster.service_cidr,
 }
 
 _UPDATE_RULES: dict[str, Callable[[dict[str, Any], dict[str, Any]], Iterator[FieldError]]] = {
     "Deployment": validation_workloads.workload_update,
     "EndpointSlice": validation_endpoints.endpoint_slice_update,
     "ReplicaSet": validation_workloads.workload_update,
+    "Secret": validation_cluster.secret_update,
     "Service": validation_services.service_update,
+    "ServiceCIDR": validation_cluster.service_cidr_update,
 }
 
 

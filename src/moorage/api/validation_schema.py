@@ -79,7 +79,9 @@ def _info(type_: type[Object]) -> inspect.Type:
 
 
 def _walk(value: Any, info: inspect.Type, path: str) -> Iterator[FieldError]:
-    if isinstance(info, inspect.UnionType):
+    if isinstance(info, inspect.Metadata):  # a description and limits, which are not about the shape
+        yield from _walk(value, info.type, path)
+    elif isinstance(info, inspect.UnionType):
         fitting = [option for option in info.types if _fits(value, option)]
         if not fitting:
             options = [option for option in info.types if not isinstance(option, inspect.NoneType)]

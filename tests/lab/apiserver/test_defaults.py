@@ -64,3 +64,12 @@ def test_slice_ports_are_tcp_without_a_name() -> None:
 
 def test_a_namespace_is_labelled_with_its_name() -> None:
     assert filled("Namespace")["metadata"]["labels"] == {"kubernetes.io/metadata.name": "x"}
+
+
+def test_a_secrets_plain_text_is_folded_into_its_data() -> None:
+    given = {"data": {"a": "b2xk", "b": "Yg=="}, "stringData": {"a": "new", "c": ""}}
+    secret = filled("Secret", **given)
+    assert secret["data"] == {"a": "bmV3", "b": "Yg==", "c": ""}
+    assert secret["type"] == "Opaque"
+    assert "stringData" not in secret
+    assert "data" not in filled("Secret")

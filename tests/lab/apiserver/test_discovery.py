@@ -45,8 +45,8 @@ def test_other_paths_name_nothing(path: str) -> None:
 
 def test_discovery_lists_every_kind_with_its_subresources() -> None:
     listed: dict[str, Obj] = {}
-    for prefix in ("/api/v1", "/apis/apps/v1", "/apis/discovery.k8s.io/v1"):
-        found = document(KINDS, prefix)
+    for kind in KINDS:
+        found = document(KINDS, f"/apis/{kind.api_version}" if kind.group else f"/api/{kind.api_version}")
         assert found is not None
         listed |= {resource["name"]: resource for resource in found["resources"]}
     for kind in KINDS:
@@ -56,7 +56,13 @@ def test_discovery_lists_every_kind_with_its_subresources() -> None:
     assert listed["deployments/scale"]["group"] == "autoscaling"
     groups = document(KINDS, "/apis")
     assert groups is not None
-    assert [group["name"] for group in groups["groups"]] == ["apps", "discovery.k8s.io"]
+    assert [group["name"] for group in groups["groups"]] == [
+        "apps",
+        "discovery.k8s.io",
+        "coordination.k8s.io",
+        "networking.k8s.io",
+        "moorage.dev",
+    ]
     assert document(KINDS, "/apis/nope") is None
 
 

@@ -29,8 +29,9 @@ JUNK = st.recursive(
 _FIELDS = {
     "metadata": "labels finalizers ownerReferences managedFields annotations resourceVersion uid",
     "spec": "ports type clusterIP clusterIPs ipFamilies ipFamilyPolicy selector strategy sessionAffinity "
-    "sessionAffinityConfig template containers replicas taints externalIPs",
-    "status": "phase conditions loadBalancer replicas",
+    "sessionAffinityConfig template containers replicas taints externalIPs cidrs holderIdentity endpoints "
+    "healthCheck drain group client endpoint proxy leaseDurationSeconds",
+    "status": "phase conditions loadBalancer replicas endpoints",
 }
 
 
@@ -47,6 +48,9 @@ BODIES = st.fixed_dictionaries(
         "subsets": JUNK,
         "addressType": JUNK,
         "involvedObject": JUNK,
+        "data": JUNK,
+        "stringData": JUNK,
+        "immutable": JUNK,
     },
 )
 
@@ -63,6 +67,9 @@ def start(kind: Kind) -> dict[str, Any]:
         "Pod": template["spec"],
         "Deployment": workload,
         "ReplicaSet": workload,
+        "ServiceCIDR": {"cidrs": ["198.18.0.0/24"]},
+        "ExternalService": {"ports": [{"port": 80}]},
+        "Mooring": {"group": "g", "client": {"kind": "Pod", "name": "p"}, "endpoint": "e"},
     }
     body: dict[str, Any] = {"metadata": {"name": "x"}}
     if kind.kind in specs:
@@ -108,3 +115,7 @@ def test_what_is_applied_last_decides_whatever_was_applied_before(affinities: li
         written = one.apply(kind("Service"), "default", "s", "", {"spec": spec}, Options("kubectl")).obj
     assert written["spec"]["sessionAffinity"] == (affinities[-1] or "None")
     assert ("sessionAffinityConfig" in written["spec"]) is (affinities[-1] == "ClientIP")
+
+
+def test_the_cluster_tells_its_service_range() -> None:
+    assert registry().live(kind("ServiceCIDR"), "", "kubernetes")["spec"] == {"cidrs": ["10.96.0.0/12"]}

@@ -61,6 +61,7 @@ class ClusterIPs:
         self._ranges = {one.family: one for one in ranges}
         if not ranges or len(self._ranges) != len(ranges):
             raise MoorageError(f"service ranges {', '.join(cidrs)}: give one range, or one of each family")
+        self.cidrs = tuple(cidrs)
         self._used: dict[str, tuple[str, str]] = {}
 
     def record(self, service: Obj) -> None:

@@ -1,5 +1,6 @@
 """What the server fills in where a user said nothing (upstream `pkg/apis/*/v1/defaults.go`)."""
 
+from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 
@@ -108,6 +109,19 @@ def _deployment(deployment: Obj) -> None:
     _child(deployment, "status")
 
 
+def _secret(secret: Obj) -> None:
+    secret.setdefault("type", "Opaque")
+    given = secret.get("stringData")
+    if isinstance(given, dict) and isinstance(_child(secret, "data"), dict):
+        # Write-only: it wins over data, and is never shown.
+        folded = {key: b64encode(value.encode()).decode() for key, value in given.items() if isinstance(value, str)}
+        if len(folded) == len(given):
+            secret["data"].update(folded)
+            del secret["stringData"]
+    if not secret.get("data"):
+        secret.pop("data", None)
+
+
 def _namespace(namespace: Obj) -> None:
     _child(_child(namespace, "metadata"), "labels")["kubernetes.io/metadata.name"] = name_of(namespace)
     _child(namespace, "spec").setdefault("finalizers", ["kubernetes"])
@@ -119,6 +133,7 @@ _DEFAULTS: dict[tuple[str, str], Callable[[Obj], None]] = {
     ("", "Endpoints"): _endpoints,
     ("", "Pod"): _pod,
     ("", "Namespace"): _namespace,
+    ("", "Secret"): _secret,
     ("apps", "Deployment"): _deployment,
     ("apps", "ReplicaSet"): _replica_set,
     ("discovery.k8s.io", "EndpointSlice"): _endpoint_slice,

@@ -58,6 +58,10 @@ class Registry:
         self._namespaces = next(kind for kind in kinds if not kind.group and kind.plural == NAMESPACE)
         for name in ("default", "kube-system"):
             self.create(self._namespaces, "", {"metadata": {"name": name}}, Options("moorage"))
+        for kind in kinds:
+            if kind.kind == "ServiceCIDR":  # KEP-1880: the ranges that the server was started with
+                ranges = {"metadata": {"name": "kubernetes"}, "spec": {"cidrs": list(addresses.cidrs)}}
+                self.create(kind, "", ranges, Options("moorage"))
 
     def live(self, kind: Kind, namespace: str, name: str) -> Obj:
         """Raises StatusError 404."""
