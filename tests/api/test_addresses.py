@@ -71,6 +71,7 @@ def test_what_is_not_an_address_is_explained(address: str, why: str) -> None:
         ("64:ff9b::7f00:1", "a loopback address in NAT64 form"),
         ("64:ff9b:1::168.63.129.16", "a cloud metadata address in NAT64 form"),
         ("64:ff9b::224.0.0.1", "a multicast address in NAT64 form"),
+        ("64:ff9b:1::7f:0:b00:0", "a loopback address in NAT64 form"),
         ("2002:7f00:1::", "a loopback address in 6to4 form"),
         ("::127.0.0.1", "a loopback address in IPv4-compatible form"),
         ("backend1", "not an IP address"),
@@ -83,7 +84,8 @@ def test_a_special_address_is_never_an_endpoint(address: str, why: str) -> None:
 @pytest.mark.parametrize(
     "address",
     ["203.0.113.11", "10.0.0.1", "1.0.0.0", "126.255.255.255", "169.253.255.255", "169.255.0.0", "223.255.255.255",
-     "168.63.129.17", "2001:db8::1", "fd00::1", "fec0::1", "64:ff9b::203.0.113.1", "2002:cb00:7101::"],
+     "168.63.129.17", "2001:db8::1", "fd00::1", "fec0::1", "64:ff9b::203.0.113.1",
+     "64:ff9b:1::cb:71:b00:0", "2002:cb00:7101::"],
 )  # fmt: skip
 def test_any_other_address_may_be_an_endpoint(address: str) -> None:
     assert special(address) is None

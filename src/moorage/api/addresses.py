@@ -128,8 +128,9 @@ def _special6(address: IPv6Address) -> str | None:
         if address in network:
             return what
     for form, inner in embedded(address):
-        if what := _special4(int(inner)):
-            return f"{what} in {form} form"
+        what_inner = _special4(int(inner))
+        if what_inner:
+            return f"{what_inner} in {form} form"
     return None
 
 
@@ -137,14 +138,9 @@ def embedded(address: IPv6Address) -> list[tuple[str, IPv4Address]]:
     """The IPv4 addresses that a packet to `address` may end up at, each with the name of the form; mostly none."""
     number = int(address)
     found = [(form, IPv4Address(number & 0xFFFFFFFF)) for network, form in _EMBEDDING if address in network]
-    if address in _LOCAL_NAT64:
-        # The translator's own prefix is 48, 56, 64 or 96 bits long: only it knows where the IPv4 address stands. In
-        # all but the right place stands padding, which would read as an address of "this network".
-        apart = [number >> 64 & 0xFFFF0000 >> 16, number >> 40 & 0xFFFF]
-        inner48 = apart[0] << 16 | apart[1]
-        inner56 = (number >> 64 & 0xFF) << 24 | number >> 32 & 0xFFFFFF
-        inner64 = number >> 24 & 0xFFFFFFFF
-        found += [("NAT64", IPv4Address(inner)) for inner in (inner48, inner56, inner64) if inner >> 24]
+    if address in _LOCAL_NAT64 and (inner := number >> 24 & 0xFFFFFFFF) >> 24:
+        # A translator's own prefix may also be of 64 bits (RFC 6052, 2.2); what is padding reads as 0.0.0.x here.
+        found.append(("NAT64", IPv4Address(inner)))
     if address.sixtofour is not None:
         found.append(("6to4", address.sixtofour))
     return found
