@@ -1,6 +1,5 @@
 """etcd and kube-apiserver: the real API of Kubernetes, ready in seconds."""
 
-import json
 import socket
 import ssl
 import urllib.error
@@ -8,18 +7,18 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from e2e.harness import builds
 from e2e.harness.certificates import ADMIN, Credentials
-from e2e.harness.world import Process, World, execute, installed, wait
+from e2e.harness.kubectl import Kubectl
+from e2e.harness.world import Process, World, installed, wait
 
 SERVICE_RANGE = "10.96.0.0/16"
 _READY = 90
 """Seconds, on a machine that compiles something else meanwhile; 4 otherwise."""
 
 
-class ApiServer:
+class ApiServer(Kubectl):
     """A running API server with an administrator's kubeconfig."""
 
     def __init__(
@@ -50,7 +49,8 @@ class ApiServer:
         for user, groups in (users or {}).items():
             self.credentials.user(user, *groups)
         self.server = f"https://{address}:{self.port}"
-        self.kubeconfig = self.credentials.kubeconfig(self.directory / "kubeconfig", self.server)
+        kubeconfig = self.credentials.kubeconfig(self.directory / "kubeconfig", self.server)
+        super().__init__(kubeconfig, lambda: world.inside(network) if network else [])
         self.token = self.credentials.tokens[ADMIN]
         self._service_range = service_range
         self._arguments = list(arguments)
@@ -104,27 +104,6 @@ class ApiServer:
             except (urllib.error.URLError, OSError):
                 return False
         return self.run_kubectl("get", "--raw", "/readyz", check=False).startswith("ok")
-
-    def kubectl(self, *arguments: str, input: str | None = None, seconds: float = 120) -> str:
-        """The output of kubectl as administrator. Raises HarnessError with what kubectl said if it fails."""
-        return self.run_kubectl(*arguments, input=input, seconds=seconds)
-
-    def run_kubectl(self, *arguments: str, input: str | None = None, seconds: float = 120, check: bool = True) -> str:
-        """As `kubectl`; with `check=False` what it said, whether it failed or not."""
-        argv = [str(builds.program("kubectl")), f"--kubeconfig={self.kubeconfig}", *arguments]
-        if self.network is not None:
-            argv = [*self.world.inside(self.network), *argv]
-        if check:
-            return execute(argv, input=input, seconds=seconds)
-        return execute(["sh", "-c", '"$@" 2>&1 || true', "sh", *argv], input=input, seconds=seconds)
-
-    def get(self, *arguments: str) -> Any:
-        """`kubectl get ... -o json`, decoded."""
-        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
-
-    def apply(self, manifests: str) -> str:
-        """`kubectl apply -f -` of YAML text."""
-        return self.kubectl("apply", "-f", "-", input=manifests)
 
     def _runs(self, program: str) -> bool:
         return program in self._processes and self._processes[program].running

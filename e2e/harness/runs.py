@@ -36,11 +36,13 @@ class Run:
         """Record the run, then make its directory. Removes what killed runs left before."""
         clean()
         RECORDS.mkdir(exist_ok=True)
-        record = RECORDS / self.name
-        self._lock = record.open("x")
+        # The name that `clean` looks for comes last: it never sees a record that is not locked or not whole.
+        draft = RECORDS / f".{self.name}"
+        self._lock = draft.open("w")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         json.dump({"directory": str(self.directory), "cgroup": self.name}, self._lock)
         self._lock.flush()
+        draft.rename(RECORDS / self.name)
         self.directory.mkdir(mode=0o755)
 
     def close(self) -> None:
@@ -58,9 +60,8 @@ def clean() -> list[str]:
     for path in sorted(RECORDS.glob(f"{_PREFIX}*")):
         with contextlib.suppress(FileNotFoundError, BlockingIOError), path.open() as record:
             fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with contextlib.suppress(ValueError):  # it was killed while it wrote: nothing else was made then
-                left = json.load(record)
-                _remove(Path(left["directory"]), left["cgroup"])
+            left = json.load(record)
+            _remove(Path(left["directory"]), left["cgroup"])
             path.unlink()
             cleaned.append(path.name)
     return cleaned
