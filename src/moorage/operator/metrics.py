@@ -1,0 +1,90 @@
+"""What Prometheus is told. No label's values grow with the number of objects."""
+
+from collections.abc import Mapping
+from typing import get_args
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from moorage.core.model import Health
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics:
+    """One process's metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        self.leader = Gauge("moorage_leader", "1 while this process holds the lease.", registry=registry)
+        self.synced = Gauge(
+            "moorage_synced", "1 once the leader has read everything that it decides from.", registry=registry
+        )
+        self.reconciles = Counter(
+            "moorage_reconciles", "ExternalServices looked at.", ["result"], registry=registry
+        )  # changed, unchanged, conflict, error
+        self.reconcile_seconds = Histogram(
+            "moorage_reconcile_seconds",
+            "Time to look at one ExternalService, its writes included.",
+            buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+            registry=registry,
+        )
+        self.queue_depth = Gauge(
+            "moorage_queue_depth", "ExternalServices that wait to be looked at.", registry=registry
+        )
+        self.writes = Counter(
+            "moorage_writes",
+            "Writes to the API that were tried.",
+            ["kind", "verb", "result"],  # verb: create, patch, delete, status; result: ok, conflict, error
+            registry=registry,
+        )
+        self.external_services = Gauge("moorage_external_services", "ExternalServices there are.", registry=registry)
+        self.endpoints = Gauge(
+            "moorage_endpoints", "Endpoints by what the checks say.", ["health"], registry=registry
+        )
+        self.verdicts = Counter(
+            "moorage_verdict_changes",
+            "Changes of what the checks say, by the new verdict.",
+            ["health"],
+            registry=registry,
+        )
+        self.probes = Counter("moorage_probes", "Health checks done.", ["result"], registry=registry)  # ok, failed
+        self.probe_seconds = Histogram(
+            "moorage_probe_seconds",
+            "How long health checks took.",
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+            registry=registry,
+        )
+        self.probe_lateness_seconds = Histogram(
+            "moorage_probe_lateness_seconds",
+            "How much later than planned health checks began.",
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+            registry=registry,
+        )
+        self.sources = Gauge(
+            "moorage_sources", "Sources, by whether their answer is current.", ["state"], registry=registry
+        )
+        for health in get_args(Health):
+            self.endpoints.labels(health).set(0)
+        self.set_sources(0, 0)
+
+    def set_endpoints(self, counts: Mapping[str, int]) -> None:
+        """How many endpoints have each verdict; those that are not named have none."""
+        for health in get_args(Health):
+            self.endpoints.labels(health).set(counts.get(health, 0))
+
+    def set_sources(self, current: int, problem: int) -> None:
+        """How many sources have a current answer, and how many have a problem."""
+        self.sources.labels("current").set(current)
+        self.sources.labels("problem").set(problem)
+
+    def count_probe(self, success: bool, seconds: float) -> None:
+        self.probes.labels("ok" if success else "failed").inc()
+        self.probe_seconds.observe(seconds)
+
+    def text(self) -> bytes:
+        """The exposition that Prometheus reads, of `CONTENT_TYPE`."""
+        return generate_latest(self._registry)

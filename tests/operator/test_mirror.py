@@ -1,0 +1,84 @@
+"""The mirror: our own writes are known at once, and forgotten as soon as the watch knows better."""
+
+import asyncio
+
+import pytest
+
+from moorage.api.core_v1 import Service
+from moorage.api.meta import ObjectMeta
+from moorage.operator.mirror import Mirror
+
+KEY = ("frontend", "backend")
+
+
+def service(version: str, uid: str = "1") -> Service:
+    return Service(metadata=ObjectMeta(name="backend", namespace="frontend", uid=uid, resource_version=version))
+
+
+class Watched:
+    """A mirror, and the store of a watch that lags behind."""
+
+    def __init__(self) -> None:
+        self.store: dict[tuple[str, str], Service] = {}
+        self.expired: list[tuple[str, str]] = []
+        self.mirror = Mirror(self.store, self.expired.append)
+
+    def tell(self, obj: Service | None) -> None:
+        if obj is None:
+            self.store.pop(KEY, None)
+        else:
+            self.store[KEY] = obj
+        self.mirror.told(KEY, obj)
+
+    @property
+    def version(self) -> str | None:
+        found = self.mirror.get(KEY)
+        return found.metadata.resource_version if found else None
+
+
+async def test_a_write_is_seen_before_the_watch_tells_of_it_and_through_older_news() -> None:
+    watched = Watched()
+    watched.tell(service("7"))
+    watched.mirror.wrote(service("12"))
+    assert watched.version == "12"
+    watched.tell(service("9"))
+    assert watched.version == "12"
+    watched.tell(service("12"))
+    watched.tell(service("15"))
+    assert watched.version == "15"
+
+
+async def test_a_watch_that_was_faster_than_the_answer_wins() -> None:
+    watched = Watched()
+    watched.tell(service("15"))
+    watched.mirror.wrote(service("12"))
+    assert watched.version == "15"
+
+
+async def test_what_is_deleted_or_known_to_be_gone_is_gone() -> None:
+    watched = Watched()
+    watched.mirror.wrote(service("12"))
+    watched.tell(None)
+    assert watched.version is None
+    watched.mirror.wrote(service("20"))
+    watched.mirror.gone(KEY)
+    assert watched.version is None
+
+
+async def test_versions_that_are_no_numbers_are_taken_in_the_order_in_which_they_come() -> None:
+    watched = Watched()
+    watched.mirror.wrote(service("b"))
+    watched.tell(service("a"))
+    assert watched.version == "a"
+
+
+@pytest.mark.looptime
+async def test_a_write_that_the_watch_never_tells_of_is_forgotten_after_a_while() -> None:
+    watched = Watched()
+    watched.mirror.wrote(service("12"))
+    await asyncio.sleep(Mirror.PATIENCE / 2)
+    watched.mirror.wrote(service("13"))
+    await asyncio.sleep(Mirror.PATIENCE / 2 + 1)
+    assert (watched.version, watched.expired) == ("13", [])
+    await asyncio.sleep(Mirror.PATIENCE / 2)
+    assert (watched.version, watched.expired) == (None, [KEY])
