@@ -8,7 +8,6 @@ noticed, and brings a second HTTP stack.
 import asyncio
 import os
 import random
-import socket
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any, Generic, Literal, Self, TypeVar
@@ -20,6 +19,7 @@ from yarl import URL
 from moorage import __version__
 from moorage.api.kinds import kind_of
 from moorage.api.meta import Object
+from moorage.cluster.connections import Guard
 from moorage.cluster.errors import AnswerError, ApiError, UnreachableError, from_answer, one_line
 from moorage.cluster.events import Bookmark, Event, lines, read_event
 from moorage.cluster.kubeconfig import Config
@@ -85,9 +85,10 @@ class Client:
     `RETRIES` times, `LONGEST_RETRY_AFTER` seconds each); nothing else is.
     """
 
-    def __init__(self, config: Config, *, timeout: float = 30.0) -> None:
+    def __init__(self, config: Config, *, timeout: float = 30.0, guard: Guard = Guard()) -> None:  # noqa: B008
         self.config = config
         self._timeout = timeout
+        self._guard = guard
         self._session: aiohttp.ClientSession | None = None
         self._tls = ssl_context(config)
         self._token = config.token
@@ -97,10 +98,14 @@ class Client:
         self._session = aiohttp.ClientSession(
             # Every watch holds a connection, so their number must not be bounded.
             connector=aiohttp.TCPConnector(
-                limit=0, ssl=self._tls if self._tls is not None else True, socket_factory=_keepalive_socket
+                limit=0,
+                ssl=self._tls if self._tls is not None else True,
+                socket_factory=self._guard.socket,
+                resolver=self._guard.resolver,
             ),
-            headers={"User-Agent": f"moorage/{__version__}"},
+            headers={"User-Agent": f"moorage/{__version__}", **self._guard.headers},
             cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=self._guard.longest_answer is None,
         )
         return self
 
@@ -133,6 +138,7 @@ class Client:
         decoder: msgspec.json.Decoder[_Page[T]] = msgspec.json.Decoder(_Page[kind])  # type: ignore[valid-type]
         page = await self._decode(decoder, "GET", path, params={**first, "limit": str(PAGE)})
         items, version = page.items or [], page.metadata.resource_version
+        self._guard.check(items)
         while page.metadata.continue_:
             more = {**selectors, "limit": str(PAGE), "continue": page.metadata.continue_}
             try:
@@ -143,6 +149,7 @@ class Client:
                 page = await self._decode(decoder, "GET", path, params=first)
                 items, version = [], page.metadata.resource_version
             items += page.items or []
+            self._guard.check(items)
         return Listing(items, version)
 
     async def watch(
@@ -175,9 +182,11 @@ class Client:
         try:
             async with self._send("GET", path, params=params, timeout=timeout) as response:
                 if response.status != 200:
-                    raise from_answer(await response.read(), response.status, response.headers.get("Retry-After"))
+                    raise from_answer(
+                        await self._guard.read(response), response.status, response.headers.get("Retry-After")
+                    )
                 yield Bookmark(resource_version)
-                async for line in lines(response.content.iter_any()):
+                async for line in lines(response.content.iter_any(), self._guard.longest_line):
                     yield read_event(line, decoder)
         except (aiohttp.ClientError, OSError) as error:
             raise self._unreachable(error, f"watch of {path}", idle_timeout) from None
@@ -273,7 +282,7 @@ class Client:
         answer = await self._request(method, path, **request)
         try:
             return decoder.decode(answer)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise self._nonsense(f"{method} {path}", error) from None
 
     async def _request(
@@ -292,9 +301,11 @@ class Client:
                 async with self._send(
                     method, path, params=params, body=body, content_type=content_type, accept=accept, timeout=timeout
                 ) as response:
-                    answer = await response.read()
+                    answer = await self._guard.read(response)
             except (aiohttp.ClientError, OSError) as error:
                 raise self._unreachable(error, f"{method} {path}", self._timeout) from None
+            except AnswerError as error:
+                raise self._nonsense(f"{method} {path}", error) from None
             if 200 <= response.status < 300:
                 return answer
             refusal = from_answer(answer, response.status, response.headers.get("Retry-After"))
@@ -356,6 +367,10 @@ class Client:
                 why = f"{what}: no answer for {seconds:g} s"
             case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
                 why = f"TLS: {one_line(str(error))}; check certificate-authority"
+            case aiohttp.ClientConnectorDNSError():
+                why = f"cannot look up its name: {one_line(str(error.os_error))}"
+            case aiohttp.ClientConnectorError() if not error.os_error.errno:
+                why = f"cannot connect: {one_line(str(error.os_error))}"
             case aiohttp.ClientConnectorError():
                 number = error.os_error.errno
                 words = os.strerror(number) if number and number > 0 else str(error.os_error)
@@ -366,13 +381,3 @@ class Client:
 
     def _nonsense(self, what: str, error: Exception) -> AnswerError:
         return AnswerError(f"{self.config.server}: {what}: not an answer of a Kubernetes API: {one_line(str(error))}")
-
-
-def _keepalive_socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    """A socket whose peer's disappearance is noticed after 15 s of silence and 3 probes 5 s apart."""
-    family, kind, protocol, *_ = address
-    connection = socket.socket(family, kind, protocol)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3)):
-        connection.setsockopt(socket.IPPROTO_TCP, option, value)
-    return connection

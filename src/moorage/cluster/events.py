@@ -62,7 +62,7 @@ def read_event(line: bytes, decoder: "msgspec.json.Decoder[T]") -> Event[T] | Bo
                 raise from_answer(raw.object, 500)
             case _:
                 raise AnswerError(f"unknown event type {raw.type!r}")
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise AnswerError(str(error)) from None
 
 

@@ -1,0 +1,116 @@
+"""A guarded client connects only where it may, and reads only so much."""
+
+import gzip
+import socket
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from moorage.api.core_v1 import Service
+from moorage.cluster.client import Client
+from moorage.cluster.connections import Guard
+from moorage.cluster.errors import AnswerError, UnreachableError
+from moorage.cluster.kubeconfig import Config
+from tests.support.stub_server import event, service, stream, stub_server
+
+LOOPBACK_ONLY = Guard(refusal=lambda address: None if address.startswith("127.") else "not on this machine")
+NOTHING = Guard(refusal=lambda address: "refused here")
+
+
+class Names(AbstractResolver):
+    """Answers one address after the other, as a hostile name server does."""
+
+    def __init__(self, *addresses: str) -> None:
+        self._addresses = iter(addresses)
+
+    async def resolve(self, host: str, port: int = 0, family: Any = socket.AF_INET) -> list[ResolveResult]:
+        answer = next(self._addresses)
+        return [ResolveResult(hostname=host, host=answer, port=port, family=socket.AF_INET, proto=0, flags=0)]
+
+    async def close(self) -> None:
+        pass
+
+
+async def services(request: web.Request) -> web.StreamResponse:
+    return web.json_response({"metadata": {"resourceVersion": "1"}, "items": [service("a", 1), service("b", 1)]})
+
+
+async def test_an_address_is_asked_about_when_the_connection_is_opened() -> None:
+    async with stub_server(services) as url:
+        async with Client(Config(server=url), guard=LOOPBACK_ONLY) as client:
+            assert len((await client.list(Service)).items) == 2
+        async with Client(Config(server=url), guard=NOTHING) as client:
+            with pytest.raises(UnreachableError, match=r"cannot connect: 127\.0\.0\.1 is refused here$"):
+                await client.list(Service)
+
+
+async def test_a_name_that_leads_elsewhere_the_next_time_does_not_get_around_the_guard() -> None:
+    async def broken(request: web.Request) -> web.StreamResponse:
+        response = await services(request)
+        response.force_close()
+        return response
+
+    async with stub_server(broken) as url:
+        port = url.rpartition(":")[2]
+        guard = Guard(refusal=lambda address: "inside" if address == "127.0.0.2" else None)
+        guard = guard._replace(resolver=Names("127.0.0.1", "127.0.0.2"))
+        async with Client(Config(server=f"http://api.example.com:{port}"), guard=guard) as client:
+            client._session._connector._use_dns_cache = False  # type: ignore[union-attr]
+            await client.list(Service)
+            with pytest.raises(UnreachableError, match=r"127\.0\.0\.2 is inside"):
+                await client.list(Service)
+
+
+async def test_a_long_answer_is_not_read_to_its_end() -> None:
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = await stream(request, b'{"metadata": {}, "items": [')
+        try:
+            for _ in range(10_000):
+                await response.write(b" " * 10_000)
+        except ConnectionError:
+            pass
+        return response
+
+    async with stub_server(endless) as url, Client(Config(server=url), guard=Guard(longest_answer=50_000)) as client:
+        with pytest.raises(AnswerError, match="an answer of more than 50000 bytes"):
+            await client.list(Service)
+
+
+async def test_nothing_is_decompressed() -> None:
+    async def compressed(request: web.Request) -> web.StreamResponse:
+        assert request.headers["Accept-Encoding"] == "identity"
+        return web.Response(body=gzip.compress(b" " * 10_000_000), headers={"Content-Encoding": "gzip"})
+
+    guard = Guard(longest_answer=50_000)
+    async with stub_server(compressed) as url, Client(Config(server=url), guard=guard) as client:
+        with pytest.raises(AnswerError, match="not an answer of a Kubernetes API"):
+            await client.list(Service)
+
+
+async def test_a_list_of_too_many_objects_is_refused() -> None:
+    async with stub_server(services) as url, Client(Config(server=url), guard=Guard(most_objects=1)) as client:
+        with pytest.raises(AnswerError, match="more than 1 objects; narrow the selector"):
+            await client.list(Service)
+
+
+async def test_a_long_event_ends_the_watch() -> None:
+    async def watch(request: web.Request) -> web.StreamResponse:
+        return await stream(request, event("ADDED", service("a", 2)), b'{"type":"' + b"x" * 60_000)
+
+    async with stub_server(watch) as url, Client(Config(server=url), guard=Guard(longest_answer=50_000)) as client:
+        seen = client.watch(Service, resource_version="1")
+        await anext(seen)
+        await anext(seen)
+        with pytest.raises(AnswerError, match="an event of more than 50000 bytes"):
+            await anext(seen)
+
+
+async def test_an_answer_that_is_nested_too_deep_is_no_answer() -> None:
+    async def deep(request: web.Request) -> web.StreamResponse:
+        return web.Response(body=b'{"x":' + b"[" * 100_000)
+
+    async with stub_server(deep) as url, Client(Config(server=url)) as client:
+        with pytest.raises(AnswerError, match="not an answer of a Kubernetes API"):
+            await client.list(Service)
