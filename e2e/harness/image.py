@@ -1,9 +1,9 @@
-"""The container images of the tests, built without a registry: Moorage's own by its Dockerfile, and a pause image.
+"""The container image of the tests, built from the Dockerfile without a registry.
 
 The Dockerfile's base is made by debootstrap, under the name that the Dockerfile gives it. pip and apt inside use what
-pip and apt on this machine use: their settings are mounted while they run, and no image keeps them.
+pip and apt on this machine use: their settings are mounted while they run, and the image does not keep them.
 
-`python -m e2e.harness.image` makes both and prints their archives.
+`python -m e2e.harness.image` makes it and prints its archive.
 """
 
 import os
@@ -21,7 +21,6 @@ from e2e.harness.errors import HarnessError
 
 MOORAGE = "docker.io/library/moorage:latest"
 """What Kubernetes takes `image: moorage:latest` for."""
-PAUSE = "docker.io/moorage-e2e/pause:1"
 _ROOT = Path(__file__).parents[2]
 _INPUTS = (
     "Dockerfile",
@@ -83,27 +82,6 @@ def build() -> Path:
     os.utime(archive.parent)
     _forget_old_archives()
     return archive
-
-
-def pause() -> Path:
-    """The docker-archive of `moorage-e2e/pause:1`, which does nothing: what holds a pod's namespaces.
-
-    It is the base that the other image has, so that a node that has one has nearly all of the other.
-    Raises HarnessError.
-    """
-
-    def make(directory: Path) -> None:
-        with _buildah() as buildah:
-            _need_base(buildah)
-            container = _run([*buildah, "from", "--pull-never", _BASE]).strip()
-            try:
-                _run([*buildah, "config", "--cmd", "", "--entrypoint", '["sleep", "infinity"]', container])
-                _run([*buildah, "commit", "--quiet", container, PAUSE])
-                _run([*buildah, "push", "--quiet", PAUSE, f"docker-archive:{directory}/image.tar:{PAUSE}"])
-            finally:
-                _run([*buildah, "rm", container])
-
-    return caches.made(f"pause-{_STORAGE}", make) / "image.tar"
 
 
 def _contents() -> Iterator[bytes]:
@@ -215,4 +193,3 @@ def _run(argv: Sequence[str]) -> str:
 
 if __name__ == "__main__":
     print(build())
-    print(pause())
