@@ -7,9 +7,9 @@ from moorage.api.core_v1 import Pod
 from moorage.cli.main import run
 from moorage.cluster.client import Client
 from moorage.cluster.errors import ApiError
+from moorage.cluster.recorder import Recorder
 from moorage.errors import MoorageError
-from moorage.lab.control.events import Recorder
-from moorage.lab.control.main import ApiPodClient, now, read_plan
+from moorage.lab.control.main import ApiPodClient, read_plan
 from tests.support.apiserver import api_server
 from tests.support.lab_objects import cluster
 
@@ -19,7 +19,7 @@ PODS = "/api/v1/namespaces/default/pods"
 
 async def test_reports_on_a_pod_that_is_gone_or_made_again_are_dropped() -> None:
     async with api_server() as server, Client(server.config) as client:
-        pods = ApiPodClient(client, Recorder(client, lambda: "x", now))
+        pods = ApiPodClient(client, Recorder(client, "tests"))
         await server.create(PODS, POD)
         first = await client.get(Pod, "default", "p")
         await pods.finish(first)

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable
-from datetime import UTC, datetime
 from pathlib import Path
 from random import SystemRandom
 
@@ -14,10 +13,11 @@ from moorage import __version__
 from moorage.api.core_v1 import Pod
 from moorage.cluster import kubeconfig
 from moorage.cluster.client import Client
+from moorage.cluster.clock import timestamp
 from moorage.cluster.errors import ApiError
+from moorage.cluster.recorder import Recorder
 from moorage.errors import MoorageError
 from moorage.lab.control.cluster_dns import ClusterDns
-from moorage.lab.control.events import Recorder
 from moorage.lab.control.kubelet import Kubelet, Runtime
 from moorage.lab.control.manager import Controller, Manager, run_controllers
 from moorage.lab.control.names import random_suffix
@@ -55,18 +55,13 @@ async def _unless_gone(request: Awaitable[object]) -> None:
             raise
 
 
-def now() -> str:
-    """The time as RFC 3339, UTC, whole seconds, as `metav1.Time` is written."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 async def control(plan: ClusterPlan, client: Client, state: Path, runtime: Runtime) -> None:
     """Play the control plane and the kubelets of one cluster until cancelled; its pods end with it."""
     suffix = random_suffix(SystemRandom())
-    stores, recorder = Stores(client), Recorder(client, suffix, now)
-    manager = Manager(plan, stores, recorder, suffix, now, version=__version__, kernel=os.uname().release)
+    stores, recorder = Stores(client), Recorder(client, "moorage-lab")
+    manager = Manager(plan, stores, recorder, suffix, timestamp, version=__version__, kernel=os.uname().release)
     async with asyncio.TaskGroup() as group:
-        kubelet = Kubelet(group, plan, runtime, ApiPodClient(client, recorder), now)
+        kubelet = Kubelet(group, plan, runtime, ApiPodClient(client, recorder), timestamp)
 
         async def sync_pods() -> None:
             kubelet.sync(stores.list(Pod))

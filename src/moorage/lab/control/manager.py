@@ -11,9 +11,9 @@ from moorage.api.core_v1 import Endpoints, LoadBalancerIngress, Node, Pod, Servi
 from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, EndpointSlice
 from moorage.api.meta import Object
 from moorage.cluster.errors import ApiError
+from moorage.cluster.recorder import Recorder
 from moorage.errors import MoorageError
 from moorage.lab.control import deployments, loadbalancers, mirroring, nodes, scheduling, slices
-from moorage.lab.control.events import Recorder
 from moorage.lab.control.names import Suffix
 from moorage.lab.control.stores import Stores
 from moorage.lab.topology import ClusterPlan

@@ -1,0 +1,203 @@
+"""Kubernetes Events: what has happened to an object, for `kubectl describe` (client-go's `tools/record`)."""
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from moorage.api.core_v1 import Event, LocalObjectReference
+from moorage.api.kinds import kind_of
+from moorage.api.meta import Object, ObjectMeta
+from moorage.cluster.clock import timestamp
+from moorage.cluster.errors import ApiError
+from moorage.errors import MoorageError
+from moorage.log import get_logger
+
+V = TypeVar("V")
+
+LONGEST_MESSAGE = 1024
+"""Characters; the API server refuses longer ones."""
+
+_log = get_logger("moorage.cluster.recorder")
+
+
+class EventClient(Protocol):
+    """What a recorder needs of a client."""
+
+    async def get(self, kind: type[Event], namespace: str | None, name: str) -> Event: ...
+
+    async def create(self, obj: Event) -> Event: ...
+
+    async def patch(self, kind: type[Event], namespace: str | None, name: str, body: object) -> Event: ...
+
+
+class _Said(NamedTuple):
+    about: LocalObjectReference
+    type: str
+    reason: str
+    message: str
+    at: str
+
+
+class Recorder:
+    """Writes Events, one after the other, in its own time: `record` never waits, and what cannot be written is lost.
+
+    With client-go's bounds, so that an object that is never at rest floods nobody: what was said before is counted
+    up; from the `SIMILAR`th message of one reason on within `SIMILAR_SECONDS` they share one Event; of one object
+    `BURST` writes are made at once and then one each `REFILL_SECONDS`. Unlike there, the name of an Event follows
+    from what it says, so that the next leader counts it up, too.
+    """
+
+    BURST = 25
+    REFILL_SECONDS = 300.0
+    SIMILAR = 10
+    SIMILAR_SECONDS = 600.0
+    WAITING = 10_000
+    """Events that wait at most; more are dropped."""
+    REMEMBERED = 4_096
+    """Events, reasons and objects that are remembered."""
+
+    def __init__(
+        self,
+        client: EventClient,
+        component: str,
+        *,
+        host: str = "",
+        now: Callable[[], str] = timestamp,
+        may_write: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`component` and `host` say who reports. `may_write` is asked before each write."""
+        self._client, self._component, self._host = client, component, host
+        self._now, self._may_write = now, may_write
+        self._line: asyncio.Queue[_Said] = asyncio.Queue(self.WAITING)
+        self._counts: _Recent[tuple[str, str], int] = _Recent(self.REMEMBERED)
+        """Namespace and name of an Event -> its count."""
+        self._similar: _Recent[tuple[str, str, str], tuple[float, frozenset[str]]] = _Recent(self.REMEMBERED)
+        """uid, type and reason -> when it was last given, and with which messages."""
+        self._budgets: _Recent[str, tuple[float, float]] = _Recent(self.REMEMBERED)
+        """uid -> how many writes may be made, as of that time of the event loop's clock."""
+
+    @property
+    def waiting(self) -> int:
+        """How many Events are to be written."""
+        return self._line.qsize()
+
+    def record(self, about: Object, type: str, reason: str, message: str) -> None:
+        """Note that something happened; `type` is Normal or Warning, `reason` one CamelCase word."""
+        meta, kind = about.metadata, kind_of(about.__class__)
+        reference = LocalObjectReference(
+            api_version=kind.api_version,
+            kind=kind.kind,
+            name=meta.name,
+            namespace=meta.namespace,
+            uid=meta.uid,
+            resource_version=meta.resource_version,
+        )
+        if self._line.full():
+            _log.debug("an event is dropped: too many wait", reason=reason)
+            return
+        self._line.put_nowait(_Said(reference, type, reason, message[:LONGEST_MESSAGE], self._now()))
+
+    async def run(self) -> None:
+        """Write what is recorded, until cancelled."""
+        while True:
+            said = await self._line.get()
+            if not self._may_write() or not self._within_budget(said.about.uid or ""):
+                continue
+            try:
+                await self._write(said)
+            except MoorageError as error:
+                _log.debug("an event is lost", reason=said.reason, error=str(error))
+
+    async def _write(self, said: _Said) -> None:
+        if self._is_one_of_many(said):
+            message = f"(combined from similar events): {said.message}"[:LONGEST_MESSAGE]
+            name = _name(said, "")
+            said = said._replace(message=message)
+        else:
+            name = _name(said, said.message)
+        # An object without a namespace has its Events in this one, as with client-go.
+        namespace = said.about.namespace or "default"
+        count = self._counts.get((namespace, name))
+        if count is None:
+            try:
+                await self._create(namespace, name, said)
+                return
+            except ApiError as error:
+                if error.reason != "AlreadyExists":
+                    raise
+                # Written by a process before this one.
+                count = (await self._client.get(Event, namespace, name)).count or 1
+        again = {"count": count + 1, "lastTimestamp": said.at, "message": said.message}
+        try:
+            await self._client.patch(Event, namespace, name, again)
+            self._counts.put((namespace, name), count + 1)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            # Events last an hour.
+            await self._create(namespace, name, said)
+
+    async def _create(self, namespace: str, name: str, said: _Said) -> None:
+        await self._client.create(
+            Event(
+                metadata=ObjectMeta(name=name, namespace=namespace),
+                involved_object=said.about,
+                type=said.type,
+                reason=said.reason,
+                message=said.message,
+                count=1,
+                first_timestamp=said.at,
+                last_timestamp=said.at,
+                reporting_component=self._component,
+                source={"component": self._component, **({"host": self._host} if self._host else {})},
+            )
+        )
+        self._counts.put((namespace, name), 1)
+
+    def _is_one_of_many(self, said: _Said) -> bool:
+        now = asyncio.get_running_loop().time()
+        key = said.about.uid or "", said.type, said.reason
+        last, messages = self._similar.get(key) or (now, frozenset())
+        if now - last > self.SIMILAR_SECONDS:
+            messages = frozenset()
+        # No more than are needed to know that there are many.
+        if len(messages) < self.SIMILAR:
+            messages |= {said.message}
+        self._similar.put(key, (now, messages))
+        return len(messages) >= self.SIMILAR
+
+    def _within_budget(self, uid: str) -> bool:
+        now = asyncio.get_running_loop().time()
+        left, since = self._budgets.get(uid) or (float(self.BURST), now)
+        left = min(float(self.BURST), left + (now - since) / self.REFILL_SECONDS)
+        allowed = left >= 1.0
+        self._budgets.put(uid, (left - 1.0 if allowed else left, now))
+        return allowed
+
+
+K = TypeVar("K")
+
+
+class _Recent(Generic[K, V]):
+    """A map that forgets what was put in longest ago."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._values: OrderedDict[K, V] = OrderedDict()
+
+    def get(self, key: K) -> V | None:
+        return self._values.get(key)
+
+    def put(self, key: K, value: V) -> None:
+        self._values[key] = value
+        self._values.move_to_end(key)
+        if len(self._values) > self._size:
+            self._values.popitem(last=False)
+
+
+def _name(said: _Said, message: str) -> str:
+    """The same for what says the same of the same object, in any process."""
+    text = "\n".join((said.about.uid or "", said.type, said.reason, message))
+    return f"{said.about.name}.{hashlib.sha256(text.encode()).hexdigest()[:16]}"
