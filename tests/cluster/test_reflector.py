@@ -3,9 +3,10 @@ import itertools
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any
 
+import msgspec
 import pytest
 
-from moorage.api.core_v1 import Service
+from moorage.api.core_v1 import Service, ServiceSpec
 from moorage.api.meta import ObjectMeta
 from moorage.cluster.client import Listing
 from moorage.cluster.errors import AnswerError, ApiError, UnreachableError
@@ -83,7 +84,7 @@ Play = Callable[..., Coroutine[Any, Any, tuple[Script, Reflector[Service], list[
 async def play() -> Play:
     """Plays a script to its end with a reflector and gives the changes that it reported as (name, version)."""
 
-    async def run(*plays: Any) -> tuple[Script, Reflector[Service], list[tuple[str, str | None]]]:
+    async def run(*plays: Any, **options: Any) -> tuple[Script, Reflector[Service], list[tuple[str, str | None]]]:
         script = Script(*plays)
         script.start()
         changes: list[tuple[str, str | None]] = []
@@ -92,7 +93,7 @@ async def play() -> Play:
             assert reflector.store.get(key) is obj or obj is None
             changes.append((key[1], obj.metadata.resource_version if obj else None))
 
-        reflector = Reflector(script, Service, on_change=on_change, jitter=lambda: 0.0)
+        reflector = Reflector(script, Service, on_change=on_change, jitter=lambda: 0.0, **options)
         task = asyncio.create_task(reflector.run())
         done = asyncio.create_task(script.done.wait())
         await asyncio.wait([task, done], timeout=3600, return_when=asyncio.FIRST_COMPLETED)
@@ -133,6 +134,19 @@ async def test_managed_fields_are_not_kept(play: Play) -> None:
     fat = Service(metadata=ObjectMeta(name="a", namespace="n", resource_version="1", managed_fields=[{"x": "y"}]))
     _, reflector, _ = await play(listing(5, fat))
     assert reflector.store["n", "a"].metadata == ObjectMeta(name="a", namespace="n", resource_version="1")
+
+
+async def test_a_transform_decides_what_is_kept_of_each_object(play: Play) -> None:
+    def without_spec(obj: Service) -> Service:
+        return Service(metadata=obj.metadata)
+
+    spec = ServiceSpec(cluster_ip="10.96.0.7")
+    fat, fatter = (
+        msgspec.structs.replace(service(name, version), spec=spec) for name, version in (("a", 1), ("b", 7))
+    )
+    _, reflector, changes = await play(listing(5, fat), [Event("ADDED", fatter)], transform=without_spec)
+    assert list(reflector.store.values()) == [service("a", 1), service("b", 7)]
+    assert changes == [("a", "1"), ("b", "7")]
 
 
 async def test_synced_comes_with_the_first_list_even_an_empty_one(play: Play) -> None:

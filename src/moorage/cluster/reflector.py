@@ -24,6 +24,8 @@ Key = tuple[str, str]
 
 LONGEST_RETRY_AFTER = 60.0
 """Seconds: the longest wait that a server is granted."""
+IDLE_TIMEOUT = 100.0
+"""Seconds of silence after which a watch is given up; kube-apiserver sends a bookmark about each minute."""
 SHORTEST_WATCH = 1.0
 """Seconds: a watch that ends sooner and says nothing counts as a failure, or it would be opened in a busy loop."""
 
@@ -43,6 +45,7 @@ class ListWatch(Protocol):
         resource_version: str,
         label_selector: str | None,
         field_selector: str | None,
+        idle_timeout: float,
     ) -> AsyncGenerator[Event[T] | Bookmark, None]: ...
 
 
@@ -56,6 +59,10 @@ class Reflector(Generic[T]):
     for every change since the last one, also for objects that came and went while the server could not be reached,
     as far as they were ever in the store: an object that was deleted and made again is reported as gone first. Of
     one list, what is gone is reported before what is new, so that addresses are given up before they are taken.
+
+    `transform` makes of each object what is kept of it, for collections that are large and of which little is
+    needed; it must leave name, namespace, uid and resourceVersion. `idle_timeout`: seconds of silence after which a
+    watch is given up and opened again.
     """
 
     def __init__(
@@ -67,6 +74,8 @@ class Reflector(Generic[T]):
         label_selector: str | None = None,
         field_selector: str | None = None,
         on_change: Callable[[Key, T | None], None] = lambda key, obj: None,
+        transform: Callable[[T], T] = lambda obj: obj,
+        idle_timeout: float = IDLE_TIMEOUT,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.store: dict[Key, T] = {}
@@ -78,6 +87,8 @@ class Reflector(Generic[T]):
         self._label_selector = label_selector
         self._field_selector = field_selector
         self._on_change = on_change
+        self._transform = transform
+        self._idle_timeout = idle_timeout
         self._jitter = jitter
         self._version: str | None = None
         """From which the watch goes on; None: list first."""
@@ -99,7 +110,7 @@ class Reflector(Generic[T]):
         listing = await self._client.list(
             self._kind, self._namespace, label_selector=self._label_selector, field_selector=self._field_selector
         )
-        new = {_key(obj): _slim(obj) for obj in listing.items}
+        new = {_key(obj): self._transform(_slim(obj)) for obj in listing.items}
         old = dict(self.store)
         self.store.clear()
         self.store.update(new)
@@ -122,6 +133,7 @@ class Reflector(Generic[T]):
             resource_version=self._version,
             label_selector=self._label_selector,
             field_selector=self._field_selector,
+            idle_timeout=self._idle_timeout,
         )
         async with aclosing(watch) as events:
             await anext(events, None)
@@ -138,7 +150,7 @@ class Reflector(Generic[T]):
         self._failures = 0
 
     def _apply(self, event: Event[T]) -> None:
-        obj = _slim(event.object)
+        obj = self._transform(_slim(event.object))
         key = _key(obj)
         old = self.store.get(key)
         self._version = obj.metadata.resource_version
