@@ -15,6 +15,7 @@ from aiohttp import web
 from moorage.api.core_v1 import Namespace, Service, ServicePort, ServiceSpec
 from moorage.api.meta import ObjectMeta
 from moorage.cluster import client as client_module
+from moorage.cluster import tokens
 from moorage.cluster.client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, Client
 from moorage.cluster.errors import AnswerError, ApiError, UnreachableError
 from moorage.cluster.events import Bookmark, Event
@@ -411,13 +412,37 @@ async def test_a_rotated_token_file_is_read_again(tmp_path: Path, monkeypatch: p
         await client.get(Service, "default", "a")
         file.write_text("two\n")
         await client.get(Service, "default", "a")
-        monkeypatch.setattr(client_module, "TOKEN_LIFE", -1.0)
+        monkeypatch.setattr(tokens, "TOKEN_LIFE", -1.0)
         await client.get(Service, "default", "a")
     assert [request.headers["Authorization"] for request in answers.requests] == [
         "Bearer one",
         "Bearer one",
         "Bearer two",
     ]
+
+
+async def test_a_token_that_is_refused_is_replaced_at_once_by_the_one_in_the_file(tmp_path: Path) -> None:
+    answers = Recorder(
+        service("a", 3), refuse(401, "Unauthorized"), service("a", 3), refuse(401, "Unauthorized"), service("a", 3)
+    )
+    file = tmp_path / "token"
+    file.write_text("one\n")
+    async with stub_client(answers, token_file=str(file)) as client:
+        await client.get(Service, "default", "a")
+        file.write_text("two\n")
+        await client.get(Service, "default", "a")
+        with pytest.raises(ApiError, match="401"):
+            await client.get(Service, "default", "a")
+    sent = [request.headers["Authorization"] for request in answers.requests]
+    assert sent == ["Bearer one", "Bearer one", "Bearer two", "Bearer two"]
+
+
+async def test_a_token_without_file_is_refused_once(tmp_path: Path) -> None:
+    answers = Recorder(refuse(401, "Unauthorized"), service("a", 3))
+    async with stub_client(answers, token="old") as client:
+        with pytest.raises(ApiError, match="401"):
+            await client.get(Service, "default", "a")
+    assert len(answers.requests) == 1
 
 
 async def test_tls_with_client_certificate_and_a_foreign_authority_is_refused() -> None:

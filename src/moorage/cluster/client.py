@@ -9,7 +9,6 @@ import asyncio
 import os
 import random
 from collections.abc import AsyncGenerator, Mapping
-from pathlib import Path
 from typing import Any, Generic, Literal, Self, TypeVar
 
 import aiohttp
@@ -25,7 +24,7 @@ from moorage.cluster.events import Bookmark, Event, lines, read_event
 from moorage.cluster.kubeconfig import Config
 from moorage.cluster.paths import collection_path, creation_path, manifest_path, object_path, with_type
 from moorage.cluster.tls import ssl_context
-from moorage.errors import MoorageError
+from moorage.cluster.tokens import Token
 
 __all__ = [
     "APPLY_PATCH",
@@ -56,8 +55,6 @@ LONGEST_RETRY_AFTER = 10.0
 """Seconds: a 429 that asks for a longer wait is an error at once."""
 RETRIES = 4
 """How often a request is sent again after a 429."""
-TOKEN_LIFE = 60.0
-"""Seconds until a token file is read again, as in client-go; the kubelet writes a new token well before the end."""
 
 
 class Listing(msgspec.Struct, Generic[T], frozen=True):
@@ -82,7 +79,8 @@ class Client:
 
     Requests raise ApiError where the server refuses, UnreachableError where no answer came within `timeout`
     seconds, AnswerError where it makes no sense. A 429 is sent again after the time that it asks for (at most
-    `RETRIES` times, `LONGEST_RETRY_AFTER` seconds each); nothing else is.
+    `RETRIES` times, `LONGEST_RETRY_AFTER` seconds each), and a 401 once where the token file holds another token by
+    now; nothing else is.
     """
 
     def __init__(self, config: Config, *, timeout: float = 30.0, guard: Guard = Guard()) -> None:  # noqa: B008
@@ -91,8 +89,7 @@ class Client:
         self._guard = guard
         self._session: aiohttp.ClientSession | None = None
         self._tls = ssl_context(config)
-        self._token = config.token
-        self._token_read = 0.0
+        self._token = Token(config)
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
@@ -308,6 +305,8 @@ class Client:
                 raise self._nonsense(f"{method} {path}", error) from None
             if 200 <= response.status < 300:
                 return answer
+            if response.status == 401 and attempt == 0 and self._token.refused():
+                continue
             refusal = from_answer(answer, response.status, response.headers.get("Retry-After"))
             wait = refusal.retry_after
             if response.status != 429 or attempt == RETRIES or wait is None or wait > LONGEST_RETRY_AFTER:
@@ -332,7 +331,7 @@ class Client:
         headers = {"Accept": accept or JSON}
         if body is not None:
             headers["Content-Type"] = content_type or JSON
-        if token := self._bearer():
+        if token := self._token.bearer():
             headers["Authorization"] = f"Bearer {token}"
         url = URL(self.config.server + path).update_query({k: v for k, v in (params or {}).items() if v is not None})
         return self._session.request(
@@ -345,18 +344,6 @@ class Client:
             allow_redirects=False,
             server_hostname=self.config.tls_server_name,
         )
-
-    def _bearer(self) -> str | None:
-        if self.config.token or not self.config.token_file:
-            return self.config.token
-        now = asyncio.get_running_loop().time()
-        if self._token is None or now - self._token_read > TOKEN_LIFE:
-            try:
-                self._token = Path(self.config.token_file).read_text().strip()
-            except (OSError, UnicodeDecodeError) as error:
-                raise MoorageError(f"token file {self.config.token_file}: cannot be read: {error}") from None
-            self._token_read = now
-        return self._token
 
     def _unreachable(self, error: Exception, what: str, seconds: float) -> UnreachableError:
         server = self.config.server

@@ -1,0 +1,42 @@
+"""The bearer token of a client, which may be in a file that is written anew from time to time."""
+
+import asyncio
+from pathlib import Path
+
+from moorage.cluster.kubeconfig import Config
+from moorage.errors import MoorageError
+
+TOKEN_LIFE = 60.0
+"""Seconds until a token file is read again, as in client-go; the kubelet writes a new token well before the end."""
+
+
+class Token:
+    """What proves who we are, where that is a token."""
+
+    def __init__(self, config: Config) -> None:
+        self._file = config.token_file if not config.token else None
+        self._token = config.token
+        self._read_at = 0.0
+
+    def bearer(self) -> str | None:
+        """The token to send, None for none. Raises MoorageError where its file cannot be read."""
+        if self._file is None:
+            return self._token
+        now = asyncio.get_running_loop().time()
+        if self._token is None or now - self._read_at > TOKEN_LIFE:
+            try:
+                self._token = Path(self._file).read_text().strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise MoorageError(f"token file {self._file}: cannot be read: {error}") from None
+            self._read_at = now
+        return self._token
+
+    def refused(self) -> bool:
+        """Take note of a 401; whether there is another token to try by now. Raises as `bearer`.
+
+        A node that was asleep, or a token that was revoked, makes one useless before it is due.
+        """
+        if self._file is None:
+            return False
+        old, self._token = self._token, None
+        return self.bearer() != old
