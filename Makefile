@@ -34,9 +34,11 @@ bench: $(READY) ## measure speed and size; installs gcc and haproxy; QUICK=1 is 
 	@$(MAKE) --no-print-directory --silent $(BENCH:%=build/bench/%)
 	@$(VENV)/bin/python -m bench $(if $(filter-out 0,$(QUICK)),--quick) $(if $(filter-out 0,$(MARKDOWN)),--markdown)
 
-lock: $(READY) ## write requirements.lock anew from pyproject.toml; UPGRADE=1 takes the newest versions
-	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-		$(if $(filter-out 0,$(UPGRADE)),--upgrade) --extra dev --output-file requirements.lock pyproject.toml
+COMPILE := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
+lock: $(READY) ## write the locks anew from pyproject.toml; UPGRADE=1 takes the newest versions
+	$(COMPILE) $(if $(filter-out 0,$(UPGRADE)),--upgrade) --extra dev --output-file requirements.lock pyproject.toml
+	$(COMPILE) --constraint requirements.lock --output-file deploy/image/run.lock pyproject.toml
+	echo hatchling | $(COMPILE) --constraint requirements.lock --output-file deploy/image/build.lock -
 
 clean: ## remove what make made
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
