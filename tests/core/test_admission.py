@@ -69,6 +69,8 @@ def gate() -> Gate:
         ("64:ff9b:1::198.19.0.7", "the NAT64 form of 198.19.0.7, the address of pod default/web of this cluster"),
         ("2002:0af4:0107::1", "the 6to4 form of 10.244.1.7, in the pod range 10.244.1.0/24 of node node-2 of this "
          "cluster"),
+        ("::ffff:203.0.113.11", "the IPv4-mapped form of 203.0.113.11"),
+        ("2001:db8::11%eth0", "an address with a zone, which means nothing on other machines"),
         ("node-1.example.com", "not an IP address"),
         ("", "not an IP address"),
     ],
@@ -99,7 +101,9 @@ def test_what_the_configuration_allows_wins_over_everything(gate: Gate) -> None:
 
 @given(st.ip_addresses())
 def test_a_special_address_is_refused_by_every_gate(address: IPv4Address | IPv6Address) -> None:
-    assert Gate().refusal(str(address)) == special(str(address))
+    assert Gate().refusal(str(address)) == special(str(address)) or (
+        isinstance(address, IPv6Address) and address.ipv4_mapped is not None
+    )
 
 
 @given(st.ip_addresses(v=4), st.integers(0, 32), st.ip_addresses(v=4))
@@ -110,7 +114,8 @@ def test_an_ipv6_form_of_a_refused_address_is_refused(inside: IPv4Address, lengt
         assert gate.refusal(str(asked)) is not None
     sixtofour = IPv6Address(0x2002 << 112 | int(asked) << 80)
     for form in (f"::ffff:{asked}", f"64:ff9b::{asked}", f"64:ff9b:1::{asked}", f"::{asked}", str(sixtofour)):
-        assert (gate.refusal(str(asked)) is None) <= (gate.refusal(form) is None)
+        if not form.startswith("::ffff:"):
+            assert (gate.refusal(str(asked)) is None) <= (gate.refusal(form) is None)
         if asked in network:
             assert gate.refusal(form) is not None
 

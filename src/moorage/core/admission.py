@@ -65,16 +65,25 @@ class Gate(NamedTuple):
             parsed = ip_address(address)
         except ValueError:
             return "not an IP address"
-        if isinstance(parsed, IPv6Address):
-            parsed = IPv6Address(int(parsed))  # without its zone
-        if self.allowed.find(parsed) is not None:
-            return None
-        if why := special(str(parsed)) or self._inside(parsed):
+        if isinstance(parsed, IPv4Address):
+            return self._refusal(parsed)
+        # No slice takes these, however innocent the address.
+        zone, mapped = parsed.scope_id, parsed.ipv4_mapped
+        parsed = IPv6Address(int(parsed))
+        if why := self._refusal(parsed):
             return why
-        if isinstance(parsed, IPv6Address):
-            for form, inner in embedded(parsed):
-                if why := self._inside(inner):
-                    return f"the {form} form of {inner}, {why}"
+        if zone is not None:
+            return "an address with a zone, which means nothing on other machines"
+        return f"the IPv4-mapped form of {mapped}" if mapped is not None else None
+
+    def _refusal(self, address: IPv4Address | IPv6Address) -> str | None:
+        if self.allowed.find(address) is not None:
+            return None
+        if why := special(str(address)) or self._inside(address):
+            return why
+        for form, inner in embedded(address) if isinstance(address, IPv6Address) else ():
+            if why := self._inside(inner):
+                return f"the {form} form of {inner}, {why}"
         return None
 
     def _inside(self, address: IPv4Address | IPv6Address) -> str | None:

@@ -1,0 +1,135 @@
+"""The `dns` source: endpoints that a name has."""
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from moorage.api.moorage_v1alpha1 import DnsSource
+from moorage.core.model import Found, Problem
+from moorage.core.names import of_address, of_dns_name
+from moorage.discovery.choice import addresses_of, choose
+from moorage.discovery.following import Following
+from moorage.discovery.resolver import Addresses, AddressType, LookupFailedError, Names, Server
+from moorage.discovery.source import MOST_ENDPOINTS, Setting, Source, State
+
+MOST_WEIGHT = 100
+"""Weights above it are scaled down, all of one answer alike: the data plane's tables hold no more."""
+MOST_LOOKUPS = 20
+"""A second, for the targets of one source: with more targets they are looked up less often than their TTL says."""
+REASON = "LookupFailed"
+
+
+class AddressRecords(Source):
+    """A or AAAA: each address is an endpoint and its own name."""
+
+    def __init__(self, spec: DnsSource, type: AddressType, names: Names, setting: Setting) -> None:
+        super().__init__(setting)
+
+        async def look_up() -> tuple[Addresses, float]:
+            found = await names.addresses(spec.name, type)
+            return found, found.ttl
+
+        self._following = Following(look_up, self._changed, now=setting.now, jitter=setting.jitter)
+
+    async def run(self) -> None:
+        await self._following.run()
+
+    def _changed(self) -> None:
+        answer, failure = self._following.answer, self._following.failure
+        endpoints = tuple(Found(of_address(each), each) for each in answer.addresses) if answer else None
+        self.become(State(endpoints, Problem(REASON, *failure) if failure else None))
+
+
+class _Answer(NamedTuple):
+    """What SRV records and the addresses of their targets come to."""
+
+    endpoints: tuple[Found, ...]
+    failed: tuple[str, ...]
+    """Why targets have no current address."""
+    notes: tuple[str, ...]
+
+
+class ServiceRecords(Source):
+    """SRV (RFC 2782): each target is an endpoint, with the record's port, priority and weight.
+
+    A weight of 0 becomes 1, the smallest there is. A target with several ports is as many endpoints: that of the
+    lowest port has the target's name, the others their port after it.
+    """
+
+    def __init__(self, spec: DnsSource, names: Names, setting: Setting) -> None:
+        super().__init__(setting)
+        self._name = spec.name
+        self._names = names
+        self._chosen: dict[str, str] = dict(setting.known)
+        """The address of each endpoint, by name."""
+        self._right = setting.now()
+        """When all targets last had an answer."""
+        self._following = Following(self._look_up, self._changed, now=setting.now, jitter=setting.jitter)
+
+    async def run(self) -> None:
+        await self._following.run()
+
+    async def _look_up(self) -> tuple[_Answer, float]:
+        found = await self._names.servers(self._name)
+        servers, notes = _used(self._name, found.servers)
+        targets = sorted({each.target for each in servers})
+        answers = dict(zip(targets, await asyncio.gather(*map(self._addresses, targets)), strict=True))
+        failed = tuple(each for each in answers.values() if isinstance(each, str))
+        if not failed:
+            self._right = self.setting.now()
+        endpoints = []
+        weights = _weights(servers)
+        for name, server in _named(servers):
+            answer, current = answers[server.target], self._chosen.get(name)
+            address = current if isinstance(answer, str) else choose(current, answer.addresses, self.setting.families)
+            if address is not None:
+                endpoints.append(Found(name, address, server.port, weights[server], server.priority))
+            elif not isinstance(answer, str):
+                notes.append(f"{server.target}, a target of {self._name}, has no address")
+        self._chosen = {each.name: each.address for each in endpoints}
+        ttls = [each.ttl for each in answers.values() if isinstance(each, Addresses)]
+        seconds = max(min([found.ttl, *ttls]), len(targets) / MOST_LOOKUPS)
+        return _Answer(tuple(sorted(endpoints)), failed, tuple(notes)), seconds
+
+    async def _addresses(self, target: str) -> Addresses | str:
+        """The target's addresses, or why there is no answer."""
+        try:
+            return await addresses_of(self._names, target, self.setting.families)
+        except LookupFailedError as error:
+            return str(error)
+
+    def _changed(self) -> None:
+        answer, failure = self._following.answer, self._following.failure
+        problem = Problem(REASON, *failure) if failure else None
+        if answer is None:
+            self.become(State(None, problem))
+            return
+        if answer.failed and not problem:
+            others = f"; and {len(answer.failed) - 1} targets more" if answer.failed[1:] else ""
+            problem = Problem(REASON, answer.failed[0] + others, self._right)
+        self.become(State(answer.endpoints, problem, answer.notes))
+
+
+def _used(name: str, servers: Sequence[Server]) -> tuple[tuple[Server, ...], list[str]]:
+    """The records that become endpoints, and what there is to say of the others."""
+    notes = []
+    if servers and not any(each.target for each in servers):
+        notes.append(f'{name} says that there is no such service (target ".", RFC 2782)')
+    used = {(each.target, each.port): each for each in reversed(servers) if each.target}
+    if len(used) > MOST_ENDPOINTS:
+        notes.append(f"{name} has {len(used)} targets, of which the first {MOST_ENDPOINTS} are used")
+    return tuple(sorted(used.values())[:MOST_ENDPOINTS]), notes
+
+
+def _named(servers: Iterable[Server]) -> Iterator[tuple[str, Server]]:
+    by_target = sorted(servers, key=lambda each: (each.target, each.port))
+    for target, group in groupby(by_target, key=lambda each: each.target):
+        for number, server in enumerate(group):
+            yield of_dns_name(target if number == 0 else f"{target}-{server.port}"), server
+
+
+def _weights(servers: Sequence[Server]) -> dict[Server, int]:
+    most = max((each.weight for each in servers), default=0)
+    scale = min(1.0, MOST_WEIGHT / most) if most else 1.0
+    return {each: max(1, round(each.weight * scale)) for each in servers}

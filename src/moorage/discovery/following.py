@@ -1,0 +1,67 @@
+"""A look-up that is made again whenever its answer has expired."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Generic, NamedTuple, TypeVar
+
+from moorage.cluster.backoff import backoff
+from moorage.discovery.resolver import LookupFailedError
+
+T = TypeVar("T")
+
+FIRST_RETRY, LONGEST_RETRY = 1.0, 30.0
+"""Seconds until a look-up that failed is made again: at first, and at most."""
+SPREAD = 0.05
+"""The share of a TTL by which a look-up may come late, so that not all are made at once."""
+
+
+class Failure(NamedTuple):
+    """Why the last look-up has no answer."""
+
+    message: str
+    since: str
+    """RFC 3339: when the last good answer came, or, before there was one, when it was first asked for."""
+
+
+class Following(Generic[T]):
+    """The last good answer of `look_up`, which is called again whenever the seconds that it gave are over.
+
+    `look_up` gives the answer and its seconds, or raises LookupFailedError: then `answer` stays and `failure` says
+    why. `on_change` is called after either has changed.
+    """
+
+    def __init__(
+        self,
+        look_up: Callable[[], Awaitable[tuple[T, float]]],
+        on_change: Callable[[], None],
+        *,
+        now: Callable[[], str],
+        jitter: Callable[[], float],
+    ) -> None:
+        self.answer: T | None = None
+        self.failure: Failure | None = None
+        self._look_up = look_up
+        self._on_change = on_change
+        self._now = now
+        self._jitter = jitter
+
+    async def run(self) -> None:
+        """Until cancelled. Only what is a bug ends it."""
+        failures = 0
+        right = self._now()
+        while True:
+            try:
+                answer, seconds = await self._look_up()
+                failures, right = 0, self._now()
+                wait = seconds * (1 + SPREAD * self._jitter())
+                self._set(answer, None)
+            except LookupFailedError as error:
+                failures += 1
+                wait = backoff(failures, self._jitter(), first=FIRST_RETRY, longest=LONGEST_RETRY)
+                self._set(self.answer, Failure(str(error), right))
+            await asyncio.sleep(wait)
+
+    def _set(self, answer: T | None, failure: Failure | None) -> None:
+        if (answer, failure) != (self.answer, self.failure):
+            self.answer, self.failure = answer, failure
+            self._on_change()

@@ -1,0 +1,66 @@
+"""What every kind of source has."""
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from moorage.api.moorage_v1alpha1 import ExternalServicePort
+from moorage.cluster.clock import timestamp
+from moorage.core.model import Found, Problem
+from moorage.discovery.choice import Families
+
+MOST_ENDPOINTS = 1000
+"""Of one source, as many as `addresses` may hold."""
+MOST_NOTES = 10
+
+
+class State(NamedTuple):
+    """What a source knows; as in `core.model.Resolution`, but messages do not name the field yet."""
+
+    endpoints: tuple[Found, ...] | None = None
+    problem: Problem | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Setting(NamedTuple):
+    """What a source is given beside its own spec."""
+
+    on_change: Callable[[], None]
+    """Called after `state` has changed."""
+    families: Families = ("IPv4", "IPv6")
+    ports: Sequence[ExternalServicePort] = ()
+    known: Mapping[str, str] = {}
+    """Addresses of endpoints by name, as status had them: an operator that starts keeps to them."""
+    now: Callable[[], str] = timestamp
+    """RFC 3339."""
+    jitter: Callable[[], float] = random.random
+    """In [0, 1)."""
+
+
+class Source(ABC):
+    """One entry of `spec.endpoints` that is followed. `run` keeps `state` current until it is cancelled."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.state = State()
+        self.setting = setting
+
+    @abstractmethod
+    async def run(self) -> None: ...
+
+    def set_ports(self, ports: Sequence[ExternalServicePort]) -> None:
+        """Take other ports, which are only ever noted about: nothing is found anew."""
+        self.setting = self.setting._replace(ports=ports)
+
+    def become(self, state: State) -> None:
+        """Take a state, cut to what a source may have, and say so if it is another."""
+        endpoints, problem, notes = state
+        if endpoints is not None and len(endpoints) > MOST_ENDPOINTS:
+            notes = (f"has {len(endpoints)} endpoints, of which the first {MOST_ENDPOINTS} are used", *notes)
+            endpoints = endpoints[:MOST_ENDPOINTS]
+        if len(notes) > MOST_NOTES:
+            notes = (*notes[:MOST_NOTES], f"and {len(notes) - MOST_NOTES} more like these")
+        state = State(endpoints, problem, notes)
+        if state != self.state:
+            self.state = state
+            self.setting.on_change()
