@@ -84,6 +84,16 @@ def build() -> Path:
     return archive
 
 
+def run(archive: Path, *argv: str) -> str:
+    """What a command prints in a container of an image, as the image's user. Raises HarnessError when it fails."""
+    with _buildah() as buildah:
+        container = _run([*buildah, "from", f"docker-archive:{archive}"]).strip()
+        try:
+            return _run([*buildah, "run", "--isolation", "chroot", container, "--", *argv])
+        finally:
+            _run([*buildah, "rm", container])
+
+
 def _contents() -> Iterator[bytes]:
     """The names and contents of all that the image is made of."""
     for name in _INPUTS:
