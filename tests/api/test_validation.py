@@ -199,8 +199,9 @@ def test_there_is_a_right_object_of_every_kind_and_validate_accepts_all() -> Non
 
 
 def test_the_demos_objects_are_right() -> None:
-    for manifest in load([DEMO]):
-        assert validate(manifest.object, strict=True) == []
+    for file in DEMO.iterdir():
+        for manifest in load([file]):
+            assert validate(manifest.object, strict=True) == []
 
 
 @settings(max_examples=400)

@@ -1,8 +1,11 @@
 """The core group `v1`, as far as Moorage uses it."""
 
+from typing import Annotated
+
 from msgspec import field
 
 from moorage.api.meta import Object, Resource
+from moorage.api.schema import doc
 
 
 class Namespace(Object, kw_only=True, frozen=True):
@@ -33,11 +36,22 @@ class ServicePort(Resource, kw_only=True, frozen=True):
 
 
 class ClientIPConfig(Resource, kw_only=True, frozen=True):
-    timeout_seconds: int | None = None
+    """Details of ClientIP."""
+
+    timeout_seconds: Annotated[
+        int | None,
+        doc(
+            "How long a client address without a new connection keeps its endpoint. Default: 10800.",
+            minimum=1,
+            maximum=86400,
+        ),
+    ] = None
 
 
 class SessionAffinityConfig(Resource, kw_only=True, frozen=True):
-    client_ip: ClientIPConfig | None = field(default=None, name="clientIP")
+    client_ip: Annotated[ClientIPConfig | None, doc("How long a client address keeps its endpoint.")] = field(
+        default=None, name="clientIP"
+    )
 
 
 class ServiceSpec(Resource, kw_only=True, frozen=True):

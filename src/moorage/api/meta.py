@@ -4,7 +4,11 @@ Only the fields that Moorage uses are typed. Reading a real server's objects mus
 structs ignore unknown fields; `api.manifest` refuses them where a person typed them.
 """
 
+from typing import Annotated
+
 import msgspec
+
+from moorage.api.schema import LABEL_VALUE, QUALIFIED_NAME, doc
 
 
 class Resource(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True, frozen=True, gc=False):
@@ -44,24 +48,44 @@ class ObjectMeta(Resource, kw_only=True, frozen=True):
 
 
 class LabelSelectorRequirement(Resource, kw_only=True, frozen=True):
-    key: str
-    operator: str
-    """In, NotIn, Exists or DoesNotExist."""
-    values: list[str] | None = None
+    """A label, and what is asked of its value."""
+
+    key: Annotated[str, doc("Key of the label.", QUALIFIED_NAME, minLength=1, maxLength=317)]
+    operator: Annotated[
+        str,
+        doc(
+            "In and NotIn: the value is, or is not, among values. Exists and DoesNotExist: there is, or is no, such "
+            "label.",
+            enum=["In", "NotIn", "Exists", "DoesNotExist"],
+        ),
+    ]
+    values: Annotated[
+        list[Annotated[str, doc("Value of a label.", LABEL_VALUE, maxLength=63)]] | None,
+        doc("What In and NotIn look for; empty for the others.", maxItems=32),
+    ] = None
 
 
 class LabelSelector(Resource, kw_only=True, frozen=True):
-    match_labels: dict[str, str] | None = None
-    match_expressions: list[LabelSelectorRequirement] | None = None
+    """Which objects are meant, by their labels: those that meet everything in it."""
+
+    match_labels: Annotated[
+        dict[str, Annotated[str, doc("Value of the label.", LABEL_VALUE, maxLength=63)]] | None,
+        doc("Labels that an object must have, with these values.", maxProperties=32),
+    ] = None
+    match_expressions: Annotated[
+        list[LabelSelectorRequirement] | None, doc("What else is asked of its labels.", maxItems=16)
+    ] = None
 
 
 class Condition(Resource, kw_only=True, frozen=True):
-    type: str
-    status: str
-    reason: str = ""
-    message: str = ""
-    last_transition_time: str | None = None
-    observed_generation: int | None = None
+    """One thing that holds, does not hold, or is not known."""
+
+    type: Annotated[str, doc("What it is about.")]
+    status: Annotated[str, doc("Whether it holds.", enum=["True", "False", "Unknown"])]
+    reason: Annotated[str, doc("Why, in one word, for programs.")] = ""
+    message: Annotated[str, doc("Why, and what to do, for people.")] = ""
+    last_transition_time: Annotated[str | None, doc("When status last changed.", format="date-time")] = None
+    observed_generation: Annotated[int | None, doc("The generation of the object that this is about.")] = None
 
 
 class Object(Resource, kw_only=True, frozen=True):

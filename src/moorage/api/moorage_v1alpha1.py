@@ -1,30 +1,47 @@
 """`moorage.dev/v1alpha1`: ExternalService and Mooring.
 
-The structs are the one source of the CustomResourceDefinitions (`api.crds`): a field's description, default and
-limits stand beside it. The limits are for the schema only, the structs do not enforce them: an object that an older
-schema let in must not make a whole list unreadable. Whoever reads an object decides what to make of it.
+The structs are the one source of the CustomResourceDefinitions (`api.crds`): a field's description, default, limits
+and rules stand beside it; rules about several fields are in `external_rules`. All of these are for the API server
+only, the structs do not enforce them: an object that an older schema let in must not make a whole list unreadable.
+Whoever reads an object decides what to make of it.
 """
 
 from typing import Annotated, Any
 
-from msgspec import Meta, field
+from msgspec import field
 
 from moorage.api.core_v1 import SessionAffinityConfig as CoreSessionAffinityConfig
 from moorage.api.meta import Condition, LabelSelector, Object, Resource
+from moorage.api.schema import (
+    ADDRESS,
+    DNS_NAME,
+    HOST,
+    LABEL,
+    NO_ADDRESS,
+    PATH,
+    QUALIFIED_NAME,
+    SECRET_KEY,
+    SERVER_NAME,
+    STATUS,
+    STATUS_ORDER,
+    SUBDOMAIN,
+    doc,
+)
 
 GROUP = "moorage.dev"
 VERSION = "v1alpha1"
 
+MAX_SOURCES = 16
+MAX_ADDRESSES = 128
+"""In one source. Rules that look at each pair of them must stay within the API server's budget for rules."""
 
-def doc(description: str, **schema: Any) -> Meta:
-    """What the schema says of a field: its description, and any other keywords of OpenAPI v3."""
-    return Meta(description=description, extra_json_schema=schema or None)
-
-
-_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
-_DNS_NAME = r"^[a-zA-Z0-9_]([-a-zA-Z0-9_]*[a-zA-Z0-9])?(\.[a-zA-Z0-9_]([-a-zA-Z0-9_]*[a-zA-Z0-9])?)*\.?$"
 _PORT = {"minimum": 1, "maximum": 65535}
+_NAME = {"minLength": 1, "maxLength": 63}
+
+
+def _by(*keys: str) -> dict[str, Any]:
+    """A list whose items are known by these fields: no two may have the same, and server-side apply merges them."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
 
 
 # --- where endpoints come from ------------------------------------------------------------------------------------
@@ -33,22 +50,21 @@ _PORT = {"minimum": 1, "maximum": 65535}
 class SecretKeyReference(Resource, kw_only=True, frozen=True):
     """One key of a Secret in the ExternalService's own namespace, which must have granted the operator to read it."""
 
-    name: Annotated[
-        str, doc("Name of the Secret, in this namespace.", minLength=1, maxLength=253, pattern=_SUBDOMAIN)
-    ]
-    key: Annotated[str, doc("Key in the Secret's data.", minLength=1, maxLength=253)]
+    name: Annotated[str, doc("Name of the Secret, in this namespace.", SUBDOMAIN, minLength=1, maxLength=253)]
+    key: Annotated[str, doc("Key in the Secret's data.", SECRET_KEY, minLength=1, maxLength=253)]
 
 
 class StaticAddress(Resource, kw_only=True, frozen=True):
-    address: Annotated[str, doc("IPv4 or IPv6 address, outside this cluster.", minLength=2, maxLength=45)]
+    """An endpoint written by hand."""
+
+    address: Annotated[str, doc("IPv4 or IPv6 address, outside this cluster.", ADDRESS, minLength=2, maxLength=45)]
     name: Annotated[
         str | None,
         doc(
             "Stable name of the endpoint, a DNS label: an endpoint whose address changes under the same name keeps "
             "its clients. Default: the address with dashes.",
-            minLength=1,
-            maxLength=63,
-            pattern=_LABEL,
+            LABEL,
+            **_NAME,
         ),
     ] = None
     port: Annotated[
@@ -65,7 +81,18 @@ class StaticAddress(Resource, kw_only=True, frozen=True):
 
 
 class DnsSource(Resource, kw_only=True, frozen=True):
-    name: Annotated[str, doc("Name to look up.", minLength=1, maxLength=253, pattern=_DNS_NAME)]
+    """A DNS name, looked up again when its answer expires: 1 second to 5 minutes later, as the answer says."""
+
+    name: Annotated[
+        str,
+        doc(
+            "Name to look up, as it stands: no search domain is added.",
+            DNS_NAME,
+            NO_ADDRESS,
+            minLength=1,
+            maxLength=253,
+        ),
+    ]
     type: Annotated[
         str,
         doc(
@@ -86,18 +113,18 @@ class ClusterSource(Resource, kw_only=True, frozen=True):
             "proxy-url or file."
         ),
     ]
-    namespace: Annotated[str, doc("Namespace in the other cluster.", minLength=1, maxLength=63, pattern=_LABEL)]
-    selector: Annotated[LabelSelector, doc("Which LoadBalancer Services of that namespace; empty: all of them.")] = (
-        LabelSelector()
-    )
+    namespace: Annotated[str, doc("Namespace in the other cluster.", LABEL, **_NAME)]
+    selector: Annotated[
+        LabelSelector, doc("Which LoadBalancer Services of that namespace. Absent or empty: all of them.")
+    ] = LabelSelector()
 
 
 class EndpointSource(Resource, kw_only=True, frozen=True):
-    """Exactly one of its fields."""
+    """One source of endpoints: exactly one of addresses, dns and cluster."""
 
-    addresses: Annotated[list[StaticAddress] | None, doc("Endpoints written by hand.", minItems=1, maxItems=1000)] = (
-        None
-    )
+    addresses: Annotated[
+        list[StaticAddress] | None, doc("Endpoints written by hand.", minItems=1, maxItems=MAX_ADDRESSES)
+    ] = None
     dns: Annotated[DnsSource | None, doc("Endpoints that a DNS name has.")] = None
     cluster: Annotated[ClusterSource | None, doc("LoadBalancer Services of another cluster.")] = None
 
@@ -106,11 +133,14 @@ class EndpointSource(Resource, kw_only=True, frozen=True):
 
 
 class TlsCheck(Resource, kw_only=True, frozen=True):
+    """How the endpoint's certificate is checked."""
+
     server_name: Annotated[
         str | None,
         doc(
             "Name sent as SNI and expected in the certificate. Default: http.host without its port, else the "
             "endpoint's address.",
+            SERVER_NAME,
             minLength=1,
             maxLength=253,
         ),
@@ -118,18 +148,19 @@ class TlsCheck(Resource, kw_only=True, frozen=True):
     ca_secret_ref: Annotated[
         SecretKeyReference | None, doc("PEM certificates to trust instead of the operator's own.")
     ] = None
-    insecure_skip_verify: Annotated[bool, doc("Take any certificate.")] = False
+    insecure_skip_verify: Annotated[bool, doc("Take any certificate; not together with caSecretRef.")] = False
 
 
 class HttpCheck(Resource, kw_only=True, frozen=True):
-    path: Annotated[
-        str, doc("Path, and query, of the GET request.", minLength=1, maxLength=2048, pattern=r"^/[\x21-\x7e]*$")
-    ] = "/"
-    host: Annotated[str | None, doc("Host header. Default: the endpoint's address.", minLength=1, maxLength=261)] = (
-        None
-    )
+    """A GET request over HTTP, or over HTTPS where tls is given."""
+
+    path: Annotated[str, doc("Path, and query, of the GET request.", PATH, minLength=1, maxLength=2048)] = "/"
+    host: Annotated[
+        str | None, doc("Host header. Default: the endpoint's address.", HOST, minLength=1, maxLength=261)
+    ] = None
     expected_statuses: Annotated[
-        list[str] | None,
+        list[Annotated[str, doc('Such as "200" or "200-399".', STATUS, STATUS_ORDER, minLength=3, maxLength=7)]]
+        | None,
         doc(
             'Statuses, and ranges of them, that count as healthy, such as "200" and "200-399", which is the default. '
             "Redirects are not followed.",
@@ -141,26 +172,28 @@ class HttpCheck(Resource, kw_only=True, frozen=True):
 
 
 class TcpCheck(Resource, kw_only=True, frozen=True):
-    """A connection that is opened and reset."""
+    """It is reset as soon as it is open."""
 
 
 class HealthCheck(Resource, kw_only=True, frozen=True):
-    """Neither tcp nor http: tcp."""
+    """Active checks of every endpoint, by tcp or by http; by tcp where neither is given."""
 
     tcp: Annotated[TcpCheck | None, doc("Healthy when a TCP connection can be opened.")] = None
     http: Annotated[HttpCheck | None, doc("Healthy when a GET is answered with an expected status.")] = None
-    port: Annotated[int | None, doc("Port to check. Default: the endpoint's own, of the first port.", **_PORT)] = None
-    interval_seconds: Annotated[int, doc("Time between two checks of an endpoint.", minimum=1, maximum=3600)] = 2
+    port: Annotated[
+        int | None, doc("Port to check. Default: the endpoint's own, of the first TCP port.", **_PORT)
+    ] = None
+    interval_seconds: Annotated[int, doc("Seconds between two checks of an endpoint.", minimum=1, maximum=3600)] = 2
     timeout_seconds: Annotated[
-        int, doc("Time after which a check has failed; at most intervalSeconds.", minimum=1, maximum=300)
+        int, doc("Seconds after which a check has failed; at most intervalSeconds.", minimum=1, maximum=300)
     ] = 1
     fall: Annotated[int, doc("Failed checks in a row that make it unhealthy.", minimum=1, maximum=100)] = 3
     rise: Annotated[int, doc("Successful checks in a row that make it healthy again.", minimum=1, maximum=100)] = 2
     panic_threshold_percent: Annotated[
         int,
         doc(
-            "At or below this share of healthy endpoints the last verdicts are kept: the checks are doubted rather "
-            "than all endpoints. 0: only when none is healthy.",
+            "At or below this share of healthy endpoints, in percent, what was ready stays ready: the checks are "
+            "doubted rather than all endpoints. 0: only when none is healthy.",
             minimum=0,
             maximum=100,
         ),
@@ -171,24 +204,26 @@ class HealthCheck(Resource, kw_only=True, frozen=True):
 
 
 class ExternalServicePort(Resource, kw_only=True, frozen=True):
+    """A port that clients connect to, and the endpoints' port behind it."""
+
     port: Annotated[int, doc("Port of the Service, which clients connect to.", **_PORT)]
-    name: Annotated[
-        str | None,
-        doc(
-            "Name of the port; needed where there are several.",
-            minLength=1,
-            maxLength=63,
-            pattern=_LABEL,
-        ),
-    ] = None
+    name: Annotated[str | None, doc("Name of the port; needed where there are several.", LABEL, **_NAME)] = None
     protocol: Annotated[str, doc("TCP or UDP.", enum=["TCP", "UDP"])] = "TCP"
     target_port: Annotated[int | None, doc("Port of the endpoints. Default: port.", **_PORT)] = None
     app_protocol: Annotated[
-        str | None, doc("Kubernetes' own field of this name, passed on to Service and slices.", maxLength=253)
+        str | None,
+        doc(
+            "Kubernetes' own field of this name, passed on to Service and slices.",
+            QUALIFIED_NAME,
+            minLength=1,
+            maxLength=317,
+        ),
     ] = None
 
 
 class MooringConfig(Resource, kw_only=True, frozen=True):
+    """Details of Mooring."""
+
     client: Annotated[str, doc("What counts as one client.", enum=["Pod", "Workload", "Node", "Namespace"])] = "Pod"
     on_recovery: Annotated[
         str,
@@ -204,23 +239,28 @@ class MooringConfig(Resource, kw_only=True, frozen=True):
 
 
 class SessionAffinityConfig(CoreSessionAffinityConfig, kw_only=True, frozen=True):
+    """Details of sessionAffinity; not with None."""
+
     mooring: Annotated[MooringConfig | None, doc("For sessionAffinity Mooring.")] = None
 
 
 class Drain(Resource, kw_only=True, frozen=True):
-    endpoint: Annotated[
-        str, doc("Name of the endpoint that takes no new clients.", minLength=1, maxLength=63, pattern=_LABEL)
-    ]
+    """An endpoint that is taken out of use: it gets no new connections and keeps those that it has."""
+
+    endpoint: Annotated[str, doc("Name of the endpoint.", LABEL, **_NAME)]
     before: Annotated[str | None, doc("Time by which the last client has been moved.", format="date-time")] = None
 
 
 class ExternalServiceSpec(Resource, kw_only=True, frozen=True):
-    ports: Annotated[list[ExternalServicePort], doc("Ports of the Service.", minItems=1, maxItems=100)] = field(
-        default_factory=list
-    )
+    """What is wanted."""
+
+    ports: Annotated[
+        list[ExternalServicePort],
+        doc("Ports of the Service.", required=True, minItems=1, maxItems=100, **_by("port", "protocol")),
+    ] = field(default_factory=list)
     endpoints: Annotated[
         list[EndpointSource] | None,
-        doc("Sources of endpoints, any mix. None: the Service has no endpoints.", maxItems=100),
+        doc("Sources of endpoints, any mix. Absent or empty: the Service has no endpoints.", maxItems=MAX_SOURCES),
     ] = None
     health_check: Annotated[
         HealthCheck | None, doc("How endpoints are checked. Absent: they are not, and all are ready.")
@@ -243,12 +283,7 @@ class ExternalServiceSpec(Resource, kw_only=True, frozen=True):
     ] = "kube-proxy"
     group: Annotated[
         str | None,
-        doc(
-            "ExternalServices of a namespace with the same group share moorings. Default: the name.",
-            minLength=1,
-            maxLength=63,
-            pattern=_LABEL,
-        ),
+        doc("ExternalServices of a namespace with the same group share moorings. Default: the name.", LABEL, **_NAME),
     ] = None
     ip_family_policy: Annotated[
         str | None,
@@ -258,13 +293,18 @@ class ExternalServiceSpec(Resource, kw_only=True, frozen=True):
         ),
     ] = None
     ip_families: Annotated[
-        list[str] | None, doc("Kubernetes' own field of this name, passed on to the Service.", maxItems=2)
+        list[Annotated[str, doc("IPv4 or IPv6.", enum=["IPv4", "IPv6"])]] | None,
+        doc("Kubernetes' own field of this name, passed on to the Service.", maxItems=2),
     ] = None
     suspend: Annotated[bool, doc("True: the operator leaves everything as it is.")] = False
-    drain: Annotated[list[Drain] | None, doc("Endpoints to take out of use.", maxItems=1000)] = None
+    drain: Annotated[list[Drain] | None, doc("Endpoints to take out of use.", maxItems=1000, **_by("endpoint"))] = (
+        None
+    )
 
 
 class EndpointStatus(Resource, kw_only=True, frozen=True):
+    """An endpoint that is in use."""
+
     name: Annotated[str, doc("Stable name.")]
     address: Annotated[str, doc("IP address.")]
     source: Annotated[str, doc("The source that found it, such as addresses, dns/db.example.com or cluster/backend.")]
@@ -286,40 +326,45 @@ class EndpointStatus(Resource, kw_only=True, frozen=True):
 
 
 class ExternalServiceStatus(Resource, kw_only=True, frozen=True):
+    """What the operator has found and done."""
+
     observed_generation: Annotated[int | None, doc("The generation of the spec that this status is of.")] = None
     conditions: Annotated[
         list[Condition] | None,
-        doc("Accepted, Resolved, Healthy and Ready."),
+        doc("Accepted, Resolved, Healthy and Ready.", **_by("type")),
     ] = None
-    endpoints: Annotated[list[EndpointStatus] | None, doc("Each endpoint, by name.")] = None
+    endpoints: Annotated[list[EndpointStatus] | None, doc("Each endpoint.", **_by("name"))] = None
     healthy: Annotated[str | None, doc("How many endpoints are healthy of how many, such as 2/3.")] = None
 
 
 class ExternalService(Object, kw_only=True, frozen=True):
     """A service outside the cluster: its endpoints are found, checked, and kept in a Service of the same name."""
 
-    spec: ExternalServiceSpec = ExternalServiceSpec()
-    status: ExternalServiceStatus = ExternalServiceStatus()
+    spec: Annotated[ExternalServiceSpec, doc("What is wanted.", required=True)] = ExternalServiceSpec()
+    status: Annotated[ExternalServiceStatus, doc("What the operator has found and done.")] = ExternalServiceStatus()
 
 
 # --- Mooring ------------------------------------------------------------------------------------------------------
 
 
 class MooringClient(Resource, kw_only=True, frozen=True):
+    """A client by its identity, which stays when its address changes."""
+
     kind: Annotated[str, doc("What kind of client.", enum=["Pod", "Workload", "Node", "Namespace"])]
-    name: Annotated[str, doc("Its name.", minLength=1, maxLength=253)]
+    name: Annotated[str, doc("Its name.", SUBDOMAIN, minLength=1, maxLength=253)]
 
 
 class MooringSpec(Resource, kw_only=True, frozen=True):
-    group: Annotated[str, doc("The group of ExternalServices.", minLength=1, maxLength=63, pattern=_LABEL)]
+    """Who is at which endpoint."""
+
+    group: Annotated[str, doc("The group of ExternalServices.", LABEL, **_NAME)]
     client: Annotated[MooringClient, doc("Who is moored.")]
-    endpoint: Annotated[
-        str,
-        doc("Name of the endpoint; edit it to move the client.", minLength=1, maxLength=63, pattern=_LABEL),
-    ]
+    endpoint: Annotated[str, doc("Name of the endpoint; edit it to move the client.", LABEL, **_NAME)]
 
 
 class MooringStatus(Resource, kw_only=True, frozen=True):
+    """How it came about."""
+
     since: Annotated[str | None, doc("When the client came to this endpoint.", format="date-time")] = None
     reason: Annotated[
         str | None, doc("Why it did.", enum=["Assigned", "FailedOver", "Drained", "Returned", "Moved"])
@@ -330,5 +375,5 @@ class MooringStatus(Resource, kw_only=True, frozen=True):
 class Mooring(Object, kw_only=True, frozen=True):
     """The assignment of one client to one endpoint of a group."""
 
-    spec: MooringSpec
-    status: MooringStatus = MooringStatus()
+    spec: Annotated[MooringSpec, doc("Who is at which endpoint.")]
+    status: Annotated[MooringStatus, doc("How it came about.")] = MooringStatus()

@@ -1,0 +1,244 @@
+"""The CustomResourceDefinitions of `moorage.dev`, made from the structs (`apiextensions.k8s.io/v1`).
+
+Pure. The API server and the lab's server take everything they know of these kinds from here.
+"""
+
+import inspect as python
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, NamedTuple
+
+import yaml
+from msgspec import inspect
+
+from moorage.api.external_rules import RULES
+from moorage.api.kinds import KINDS, Kind
+from moorage.api.meta import LabelSelector, ObjectMeta
+from moorage.api.moorage_v1alpha1 import GROUP, SecretKeyReference
+from moorage.api.schema import Rule
+
+Json = dict[str, Any]
+
+_ATOMIC = (LabelSelector, SecretKeyReference)
+"""Structs that server-side apply takes as a whole: half of one, of each of two managers, would mean nothing."""
+_NAME_RULE: Json = {
+    "rule": "self.metadata.name.matches(r'^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+    "message": 'metadata.name must be a Service\'s name; use a-z, 0-9 and "-", with a letter first',
+    "fieldPath": ".metadata.name",
+}
+
+
+class Column(NamedTuple):
+    """One column of `kubectl get`."""
+
+    name: str
+    type: str
+    path: str
+    """JSONPath, of which `lab.apiserver.tables` knows fields and `[?(@.type=="X")]`."""
+    description: str
+    wide: bool = False
+
+
+class Extra(NamedTuple):
+    """What a definition says besides the kind's schema."""
+
+    columns: tuple[Column, ...]
+    categories: tuple[str, ...] = ()
+    name_length: int | None = None
+    rules: tuple[Json, ...] = ()
+
+
+def _condition(type_: str, field: str) -> str:
+    return f'.status.conditions[?(@.type=="{type_}")].{field}'
+
+
+_AGE = Column("Age", "date", ".metadata.creationTimestamp", "Time since the object was created.")
+_EXTRAS = {
+    "ExternalService": Extra(
+        columns=(
+            Column("Healthy", "string", ".status.healthy", "Healthy endpoints, of all."),
+            Column("Ready", "string", _condition("Ready", "status"), "Whether clients are served."),
+            Column("Reason", "string", _condition("Ready", "reason"), "Why it is ready, or not."),
+            Column("Affinity", "string", ".spec.sessionAffinity", "What keeps a client at its endpoint."),
+            Column("Suspended", "boolean", ".spec.suspend", "Whether the operator leaves it alone."),
+            _AGE,
+            Column("Proxy", "string", ".spec.proxy", "Who carries the packets.", wide=True),
+            Column("Message", "string", _condition("Ready", "message"), "Why it is ready, or not.", wide=True),
+        ),
+        # As Services: what a person on call lists first.
+        categories=("all",),
+        name_length=63,
+        rules=(_NAME_RULE,),
+    ),
+    "Mooring": Extra(
+        columns=(
+            Column("Group", "string", ".spec.group", "The group of ExternalServices."),
+            Column("Kind", "string", ".spec.client.kind", "What kind of client."),
+            Column("Client", "string", ".spec.client.name", "Who is moored."),
+            Column("Endpoint", "string", ".spec.endpoint", "Where."),
+            Column("Reason", "string", ".status.reason", "Why it is there."),
+            Column("Since", "date", ".status.since", "For how long."),
+            Column("Previous", "string", ".status.previous", "Where it was before.", wide=True),
+            _AGE._replace(wide=True),
+        ),
+    ),
+}
+
+
+@cache
+def definition(kind: Kind) -> Json:
+    """The CustomResourceDefinition of a kind of `moorage.dev`; KeyError for others. Not to be changed."""
+    extra = _EXTRAS[kind.kind]
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{kind.plural}.{kind.group}"},
+        "spec": {
+            "group": kind.group,
+            "names": {
+                "kind": kind.kind,
+                "listKind": f"{kind.kind}List",
+                "plural": kind.plural,
+                "singular": kind.kind.lower(),
+                "shortNames": list(kind.short_names),
+                **({"categories": list(extra.categories)} if extra.categories else {}),
+            },
+            "scope": "Namespaced" if kind.namespaced else "Cluster",
+            "versions": [
+                {
+                    "name": kind.version,
+                    "served": True,
+                    "storage": True,
+                    "schema": {"openAPIV3Schema": schema(kind)},
+                    "subresources": {name: {} for name in kind.subresources},
+                    "additionalPrinterColumns": [_column(column) for column in extra.columns],
+                }
+            ],
+        },
+    }
+
+
+def custom_kinds() -> list[Kind]:
+    """The kinds that have a definition."""
+    return [kind for kind in KINDS if kind.group == GROUP]
+
+
+def manifest() -> str:
+    """All definitions as YAML, for `kubectl apply`."""
+    texts = [
+        yaml.safe_dump(definition(kind), sort_keys=False, width=110, allow_unicode=True) for kind in custom_kinds()
+    ]
+    return "# Printed by `moorage crds`; change src/moorage/api/moorage_v1alpha1.py instead.\n" + "---\n".join(texts)
+
+
+def _column(column: Column) -> Json:
+    found = {"name": column.name, "type": column.type, "description": column.description, "jsonPath": column.path}
+    return {**found, "priority": 1} if column.wide else found
+
+
+# --- Schema ------------------------------------------------------------------------------------------------------
+
+
+@cache
+def schema(kind: Kind) -> Json:
+    """The structural OpenAPI v3 schema of a kind of `moorage.dev`. Not to be changed."""
+    extra = _EXTRAS[kind.kind]
+    info = inspect.type_info(kind.type)
+    assert isinstance(info, inspect.StructType)
+    made = _struct(info)
+    made["properties"] = {
+        "apiVersion": {"type": "string", "description": f"{kind.api_version}."},
+        "kind": {"type": "string", "description": f"{kind.kind}."},
+        "metadata": {"type": "object"},
+        **{name: part for name, part in made["properties"].items() if name in ("spec", "status")},
+    }
+    if extra.name_length:
+        made["properties"]["metadata"]["properties"] = {"name": {"type": "string", "maxLength": extra.name_length}}
+    if extra.rules:
+        made["x-kubernetes-validations"] = list(extra.rules)
+    return made
+
+
+def _struct(info: inspect.StructType) -> Json:
+    made: Json = {"type": "object", "description": python.cleandoc(info.cls.__dict__.get("__doc__") or "")}
+    fields = [field for field in info.fields if field.type is not None and not _is_metadata(field)]
+    if needed := [field.encode_name for field in fields if field.required or _asked(field.type).required]:
+        made["required"] = needed
+    if fields:
+        made["properties"] = {field.encode_name: _field(field) for field in fields}
+    if info.cls in _ATOMIC:
+        made["x-kubernetes-map-type"] = "atomic"
+    return made | _validations(RULES.get(info.cls, ()))
+
+
+def _is_metadata(field: inspect.Field) -> bool:
+    return isinstance(field.type, inspect.StructType) and field.type.cls is ObjectMeta
+
+
+def _field(field: inspect.Field) -> Json:
+    made = _type(field.type)
+    # Nobody tells false, empty text or an empty object from what is absent; these need not be written down.
+    if isinstance(field.default, str | int) and field.default is not False and field.default != "":
+        made["default"] = field.default
+        # `kubectl explain` shows enums, not defaults.
+        made["description"] += f" Default: {field.default}."
+    return made
+
+
+def _type(info: inspect.Type) -> Json:
+    match info:
+        case inspect.Metadata():
+            inner, asked = _type(info.type), _asked(info)
+            said = dict(info.extra_json_schema or {})
+            own = said.pop("description")
+            inners = inner.get("description", own)
+            description = own if inners == own else f"{own} {inners}"
+            rules = inner.pop("x-kubernetes-validations", []) + _validations(asked.rules).get(
+                "x-kubernetes-validations", []
+            )
+            made = {"description": description, **{k: v for k, v in inner.items() if k != "description"}, **said}
+            return made | ({"x-kubernetes-validations": rules} if rules else {})
+        case inspect.UnionType():
+            (option,) = [option for option in info.types if not isinstance(option, inspect.NoneType)]
+            return _type(option)
+        case inspect.StructType():
+            return _struct(info)
+        case inspect.ListType():
+            return {"type": "array", "items": _type(info.item_type)}
+        case inspect.DictType():
+            return {"type": "object", "additionalProperties": _type(info.value_type)}
+        case inspect.BoolType():
+            return {"type": "boolean"}
+        case inspect.IntType():
+            return {"type": "integer"}
+        case inspect.StrType():
+            return {"type": "string"}
+    raise TypeError(f"{info} has no schema")
+
+
+class _Asked(NamedTuple):
+    rules: tuple[Rule, ...] = ()
+    required: bool = False
+
+
+def _asked(info: inspect.Type) -> _Asked:
+    """What `schema.doc` said beside the schema's keywords."""
+    return _Asked(**(info.extra or {})) if isinstance(info, inspect.Metadata) else _Asked()
+
+
+def _validations(rules: tuple[Rule, ...]) -> Json:
+    made = [
+        {"rule": rule.cel, "message": rule.message, **({"fieldPath": rule.field} if rule.field else {})}
+        for rule in rules
+    ]
+    return {"x-kubernetes-validations": made} if made else {}
+
+
+def walk(part: Json, path: str = "") -> Iterator[tuple[str, Json]]:
+    """Every part of a schema with its path, such as `.spec.ports[].port`, from the root down."""
+    yield path, part
+    for name, inner in part.get("properties", {}).items():
+        yield from walk(inner, f"{path}.{name}")
+    for keyword, suffix in (("items", "[]"), ("additionalProperties", "{}")):
+        if keyword in part:
+            yield from walk(part[keyword], path + suffix)

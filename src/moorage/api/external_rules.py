@@ -1,0 +1,164 @@
+"""Rules about several fields of a struct of `moorage_v1alpha1`, each as CEL and as Python.
+
+CEL's cost is estimated when the CustomResourceDefinition is created, from the longest lists that the schema allows.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from moorage.api.meta import LabelSelectorRequirement
+from moorage.api.moorage_v1alpha1 import (
+    EndpointSource,
+    ExternalServiceSpec,
+    HealthCheck,
+    StaticAddress,
+    TlsCheck,
+)
+from moorage.api.schema import Rule
+
+
+def _unique(values: Iterable[object]) -> bool:
+    found = list(values)
+    return len(set(found)) == len(found)
+
+
+def _one_source(source: EndpointSource) -> bool:
+    return sum(one is not None for one in (source.addresses, source.dns, source.cluster)) == 1
+
+
+def _addresses(spec: ExternalServiceSpec) -> list[StaticAddress]:
+    return [address for source in spec.endpoints or () for address in source.addresses or ()]
+
+
+def _values_fit(requirement: LabelSelectorRequirement) -> bool:
+    return (requirement.operator in ("In", "NotIn")) == bool(requirement.values)
+
+
+_SPEC = (
+    Rule(
+        "self.ports.size() < 2 || self.ports.all(p, has(p.name))",
+        "must have a name for each port where there are several",
+        lambda spec: len(spec.ports) < 2 or all(port.name is not None for port in spec.ports),
+        ".ports",
+    ),
+    Rule(
+        "self.ports.all(p, !has(p.name) || self.ports.exists_one(q, has(q.name) && q.name == p.name))",
+        "must not have two ports of one name; give each port its own",
+        lambda spec: _unique(port.name for port in spec.ports if port.name is not None),
+        ".ports",
+    ),
+    Rule(
+        "self.ports.size() < 2 || !has(self.endpoints) || "
+        "self.endpoints.all(e, !has(e.addresses) || e.addresses.all(a, !has(a.port)))",
+        "must not have an address with a port of its own where spec.ports has several; "
+        "use targetPort, or an ExternalService for each port",
+        lambda spec: len(spec.ports) < 2 or all(address.port is None for address in _addresses(spec)),
+        ".endpoints",
+    ),
+    Rule(
+        "self.ports.size() < 2 || !has(self.endpoints) || self.endpoints.all(e, !has(e.dns) || e.dns.type != 'SRV')",
+        "must not have an SRV name, whose records say the port, where spec.ports has several; "
+        "use an ExternalService for each port",
+        lambda spec: (
+            len(spec.ports) < 2 or all(one.dns is None or one.dns.type != "SRV" for one in spec.endpoints or ())
+        ),
+        ".endpoints",
+    ),
+    Rule(
+        "!has(self.healthCheck) || has(self.healthCheck.port) || self.ports.exists(p, p.protocol == 'TCP')",
+        "must have a port, because none of spec.ports is TCP and checks use TCP; set healthCheck.port",
+        lambda spec: (
+            spec.health_check is None
+            or spec.health_check.port is not None
+            or any(port.protocol == "TCP" for port in spec.ports)
+        ),
+        ".healthCheck",
+    ),
+    Rule(
+        "self.sessionAffinity != 'Mooring' || self.proxy == 'moorage'",
+        "must not be Mooring with proxy kube-proxy, which cannot keep moorings; set proxy: moorage, or use ClientIP",
+        lambda spec: spec.session_affinity != "Mooring" or spec.proxy == "moorage",
+        ".sessionAffinity",
+    ),
+    Rule(
+        "self.sessionAffinity != 'None' || !has(self.sessionAffinityConfig) || "
+        "!has(self.sessionAffinityConfig.clientIP)",
+        "must not have clientIP with sessionAffinity None; remove it, or set sessionAffinity: ClientIP",
+        lambda spec: (
+            spec.session_affinity != "None"
+            or spec.session_affinity_config is None
+            or spec.session_affinity_config.client_ip is None
+        ),
+        ".sessionAffinityConfig",
+    ),
+    Rule(
+        "self.sessionAffinity == 'Mooring' || !has(self.sessionAffinityConfig) || "
+        "!has(self.sessionAffinityConfig.mooring)",
+        "must not have mooring with another sessionAffinity; remove it, or set sessionAffinity: Mooring",
+        lambda spec: (
+            spec.session_affinity == "Mooring"
+            or spec.session_affinity_config is None
+            or spec.session_affinity_config.mooring is None
+        ),
+        ".sessionAffinityConfig",
+    ),
+    Rule(
+        "!has(self.ipFamilies) || self.ipFamilies.size() < 2 || self.ipFamilies[0] != self.ipFamilies[1]",
+        "must not name an IP family twice; list each once",
+        lambda spec: _unique(spec.ip_families or ()),
+        ".ipFamilies",
+    ),
+    Rule(
+        "!has(self.ipFamilies) || self.ipFamilies.size() < 2 || "
+        "!has(self.ipFamilyPolicy) || self.ipFamilyPolicy != 'SingleStack'",
+        "must not be SingleStack with two ipFamilies; use PreferDualStack, or keep one family",
+        lambda spec: len(spec.ip_families or ()) < 2 or spec.ip_family_policy != "SingleStack",
+        ".ipFamilyPolicy",
+    ),
+)
+
+RULES: Mapping[type, tuple[Rule, ...]] = {
+    ExternalServiceSpec: _SPEC,
+    EndpointSource: (
+        Rule(
+            "[has(self.addresses), has(self.dns), has(self.cluster)].exists_one(given, given)",
+            "must have exactly one of addresses, dns and cluster; write an entry for each source",
+            _one_source,
+        ),
+        Rule(
+            "!has(self.addresses) || self.addresses.all(a, self.addresses.exists_one(b, "
+            "(has(b.name) ? b.name : b.address) == (has(a.name) ? a.name : a.address)))",
+            "must not name an endpoint, or list an address without name, twice; give each its own name",
+            lambda source: _unique(one.name or one.address for one in source.addresses or ()),
+            ".addresses",
+        ),
+    ),
+    HealthCheck: (
+        Rule(
+            "!has(self.tcp) || !has(self.http)",
+            "must not have both tcp and http; remove one",
+            lambda check: check.tcp is None or check.http is None,
+        ),
+        Rule(
+            "self.timeoutSeconds <= self.intervalSeconds",
+            "must not be longer than intervalSeconds: a check ends before the next begins",
+            lambda check: check.timeout_seconds <= check.interval_seconds,
+            ".timeoutSeconds",
+        ),
+    ),
+    TlsCheck: (
+        Rule(
+            "!has(self.caSecretRef) || !has(self.insecureSkipVerify) || !self.insecureSkipVerify",
+            "must not be given with insecureSkipVerify, which would not look at it; remove one",
+            lambda tls: tls.ca_secret_ref is None or not tls.insecure_skip_verify,
+            ".caSecretRef",
+        ),
+    ),
+    LabelSelectorRequirement: (
+        Rule(
+            "(self.operator in ['In', 'NotIn']) == (has(self.values) && self.values.size() > 0)",
+            "must have values with In and NotIn, and none with Exists and DoesNotExist",
+            _values_fit,
+        ),
+    ),
+}
+"""By the struct whose value the rules are about."""

@@ -1,0 +1,104 @@
+"""What a field of `moorage_v1alpha1` says of itself: description, limits, and rules that hold for its value.
+
+A rule stands here twice, as CEL for the API server and as Python for the lab and for manifests, with one message.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from msgspec import Meta
+
+from moorage.api.addresses import parse
+from moorage.errors import MoorageError
+
+
+class Rule(NamedTuple):
+    """What a schema cannot say of a value, or not in words that a person understands."""
+
+    cel: str
+    """True where the value is right; `self` is the value (https://kubernetes.io/docs/reference/using-api/cel/)."""
+    message: str
+    """What is wrong and what to do."""
+    holds: Callable[[Any], bool]
+    """The same as `cel`, of the value: text or, where the rule is a struct's, the struct."""
+    field: str = ""
+    """The field that the message is about, such as `.sessionAffinity`; none: the value itself."""
+
+
+def doc(description: str, *rules: Rule, required: bool = False, **schema: Any) -> Meta:
+    """What the schema says of a field; `schema` are keywords of OpenAPI v3.
+
+    `required`: an object without it is refused, although the struct has a default to read one with.
+    """
+    return Meta(
+        description=description, extra_json_schema=schema or None, extra={"rules": rules, "required": required}
+    )
+
+
+def matching(pattern: str, message: str) -> Rule:
+    """A text that matches as a whole. `pattern` means the same to RE2 and to `re`, and has no quotes."""
+    compiled = re.compile(pattern)
+    return Rule(f"self.matches(r'^({pattern})$')", message, lambda text: compiled.fullmatch(text) is not None)
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        parse(text)
+    except MoorageError:
+        return False
+    return True
+
+
+_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_DNS_LABEL = "[a-zA-Z0-9_]([-a-zA-Z0-9_]{0,61}[a-zA-Z0-9])?"
+_QUALIFIED = "([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)"
+_STATUS = "[1-5][0-9][0-9]"
+_PORT = "(:[0-9]{1,5})?"
+
+LABEL = matching(_LABEL, 'must be a DNS label; use a-z, 0-9 and "-", with a letter or digit first and last')
+SUBDOMAIN = matching(
+    f"{_LABEL}([.]{_LABEL})*",
+    'must be the name of an object; use a-z, 0-9, "-" and ".", with a letter or digit first and last',
+)
+SECRET_KEY = matching("[-._a-zA-Z0-9]+", 'must be a key of a Secret; use letters, digits, "-", "_" and "."')
+DNS_NAME = matching(
+    f"{_DNS_LABEL}([.]{_DNS_LABEL})*[.]?",
+    "must be a DNS name such as db.example.com, of labels of at most 63 characters; it has no port and no scheme",
+)
+NO_ADDRESS = Rule(
+    "!isIP(self)", "must be a DNS name; list IP addresses under addresses", lambda text: not _is_ip(text)
+)
+ADDRESS = Rule(
+    "isIP(self)",
+    "must be an IPv4 or IPv6 address such as 203.0.113.11 or 2001:db8::11, without leading zeros, port or zone; "
+    "use dns for a name",
+    _is_ip,
+)
+HOST = matching(
+    f"[-a-zA-Z0-9_.]+{_PORT}|\\[[0-9a-fA-F:.]+\\]{_PORT}",
+    "must be a host, or host:port, such as db.example.com or db.example.com:8443; it has no scheme and no path",
+)
+SERVER_NAME = Rule(
+    f"isIP(self) || self.matches('^({_DNS_LABEL}([.]{_DNS_LABEL})*)$')",
+    "must be a DNS name such as db.example.com, or an IP address; it has no port",
+    lambda text: _is_ip(text) or re.fullmatch(f"{_DNS_LABEL}([.]{_DNS_LABEL})*", text) is not None,
+)
+PATH = matching(
+    "/[!-~]*", "must begin with / and have no spaces or letters beyond ASCII; percent-encode those, such as %20"
+)
+STATUS = matching(
+    f"{_STATUS}(-{_STATUS})?", 'must be a status from 100 to 599 such as "200", or a range such as "200-399"'
+)
+STATUS_ORDER = Rule(
+    f"!self.matches('^{_STATUS}-{_STATUS}$') || self.substring(0, 3) <= self.substring(4)",
+    "must be a range from the lower to the higher status; swap the two",
+    lambda text: re.fullmatch(f"{_STATUS}-{_STATUS}", text) is None or text[:3] <= text[4:],
+)
+QUALIFIED_NAME = matching(
+    f"({_LABEL}([.]{_LABEL})*/)?{_QUALIFIED}",
+    'must be a qualified name such as app or example.com/app, of letters, digits, "-", "_" and "."',
+)
+LABEL_VALUE = matching(
+    f"{_QUALIFIED}?", 'must be the value of a label; use at most 63 letters, digits, "-", "_" and "."'
+)
