@@ -1,0 +1,208 @@
+"""The four conditions of an ExternalService, in words that whoever is on call can act on."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from moorage.api.discovery_v1 import EndpointSlice
+from moorage.api.meta import Condition
+from moorage.api.moorage_v1alpha1 import ExternalService
+from moorage.core.endpoints import Merged
+from moorage.core.model import Resolution
+from moorage.core.ownership import owns, predecessor_owns
+from moorage.core.readiness import Standings
+
+MIRRORING = "endpointslicemirroring-controller.k8s.io"
+LONGEST = 2000
+"""Characters of a message: it is read in a terminal, and a status has to fit into etcd."""
+NAMED = 3
+"""How many of a kind a message names."""
+
+
+class Said(NamedTuple):
+    """A condition without its times."""
+
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str
+
+
+def accepted(merged: Merged, unchangeable: str | None) -> Said:
+    """Whether everything that was asked for is done: one refused address leaves the others in use."""
+    complaints = [*merged.refused, *([unchangeable] if unchangeable else []), *merged.conflicts]
+    if merged.refused:
+        return Said("False", "AddressRefused", several(complaints))
+    if unchangeable:
+        return Said("False", "Unchangeable", several(complaints))
+    return Said("True", "Accepted", several(complaints) or "The spec is valid and can be carried out.")
+
+
+def resolved(xsvc: ExternalService, merged: Merged, resolutions: Sequence[Resolution]) -> Said:
+    """Whether all sources have a current answer."""
+    notes = [f"{each.source}: {note}" for each in resolutions for note in each.notes]
+    problems = [each for each in resolutions if each.problem is not None]
+    count = len(merged.endpoints)
+    if problems:
+        told = [_problem(each, merged) for each in problems]
+        assert problems[0].problem is not None
+        return Said("False", problems[0].problem.reason, several([*told, *notes]))
+    if len(resolutions) < len(xsvc.spec.endpoints or ()):
+        return Said("Unknown", "Pending", "The sources have not been asked yet.")
+    silent = [each.source for each in resolutions if each.endpoints is None]
+    if silent:
+        return Said("Unknown", "Pending", several([f"{silent[0]} has not answered yet", *silent[1:], *notes]))
+    if not resolutions:
+        return Said("True", "NoSources", "spec.endpoints names no source, so there are no endpoints.")
+    sources = named(list(dict.fromkeys(each.source for each in resolutions)))
+    return Said("True", "Resolved", several([f"{counted(count, 'endpoint')} from {sources}", *notes]))
+
+
+def _problem(resolution: Resolution, merged: Merged) -> str:
+    assert resolution.problem is not None
+    kept = sum(each.source == resolution.source for each in merged.endpoints)
+    stays = f"; its last {counted(kept, 'endpoint')} stay{'s' if kept == 1 else ''} in use" if kept else ""
+    message = resolution.problem.message.rstrip(".")
+    return f"{resolution.source}: {message} (since {resolution.problem.since}){stays}"
+
+
+def healthy(xsvc: ExternalService, standings: Standings) -> Said:
+    """Whether all endpoints pass their checks."""
+    checked = [each for each in standings.each if each.verdict.health != "Unchecked"]
+    total = len(standings.each)
+    if not standings.each:
+        return Said("Unknown", "NoEndpoints", "There are no endpoints to check.")
+    if not checked:
+        why = "is absent" if xsvc.spec.health_check is None else "has no port that can be checked: all are UDP"
+        return Said("Unknown", "NotChecked", f"spec.healthCheck {why}, so all endpoints are taken to be healthy.")
+    bad = [each for each in checked if each.verdict.health == "Unhealthy"]
+    unknown = sum(each.verdict.health == "Unknown" for each in checked)
+    good = total - len(bad) - unknown
+    if not bad:
+        if unknown:
+            return Said("Unknown", "Checking", f"{counted(unknown, 'endpoint')} of {total} not checked yet.")
+        return Said("True", "AllHealthy", f"{counted(total, 'endpoint')}, all healthy.")
+    listed = [
+        f"{each.endpoint.name} ({each.endpoint.address}) since {each.verdict.since}"
+        + (f": {each.verdict.message}" if each.verdict.message else "")
+        for each in bad[:NAMED]
+    ]
+    more = f"; and {len(bad) - NAMED} more, see status.endpoints" if len(bad) > NAMED else ""
+    told = f"{good} of {total} healthy; unhealthy: " + "; ".join(listed) + more
+    if standings.panic:
+        return Said(
+            "False",
+            "Panic",
+            "Too few endpoints are healthy to believe the checks (spec.healthCheck.panicThresholdPercent), so those "
+            f"that took connections last go on doing so. {told}",
+        )
+    return Said("False", "NoneHealthy" if good == 0 and not unknown else "SomeUnhealthy", told)
+
+
+def ready(
+    xsvc: ExternalService, standings: Standings, slices: Sequence[EndpointSlice], taken: tuple[str, str] | None
+) -> Said:
+    """Whether clients reach an endpoint, and only those that they should."""
+    if taken:
+        return Said("False", *taken)
+    if foreign := _foreign(xsvc, slices):
+        return Said("False", "ForeignSlices", foreign)
+    total = len(standings.each)
+    count = sum(each.ready for each in standings.each)
+    if not total:
+        return Said(
+            "False", "NoEndpoints", "There are no endpoints: connections are refused. See Accepted, Resolved."
+        )
+    if not count:
+        whys = list(dict.fromkeys(each.why for each in standings.each if each.why))
+        told = f"None of {counted(total, 'endpoint')} takes connections"
+        return Said("False", "NoneReady", several([told, *whys, "see Healthy and status.endpoints"]))
+    carrier = "node agents (proxy moorage)" if xsvc.spec.proxy == "moorage" else "kube-proxy"
+    message = f"{count} of {counted(total, 'endpoint')} take connections, carried by {carrier}"
+    if xsvc.spec.session_affinity == "Mooring":
+        message += "; moorings are not assigned by this version: clients are held by sessions, as with ClientIP"
+    return Said("True", "Ready", message + ".")
+
+
+def _foreign(xsvc: ExternalService, slices: Sequence[EndpointSlice]) -> str | None:
+    """What is to be done about slices of our Service that others wrote; None where there are none."""
+    found = [
+        each
+        for each in slices
+        if not owns(xsvc, each.metadata)
+        and not predecessor_owns(xsvc, each.metadata)
+        and (each.metadata.labels or {}).get("kubernetes.io/service-name") == xsvc.metadata.name
+    ]
+    if not found:
+        return None
+    namespace, name = xsvc.metadata.namespace, xsvc.metadata.name
+    names = named([each.metadata.name for each in found])
+    managers = {(each.metadata.labels or {}).get("endpointslice.kubernetes.io/managed-by") for each in found}
+    action = (
+        f"kubectl delete endpoints -n {namespace} {name}, which they are copied from"
+        if managers == {MIRRORING}
+        else f"kubectl delete endpointslice -n {namespace} {' '.join(each.metadata.name for each in found[:NAMED])}"
+    )
+    return (
+        f"Connections also go to endpoints that others have given Service {namespace}/{name}, in EndpointSlice "
+        f"{names}; unless they are meant: {action}"
+    )
+
+
+def suspended(previous: Condition | None) -> Said:
+    """Ready while `spec.suspend` is set: as it was."""
+    match previous.status if previous else "Unknown":
+        case "True" | "False" as status:
+            return Said(status, "Suspended", _SUSPENDED)
+        case _:
+            return Said("Unknown", "Suspended", _SUSPENDED)
+
+
+_SUSPENDED = "spec.suspend is set: Service, endpoints and the rest of this status stay as they were."
+
+
+def refused(why: tuple[str, str]) -> dict[str, Said]:
+    """The conditions of a spec of which nothing can be made."""
+    return {
+        "Accepted": Said("False", *why),
+        "Ready": Said("False", "NotAccepted", f"What was made before stays as it is. {why[1]}"),
+    }
+
+
+def conditions(xsvc: ExternalService, said: Mapping[str, Said], now: str) -> list[Condition]:
+    """The status's conditions with `said` in place of those of the same type; times change with the status only."""
+    previous = {each.type: each for each in xsvc.status.conditions or ()}
+    result = [_condition(xsvc, type_, each, previous.get(type_), now) for type_, each in said.items()]
+    return result + [each for each in xsvc.status.conditions or () if each.type not in said]
+
+
+def _condition(xsvc: ExternalService, type_: str, said: Said, previous: Condition | None, now: str) -> Condition:
+    since = previous.last_transition_time if previous and previous.status == said.status else None
+    return Condition(
+        type=type_,
+        status=said.status,
+        reason=said.reason,
+        message=cut(said.message, LONGEST),
+        last_transition_time=since or now,
+        observed_generation=xsvc.metadata.generation,
+    )
+
+
+def several(sentences: Iterable[str]) -> str:
+    """Sentences as one line."""
+    return ". ".join(each.rstrip(".") for each in sentences)
+
+
+def named(names: Sequence[str]) -> str:
+    """`a, b, c and 4 more`."""
+    if len(names) <= NAMED:
+        return ", ".join(names)
+    return f"{', '.join(names[:NAMED])} and {len(names) - NAMED} more"
+
+
+def counted(count: int, what: str) -> str:
+    """`1 endpoint`, `2 endpoints`."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def cut(text: str, longest: int) -> str:
+    """`text` in at most so many characters."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"

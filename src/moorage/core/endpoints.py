@@ -1,0 +1,156 @@
+"""From what the sources found to the endpoints that are in use."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from moorage.api.discovery_v1 import EndpointSlice
+from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServiceSpec, StaticAddress
+from moorage.api.show import show
+from moorage.core.model import Endpoint, Found, Resolution
+from moorage.core.ownership import owns
+
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+class Refusing(Protocol):
+    """What is needed of `core.admission.Gate`."""
+
+    def refusal(self, address: str) -> str | None: ...
+
+
+class Merged(NamedTuple):
+    """The endpoints of all sources of an ExternalService."""
+
+    endpoints: tuple[Endpoint, ...]
+    """Sorted by name; no two have the same name, or the same address and port."""
+    refused: tuple[str, ...] = ()
+    """A sentence for each that the gate did not let through: field, address, why."""
+    conflicts: tuple[str, ...] = ()
+    """A sentence for each that another one already stands for."""
+
+
+class _Candidate(NamedTuple):
+    where: str
+    """Of the spec: `spec.endpoints[0].dns`."""
+    found: Found
+    source: str
+    kept: bool
+    """Known from before: its source has not answered since this process started."""
+
+
+def merge(
+    xsvc: ExternalService,
+    resolutions: Sequence[Resolution],
+    gate: Refusing,
+    slices: Sequence[EndpointSlice] = (),
+) -> Merged:
+    """The endpoints that `resolutions`, one for each source of the spec, amount to.
+
+    What comes first has a name, or an address and port. A source that has not answered yet keeps the endpoints that
+    it had by the status, and those in our `slices` that the status does not know (a process may end between the
+    writing of the two); where nothing would be left because of it, all endpoints stay. Everything passes the gate,
+    also what is kept: it may have become a pod's address since.
+    """
+    target = _only_target(xsvc.spec)
+    taken: dict[str, Endpoint] = {}
+    at: dict[tuple[str, int | None], str] = {}
+    refused: list[str] = []
+    conflicts: list[str] = []
+    for where, found, source, kept in _candidates(xsvc, resolutions, slices):
+        why = _refusal(found, gate)
+        if why:
+            refused.append(_refused(where, found, source, why))
+            continue
+        port = found.port if target is not None and found.port != target else None
+        endpoint = Endpoint(found.name, found.address, source, port, found.weight, found.priority)
+        known = taken.get(found.name) or taken.get(at.get((found.address, port), ""))
+        if known is None:
+            taken[found.name] = endpoint
+            at[found.address, port] = found.name
+        elif not kept and known[:2] + known[3:4] != endpoint[:2] + endpoint[3:4]:
+            conflicts.append(_conflict(where, endpoint, known))
+    return Merged(tuple(sorted(taken.values())), tuple(dict.fromkeys(refused)), tuple(dict.fromkeys(conflicts)))
+
+
+def _only_target(spec: ExternalServiceSpec) -> int | None:
+    """The port that endpoints have unless they say another; None where there are several, so that none can."""
+    return (spec.ports[0].target_port or spec.ports[0].port) if len(spec.ports) == 1 else None
+
+
+def _candidates(
+    xsvc: ExternalService, resolutions: Sequence[Resolution], slices: Sequence[EndpointSlice]
+) -> Iterator[_Candidate]:
+    """What there may be, in order of precedence: what was found, then what is kept."""
+    sources = xsvc.spec.endpoints or []
+    something = False
+    for index, resolution in enumerate(resolutions):
+        where = f"spec.endpoints[{index}]"
+        static = sources[index].addresses if index < len(sources) else None
+        for number, found in enumerate(resolution.endpoints or ()):
+            something = True
+            place = f"{where}.{_place(static, number, found)}" if static else where
+            yield _Candidate(place, found, resolution.source, kept=False)
+    silent = {
+        each.source: f"spec.endpoints[{index}]" for index, each in enumerate(resolutions) if each.endpoints is None
+    }
+    if not silent and len(resolutions) >= len(sources):
+        return
+    current = {each.source for each in resolutions}
+    for source, found in _known(xsvc, slices):
+        of_silent = source in silent or not source
+        unknown_yet = source not in current and len(resolutions) < len(sources)
+        if of_silent or unknown_yet or not something:
+            name = source or next(iter(silent), "")
+            yield _Candidate(silent.get(name, "status.endpoints"), found, name, kept=True)
+
+
+def _place(static: Sequence[StaticAddress], number: int, found: Found) -> str:
+    """`addresses[2].address`, by position unless the source left some out."""
+    if number < len(static) and static[number].address == found.address:
+        return f"addresses[{number}].address"
+    fits = (index for index, each in enumerate(static) if found.address == each.address or found.name == each.name)
+    return f"addresses[{next(fits, number)}].address"
+
+
+def _known(xsvc: ExternalService, slices: Sequence[EndpointSlice]) -> Iterator[tuple[str, Found]]:
+    """What there was, with its source; "" where that is not known."""
+    known = set()
+    for each in xsvc.status.endpoints or ():
+        known.add(each.name)
+        yield each.source, Found(each.name, each.address, each.port, each.weight or 1, each.priority or 0)
+    for slice_ in slices:
+        if not owns(xsvc, slice_.metadata):
+            continue
+        ports = slice_.ports or []
+        port = ports[0].port if len(ports) == 1 else None
+        for endpoint in slice_.endpoints or ():
+            if endpoint.hostname and endpoint.hostname not in known and endpoint.addresses:
+                known.add(endpoint.hostname)
+                yield "", Found(endpoint.hostname, endpoint.addresses[0], port)
+
+
+def _refusal(found: Found, gate: Refusing) -> str | None:
+    if not _LABEL.fullmatch(found.name):
+        return f"has a name, {show(found.name)}, that is no DNS label; use at most 63 of a-z, 0-9 and -"
+    why = gate.refusal(found.address)
+    return f"is {why}; endpoints must be outside this cluster" if why else None
+
+
+def _refused(where: str, found: Found, source: str, why: str) -> str:
+    named = "" if where.endswith(".address") else f" ({found.name} of {source})"
+    return f"{where}: {found.address}{named} {why}"
+
+
+def _conflict(where: str, endpoint: Endpoint, known: Endpoint) -> str:
+    here, there = shown(endpoint.address, endpoint.port), shown(known.address, known.port)
+    if endpoint.name == known.name:
+        return f"{where}: {here} has the name {known.name} of {there}, which is used; give each its own name"
+    return f"{where}: {endpoint.name} is at {here}, as is {known.name}, which is used; leave one out"
+
+
+def shown(address: str, port: int | None) -> str:
+    """`203.0.113.11`, `203.0.113.11:80` or `[2001:db8::11]:80`."""
+    if port is None:
+        return address
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

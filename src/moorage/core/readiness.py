@@ -1,0 +1,99 @@
+"""Which endpoints take new connections, and why others do not."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from moorage.api.discovery_v1 import EndpointSlice
+from moorage.api.moorage_v1alpha1 import ExternalService
+from moorage.core.health import ready_set
+from moorage.core.model import Endpoint, Verdict
+
+
+class Standing(NamedTuple):
+    """One endpoint, what is known of it, and what is published of it."""
+
+    endpoint: Endpoint
+    verdict: Verdict
+    ready: bool
+    """It takes new connections."""
+    serving: bool
+    """It goes on with those that it has."""
+    why: str | None = None
+    """Why it is not ready though not unhealthy."""
+
+
+class Standings(NamedTuple):
+    """All endpoints of an ExternalService, in the order in which they were given."""
+
+    each: tuple[Standing, ...]
+    panic: bool
+    """Whether unhealthy endpoints stay ready, because too few are healthy to believe the checks."""
+
+
+def standings(
+    xsvc: ExternalService,
+    endpoints: Sequence[Endpoint],
+    verdicts: Mapping[str, Verdict],
+    slices: Sequence[EndpointSlice],
+    families: Sequence[str] | None,
+) -> Standings:
+    """What is to be published of `endpoints`.
+
+    Endpoints that `spec.drain` names take nothing new, so they do not count for the panic threshold either. Of the
+    others those with the lowest SRV priority are used in which one is ready (RFC 2782), the rest stands by. What was
+    published last is taken from our `slices`, which are written before the status. `families` are those of the
+    Service's cluster IPs; None: not known yet.
+    """
+    drained = {each.endpoint for each in xsvc.spec.drain or ()}
+    unchecked = Verdict("Unknown" if xsvc.spec.health_check else "Unchecked")
+    known = {each.name: verdicts.get(each.name, unchecked) for each in endpoints}
+    ready_before, serving_before = _published(xsvc, slices)
+    threshold = xsvc.spec.health_check.panic_threshold_percent if xsvc.spec.health_check else 0
+    published = ready_set(ready_before, {k: v for k, v in known.items() if k not in drained}, threshold)
+    usable = [
+        each for each in endpoints if each.name in published.ready and (not families or _family(each) in families)
+    ]
+    priority = min((each.priority for each in usable), default=None)
+    in_use = {each.name for each in usable if each.priority == priority}
+
+    def standing(endpoint: Endpoint) -> Standing:
+        name, verdict = endpoint.name, known[endpoint.name]
+        if name in in_use:
+            return Standing(endpoint, verdict, ready=True, serving=True)
+        serving = verdict.health in ("Healthy", "Unchecked") or (
+            verdict.health == "Unknown" and name in serving_before
+        )
+        why = None
+        if name in drained:
+            why = "drained: spec.drain names it"
+        elif families and _family(endpoint) not in families:
+            why = f"the Service has no {_family(endpoint)} address; see spec.ipFamilyPolicy"
+        elif name in published.ready:
+            why = f"stands by: priority {endpoint.priority}, and one of priority {priority} is healthy"
+        return Standing(endpoint, verdict, False, serving, why)
+
+    return Standings(tuple(standing(each) for each in endpoints), published.frozen)
+
+
+def _family(endpoint: Endpoint) -> str:
+    return "IPv6" if ":" in endpoint.address else "IPv4"
+
+
+def _published(xsvc: ExternalService, slices: Sequence[EndpointSlice]) -> tuple[set[str], set[str]]:
+    """The names of those that are ready, and of those that are serving."""
+    ready, serving, seen = set(), set(), set()
+    for slice_ in slices:
+        for endpoint in slice_.endpoints or ():
+            name = endpoint.hostname
+            if not name:
+                continue
+            seen.add(name)
+            if endpoint.conditions.ready is not False:
+                ready.add(name)
+            if endpoint.conditions.serving is not False:
+                serving.add(name)
+    for each in xsvc.status.endpoints or ():
+        if each.ready and each.name not in seen:
+            ready.add(each.name)
+            serving.add(each.name)
+    return ready, serving

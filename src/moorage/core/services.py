@@ -1,0 +1,223 @@
+"""The Service of an ExternalService: made once, then changed as little as possible, so that it keeps its address."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from moorage.api.core_v1 import ClientIPConfig, Service, ServicePort, ServiceSpec, SessionAffinityConfig
+from moorage.api.meta import ObjectMeta
+from moorage.api.moorage_v1alpha1 import ExternalService
+from moorage.core.model import Create, Patch, Write
+from moorage.core.ownership import owns, predecessor_owns, reference
+
+PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
+PROXY_NAME = "moorage"
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+MANAGED_BY = "moorage"
+AFFINITY_ANNOTATION = "moorage.dev/affinity"
+GROUP_ANNOTATION = "moorage.dev/group"
+CLIENT_ANNOTATION = "moorage.dev/client"
+DEFAULT_TIMEOUT = 10800
+"""Seconds: Kubernetes' own default of sessionAffinityConfig.clientIP.timeoutSeconds."""
+
+_OF_OTHER_TYPES = (
+    "external_name",
+    "external_traffic_policy",
+    "allocate_load_balancer_node_ports",
+    "load_balancer_class",
+    "load_balancer_ip",
+    "load_balancer_source_ranges",
+    "health_check_node_port",
+)
+"""Fields that a Service of type ClusterIP cannot have."""
+
+
+def taken(xsvc: ExternalService, service: Service | None) -> tuple[str, str] | None:
+    """Why `service` is not to be touched, as reason and message; None where it is ours or not there."""
+    if service is None or owns(xsvc, service.metadata):
+        return None
+    name = f"{xsvc.metadata.namespace}/{xsvc.metadata.name}"
+    if predecessor_owns(xsvc, service.metadata):
+        return "NameTaken", (
+            f"Service {name} is that of an earlier ExternalService of this name, which was deleted; it goes as soon "
+            "as Kubernetes' garbage collector gets to it, and a new one is made then"
+        )
+    return "NameTaken", (
+        f"Service {name} exists and was not made for this ExternalService, so it is left alone; delete it "
+        f"(kubectl delete service -n {xsvc.metadata.namespace} {xsvc.metadata.name}) or rename the ExternalService"
+    )
+
+
+def unsupported(xsvc: ExternalService) -> tuple[str, str] | None:
+    """Why no Service can be made of this spec, as reason and message; the schema refuses these, if it was asked."""
+    if not xsvc.spec.ports:
+        return "NoPorts", "spec.ports: a Service needs a port; name at least one"
+    if xsvc.spec.session_affinity == "Mooring" and xsvc.spec.proxy != "moorage":
+        return "MooringNeedsProxy", (
+            "spec.sessionAffinity: Mooring is not known to kube-proxy; set spec.proxy to moorage, which needs the "
+            "node agent, or spec.sessionAffinity to ClientIP"
+        )
+    return None
+
+
+def unchangeable(xsvc: ExternalService, service: Service | None) -> str | None:
+    """What the spec asks for that the API server never changes in a Service that is there."""
+    want, have = xsvc.spec.ip_families or [], (service.spec.ip_families if service else None) or []
+    if not want or not have or want[0] == have[0]:
+        return None
+    return (
+        f"spec.ipFamilies: Service {xsvc.metadata.namespace}/{xsvc.metadata.name} has {have[0]} as its first family, "
+        f"which Kubernetes never changes; for {want[0]} delete it: it is made anew, with another cluster IP"
+    )
+
+
+def changes(xsvc: ExternalService, service: Service | None) -> tuple[Write, ...]:
+    """The write that makes `service`, ours or None, what the spec says; none where it is that already.
+
+    Fields that the spec does not speak of, and other labels and annotations, are left to whoever set them.
+    """
+    if service is None:
+        return (Create(_new(xsvc)),)
+    meta = service.metadata
+    if meta.deletion_timestamp is not None:
+        return ()
+    body: dict[str, Any] = {}
+    if spec := _spec_patch(xsvc, service.spec):
+        body["spec"] = spec
+    metadata: dict[str, Any] = {}
+    for field, have, want in (
+        ("labels", meta.labels, _labels(xsvc)),
+        ("annotations", meta.annotations, _annotations(xsvc)),
+    ):
+        if differing := {key: value for key, value in want.items() if (have or {}).get(key) != value}:
+            metadata[field] = differing
+    if not body and not metadata:
+        return ()
+    body["metadata"] = metadata | {"uid": meta.uid, "resourceVersion": meta.resource_version}
+    return (Patch(Service, meta.namespace or "", meta.name, body),)
+
+
+def _new(xsvc: ExternalService) -> Service:
+    spec = xsvc.spec
+    affinity, timeout = _affinity(xsvc)
+    return Service(
+        api_version="v1",
+        kind="Service",
+        metadata=ObjectMeta(
+            name=xsvc.metadata.name,
+            namespace=xsvc.metadata.namespace,
+            labels={key: value for key, value in _labels(xsvc).items() if value is not None},
+            annotations={key: value for key, value in _annotations(xsvc).items() if value is not None} or None,
+            owner_references=[reference(xsvc)],
+        ),
+        spec=ServiceSpec(
+            ports=_ports(xsvc),
+            session_affinity=affinity,
+            session_affinity_config=SessionAffinityConfig(client_ip=ClientIPConfig(timeout_seconds=timeout))
+            if timeout
+            else None,
+            ip_families=spec.ip_families or None,
+            ip_family_policy=spec.ip_family_policy,
+        ),
+    )
+
+
+def _spec_patch(xsvc: ExternalService, have: ServiceSpec) -> dict[str, Any]:
+    patch: dict[str, Any] = {}
+    if have.type != "ClusterIP":
+        patch["type"] = "ClusterIP"
+        for field in _OF_OTHER_TYPES:
+            if getattr(have, field) is not None:
+                patch[_in_json(field)] = None
+    if have.selector:
+        patch["selector"] = None
+    ports = _ports(xsvc)
+    if [_as_filled_in(port) for port in have.ports or ()] != ports:
+        patch["ports"] = msgspec.to_builtins(ports)
+    affinity, timeout = _affinity(xsvc)
+    if (have.session_affinity, _timeout(have)) != (affinity, timeout):
+        patch["sessionAffinity"] = affinity
+        patch["sessionAffinityConfig"] = {"clientIP": {"timeoutSeconds": timeout}} if timeout else None
+    if have.internal_traffic_policy not in (None, "Cluster"):
+        patch["internalTrafficPolicy"] = "Cluster"
+    if have.publish_not_ready_addresses:
+        patch["publishNotReadyAddresses"] = None
+    return patch | _families_patch(xsvc, have)
+
+
+def _families_patch(xsvc: ExternalService, have: ServiceSpec) -> dict[str, Any]:
+    """The families and their policy, where the spec gives them and the server can change them."""
+    policy, families, present = xsvc.spec.ip_family_policy, xsvc.spec.ip_families or [], have.ip_families or []
+    if families and present and families[0] != present[0]:
+        return {}
+    patch: dict[str, Any] = {}
+    if policy and policy != have.ip_family_policy:
+        patch["ipFamilyPolicy"] = policy
+    # PreferDualStack on a cluster of one family: the second one is not missing.
+    content = families == present or (policy == "PreferDualStack" and families[: len(present)] == present)
+    if families and not content:
+        patch["ipFamilies"] = families
+    return patch
+
+
+def _ports(xsvc: ExternalService) -> list[ServicePort]:
+    return [
+        ServicePort(
+            name=port.name,
+            protocol=port.protocol,
+            port=port.port,
+            target_port=port.target_port or port.port,
+            app_protocol=port.app_protocol,
+        )
+        for port in xsvc.spec.ports
+    ]
+
+
+def _as_filled_in(port: ServicePort) -> ServicePort:
+    """With the default of targetPort; the empty name is no name. Anything else that differs is to be corrected."""
+    if port.target_port and port.name != "":
+        return port
+    return msgspec.structs.replace(port, name=port.name or None, target_port=port.target_port or port.port)
+
+
+def _affinity(xsvc: ExternalService) -> tuple[str, int | None]:
+    """Kubernetes' sessionAffinity, and its time-out in seconds. Moorings rest on sessions: so clients stay somewhere
+    until they are moored."""
+    if xsvc.spec.session_affinity == "None":
+        return "None", None
+    config = xsvc.spec.session_affinity_config
+    return "ClientIP", (config.client_ip.timeout_seconds if config and config.client_ip else None) or DEFAULT_TIMEOUT
+
+
+def _timeout(have: ServiceSpec) -> int | None:
+    if have.session_affinity != "ClientIP":
+        return None
+    config = have.session_affinity_config
+    return (config.client_ip.timeout_seconds if config and config.client_ip else None) or DEFAULT_TIMEOUT
+
+
+def _labels(xsvc: ExternalService) -> dict[str, str | None]:
+    return {
+        MANAGED_BY_LABEL: MANAGED_BY,
+        PROXY_NAME_LABEL: PROXY_NAME if xsvc.spec.proxy == "moorage" else None,
+    }
+
+
+def _annotations(xsvc: ExternalService) -> dict[str, str | None]:
+    """What node agents must know of moorings; None: must not be there."""
+    if xsvc.spec.session_affinity != "Mooring":
+        return {AFFINITY_ANNOTATION: None, GROUP_ANNOTATION: None, CLIENT_ANNOTATION: None}
+    config = xsvc.spec.session_affinity_config
+    return {
+        AFFINITY_ANNOTATION: "Mooring",
+        GROUP_ANNOTATION: xsvc.spec.group or xsvc.metadata.name,
+        CLIENT_ANNOTATION: config.mooring.client if config and config.mooring else "Pod",
+    }
+
+
+_JSON_NAMES: Sequence[msgspec.structs.FieldInfo] = msgspec.structs.fields(ServiceSpec)
+
+
+def _in_json(field: str) -> str:
+    return next(each.encode_name for each in _JSON_NAMES if each.name == field)

@@ -1,0 +1,232 @@
+"""The EndpointSlices of an ExternalService: at most 100 endpoints each, and as few writes as possible."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from moorage.api.core_v1 import Service
+from moorage.api.discovery_v1 import (
+    SERVICE_NAME_LABEL,
+    Endpoint,
+    EndpointConditions,
+    EndpointPort,
+    EndpointSlice,
+)
+from moorage.api.meta import ObjectMeta
+from moorage.api.moorage_v1alpha1 import ExternalService
+from moorage.core.model import Create, Delete, Patch, Write
+from moorage.core.ownership import owns, reference
+from moorage.core.packing import Contents, Key, Packing, pack
+from moorage.core.readiness import Standing
+from moorage.core.services import PROXY_NAME, PROXY_NAME_LABEL
+
+MANAGED_BY_LABEL = "endpointslice.kubernetes.io/managed-by"
+MANAGED_BY = "moorage.dev"
+WEIGHTS_ANNOTATION = "moorage.dev/weights"
+HEAVIEST = 100
+"""What node agents take."""
+
+
+def ours(xsvc: ExternalService, slices: Sequence[EndpointSlice]) -> list[EndpointSlice]:
+    """Those that may be changed, by name."""
+    found = [each for each in slices if owns(xsvc, each.metadata) and each.metadata.deletion_timestamp is None]
+    return sorted(found, key=lambda each: each.metadata.name) if len(found) > 1 else found
+
+
+def changes(
+    xsvc: ExternalService,
+    service: Service | None,
+    standings: Sequence[Standing],
+    slices: Sequence[EndpointSlice],
+) -> tuple[Write, ...]:
+    """The writes that lead from `slices` (all of the Service's, whoever owns them) to what `standings` say.
+
+    In an order in which, after each of them, every endpoint that was ready and is to be is ready: what is added
+    comes first, then what is taken away. `service` is ours, or None where there is none yet.
+    """
+    mine = ours(xsvc, slices)
+    by_name = {each.endpoint.name: each for each in standings}
+    ports = _Ports(xsvc, service)
+    wanted = {name: ports.key(each) for name, each in by_name.items()}
+    packing = pack(wanted, [_contents(each) for each in mine])
+    shape = _Shape(xsvc, _labels(xsvc, service), by_name, _weights(standings))
+    taken = {each.metadata.name for each in slices}
+    writes: list[Write] = [Create(shape.new(contents, taken)) for contents in packing.new]
+    writes += _ordered(packing, mine, shape, by_name)
+    return tuple(writes)
+
+
+def _ordered(
+    packing: Packing, mine: Sequence[EndpointSlice], shape: "_Shape", by_name: Mapping[str, Standing]
+) -> Iterator[Write]:
+    patches: list[tuple[bool, bool, Patch]] = []
+    deletes: list[Delete] = []
+    for index, (slice_, contents) in enumerate(zip(mine, packing.kept, strict=True)):
+        meta = slice_.metadata
+        assert meta.uid is not None
+        assert meta.resource_version is not None
+        if not contents.names:
+            deletes.append(Delete(EndpointSlice, meta.namespace or "", meta.name, meta.uid, meta.resource_version))
+        elif body := shape.patch(slice_, contents):
+            body.setdefault("metadata", {}).update(uid=meta.uid, resourceVersion=meta.resource_version)
+            patch = Patch(EndpointSlice, meta.namespace or "", meta.name, body)
+            patches.append((index in packing.givers, _loses(slice_, contents, by_name), patch))
+    yield from (patch for *_, patch in sorted(patches, key=lambda each: each[:2]))
+    yield from deletes
+
+
+def _loses(slice_: EndpointSlice, contents: Contents, by_name: Mapping[str, Standing]) -> bool:
+    """Whether an endpoint that takes new connections here no longer will."""
+    ready = {name for name in contents.names if by_name[name].ready}
+    return any(each.conditions.ready is not False and each.hostname not in ready for each in slice_.endpoints or ())
+
+
+class _Ports:
+    """The ports of each endpoint.
+
+    Those of the spec, and those that the Service still has under another name: a port that is renamed is in the
+    slices under both names before the Service changes, and leaves them after.
+    """
+
+    def __init__(self, xsvc: ExternalService, service: Service | None) -> None:
+        spec = [
+            (port.name or "", port.protocol, port.target_port or port.port, port.app_protocol)
+            for port in xsvc.spec.ports
+        ]
+        names = {name for name, *_ in spec}
+        self._ports = spec + [
+            (each.name or "", each.protocol, each.target_port, each.app_protocol)
+            for each in (service.spec.ports if service else None) or ()
+            if (each.name or "") not in names and isinstance(each.target_port, int)
+        ]
+        self._keys: dict[tuple[str, int | None], Key] = {}
+
+    def key(self, standing: Standing) -> Key:
+        endpoint = standing.endpoint
+        family = "IPv6" if ":" in endpoint.address else "IPv4"
+        key = self._keys.get((family, endpoint.port))
+        if key is None:
+            ports = tuple(
+                EndpointPort(name=name, protocol=protocol, port=endpoint.port or port, app_protocol=application)
+                for name, protocol, port, application in self._ports
+            )
+            key = self._keys[family, endpoint.port] = Key(family, tuple(sorted(ports, key=lambda p: p.name or "")))
+        return key
+
+
+class _Shape(NamedTuple):
+    """What the slices of one ExternalService look like."""
+
+    xsvc: ExternalService
+    labels: dict[str, str | None]
+    """None: not there."""
+    by_name: Mapping[str, Standing]
+    weights: Mapping[str, int]
+    """Of those that do not weigh 1."""
+
+    def new(self, contents: Contents, taken: set[str]) -> EndpointSlice:
+        """A slice under a name that is not `taken`, which it then is."""
+        meta = self.xsvc.metadata
+        number = 1
+        while (name := f"{meta.name}-{number}") in taken:
+            number += 1
+        taken.add(name)
+        return EndpointSlice(
+            api_version="discovery.k8s.io/v1",
+            kind="EndpointSlice",
+            metadata=ObjectMeta(
+                name=name,
+                namespace=meta.namespace,
+                labels={key: value for key, value in self.labels.items() if value is not None},
+                annotations=self._annotations(contents) or None,
+                owner_references=[reference(self.xsvc)],
+            ),
+            address_type=contents.key.address_type,
+            endpoints=[_endpoint(self.by_name[name]) for name in contents.names],
+            ports=list(contents.key.ports),
+        )
+
+    def patch(self, slice_: EndpointSlice, contents: Contents) -> dict[str, Any]:
+        """What a merge patch must say, without its preconditions; empty where all is as it should be."""
+        body: dict[str, Any] = {}
+        have = slice_.metadata
+        labels = differing(have.labels, self.labels)
+        annotations = differing(
+            have.annotations, {WEIGHTS_ANNOTATION: self._annotations(contents).get(WEIGHTS_ANNOTATION)}
+        )
+        if metadata := {k: v for k, v in (("labels", labels), ("annotations", annotations)) if v}:
+            body["metadata"] = metadata
+        endpoints = [_endpoint(self.by_name[name]) for name in contents.names]
+        if endpoints != slice_.endpoints:
+            body["endpoints"] = msgspec.to_builtins(endpoints)
+        if contents.key != _key(slice_):
+            body["ports"] = msgspec.to_builtins(contents.key.ports)
+        return body
+
+    def _annotations(self, contents: Contents) -> dict[str, str]:
+        if not self.weights:
+            return {}
+        weights = {name: self.weights[name] for name in sorted(contents.names) if name in self.weights}
+        return {WEIGHTS_ANNOTATION: msgspec.json.encode(weights).decode()} if weights else {}
+
+
+def differing(have: Mapping[str, str] | None, want: Mapping[str, str | None]) -> dict[str, str | None]:
+    """The keys of `want` that `have` does not have so; None: must not be there."""
+    return {key: value for key, value in want.items() if (have or {}).get(key) != value}
+
+
+def _labels(xsvc: ExternalService, service: Service | None) -> dict[str, str | None]:
+    """The labels that matter; kube-proxy looks for its own on Services and slices alike.
+
+    Slices are given away only after their Service and taken back before it, so that who carries the Service has its
+    endpoints at any time: node agents look at all slices.
+    """
+    given_away = xsvc.spec.proxy == "moorage" and (
+        service is None or (service.metadata.labels or {}).get(PROXY_NAME_LABEL) == PROXY_NAME
+    )
+    return {
+        SERVICE_NAME_LABEL: xsvc.metadata.name,
+        MANAGED_BY_LABEL: MANAGED_BY,
+        PROXY_NAME_LABEL: PROXY_NAME if given_away else None,
+    }
+
+
+def _weights(standings: Sequence[Standing]) -> dict[str, int]:
+    """Weights that are not 1, brought into the range that node agents take: SRV's go up to 65,535."""
+    most = max((each.endpoint.weight for each in standings), default=1)
+    if most <= 1:
+        return {}
+    scale = min(1.0, HEAVIEST / most)
+    weights = {each.endpoint.name: max(1, round(each.endpoint.weight * scale)) for each in standings}
+    return {name: weight for name, weight in weights.items() if weight != 1}
+
+
+def _endpoint(standing: Standing) -> Endpoint:
+    return Endpoint(
+        addresses=[standing.endpoint.address],
+        conditions=_CONDITIONS[standing.ready, standing.serving],
+        hostname=standing.endpoint.name,
+    )
+
+
+_CONDITIONS = {
+    (ready, serving): EndpointConditions(ready=ready, serving=serving, terminating=False)
+    for ready in (True, False)
+    for serving in (True, False)
+}
+
+
+def _contents(slice_: EndpointSlice) -> Contents:
+    return Contents(_key(slice_), tuple(each.hostname or "" for each in slice_.endpoints or ()))
+
+
+def _key(slice_: EndpointSlice) -> Key:
+    """As the API server fills it in: a port without a name has the empty one, without a protocol TCP."""
+    ports = (
+        each
+        if each.name is not None and each.protocol is not None
+        else msgspec.structs.replace(each, name=each.name or "", protocol=each.protocol or "TCP")
+        for each in slice_.ports or ()
+    )
+    return Key(slice_.address_type, tuple(sorted(ports, key=lambda port: port.name or "")))

@@ -1,0 +1,58 @@
+"""What the status says of each endpoint, in a size that etcd takes."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from moorage.api.moorage_v1alpha1 import EndpointStatus, ExternalService
+from moorage.core.conditions import cut
+from moorage.core.readiness import Standing
+
+LONGEST = 200
+"""Characters of an endpoint's message."""
+MANY = 1000
+"""So many endpoints fit in any case; of more their size is looked at."""
+ROOM = 800_000
+"""Bytes of JSON for the endpoints; a request may have 1.5 MiB, the object's managed fields included."""
+
+
+def endpoint_statuses(xsvc: ExternalService, standings: Sequence[Standing], now: str) -> list[EndpointStatus]:
+    """What is known of each endpoint, by name; the last ones are left out where all together would be too large."""
+    previous = {each.name: each for each in xsvc.status.endpoints or ()}
+    result = [_status(each, previous.get(each.endpoint.name), now) for each in standings]
+    if len(result) <= MANY:
+        return result
+    room = ROOM
+    for index, each in enumerate(result):
+        room -= len(msgspec.json.encode(each)) + 1
+        if room < 0:
+            return result[:index]
+    return result
+
+
+def healthy_of(standings: Sequence[Standing]) -> str:
+    """`2/3`: so many are healthy of so many; `-/3` where none is checked."""
+    total = len(standings)
+    if standings and all(each.verdict.health == "Unchecked" for each in standings):
+        return f"-/{total}"
+    return f"{sum(each.verdict.health == 'Healthy' for each in standings)}/{total}"
+
+
+def _status(standing: Standing, previous: EndpointStatus | None, now: str) -> EndpointStatus:
+    endpoint, verdict = standing.endpoint, standing.verdict
+    since = verdict.since
+    if since is None and previous and previous.health == verdict.health:
+        since = previous.since
+    message = verdict.message if verdict.health == "Unhealthy" else standing.why
+    return EndpointStatus(
+        name=endpoint.name,
+        address=endpoint.address,
+        source=endpoint.source,
+        health=verdict.health,
+        ready=standing.ready,
+        since=since or now,
+        port=endpoint.port,
+        message=cut(message, LONGEST) if message else None,
+        weight=endpoint.weight if endpoint.weight != 1 else None,
+        priority=endpoint.priority or None,
+    )
