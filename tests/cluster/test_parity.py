@@ -1,12 +1,9 @@
-"""What Moorage expects of any API server, held against each that there is.
+"""What Moorage expects of any API server, held here against the lab's.
 
-Always the lab's; and, where MOORAGE_TEST_KUBECONFIG names a kubeconfig, the cluster of its current context, by a
-person who may make namespaces there. What the lab's server does otherwise than kube-apiserver shows here.
+`e2e/test_parity.py` holds kube-apiserver to the same tests. What the lab's server does otherwise shows there.
 """
 
 import asyncio
-import os
-import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -15,87 +12,21 @@ import msgspec
 import pytest
 
 from moorage.api.apps_v1 import Deployment
-from moorage.api.core_v1 import Namespace, Pod, Service, ServicePort, ServiceSpec
+from moorage.api.core_v1 import Pod, Service, ServicePort
 from moorage.api.discovery_v1 import Endpoint, EndpointSlice
-from moorage.api.meta import ObjectMeta
 from moorage.cluster import client as client_module
-from moorage.cluster import kubeconfig, verbs
-from moorage.cluster.client import JSON_PATCH, STRATEGIC_MERGE_PATCH, ApiError, Client, Event
+from moorage.cluster import verbs
+from moorage.cluster.client import JSON_PATCH, STRATEGIC_MERGE_PATCH, ApiError, Client
 from moorage.cluster.reflector import Reflector
 from tests.support.apiserver import api_server
-
-KUBECONFIG = os.environ.get("MOORAGE_TEST_KUBECONFIG")
-SOON = 10.0
-"""Seconds within which what must come has come."""
-
-
-@pytest.fixture(params=["lab", *(["kubeconfig"] if KUBECONFIG else [])])
-async def client(request: pytest.FixtureRequest) -> AsyncGenerator[Client, None]:
-    if request.param == "lab":
-        async with api_server() as server, Client(server.config) as client:
-            yield client
-    else:
-        assert KUBECONFIG
-        async with Client(kubeconfig.load(KUBECONFIG)) as client:
-            yield client
+from tests.support.parity import SOON, Watch, deployment_of, refused, service_of, slice_of
+from tests.support.parity import namespace as namespace
 
 
 @pytest.fixture
-async def namespace(client: Client) -> AsyncGenerator[str, None]:
-    """A namespace of the test's own."""
-    name = f"parity-{secrets.token_hex(4)}"
-    await client.create(Namespace(metadata=ObjectMeta(name=name)))
-    yield name
-    await client.delete(Namespace, None, name)
-
-
-def slice_of(namespace: str, name: str, *addresses: str, **metadata: Any) -> EndpointSlice:
-    return EndpointSlice(
-        metadata=ObjectMeta(name=name, namespace=namespace, **metadata),
-        address_type="IPv4",
-        endpoints=[Endpoint(addresses=[address]) for address in addresses],
-    )
-
-
-def service_of(namespace: str, name: str, **spec: Any) -> Service:
-    ports = spec.pop("ports", [ServicePort(port=80)])
-    return Service(metadata=ObjectMeta(name=name, namespace=namespace), spec=ServiceSpec(ports=ports, **spec))
-
-
-def deployment_of(namespace: str, name: str, replicas: int = 1) -> dict[str, Any]:
-    labels = {"app": name}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {
-            "replicas": replicas,
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "i"}]}},
-        },
-    }
-
-
-async def refused(call: Any) -> tuple[int, str]:
-    with pytest.raises(ApiError) as caught:
-        await call
-    assert caught.value.message
-    return caught.value.status, caught.value.reason
-
-
-class Watch:
-    """A watch of slices of one namespace, started, from which events are taken one at a time."""
-
-    def __init__(self, client: Client, namespace: str, version: str, **selectors: str) -> None:
-        self.items = client.watch(EndpointSlice, namespace, resource_version=version, idle_timeout=SOON, **selectors)
-
-    async def next(self) -> tuple[str, str]:
-        async with asyncio.timeout(SOON):
-            async for item in self.items:
-                if isinstance(item, Event):
-                    self.last = item.object
-                    return item.type, item.object.metadata.name
-        raise AssertionError("the server ended the watch")
+async def client() -> AsyncGenerator[Client, None]:
+    async with api_server() as server, Client(server.config) as client:
+        yield client
 
 
 # --- objects -----------------------------------------------------------------------------------------------------
