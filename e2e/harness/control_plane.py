@@ -50,7 +50,7 @@ class ApiServer(Kubectl):
             self.credentials.user(user, *groups)
         self.server = f"https://{address}:{self.port}"
         kubeconfig = self.credentials.kubeconfig(self.directory / "kubeconfig", self.server)
-        super().__init__(kubeconfig, lambda: world.inside(network) if network else [])
+        super().__init__(kubeconfig, lambda: world.joining(network) if network else [])
         self.token = self.credentials.tokens[ADMIN]
         self._service_range = service_range
         self._arguments = list(arguments)

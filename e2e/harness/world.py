@@ -13,15 +13,39 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
 from e2e.harness import runs
 from e2e.harness.errors import HarnessError
 
-# A child of the first process that nobody waits for (containerd's shims end up there) is reaped by the kernel because
-# SIGCHLD is ignored. Mounts are private, so nothing that is mounted here shows outside.
-_FIRST = "trap '' CHLD; mount -t tmpfs -o mode=755 none /run/netns && ip link set lo up; echo ready; exec cat"
+_FIRST = """
+set -e
+# A child of the first process that nobody waits for (containerd's shims end up here) is reaped by the kernel.
+trap '' CHLD
+mount -t tmpfs -o mode=755 none /run
+mkdir /run/netns
+# Kubelet, containerd and CNI plugins write to places of their own there: not to the machine's.
+for place in lib log; do
+    mkdir -p /run/var/$place /run/work/$place
+    mount -t overlay -o lowerdir=/var/$place,upperdir=/run/var/$place,workdir=/run/work/$place none /var/$place
+done
+# Kubelet wants these values: it finds them, and leaves the machine's as they are.
+while read -r name value; do
+    echo "$value" >"/run/${name##*/}"
+    mount --bind "/run/${name##*/}" "/proc/sys/$name"
+done <<END
+vm/overcommit_memory 1
+vm/panic_on_oom 0
+kernel/panic 10
+kernel/panic_on_oops 1
+kernel/keys/root_maxkeys 1000000
+kernel/keys/root_maxbytes 25000000
+END
+echo ready
+exec cat
+"""
 _STOP = 10
 """Seconds that a program has to end after SIGTERM."""
 
@@ -52,12 +76,17 @@ class World:
             raise HarnessError("the end-to-end tests start real clusters: run them as root, for instance with sudo")
         self.run.open()
         try:
-            Path("/run/netns").mkdir(exist_ok=True)
-            argv = ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "sh", "-c", _FIRST]
-            self._holder = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            # Mounts are private, so nothing that is mounted here shows outside.
+            unshare = ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc"]
+            argv = [*unshare, "sh", "-c", _FIRST]
+            pipe = subprocess.PIPE
+            self._holder = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT)
             assert self._holder.stdout is not None
-            if self._holder.stdout.readline() != b"ready\n":
-                raise HarnessError("cannot make namespaces: unshare failed; this needs root with all capabilities")
+            said = self._holder.stdout.readline().decode().strip()
+            if said != "ready":
+                raise HarnessError(
+                    f"cannot make namespaces and mounts, which needs root with all capabilities: {said}"
+                )
         except BaseException:
             self.__exit__()
             raise
@@ -80,6 +109,20 @@ class World:
             process.popen.wait()
         self.run.close()
 
+    @cached_property
+    def snapshotter(self) -> str:
+        """How containerd lays image layers over each other: overlayfs does not work on every file system."""
+        upper, work, top = (self.directory / "try" / name for name in ("upper", "work", "top"))
+        for path in (upper, work, top):
+            path.mkdir(parents=True)
+        options = f"lowerdir={self.directory},upperdir={upper},workdir={work}"
+        try:
+            self.execute("mount", "-t", "overlay", "-o", options, "none", top)
+        except HarnessError:
+            return "native"
+        self.execute("umount", top)
+        return "overlayfs"
+
     def inside(self, network: str | None = None) -> list[str]:
         """Words that run a program in here; `network`: in the network namespace of that name, else the machine's.
 
@@ -87,6 +130,10 @@ class World:
         """
         where = [f"--net=/proc/{self.pid}/root/run/netns/{network}"] if network else []
         return ["nsenter", f"--target={self.pid}", "--mount", "--pid", *where, "--"]
+
+    def joining(self, network: str) -> list[str]:
+        """Words that run a program of the machine in a network namespace: for clients, which end by themselves."""
+        return ["nsenter", f"--net=/proc/{self.pid}/root/run/netns/{network}", "--"]
 
     def execute(
         self, *argv: str | Path, network: str | None = None, input: str | None = None, seconds: float = 120

@@ -1,0 +1,159 @@
+"""Which networks there are, and who has which address. Pure: nothing here touches the machine.
+
+                          internet: a bridge, and a router for all          198.51.100.0/24
+               ┌─────────────────────────┴──────────────────────┐
+     a-gateway 198.51.100.10                          b-gateway 198.51.100.20    a namespace each
+     etcd, kube-apiserver, controllers, CoreDNS       the same
+     10.0.0.1                                         10.0.0.1                   both clusters have the same
+         │                                        ┌───────┴──────┐               private ranges, as it happens
+     a-node-1                                 b-node-1       b-node-2
+     10.0.0.11                                10.0.0.11      10.0.0.12
+     pods 10.244.1.0/24                       10.244.1.0/24  10.244.2.0/24
+
+The clusters reach each other by public addresses only. No namespace has a link to the machine's own network.
+"""
+
+from typing import NamedTuple
+
+INTERNET = "internet"
+ROUTER = "198.51.100.1"
+NAME_SERVER = "198.51.100.53"
+"""Of the internet's domain name system: example.com."""
+POD_RANGE = "10.244.0.0/16"
+SERVICE_RANGE = "10.96.0.0/16"
+NODE_RANGE = "10.0.0.0/24"
+GATEWAY = "10.0.0.1"
+"""Of a cluster, seen by its nodes."""
+CLUSTER_DNS = "10.96.0.10"
+
+
+class Node(NamedTuple):
+    """One node of a cluster."""
+
+    cluster: str
+    number: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.cluster}-node-{self.number}"
+
+    @property
+    def network(self) -> str:
+        """Its network namespace."""
+        return self.name
+
+    @property
+    def address(self) -> str:
+        return f"10.0.0.{10 + self.number}"
+
+    @property
+    def pod_range(self) -> str:
+        return f"10.244.{self.number}.0/24"
+
+
+class Site(NamedTuple):
+    """One cluster's place on the internet."""
+
+    name: str
+    nodes: tuple[Node, ...]
+    address: str
+    """Of its gateway and API server."""
+    load_balancers: str
+    """Range of its cloud's load balancers."""
+
+    @property
+    def network(self) -> str:
+        """The gateway's network namespace."""
+        return f"{self.name}-gateway"
+
+
+def site(name: str, number: int, nodes: int) -> Site:
+    """The place of cluster `number`, 1 or 2."""
+    return Site(
+        name=name,
+        nodes=tuple(Node(name, one + 1) for one in range(nodes)),
+        address=f"198.51.100.{10 * number}",
+        load_balancers=f"203.0.113.{128 * (number - 1)}/25",
+    )
+
+
+A = site("a", 1, nodes=1)
+B = site("b", 2, nodes=2)
+SITES = (A, B)
+
+
+def namespaces() -> list[str]:
+    """All network namespaces."""
+    return [INTERNET, *(name for one in SITES for name in (one.network, *(node.network for node in one.nodes)))]
+
+
+def links() -> dict[str, list[str]]:
+    """For each network namespace the commands of `ip` that set it up, in this order of namespaces.
+
+    Where a link has two ends, the commands of the upper namespace make it and send the lower end down.
+    """
+    commands = {
+        INTERNET: [
+            "link add lan type bridge",
+            "link set lan up",
+            f"address add {ROUTER}/24 dev lan",
+            f"address add {NAME_SERVER}/24 dev lan",
+        ]
+    }
+    for one in SITES:
+        commands[INTERNET] += [
+            *_cable(one.network, "lan", one.network, "wan"),
+            f"route add {one.load_balancers} via {one.address}",
+        ]
+        commands[one.network] = [
+            "link set wan up",
+            f"address add {one.address}/24 dev wan",
+            f"route add default via {ROUTER}",
+            "link add lan type bridge",
+            "link set lan up",
+            f"address add {GATEWAY}/24 dev lan",
+        ]
+        for node in one.nodes:
+            commands[one.network] += [
+                *_cable(node.name, "lan", node.network, "eth0"),
+                f"route add {node.pod_range} via {node.address}",
+            ]
+            others = [other for other in one.nodes if other != node]
+            commands[node.network] = [
+                "link set eth0 up",
+                f"address add {node.address}/24 dev eth0",
+                f"route add default via {GATEWAY}",
+                *(f"route add {other.pod_range} via {other.address}" for other in others),
+            ]
+    return commands
+
+
+def _cable(name: str, bridge: str, network: str, end: str) -> list[str]:
+    """Commands for a pair of links: `name` on the bridge here, `end` in the other network namespace."""
+    return [
+        f"link add {name} type veth peer name {end} netns {network}",
+        f"link set {name} master {bridge} up",
+    ]
+
+
+def masquerading(one: Site) -> dict[str, str]:
+    """For each network namespace of the cluster the nft rules that hide its private addresses.
+
+    A node hides pods from all that is outside the cluster, a gateway hides nodes from the internet.
+    """
+    inside = f"{{ {POD_RANGE}, {NODE_RANGE} }}"
+    return {
+        one.network: _masquerade(f"oifname wan ip saddr {inside}"),
+        **{node.network: _masquerade(f"ip saddr {node.pod_range} ip daddr != {inside}") for node in one.nodes},
+    }
+
+
+def _masquerade(which: str) -> str:
+    return (
+        "table ip e2e {\n"
+        "  chain postrouting {\n"
+        "    type nat hook postrouting priority srcnat;\n"
+        f"    {which} masquerade\n"
+        "  }\n"
+        "}\n"
+    )
