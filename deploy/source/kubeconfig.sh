@@ -1,44 +1,54 @@
 #!/bin/sh
-# Prints the kubeconfig with which the operator of another cluster reads this cluster's Services in NAMESPACE.
-# deploy/source must be applied there. SERVER is where the other cluster reaches this one's API server, if not where
-# the current context does.
-#
-# usage: kubeconfig.sh NAMESPACE [SERVER]
+# Prints the kubeconfig with which the operator of another cluster reads this cluster's Services in NAMESPACE, where
+# deploy/source has been applied. SERVER: where the other cluster reaches this one's API server, if it is not where the
+# context says. Needs nothing but kubectl.
 set -eu
-namespace=${1:?usage: kubeconfig.sh NAMESPACE [SERVER]}
 
-fail() {
+usage="usage: kubeconfig.sh [--context NAME] NAMESPACE [SERVER]"
+context=
+if [ "${1-}" = --context ]; then
+    context=${2:?$usage}
+    shift 2
+fi
+namespace=${1:?$usage}
+
+say() {
     echo "kubeconfig.sh: $*" >&2
-    exit 1
 }
 
-of_cluster() { # FIELD: of the current context's cluster
-    kubectl config view --minify --flatten --raw -o "jsonpath={.clusters[0].cluster.$1}"
+of_cluster() { # FIELD: what the context says of its cluster
+    kubectl ${context:+"--context=$context"} config view --minify --flatten --raw \
+        -o "jsonpath={.clusters[0].cluster.$1}"
 }
 
-of_secret() { # KEY
-    kubectl --namespace "$namespace" get secret moorage-reader -o "jsonpath={.data.$1}"
+of_secret() { # KEY FUNCTION: of Go's templates, which its value is put through
+    kubectl ${context:+"--context=$context"} --namespace "$namespace" get secret moorage-reader \
+        -o "go-template={{with .data}}{{with index . \"$1\"}}{{$2 .}}{{end}}{{end}}"
 }
 
 server=${2:-$(of_cluster server)}
 case $server in
 https://localhost[:/]* | https://127.* | https://\[::1\]*)
-    echo "kubeconfig.sh: $server is this machine only; name the address that others reach: $0 $namespace https://..." >&2
+    say "$server is this machine only; name the address that the other cluster reaches: $namespace https://HOST:PORT"
     ;;
 esac
 
 # Kubernetes writes the token a moment after the Secret was made.
 tries=0
-until token=$(of_secret token) && [ -n "$token" ]; do
+until token=$(of_secret token base64decode) && [ -n "$token" ]; do
     tries=$((tries + 1))
-    [ $tries -lt 30 ] || fail "Secret $namespace/moorage-reader has no token; kubectl apply -k deploy/source first"
+    if [ "$tries" -ge 30 ]; then
+        say "Secret $namespace/moorage-reader has no token; apply deploy/source to this cluster first"
+        exit 1
+    fi
     sleep 1
 done
 # The authority that goes with the server's address. None: one that every machine trusts, unless nothing was verified.
-ca=$(of_cluster certificate-authority-data)
-if [ -z "$ca" ] && [ "$(of_cluster insecure-skip-tls-verify)" = true ]; then
-    ca=$(of_secret 'ca\.crt')
+authority=$(of_cluster certificate-authority-data)
+if [ -z "$authority" ] && [ "$(of_cluster insecure-skip-tls-verify)" = true ]; then
+    authority=$(of_secret ca.crt print)
 fi
+name=$(of_cluster tls-server-name)
 
 cat <<KUBECONFIG
 apiVersion: v1
@@ -47,11 +57,12 @@ clusters:
 - name: source
   cluster:
     server: $server
-${ca:+    certificate-authority-data: $ca}
-users:
+${authority:+    certificate-authority-data: $authority
+}${name:+    tls-server-name: $name
+}users:
 - name: moorage-reader
   user:
-    token: $(printf %s "$token" | base64 -d)
+    token: $token
 contexts:
 - name: source
   context:

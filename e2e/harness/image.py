@@ -184,6 +184,7 @@ def _forget_old_archives() -> None:
     archives.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     for path in archives[_ARCHIVES_KEPT:]:
         shutil.rmtree(path, ignore_errors=True)
+        path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
 
 
 def _size(directory: Path) -> int:
