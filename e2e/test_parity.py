@@ -1,18 +1,34 @@
 """What Moorage expects of any API server, held against the real one: the very tests that the lab's server passes."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 
 import pytest
 
 from e2e.harness.control_plane import ApiServer
+from moorage.api.discovery_v1 import EndpointSlice
 from moorage.cluster import kubeconfig
 from moorage.cluster.client import Client
 from tests.cluster.test_parity import *  # noqa: F403
 from tests.cluster.test_parity_writes import *  # noqa: F403
+from tests.support.parity import Watch, refused, slice_of
 from tests.support.parity import namespace as namespace  # the suite's own, not that of conftest.py
 
 
-@pytest.fixture
-async def client(api_server: ApiServer) -> AsyncGenerator[Client, None]:  # type: ignore[no-redef]
+@pytest.fixture  # type: ignore[no-redef]
+async def client(api_server: ApiServer) -> AsyncGenerator[Client, None]:
     async with Client(kubeconfig.load(api_server.kubeconfig)) as client:
         yield client
+
+
+async def test_a_version_from_before_a_restart_is_gone(client: Client, namespace: str, api_server: ApiServer) -> None:
+    # The lab's server is made to forget in tests/cluster/test_reflector_lab.py.
+    made = await client.create(slice_of(namespace, "a"))
+    for number in range(5):
+        await client.patch(EndpointSlice, namespace, "a", {"metadata": {"labels": {"x": str(number)}}})
+    await asyncio.to_thread(api_server.restart)
+    watch = Watch(client, namespace, made.metadata.resource_version or "")
+    status, _ = await refused(watch.next())
+    assert status == 410
+    listing = await client.list(EndpointSlice, namespace)
+    assert [one.metadata.labels for one in listing.items] == [{"x": "4"}]
