@@ -43,6 +43,8 @@ def decide(
     own_service = None if taken else service
     families = own_service.spec.ip_families if own_service else None
     standings = readiness.standings(xsvc, merged.endpoints, verdicts, slices.ours(xsvc, found), families)
+    if taken:
+        standings = readiness.withheld(standings, "the Service of this name is not ours")
     said = {
         "Accepted": conditions.accepted(merged, services.unchangeable(xsvc, own_service)),
         "Resolved": conditions.resolved(xsvc, merged, resolutions),
@@ -57,6 +59,11 @@ def decide(
     )
     writes = () if taken else _writes(xsvc, own_service, standings.each, found)
     return Decision(writes, status, happenings(xsvc, merged, resolutions, status))
+
+
+def not_written(xsvc: ExternalService, message: str, now: str) -> Decision:
+    """What to say where the API server refuses for good what was decided; `message` says what and why."""
+    return _left_alone(xsvc, {"Ready": Said("False", "WriteRefused", message)}, now)
 
 
 def _writes(

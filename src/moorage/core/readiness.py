@@ -75,6 +75,11 @@ def standings(
     return Standings(tuple(standing(each) for each in endpoints), published.frozen)
 
 
+def withheld(standings: Standings, why: str) -> Standings:
+    """The same where nothing can be published of any endpoint."""
+    return standings._replace(each=tuple(each._replace(ready=False, why=why) for each in standings.each))
+
+
 def _family(endpoint: Endpoint) -> str:
     return "IPv6" if ":" in endpoint.address else "IPv4"
 
