@@ -11,12 +11,10 @@ from moorage.core.names import of_address, of_dns_name
 from moorage.discovery.choice import addresses_of, choose
 from moorage.discovery.following import Following
 from moorage.discovery.resolver import Addresses, AddressType, LookupFailedError, Names, Server
-from moorage.discovery.source import MOST_ENDPOINTS, Setting, Source, State
+from moorage.discovery.source import MOST_ENDPOINTS, MOST_LOOKUPS, Setting, Source, State
 
 MOST_WEIGHT = 100
 """Weights above it are scaled down, all of one answer alike: the data plane's tables hold no more."""
-MOST_LOOKUPS = 20
-"""A second, for the targets of one source: with more targets they are looked up less often than their TTL says."""
 REASON = "LookupFailed"
 
 

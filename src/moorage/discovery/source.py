@@ -12,6 +12,8 @@ from moorage.discovery.choice import Families
 
 MOST_ENDPOINTS = 1000
 """Of one source, as many as `addresses` may hold."""
+MOST_LOOKUPS = 20
+"""A second, for all names of one source: with more names they are looked up less often than their TTL says."""
 MOST_NOTES = 10
 
 

@@ -1,0 +1,259 @@
+"""The `cluster` source: the LoadBalancer Services of another cluster, each one endpoint."""
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+
+from moorage.api.addresses import canonical
+from moorage.api.core_v1 import LoadBalancerIngress, Service
+from moorage.api.moorage_v1alpha1 import ClusterSource, ExternalServicePort
+from moorage.api.show import show
+from moorage.cluster.errors import ApiError, one_line
+from moorage.cluster.kubeconfig import Config
+from moorage.core.admission import Gate
+from moorage.core.model import Found, Problem
+from moorage.discovery import selectors
+from moorage.discovery.choice import addresses_of, choose
+from moorage.discovery.following import Following
+from moorage.discovery.loadbalancers import LoadBalancers, Selected
+from moorage.discovery.resolver import Addresses, Names
+from moorage.discovery.secrets import SecretKey, WatchedSecret
+from moorage.discovery.shared import Shared
+from moorage.discovery.source import MOST_ENDPOINTS, MOST_LOOKUPS, Setting, Source, State
+from moorage.discovery.tenant import config_of
+from moorage.discovery.watched import Trouble
+from moorage.errors import MoorageError
+
+LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+LOOK_AGAIN = 60.0
+"""Seconds until a kubeconfig that was refused is looked at again."""
+LONGEST_MESSAGE = 500
+
+
+class ClusterServices(Source):
+    """Follows a Secret, the cluster that it leads to, and the host names that stand for load balancers there.
+
+    What was found stays while any of these cannot be read, also when the Secret is gone or the right to read it.
+    """
+
+    def __init__(
+        self,
+        spec: ClusterSource,
+        namespace: str,
+        names: Names,
+        gate: Callable[[], Gate],
+        secrets: Shared[SecretKey, WatchedSecret],
+        clusters: Shared[Selected, LoadBalancers],
+        setting: Setting,
+    ) -> None:
+        super().__init__(setting)
+        self._spec = spec
+        self._secret_key = SecretKey(namespace, spec.kubeconfig_secret_ref.name)
+        self._names = names
+        self._gate = gate
+        self._secrets = secrets
+        self._clusters = clusters
+        self._secret: WatchedSecret | None = None
+        self._selected: Selected | None = None
+        self._balancers: LoadBalancers | None = None
+        self._config_problem: Problem | None = None
+        self._read: tuple[str | None, ...] | None = None
+        """uid and resourceVersion of the Secret as it was last read."""
+        self._hosts: dict[str, tuple[Following[Addresses], asyncio.Task[None]]] = {}
+        self._chosen = dict(setting.known)
+        """The address of each endpoint, by name."""
+        self._tasks: asyncio.TaskGroup | None = None
+        self._again = asyncio.Event()
+
+    async def run(self) -> None:
+        self._hosts, self._read = {}, None
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                self._secret = self._secrets.take(self._secret_key, self._again.set)
+                while True:
+                    self._look()
+                    # A server that was refused for its address may be outside this cluster by now.
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(LOOK_AGAIN if self._config_problem else None):
+                            await self._again.wait()
+                    self._read = self._read if self._again.is_set() else None
+                    self._again.clear()
+        finally:
+            self._let_go()
+            if self._secret is not None:
+                self._secrets.give_back(self._secret_key, self._again.set)
+                self._secret = None
+
+    def set_ports(self, ports: Sequence[ExternalServicePort]) -> None:
+        super().set_ports(ports)
+        self._again.set()
+
+    # --- from the Secret to a watch ------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Take in whatever has changed."""
+        assert self._secret is not None
+        secret = self._secret.secret
+        if secret is None:
+            self._read = None
+            if self._secret.problem is not None:
+                self._let_go()
+        else:
+            version = secret.metadata.uid, secret.metadata.resource_version
+            if version != self._read:
+                self._read = version
+                try:
+                    self._follow(config_of(secret, self._spec.kubeconfig_secret_ref, self._gate()))
+                    self._config_problem = None
+                except MoorageError as error:
+                    self._let_go()
+                    last, what = self._config_problem, _cut(str(error))
+                    if last is None or last.message != what:
+                        self._config_problem = Problem("KubeconfigRefused", what, self.setting.now())
+        self._publish()
+
+    def _follow(self, config: Config) -> None:
+        selected = Selected(config, self._spec.namespace, selectors.text(self._spec.selector))
+        if selected != self._selected:
+            self._let_go()
+            self._balancers = self._clusters.take(selected, self._again.set)
+            self._selected = selected
+
+    def _let_go(self) -> None:
+        if self._selected is not None:
+            self._clusters.give_back(self._selected, self._again.set)
+            self._selected = self._balancers = None
+
+    # --- from a watch to endpoints --------------------------------------------------------------------------------
+
+    def _publish(self) -> None:
+        assert self._secret is not None
+        trouble = self._balancers.trouble if self._balancers else None
+        problem = self._secret.problem or self._config_problem or (self._problem(trouble) if trouble else None)
+        services = self._balancers.services if self._balancers else None
+        if services is None:
+            self.become(State(self.state.endpoints, problem, self.state.notes))
+            return
+        notes: list[str] = []
+        used = [service for _, service in sorted(services.items()) if service.spec.type == "LoadBalancer"]
+        self._follow_hosts({host for service in used for host in _hosts(service)})
+        endpoints = []
+        for service in used:
+            name = service.metadata.name
+            if not LABEL.fullmatch(name):
+                notes.append(f"Service {show(name)} is left out: an endpoint's name is a DNS label")
+                continue
+            address = self._address(service, notes)
+            if address is not None:
+                endpoints.append(Found(name, address))
+                notes += self._port_notes(service)
+        self._chosen = {each.name: each.address for each in endpoints}
+        self.become(State(tuple(endpoints), problem or self._host_problem(), tuple(notes)))
+
+    def _address(self, service: Service, notes: list[str]) -> str | None:
+        """The one address of this Service; None, and a note, where it has none."""
+        where = self._where(service)
+        current = self._chosen.get(service.metadata.name)
+        candidates: list[str] = []
+        nameless: list[str] = []
+        waiting = False
+        ingress = _ingress(service)
+        for entry in ingress:
+            if entry.ip:
+                try:
+                    candidates.append(canonical(entry.ip))
+                except MoorageError as error:
+                    notes.append(f"{where}: status.loadBalancer.ingress: {error}")
+            elif entry.hostname and entry.hostname in self._hosts:
+                answer = self._hosts[entry.hostname][0].answer
+                if answer is None:
+                    waiting = True
+                elif answer.addresses:
+                    candidates += answer.addresses
+                else:
+                    nameless.append(show(entry.hostname))
+        chosen = choose(current, candidates, self.setting.families)
+        if chosen is not None or waiting:
+            return chosen or current
+        if candidates:
+            notes.append(f"{where} has no {' or '.join(self.setting.families)} address")
+        elif nameless:
+            notes.append(f"{where}: {', '.join(nameless)}, its load balancer's host name, has no address")
+        elif not ingress:
+            notes.append(f"{where} has no load-balancer address yet")
+        return None
+
+    def _where(self, service: Service) -> str:
+        return f"Service {self._spec.namespace}/{service.metadata.name}"
+
+    def _port_notes(self, service: Service) -> Iterator[str]:
+        served = {(port.protocol, port.port) for port in service.spec.ports or ()}
+        for port in self.setting.ports:
+            target = port.target_port or port.port
+            if (port.protocol, target) not in served:
+                there = ", ".join(f"{protocol} {number}" for protocol, number in sorted(served)) or "no port"
+                wanted = f"{port.protocol} {target}"
+                yield f"{self._where(service)} does not serve {wanted}, it serves {there}; change targetPort"
+
+    # --- host names ------------------------------------------------------------------------------------------------
+
+    def _follow_hosts(self, hosts: set[str]) -> None:
+        assert self._tasks is not None
+        hosts = set(sorted(hosts)[:MOST_ENDPOINTS])
+        for gone in self._hosts.keys() - hosts:
+            self._hosts.pop(gone)[1].cancel()
+        for host in sorted(hosts - self._hosts.keys()):
+            following = Following(
+                lambda host=host: self._look_up(host),  # type: ignore[misc]
+                self._again.set,
+                now=self.setting.now,
+                jitter=self.setting.jitter,
+            )
+            self._hosts[host] = following, self._tasks.create_task(following.run())
+
+    async def _look_up(self, host: str) -> tuple[Addresses, float]:
+        found = await addresses_of(self._names, host, self.setting.families)
+        return found, max(found.ttl, len(self._hosts) / MOST_LOOKUPS)
+
+    def _host_problem(self) -> Problem | None:
+        failures = [following.failure for following, _ in self._hosts.values() if following.failure]
+        return Problem("LookupFailed", *min(failures, key=lambda each: each.since)) if failures else None
+
+    # --- what to do ------------------------------------------------------------------------------------------------
+
+    def _problem(self, trouble: Trouble) -> Problem:
+        secret = f"{self._secret_key.namespace}/{self._secret_key.name}"
+        error = trouble.error
+        what = _cut(one_line(str(error)))
+        match error:
+            case ApiError(status=401):
+                reason = "KubeconfigRejected"
+                what = (
+                    f"the other cluster does not accept the credentials in Secret {secret} ({what}); they may have "
+                    f"expired: make a new kubeconfig and put it there"
+                )
+            case ApiError(status=403):
+                reason = "ClusterForbids"
+                what = (
+                    f"the other cluster does not let the user of Secret {secret} get, list and watch services in "
+                    f"namespace {self._spec.namespace} ({what}); bind a Role for that there"
+                )
+            case ApiError():
+                reason, what = "ClusterRefused", f"the other cluster refuses to list its services: {what}"
+            case _:
+                reason, what = "ClusterUnreachable", f"the other cluster cannot be read: {what}"
+        return Problem(reason, what, trouble.since)
+
+
+def _ingress(service: Service) -> list[LoadBalancerIngress]:
+    balancer = service.status.load_balancer
+    return (balancer and balancer.ingress) or []
+
+
+def _hosts(service: Service) -> Iterator[str]:
+    return (each.hostname for each in _ingress(service) if each.hostname and not each.ip)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]}..."

@@ -1,0 +1,87 @@
+"""Secrets of tenants, each watched by its name: this needs no more than a Role in that namespace."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from moorage.api.core_v1 import Secret
+from moorage.cluster.errors import ApiError, one_line
+from moorage.cluster.reflector import ListWatch, Reflector
+from moorage.core.model import Problem
+from moorage.discovery.watched import Watched
+from moorage.errors import MoorageError
+
+
+class SecretKey(NamedTuple):
+    namespace: str
+    name: str
+
+
+class WatchedSecret:
+    """One Secret: its content while it may be read."""
+
+    def __init__(
+        self, key: SecretKey, client: ListWatch, on_change: Callable[[], None], now: Callable[[], str], account: str
+    ) -> None:
+        """`account` is the operator's own service account, such as `moorage-system:moorage-operator`."""
+        self._key = key
+        self._now = now
+        self._account = account
+        self._on_change = on_change
+        self._watched = Watched(client, on_change, now)
+        self._reflector = Reflector(
+            self._watched,
+            Secret,
+            key.namespace,
+            field_selector=f"metadata.name={key.name}",
+            on_change=lambda _, secret: self._changed(secret),
+        )
+        self._missing_since = now()
+
+    @property
+    def secret(self) -> Secret | None:
+        """None while there is none, and once it may no longer be read."""
+        if self._refused() is not None:
+            return None
+        return self._reflector.store.get((self._key.namespace, self._key.name))
+
+    @property
+    def problem(self) -> Problem | None:
+        """Why there is none; None also while it has not been asked for yet."""
+        where = f"Secret {self._key.namespace}/{self._key.name}"
+        if refusal := self._refused():
+            return Problem("SecretNotReadable", f"{where} may not be read by the operator; {self._grant()}", refusal)
+        trouble = self._watched.trouble
+        if not self._reflector.synced.is_set():
+            return trouble and Problem("SecretNotReadable", f"{where}: {one_line(str(trouble.error))}", trouble.since)
+        if self.secret is None:
+            return Problem("SecretMissing", f"{where} is not there; create it", self._missing_since)
+        return None
+
+    async def run(self) -> None:
+        try:
+            await self._reflector.run()
+        finally:
+            self._watched.close()
+
+    def crashed(self, error: Exception) -> None:
+        self._watched.failed(MoorageError(f"internal error: {type(error).__name__}; the operator's log has more"))
+
+    def _refused(self) -> str | None:
+        """Since when it may not be read."""
+        trouble = self._watched.trouble
+        if trouble is not None and isinstance(trouble.error, ApiError) and trouble.error.status in (401, 403):
+            return trouble.since
+        return None
+
+    def _grant(self) -> str:
+        namespace, name = self._key
+        return (
+            f"grant it: kubectl -n {namespace} create role moorage-{name} --verb=get,list,watch "
+            f"--resource=secrets --resource-name={name} && kubectl -n {namespace} create rolebinding moorage-{name} "
+            f"--role=moorage-{name} --serviceaccount={self._account}"
+        )
+
+    def _changed(self, secret: Secret | None) -> None:
+        if secret is None:
+            self._missing_since = self._now()
+        self._on_change()

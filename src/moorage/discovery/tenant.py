@@ -1,0 +1,265 @@
+"""Kubeconfigs of tenants, from Secrets: read by our own rules, used by a client that is held to them.
+
+Whoever may write an ExternalService and a Secret chooses what the operator connects to and what it sends there. So
+nothing in such a kubeconfig may name a file (`tokenFile` would hand the operator's own token to a tenant's server), a
+program or a proxy, and every connection passes the gate.
+"""
+
+import base64
+import binascii
+import socket
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from moorage.api.core_v1 import Secret
+from moorage.api.manifest_yaml import Document, documents
+from moorage.api.moorage_v1alpha1 import SecretKeyReference
+from moorage.api.show import show
+from moorage.cluster.client import Client
+from moorage.cluster.connections import Guard
+from moorage.cluster.kubeconfig import Config
+from moorage.cluster.tls import ssl_context
+from moorage.core.admission import Gate
+from moorage.discovery.resolver import LookupFailedError, Names
+from moorage.errors import MoorageError
+
+LARGEST = 64 * 2**10
+"""Bytes of a kubeconfig."""
+LONGEST_ANSWER = 8 * 2**20
+"""Bytes of another cluster's answer; a page of 500 ordinary Services is about 2 MiB."""
+MOST_SERVICES = 1000
+TIMEOUT = 15.0
+"""Seconds for one request to another cluster."""
+
+_PROGRAMS = "programs that fetch credentials are never run; use a token or client-certificate-data"
+_FILES = "files are never read; put the contents into {field}-data (kubectl config view --raw --flatten does)"
+_PASSWORDS = "Kubernetes has no passwords since 1.19; use a token"
+_IMPERSONATION = "impersonation is not supported; use that user's own token"
+_REFUSED_OF_CLUSTER = {
+    "certificate-authority": _FILES,
+    "proxy-url": "proxies are not used; give a server that is reached directly",
+}
+_REFUSED_OF_USER = {
+    "exec": _PROGRAMS,
+    "auth-provider": _PROGRAMS,
+    "tokenFile": "files are never read; put the token itself into token",
+    "client-certificate": _FILES,
+    "client-key": _FILES,
+    "username": _PASSWORDS,
+    "password": _PASSWORDS,
+    "as": _IMPERSONATION,
+    "as-uid": _IMPERSONATION,
+    "as-groups": _IMPERSONATION,
+    "as-user-extra": _IMPERSONATION,
+}
+
+Mapping = dict[str, Any]
+
+
+def config_of(secret: Secret, ref: SecretKeyReference, gate: Gate) -> Config:
+    """The server and identity in the kubeconfig that `ref` names in `secret`.
+
+    Raises MoorageError that names Secret, key and field: for anything in it that names a file, a program, a proxy or
+    another identity, in whichever of its contexts; for credentials that are missing, TLS that is not verified, and
+    an address of a server that `gate` refuses.
+    """
+    where = f"Secret {secret.metadata.namespace}/{secret.metadata.name}"
+    encoded = (secret.data or {}).get(ref.key)
+    if encoded is None:
+        known = ", ".join(sorted(secret.data or {})[:5]) or "none"
+        raise MoorageError(f"{where}: has no key {show(ref.key)}; its keys are: {known}")
+    where = f"{where}, key {ref.key}"
+    try:
+        text = base64.b64decode(encoded, validate=True)
+        if len(text) > LARGEST:
+            raise MoorageError(f"{where}: {len(text)} bytes; a kubeconfig has at most {LARGEST}")
+        return _read(text.decode(), lambda field, what: MoorageError(f"{where}: {field}: {what}"), gate)
+    except (binascii.Error, UnicodeDecodeError):
+        raise MoorageError(f"{where}: is not text; put a kubeconfig there") from None
+
+
+_Complain = Callable[[str, str], MoorageError]
+
+
+def _read(text: str, complain: _Complain, gate: Gate) -> Config:
+    file = _document(text, complain)
+    clusters, users = _named(file, "cluster", complain), _named(file, "user", complain)
+    contexts = _named(file, "context", complain)
+    # In all of them, also in those that are not used: it must not matter which context is the current one.
+    for name, cluster in clusters.items():
+        _refuse(cluster, _REFUSED_OF_CLUSTER, f"clusters[{show(name)}].cluster", complain)
+    for name, user in users.items():
+        _refuse(user, _REFUSED_OF_USER, f"users[{show(name)}].user", complain)
+
+    current = _text(file, "current-context", "", complain)
+    if not current:
+        raise complain("current-context", "is not set; name a context")
+    if current not in contexts:
+        known = ", ".join(sorted(contexts)[:5]) or "none"
+        raise complain("current-context", f"no context is named {show(current)}; there are: {known}")
+    at = f"contexts[{show(current)}].context"
+    cluster_name = _text(contexts[current], "cluster", at, complain)
+    user_name = _text(contexts[current], "user", at, complain)
+    if cluster_name not in clusters:
+        raise complain(f"{at}.cluster", f"no cluster is named {show(cluster_name)}")
+    if user_name not in users:
+        raise complain(f"{at}.user", f"no user is named {show(user_name)}")
+    return _config(clusters[cluster_name], users[user_name], cluster_name, user_name, complain, gate)
+
+
+def _config(
+    cluster: Mapping, user: Mapping, cluster_name: str, user_name: str, complain: _Complain, gate: Gate
+) -> Config:
+    at_cluster, at_user = f"clusters[{show(cluster_name)}].cluster", f"users[{show(user_name)}].user"
+    if cluster.get("insecure-skip-tls-verify"):
+        raise complain(
+            f"{at_cluster}.insecure-skip-tls-verify",
+            "the credentials would go to whoever answers; give certificate-authority-data",
+        )
+    config = Config(
+        server=_server(_text(cluster, "server", at_cluster, complain), f"{at_cluster}.server", complain, gate),
+        token=_text(user, "token", at_user, complain).strip() or None,
+        ca=_pem(cluster, "certificate-authority-data", at_cluster, complain),
+        client_certificate=_pem(user, "client-certificate-data", at_user, complain),
+        client_key=_pem(user, "client-key-data", at_user, complain),
+        tls_server_name=_text(cluster, "tls-server-name", at_cluster, complain) or None,
+    )
+    if (config.client_certificate is None) != (config.client_key is None):
+        raise complain(at_user, "client-certificate-data and client-key-data are needed both, or neither")
+    if config.token is None and config.client_key is None:
+        raise complain(at_user, "has neither a token nor client-certificate-data; put one in")
+    if config.token and not (config.token.isascii() and config.token.isprintable()):
+        raise complain(f"{at_user}.token", "holds characters that no token has; copy it again")
+    try:
+        ssl_context(config)
+    except MoorageError as error:
+        raise complain("certificates", str(error)) from None
+    return config
+
+
+def _document(text: str, complain: _Complain) -> Mapping:
+    found = list(documents(text))
+    if len(found) != 1:
+        raise complain("kubeconfig", f"holds {len(found)} YAML documents; put one kubeconfig there")
+    if not isinstance(found[0], Document):
+        raise complain("kubeconfig", str(found[0]))
+    if not isinstance(found[0].value, dict):
+        raise complain("kubeconfig", "is not one: it must hold one mapping")
+    return found[0].value
+
+
+def _named(file: Mapping, kind: str, complain: _Complain) -> dict[str, Mapping]:
+    """The clusters, users or contexts of a kubeconfig, by name."""
+    entries = file.get(f"{kind}s") or []
+    if not isinstance(entries, list):
+        raise complain(f"{kind}s", "is not a list")
+    found: dict[str, Mapping] = {}
+    for index, entry in enumerate(entries):
+        at = f"{kind}s[{index}]"
+        if not isinstance(entry, dict):
+            raise complain(at, "is not a mapping")
+        name = _text(entry, "name", at, complain)
+        value = entry.get(kind) or {}
+        if not isinstance(value, dict):
+            raise complain(f"{at}.{kind}", "is not a mapping")
+        if name in found:
+            raise complain(at, f"{kind} {show(name)} is there twice; keep one")
+        found[name] = value
+    return found
+
+
+def _refuse(of: Mapping, fields: dict[str, str], at: str, complain: _Complain) -> None:
+    for field, why in fields.items():
+        # Tools write fields that are not set, too; Kubernetes takes names in any case.
+        if any(value for name, value in of.items() if name.lower() == field.lower()):
+            raise complain(f"{at}.{field}", why.format(field=field))
+
+
+def _text(of: Mapping, field: str, at: str, complain: _Complain) -> str:
+    value = of.get(field)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise complain(f"{at}.{field}".lstrip("."), "is not text; put it in quotes")
+    return value
+
+
+def _pem(of: Mapping, field: str, at: str, complain: _Complain) -> str | None:
+    data = _text(of, field, at, complain)
+    if not data:
+        return None
+    try:
+        text = base64.b64decode("".join(data.split()), validate=True).decode()
+    except (binascii.Error, ValueError):
+        raise complain(f"{at}.{field}", "is not base64 of PEM text") from None
+    if "-----BEGIN " not in text:
+        raise complain(f"{at}.{field}", "holds no PEM text (-----BEGIN ...)")
+    return text
+
+
+def _server(server: str, field: str, complain: _Complain, gate: Gate) -> str:
+    try:
+        parts = urlsplit(server)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    else:
+        if parts.username is not None or parts.password is not None:
+            raise complain(field, "has a user name or password in it; use a token")
+        if parts.scheme != "https" or parts.query or parts.fragment or port == 0:
+            host = None
+    if not host:
+        raise complain(field, f"{show(server)} is not a URL such as https://203.0.113.10:6443")
+    try:
+        ip_address(host)
+    except ValueError:
+        return server.rstrip("/")  # A name is looked up, and passes the gate, whenever a connection is opened.
+    if why := gate.refusal(host):
+        raise complain(field, f"{host} is {why}; the server must be outside this cluster")
+    return server.rstrip("/")
+
+
+def client_of(config: Config, names: Names, gate: Callable[[], Gate]) -> Client:
+    """A client of a tenant's server: every connection passes the gate as it is then, every answer is bounded."""
+    guard = Guard(
+        refusal=lambda address: gate().refusal(address),
+        resolver=_Resolver(names),
+        longest_answer=LONGEST_ANSWER,
+        most_objects=MOST_SERVICES,
+    )
+    return Client(config, timeout=TIMEOUT, guard=guard)
+
+
+class _Resolver(AbstractResolver):
+    """Absolute names only, by DNS only: no /etc/hosts, and no thread that waits."""
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found: list[ResolveResult] = []
+        failures = []
+        for kind, of in (("A", socket.AF_INET), ("AAAA", socket.AF_INET6)):
+            if family not in (socket.AF_UNSPEC, of):
+                continue
+            try:
+                answer = await self._names.addresses(host, cast("Any", kind))
+            except LookupFailedError as error:
+                failures.append(str(error))
+                continue
+            found += [
+                ResolveResult(hostname=host, host=address, port=port, family=of, proto=0, flags=0)
+                for address in answer.addresses[:8]
+            ]
+        if not found:
+            raise OSError("; ".join(failures) or f"{host} has no address")
+        return found
+
+    async def close(self) -> None:
+        pass

@@ -1,0 +1,97 @@
+"""A watch that says since when it fails."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any, NamedTuple, TypeVar
+
+from moorage.api.meta import Object
+from moorage.cluster.client import Listing
+from moorage.cluster.errors import ApiError, UnreachableError
+from moorage.cluster.events import Bookmark, Event
+from moorage.cluster.reflector import ListWatch
+from moorage.errors import MoorageError
+
+T = TypeVar("T", bound=Object)
+
+GRACE = 3.0
+"""Seconds in which a connection that broke may be back before it is said: servers restart, and end watches."""
+
+
+class Trouble(NamedTuple):
+    """Why what is watched may be out of date."""
+
+    error: MoorageError
+    since: str
+    """RFC 3339."""
+
+
+class Watched:
+    """Passes on a client's lists and watches, and keeps `trouble`, which `on_change` is called about.
+
+    It is called once more when the first watch begins: then a reflector has its first list. That a resource version
+    has expired (410) is part of normal service.
+    """
+
+    def __init__(self, client: ListWatch, on_change: Callable[[], None], now: Callable[[], str]) -> None:
+        self.trouble: Trouble | None = None
+        self._client = client
+        self._on_change = on_change
+        self._now = now
+        self._connected = False
+        self._since = ""
+        """When it began to fail; "" while it does not."""
+        self._pending: asyncio.TimerHandle | None = None
+        self._error: MoorageError | None = None
+
+    async def list(self, kind: type[T], namespace: str | None = None, **selectors: Any) -> Listing[T]:
+        try:
+            return await self._client.list(kind, namespace, **selectors)
+        except MoorageError as error:
+            self.failed(error)
+            raise
+
+    async def watch(
+        self, kind: type[T], namespace: str | None = None, **request: Any
+    ) -> AsyncGenerator[Event[T] | Bookmark, None]:
+        try:
+            async with aclosing(self._client.watch(kind, namespace, **request)) as events:
+                async for event in events:
+                    self._right()
+                    yield event
+        except MoorageError as error:
+            self.failed(error)
+            raise
+
+    def failed(self, error: MoorageError) -> None:
+        """Take it that a list or a watch ended with `error`."""
+        if isinstance(error, ApiError) and error.status == 410:
+            return
+        self._since = self._since or self._now()
+        self._error = error
+        if self.trouble is not None or not self._connected or not isinstance(error, UnreachableError):
+            self._say()
+        elif self._pending is None:
+            self._pending = asyncio.get_running_loop().call_later(GRACE, self._say)
+
+    def close(self) -> None:
+        """Say nothing any more."""
+        if self._pending is not None:
+            self._pending.cancel()
+            self._pending = None
+
+    def _say(self) -> None:
+        self.close()
+        assert self._error is not None
+        said = self.trouble
+        self.trouble = Trouble(self._error, self._since)
+        if said is None or str(said.error) != str(self._error):
+            self._on_change()
+
+    def _right(self) -> None:
+        first, self._connected = not self._connected, True
+        self._since = ""
+        self.close()
+        if first or self.trouble is not None:
+            self.trouble = None
+            self._on_change()
