@@ -41,8 +41,9 @@ class Told:
         self.reworded = 0
         self.board = Board(lambda: NOW, self._changed, self._reworded)
 
-    def _changed(self, key: tuple[str, str], verdict: Verdict) -> None:
-        self.verdicts.append((key, verdict.health))
+    def _changed(self, key: tuple[str, str], before: Verdict, after: Verdict) -> None:
+        assert before.health != after.health
+        self.verdicts.append((key, after.health))
 
     def _reworded(self, key: tuple[str, str]) -> None:
         self.reworded += 1

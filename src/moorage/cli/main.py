@@ -40,6 +40,9 @@ COMMANDS: dict[str, Entry] = {
     "node": Entry(
         "moorage.cli.node", "Run a node's agent: Services and EndpointSlices to nftables.", log_level="info"
     ),
+    "operator": Entry(
+        "moorage.cli.operator", "Find, check and keep the endpoints of ExternalServices.", log_level="info"
+    ),
     "crds": Entry("moorage.cli.crds", "Print the CustomResourceDefinitions, for kubectl apply.", log_level=None),
     "app": Entry("moorage.cli.app", "Run one of the demo's programs.", log_level=None),
     "lab-apiserver": Entry("moorage.cli.lab_apiserver", "The API server of a lab cluster.", True, "info"),

@@ -1,9 +1,9 @@
 """What Prometheus is told. No label's values grow with the number of objects."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
@@ -16,6 +16,8 @@ class Metrics:
     """One process's metrics, in a registry of their own."""
 
     def __init__(self) -> None:
+        # Twice the series, for what the start time of the process tells as well.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
@@ -52,6 +54,11 @@ class Metrics:
             registry=registry,
         )
         self.probes = Counter("moorage_probes", "Health checks done.", ["result"], registry=registry)  # ok, failed
+        self.probes_skipped = Counter(
+            "moorage_probes_skipped",
+            "Health checks not made for want of files, ports or memory here.",
+            registry=registry,
+        )
         self.probe_seconds = Histogram(
             "moorage_probe_seconds",
             "How long health checks took.",
@@ -67,6 +74,8 @@ class Metrics:
         self.sources = Gauge(
             "moorage_sources", "Sources, by whether their answer is current.", ["state"], registry=registry
         )
+        self.refresh: Callable[[], None] = lambda: None
+        """Called before each exposition, for what is cheaper to ask than to follow."""
         for health in get_args(Health):
             self.endpoints.labels(health).set(0)
         self.set_sources(0, 0)
@@ -87,4 +96,5 @@ class Metrics:
 
     def text(self) -> bytes:
         """The exposition that Prometheus reads, of `CONTENT_TYPE`."""
+        self.refresh()
         return generate_latest(self._registry)

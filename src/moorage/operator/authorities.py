@@ -1,0 +1,109 @@
+"""The certificate authorities that health checks trust in place of the system's, from Secrets."""
+
+import base64
+import binascii
+import ssl
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from moorage.api.core_v1 import Secret
+from moorage.api.moorage_v1alpha1 import ExternalServiceSpec, SecretKeyReference
+from moorage.api.show import show
+from moorage.cluster.reflector import Key
+from moorage.core.model import Problem
+from moorage.discovery.secrets import SecretKey, WatchedSecret
+from moorage.discovery.shared import Shared
+
+LARGEST = 1 << 20
+"""Bytes; a Secret has no more."""
+
+
+class Authority(NamedTuple):
+    """What a check is to trust."""
+
+    pem: str | None
+    """None: the system's authorities, unless there is a problem."""
+    problem: Problem | None
+    """Why the check cannot be made."""
+
+
+class Authorities:
+    """Watches the Secrets that `spec.healthCheck.http.tls.caSecretRef` of ExternalServices name.
+
+    `changed(key)` is called when what is to be trusted by this ExternalService's checks may be another.
+    """
+
+    def __init__(
+        self,
+        secrets: Shared[SecretKey, WatchedSecret],
+        changed: Callable[[Key], None],
+        now: Callable[[], str],
+    ) -> None:
+        self._changed = changed
+        self._now = now
+        self._secrets = secrets
+        self._taken: dict[Key, tuple[SecretKey, WatchedSecret, Callable[[], None]]] = {}
+        self._since: dict[Key, tuple[str, str]] = {}
+        """What was wrong with a Secret's content, and since when."""
+
+    def of(self, key: Key, spec: ExternalServiceSpec) -> Authority:
+        """What this ExternalService's checks trust, its Secret being watched from now on."""
+        ref = _reference(spec)
+        if ref is None:
+            self.remove(key)
+            return Authority(None, None)
+        wanted = SecretKey(key[0], ref.name)
+        if key not in self._taken or self._taken[key][0] != wanted:
+            self.remove(key)
+            on_change = partial(self._changed, key)
+            self._taken[key] = wanted, self._secrets.take(wanted, on_change), on_change
+        watched = self._taken[key][1]
+        problem = watched.problem
+        if problem is not None:
+            return Authority(None, problem)
+        if watched.secret is None:
+            return Authority(
+                None, Problem("Pending", f"Secret {'/'.join(wanted)} has not been read yet", self._now())
+            )
+        found = certificates(watched.secret, ref)
+        if isinstance(found, str):
+            self._since.pop(key, None)
+            return Authority(found, None)
+        [wrong] = found
+        if self._since.get(key, ("", ""))[0] != wrong:
+            self._since[key] = wrong, self._now()
+        return Authority(None, Problem("CertificatesNotReadable", wrong, self._since[key][1]))
+
+    def remove(self, key: Key) -> None:
+        """Nothing is to be trusted for this ExternalService any more."""
+        self._since.pop(key, None)
+        if taken := self._taken.pop(key, None):
+            wanted, _, on_change = taken
+            self._secrets.give_back(wanted, on_change)
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        for key in list(self._taken):
+            self.remove(key)
+
+
+def _reference(spec: ExternalServiceSpec) -> SecretKeyReference | None:
+    http = spec.health_check.http if spec.health_check else None
+    return http.tls.ca_secret_ref if http and http.tls and not http.tls.insecure_skip_verify else None
+
+
+def certificates(secret: Secret, ref: SecretKeyReference) -> str | tuple[str]:
+    """The PEM text that `ref` names in `secret`, or, as a tuple of one, what is wrong with it."""
+    where = f"Secret {secret.metadata.namespace}/{secret.metadata.name}"
+    encoded = (secret.data or {}).get(ref.key)
+    if encoded is None:
+        known = ", ".join(sorted(secret.data or {})[:5]) or "none"
+        return (f"{where}: has no key {show(ref.key)}; its keys are: {known}",)
+    where = f"{where}, key {ref.key}"
+    try:
+        text = base64.b64decode(encoded, validate=True)[:LARGEST].decode()
+        ssl.create_default_context(cadata=text)
+    except (binascii.Error, UnicodeDecodeError, ssl.SSLError, ValueError):
+        return (f"{where}: holds no certificates; put PEM text there (-----BEGIN CERTIFICATE-----)",)
+    return text

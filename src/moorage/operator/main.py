@@ -1,0 +1,120 @@
+"""The operator's process: waits for the Lease, leads, gives it back."""
+
+import asyncio
+import signal
+import uuid
+from contextlib import suppress
+from typing import NamedTuple
+
+from moorage.cluster.backoff import backoff
+from moorage.cluster.client import Client
+from moorage.cluster.election import Election, Leadership, process_identity
+from moorage.cluster.kubeconfig import Config
+from moorage.errors import MoorageError
+from moorage.log import get_logger
+from moorage.operator.config import Configuration
+from moorage.operator.metrics import Metrics
+from moorage.operator.term import Makers, Term
+from moorage.operator.web import serving
+
+log = get_logger("moorage.operator")
+
+_MAKERS = Makers()
+
+
+class Options(NamedTuple):
+    """What the command line says."""
+
+    configuration: Configuration
+    namespace: str | None
+    """Of the Lease; None: the namespace that the Config names."""
+    identity: str | None
+    """In the Lease, made unique by what follows it; None: the host's name."""
+    lease: str | None
+    """Name of the Lease; None: lead at once, without one."""
+    listen: tuple[str | None, int]
+
+
+class Process:
+    """One operator process, leading or waiting to."""
+
+    ASK_SECONDS = 10.0
+    """How often an API server that answered is asked whether it still does."""
+
+    def __init__(self, client: Client, options: Options, makers: Makers = _MAKERS) -> None:
+        self._client = client
+        self._options = options
+        self._makers = makers
+        self._metrics = Metrics()
+        self._unreached: str | None = "the API server has not answered yet"
+        self._term: Term | None = None
+        self.identity = f"{options.identity}_{uuid.uuid4()}" if options.identity else process_identity()
+
+    def missing(self) -> str | None:
+        """What this process still needs to be ready; None: nothing. One that waits for the Lease is ready, too."""
+        if self._unreached is None and self._term is not None and not self._term.synced:
+            return "leading, but not everything has been read yet"
+        return self._unreached
+
+    async def run(self) -> None:
+        """Until cancelled; the Lease is given back then. Raises MoorageError where it cannot listen."""
+        async with serving(self._options.listen, self._metrics, self.missing) as port:
+            log.info("the operator is up", identity=self.identity, port=port)
+            asking = asyncio.create_task(self._ask())
+            try:
+                await self._lead_in_turn()
+            finally:
+                asking.cancel()
+                with suppress(asyncio.CancelledError):
+                    await asking
+
+    async def _lead_in_turn(self) -> None:
+        if self._options.lease is None:
+            await self._lead(None)
+            return
+        namespace = self._options.namespace or self._client.config.namespace
+        await Election(self._client, namespace, self._options.lease, self.identity).run(self._lead)
+
+    async def _lead(self, leadership: Leadership | None) -> None:
+        self._metrics.leader.set(1)
+        self._term = Term(
+            self._client,
+            self._options.configuration,
+            self._metrics,
+            self._makers,
+            identity=self.identity,
+            check=leadership.check if leadership else lambda: None,
+            may_write=leadership.valid if leadership else lambda: True,
+        )
+        try:
+            await self._term.run()
+        finally:
+            self._term = None
+            self._metrics.leader.set(0)
+            self._metrics.synced.set(0)
+
+    async def _ask(self) -> None:
+        """Find out whether the API server answers, again and again."""
+        failures = 0
+        while True:
+            try:
+                await self._client.raw("GET", "/version")
+            except MoorageError as error:
+                failures += 1
+                self._unreached = str(error)
+                await asyncio.sleep(backoff(failures, 0.0, longest=self.ASK_SECONDS))
+            else:
+                failures, self._unreached = 0, None
+                await asyncio.sleep(self.ASK_SECONDS)
+
+
+async def run(config: Config, options: Options) -> None:
+    """Run the operator until SIGTERM or SIGINT."""
+    async with Client(config) as client:
+        running = asyncio.ensure_future(Process(client, options).run())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+        try:
+            await running
+        except asyncio.CancelledError:
+            log.info("stopping; Services and their endpoints stay as they are")

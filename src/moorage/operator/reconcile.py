@@ -1,0 +1,289 @@
+"""What is done about one ExternalService: read what is known, decide, write."""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from moorage.api.discovery_v1 import EndpointSlice
+from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServiceSpec, ExternalServiceStatus
+from moorage.cluster.backoff import backoff
+from moorage.cluster.recorder import Recorder
+from moorage.cluster.reflector import Key
+from moorage.core.conditions import Said, conditions
+from moorage.core.decide import decide
+from moorage.core.endpoints import merge
+from moorage.core.health import Outcome, Subject
+from moorage.core.model import Create, Problem, Resolution, Verdict, Write
+from moorage.errors import MoorageError
+from moorage.log import get_logger
+from moorage.operator.authorities import Authority
+from moorage.operator.board import Board
+from moorage.operator.metrics import Metrics
+from moorage.operator.world import World
+from moorage.operator.writer import RefusedError, StaleError, TakenError, Writer
+from moorage.probe.check import Check, Target, check_of, targets
+
+log = get_logger("moorage.operator")
+
+CHECK_SOURCE = "spec.healthCheck"
+"""What a check that cannot be made is told under, as if it were a source."""
+
+
+class SourcesLike(Protocol):
+    """What is needed of `discovery.sources.Sources`."""
+
+    def set(self, key: Key, xsvc: ExternalService) -> None: ...
+
+    def remove(self, key: Key) -> None: ...
+
+    def resolutions(self, key: Key) -> tuple[Resolution, ...]: ...
+
+
+class ProberLike(Protocol):
+    """What is needed of `probe.prober.Prober`."""
+
+    def set(self, key: Key, targets: Mapping[str, Target], check: Check) -> None: ...
+
+    def remove(self, key: Key) -> None: ...
+
+
+class AuthoritiesLike(Protocol):
+    """What is needed of `Authorities`."""
+
+    def of(self, key: Key, spec: ExternalServiceSpec) -> Authority: ...
+
+    def remove(self, key: Key) -> None: ...
+
+
+class Reconciler:
+    """Level-triggered: whatever has happened, each call looks at all that there is now and does what is missing.
+
+    `again(key, after)` has an ExternalService looked at again, in so many seconds.
+    """
+
+    FIRST_VERDICTS = 0.05
+    """Seconds in which the first verdicts of an ExternalService's endpoints may come together, for one write."""
+    SETTLING = 1.0
+    """Seconds that a new ExternalService's sources and first checks are waited for before anything is written."""
+    REWORDED = 30.0
+    """Seconds after which another reason of the same verdict is written: most change again before that."""
+
+    def __init__(
+        self,
+        world: World,
+        sources: SourcesLike,
+        prober: ProberLike,
+        authorities: AuthoritiesLike,
+        writer: Writer,
+        recorder: Recorder,
+        metrics: Metrics,
+        *,
+        now: Callable[[], str],
+        again: Callable[[Key, float], None],
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._world = world
+        self._sources = sources
+        self._prober = prober
+        self._authorities = authorities
+        self._writer = writer
+        self._recorder = recorder
+        self._metrics = metrics
+        self._now = now
+        self._again = again
+        self._jitter = jitter
+        self.board = Board(now, self._verdict_changed, lambda key: again(key, self.REWORDED))
+        self.problems: dict[Key, tuple[int, int]] = {}
+        """How many sources each ExternalService has, and how many of them have a problem."""
+        self._conflicts: dict[Key, int] = {}
+        """In a row."""
+        self._new: dict[Key, float] = {}
+        """Until when those of which nothing was ever written may settle."""
+        self._in_the_way: dict[Key, set[Key]] = {}
+        """Slices of others whose names ours would have had."""
+        self._addresses: dict[Key, frozenset[str]] = {}
+        """Those that its sources have found, admitted or not."""
+        self._users: dict[str, set[Key]] = {}
+        """The reverse."""
+
+    async def __call__(self, key: Key) -> float | None:
+        """Look at this ExternalService. Returns the seconds after which to look again, None for when it is touched.
+
+        A write that met another state than was thought is no failure: the watch will tell of that state, and if it
+        does not soon, the write is tried again. Raises MoorageError for failures.
+        """
+        started = asyncio.get_running_loop().time()
+        result = "error"
+        try:
+            changed, wait = await self._look(key)
+            result = "changed" if changed else "unchanged"
+            self._conflicts.pop(key, None)
+            return wait
+        except StaleError as stale:
+            result = "conflict"
+            count = self._conflicts[key] = self._conflicts.get(key, 0) + 1
+            wait = backoff(count, self._jitter(), first=0.05)
+            log.debug("decided from a state that has passed", key=key, error=str(stale), retry_seconds=round(wait, 2))
+            return wait
+        except RefusedError as refused:
+            raise MoorageError(str(refused)) from None
+        finally:
+            self._metrics.reconciles.labels(result).inc()
+            self._metrics.reconcile_seconds.observe(asyncio.get_running_loop().time() - started)
+
+    def observe(self, key: Key, name: str, outcome: Outcome) -> None:
+        """Take the outcome of one check."""
+        self._metrics.count_probe(outcome.success, outcome.seconds)
+        self.board.observe(key, name, outcome)
+
+    def users(self, addresses: Iterable[str]) -> set[Key]:
+        """The ExternalServices whose sources have found one of these addresses."""
+        return {key for address in addresses for key in self._users.get(address, ())}
+
+    def follow(self, key: Key) -> ExternalService | None:
+        """Have this ExternalService's sources followed. Returns it; None where it is gone, or going."""
+        xsvc = self._world.xsvcs.get(key)
+        if xsvc is None or xsvc.metadata.deletion_timestamp is not None:
+            self._leave(key)
+            self.board.remove(key)
+            return None
+        if xsvc.spec.suspend:
+            self._leave(key)
+        else:
+            self._sources.set(key, xsvc)
+        return xsvc
+
+    def _leave(self, key: Key) -> None:
+        self._sources.remove(key)
+        self._prober.remove(key)
+        self._authorities.remove(key)
+        self._use(key, frozenset())
+        self._conflicts.pop(key, None)
+        self._in_the_way.pop(key, None)
+        self._new.pop(key, None)
+        self.problems.pop(key, None)
+
+    async def _look(self, key: Key) -> tuple[bool, float | None]:
+        """Whether anything had to be written, and the seconds after which to look again at the latest."""
+        xsvc = self.follow(key)
+        if xsvc is None:
+            return False, None
+        resolutions = () if xsvc.spec.suspend else self._sources.resolutions(key)
+        slices = self._slices(key)
+        merged = merge(xsvc, resolutions, self._world.gate, slices)
+        if not xsvc.spec.suspend:
+            self._use(key, frozenset(found.address for each in resolutions for found in each.endpoints or ()))
+            problem = self._check(key, xsvc, self.board.expect(key, xsvc, merged.endpoints))
+            if problem is not None:
+                resolutions = (*resolutions, Resolution(CHECK_SOURCE, (), problem))
+            self.problems[key] = len(resolutions), sum(each.problem is not None for each in resolutions)
+            wait = self._unsettled(key, xsvc, resolutions)
+            if wait is not None:
+                return False, wait
+        decision = decide(
+            xsvc,
+            merged,
+            resolutions,
+            self.board.verdicts(key),
+            self._world.services.get(key),
+            slices,
+            self._now(),
+        )
+        try:
+            for write in decision.writes:
+                await self._write(key, write)
+        except RefusedError as refused:
+            await self._tell(xsvc, decision.status, refused)
+            raise
+        if decision.status != xsvc.status:
+            xsvc = await self._writer.status(xsvc, decision.status)
+        for happening in decision.happenings:
+            self._recorder.record(xsvc, *happening)
+        return bool(decision.writes) or bool(decision.happenings), None
+
+    def _unsettled(self, key: Key, xsvc: ExternalService, resolutions: Sequence[Resolution]) -> float | None:
+        """Seconds for which a new ExternalService is left for a moment, because more is about to be known of it.
+
+        Otherwise each would begin with news that are no longer true when they are read, and with twice the writes.
+        """
+        if xsvc.status.observed_generation is not None:
+            self._new.pop(key, None)
+            return None
+        now = asyncio.get_running_loop().time()
+        left = self._new.setdefault(key, now + self.SETTLING) - now
+        asked = any(each.endpoints is None and each.problem is None for each in resolutions)
+        checking = any(each.health == "Unknown" for each in self.board.verdicts(key).values())
+        return left if left > 0 and (asked or checking) else None
+
+    def _check(self, key: Key, xsvc: ExternalService, subjects: Mapping[str, Subject]) -> Problem | None:
+        """Have the endpoints checked; why they cannot be, if so."""
+        spec = xsvc.spec.health_check
+        checked = targets(subjects)
+        if spec is None or not checked:
+            self._prober.remove(key)
+            self._authorities.remove(key)
+            return None
+        authority = self._authorities.of(key, xsvc.spec)
+        problem = authority.problem
+        if problem is None:
+            try:
+                self._prober.set(key, checked, check_of(spec, authority.pem))
+                return None
+            except MoorageError as error:
+                problem = Problem("InvalidCheck", str(error), xsvc.metadata.creation_timestamp or self._now())
+        self._prober.remove(key)
+        # Before a Secret has been read once there is nothing to tell.
+        return problem if problem.reason != "Pending" else None
+
+    def _slices(self, key: Key) -> Sequence[EndpointSlice]:
+        slices = self._world.slices_of(key)
+        known = {each.metadata.name for each in slices}
+        for obstacle in self._in_the_way.get(key, ()):
+            slice_ = self._world.slices.get(obstacle)
+            if slice_ is not None and slice_.metadata.name not in known:
+                slices.append(slice_)
+        return slices
+
+    async def _write(self, key: Key, write: Write) -> None:
+        try:
+            await self._writer.do(write)
+        except TakenError:
+            if isinstance(write, Create) and isinstance(write.obj, EndpointSlice):
+                self._in_the_way.setdefault(key, set()).add((key[0], write.obj.metadata.name))
+            raise
+
+    async def _tell(self, xsvc: ExternalService, status: ExternalServiceStatus, refused: RefusedError) -> None:
+        """Say in the status that the API server does not want what was decided: what it says is what to do."""
+        said = Said("False", "WriteRefused", f"{refused.what} could not be written: {refused.error.message}")
+        told = {each.type: each for each in conditions(xsvc, {"Ready": said}, self._now())}
+        ready = told["Ready"]
+        before = next((each for each in xsvc.status.conditions or () if each.type == "Ready"), None)
+        status = replace(
+            status,
+            conditions=[ready if each.type == "Ready" else each for each in status.conditions or ()],
+            endpoints=xsvc.status.endpoints,
+            healthy=xsvc.status.healthy,
+        )
+        if status != xsvc.status:
+            xsvc = await self._writer.status(xsvc, status)
+        if before is None or (before.reason, before.message) != (ready.reason, ready.message):
+            self._recorder.record(xsvc, "Warning", ready.reason, ready.message)
+
+    def _use(self, key: Key, addresses: frozenset[str]) -> None:
+        before = self._addresses.pop(key, frozenset())
+        if addresses:
+            self._addresses[key] = addresses
+        for address in before - addresses:
+            users = self._users[address]
+            users.discard(key)
+            if not users:
+                del self._users[address]
+        for address in addresses - before:
+            self._users.setdefault(address, set()).add(key)
+
+    def _verdict_changed(self, key: Key, before: Verdict, after: Verdict) -> None:
+        self._metrics.verdicts.labels(after.health).inc()
+        self._again(key, self.FIRST_VERDICTS if before.health == "Unknown" else 0.0)

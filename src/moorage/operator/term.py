@@ -1,0 +1,177 @@
+"""One term of leadership: everything that runs while this process leads, and only then."""
+
+import asyncio
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from moorage.cluster.client import Client
+from moorage.cluster.clock import timestamp
+from moorage.cluster.queue import Queue
+from moorage.cluster.recorder import Recorder
+from moorage.cluster.reflector import Key
+from moorage.core.admission import Gate
+from moorage.core.health import Outcome
+from moorage.discovery.resolver import Resolver
+from moorage.discovery.secrets import SecretKey, WatchedSecret
+from moorage.discovery.shared import Shared
+from moorage.discovery.sources import Sources
+from moorage.log import get_logger
+from moorage.operator.authorities import Authorities
+from moorage.operator.config import Configuration
+from moorage.operator.metrics import Metrics
+from moorage.operator.reconcile import ProberLike, Reconciler, SourcesLike
+from moorage.operator.world import World
+from moorage.operator.writer import Writer
+from moorage.probe.prober import Prober
+
+log = get_logger("moorage.operator")
+
+COMPONENT = "moorage-operator"
+"""Who Events say they are from."""
+
+
+class RunningSources(SourcesLike, Protocol):
+    secrets: Shared[SecretKey, WatchedSecret]
+
+    async def close(self) -> None: ...
+
+
+class RunningProber(ProberLike, Protocol):
+    def close(self) -> None: ...
+
+
+class MakeSources(Protocol):
+    def __call__(
+        self, client: Client, gate: Callable[[], Gate], on_change: Callable[[Key], None], now: Callable[[], str]
+    ) -> RunningSources: ...
+
+
+class MakeProber(Protocol):
+    def __call__(
+        self,
+        on_outcome: Callable[[Key, str, Outcome], None],
+        on_late: Callable[[float], None],
+        on_skipped: Callable[[], None],
+    ) -> RunningProber: ...
+
+
+def _sources(
+    client: Client, gate: Callable[[], Gate], on_change: Callable[[Key], None], now: Callable[[], str]
+) -> RunningSources:
+    return Sources(client, Resolver(), gate, on_change, now=now)
+
+
+def _prober(
+    on_outcome: Callable[[Key, str, Outcome], None],
+    on_late: Callable[[float], None],
+    on_skipped: Callable[[], None],
+) -> RunningProber:
+    return Prober(on_outcome, on_late=on_late, on_skipped=on_skipped)
+
+
+class Makers(NamedTuple):
+    """How the parts that reach beyond this cluster are made, so that tests need not."""
+
+    sources: MakeSources = _sources
+    prober: MakeProber = _prober
+    now: Callable[[], str] = timestamp
+    """RFC 3339."""
+
+
+class Term:
+    """Made anew for each term: nothing of an earlier one is believed.
+
+    `check` is called right before each write, and raises NotLeadingError once this process may not write any more.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        configuration: Configuration,
+        metrics: Metrics,
+        makers: Makers,
+        *,
+        identity: str,
+        check: Callable[[], None],
+        may_write: Callable[[], bool],
+    ) -> None:
+        self.synced = False
+        """Whether everything that is decided from has been read."""
+        self.queue: Queue[Key] = Queue()
+        self._configuration = configuration
+        self._metrics = metrics
+        self._world = World(
+            client,
+            configuration.admission,
+            touched=self._touched,
+            gate_changed=self._gate_changed,
+            addresses_changed=self._addresses_changed,
+        )
+        self._recorder = Recorder(client, COMPONENT, host=identity, now=makers.now, may_write=may_write)
+        self._sources = makers.sources(client, lambda: self._world.gate, self._touched, makers.now)
+        self._prober = makers.prober(
+            self._observe, metrics.probe_lateness_seconds.observe, metrics.probes_skipped.inc
+        )
+        self._authorities = Authorities(self._sources.secrets, self._touched, makers.now)
+        self._reconciler = Reconciler(
+            self._world,
+            self._sources,
+            self._prober,
+            self._authorities,
+            Writer(client, metrics, check, self._world.wrote, self._world.gone),
+            self._recorder,
+            metrics,
+            now=makers.now,
+            again=self._again,
+        )
+
+    async def run(self) -> None:
+        """Follow, decide and write until cancelled. Nothing is decided before everything has been read."""
+        self._metrics.refresh = self._refresh
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._world.run())
+                await self._world.until_synced()
+                self.synced = True
+                self._metrics.synced.set(1)
+                keys = self._world.names()
+                log.info("everything has been read", external_services=len(keys))
+                tasks.create_task(self._recorder.run())
+                for key in keys:
+                    # Their sources are asked while the first ones are worked on.
+                    self._reconciler.follow(key)
+                    self.queue.add(key)
+                tasks.create_task(self.queue.run(self._reconciler, workers=self._configuration.workers))
+        finally:
+            self._metrics.refresh = lambda: None
+            self.queue.close()
+            self._prober.close()
+            self._authorities.close()
+            await self._sources.close()
+
+    def _touched(self, key: Key) -> None:
+        self._again(key, 0.0)
+
+    def _again(self, key: Key, after: float) -> None:
+        # Before everything has been read nothing may be decided; then all are looked at anyway.
+        if self.synced:
+            self.queue.add(key, after)
+
+    def _gate_changed(self) -> None:
+        for key in self._world.names():
+            self._touched(key)
+
+    def _addresses_changed(self, addresses: frozenset[str]) -> None:
+        for key in self._reconciler.users(addresses):
+            self._touched(key)
+
+    def _observe(self, key: Key, name: str, outcome: Outcome) -> None:
+        self._reconciler.observe(key, name, outcome)
+
+    def _refresh(self) -> None:
+        metrics, problems = self._metrics, self._reconciler.problems.values()
+        metrics.set_endpoints(self._reconciler.board.counts)
+        total, wrong = sum(count for count, _ in problems), sum(count for _, count in problems)
+        metrics.set_sources(total - wrong, wrong)
+        metrics.queue_depth.set(len(self.queue))
+        metrics.external_services.set(len(self._world.names()))

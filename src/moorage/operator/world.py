@@ -1,0 +1,251 @@
+"""All that the leader reads of its own cluster, and which ExternalServices a change of it touches."""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable
+
+from msgspec.structs import replace
+
+from moorage.api.core_v1 import Node, NodeSpec, NodeStatus, Pod, PodSpec, PodStatus, Service
+from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, EndpointSlice
+from moorage.api.meta import Object, ObjectMeta
+from moorage.api.moorage_v1alpha1 import ExternalService
+from moorage.api.networking_v1 import ServiceCIDR
+from moorage.cluster.backoff import backoff
+from moorage.cluster.client import Client
+from moorage.cluster.errors import ApiError
+from moorage.cluster.reflector import Key, Reflector
+from moorage.core.admission import Gate, PodAddresses, gate_of
+from moorage.errors import MoorageError
+from moorage.log import get_logger
+from moorage.operator.config import Admission
+from moorage.operator.mirror import Mirror
+
+log = get_logger("moorage.operator.world")
+
+OWNER = "ExternalService"
+
+
+class World:
+    """Copies of what the API server has. `run` keeps them current until cancelled.
+
+    `touched(key)` is called when something changes that the reconciliation of this ExternalService reads,
+    `gate_changed()` when the gate has become another one for all of them, `addresses_changed(addresses)` when it has
+    for these addresses only.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        admission: Admission,
+        *,
+        touched: Callable[[Key], None],
+        gate_changed: Callable[[], None],
+        addresses_changed: Callable[[frozenset[str]], None],
+    ) -> None:
+        self._client = client
+        self._admission = admission
+        self._touched = touched
+        self._gate_changed = gate_changed
+        self._addresses_changed = addresses_changed
+        self._xsvcs = Reflector(client, ExternalService, on_change=self._xsvc_told)
+        self._services = Reflector(client, Service, on_change=self._service_told)
+        self._slices = Reflector(client, EndpointSlice, on_change=self._slice_told, transform=slim_slice)
+        self._nodes = Reflector(client, Node, on_change=self._node_told, transform=slim_node)
+        self._cidrs = Reflector(client, ServiceCIDR, on_change=lambda key, cidr: self._make_gate())
+        self._pods = Reflector(client, Pod, on_change=self._pod_told, transform=slim_pod)
+        self.xsvcs = Mirror(self._xsvcs.store, self._touched)
+        self.services = Mirror(self._services.store, self._touched)
+        self.slices = Mirror(self._slices.store, self._slice_expired)
+        self._slices_of: dict[Key, set[Key]] = {}
+        """ExternalService, or Service -> the slices that say they belong to it."""
+        self._owners: dict[Key, set[Key]] = {}
+        """The reverse."""
+        self._node_facts: dict[Key, tuple[NodeSpec, NodeStatus]] = {}
+        self._pod_addresses = PodAddresses()
+        self.gate = gate_of(allow=admission.allow, refuse=admission.refuse, pods=self._pod_addresses.addresses)
+        self._cidrs_known = asyncio.Event()
+
+    def names(self) -> list[Key]:
+        """Of all ExternalServices there are."""
+        return list(self._xsvcs.store)
+
+    def slices_of(self, key: Key) -> list[EndpointSlice]:
+        """The slices of the Service of this name, and those that say this ExternalService owns them, by name."""
+        found = (self.slices.get(each) for each in sorted(self._slices_of.get(key, ())))
+        return [slice_ for slice_ in found if slice_ is not None]
+
+    def wrote(self, obj: Object) -> None:
+        """Take the answer to a write."""
+        match obj:
+            case ExternalService():
+                self.xsvcs.wrote(obj)
+            case Service():
+                self.services.wrote(obj)
+            case EndpointSlice():
+                self.slices.wrote(obj)
+                self._index(_key(obj), obj)
+
+    def gone(self, kind: type[Object], key: Key) -> None:
+        """There is no such object, as the API server said."""
+        if issubclass(kind, ExternalService):
+            self.xsvcs.gone(key)
+        elif issubclass(kind, Service):
+            self.services.gone(key)
+        elif issubclass(kind, EndpointSlice):
+            self.slices.gone(key)
+
+    @property
+    def error(self) -> MoorageError | None:
+        """Why something is not watched at the moment, None where all is."""
+        return next((each.error for each in self._reflectors() if each.error is not None), None)
+
+    async def run(self) -> None:
+        """Follow the API server until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for reflector in (self._xsvcs, self._services, self._slices, self._nodes, self._pods):
+                tasks.create_task(reflector.run())
+            tasks.create_task(self._follow_cidrs())
+
+    async def until_synced(self) -> None:
+        """Until everything has been read once."""
+        for reflector in (self._xsvcs, self._services, self._slices, self._nodes, self._pods):
+            await reflector.synced.wait()
+        await self._cidrs_known.wait()
+
+    def _reflectors(self) -> Iterable[Reflector[Object]]:
+        return (self._xsvcs, self._services, self._slices, self._nodes, self._cidrs, self._pods)  # type: ignore[return-value]
+
+    async def _follow_cidrs(self) -> None:
+        """ServiceCIDRs are there since Kubernetes 1.33 (KEP-1880)."""
+        failures = 0
+        while True:
+            try:
+                await self._client.list(ServiceCIDR)
+                break
+            except ApiError as error:
+                if error.status == 404:
+                    log.warning(
+                        "this API server has no ServiceCIDRs: name the range of ClusterIPs in admission.refuse",
+                        error=str(error),
+                    )
+                    self._cidrs_known.set()
+                    return
+                failure: MoorageError = error
+            except MoorageError as error:
+                failure = error
+            failures += 1
+            wait = backoff(failures, random.random())
+            if failures == 1:
+                log.warning("cannot list ServiceCIDRs", error=str(failure), retry_seconds=round(wait, 1))
+            await asyncio.sleep(wait)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._cidrs.run())
+            await self._cidrs.synced.wait()
+            self._cidrs_known.set()
+
+    # --- What the watches tell -----------------------------------------------------------------------------------
+
+    def _xsvc_told(self, key: Key, xsvc: ExternalService | None) -> None:
+        self.xsvcs.told(key, xsvc)
+        self._touched(key)
+
+    def _service_told(self, key: Key, service: Service | None) -> None:
+        self.services.told(key, service)
+        self._touch_known(key)
+
+    def _slice_told(self, key: Key, slice_: EndpointSlice | None) -> None:
+        self.slices.told(key, slice_)
+        before = self._owners.get(key, set())
+        self._index(key, self.slices.get(key))
+        for owner in before | self._owners.get(key, set()):
+            self._touch_known(owner)
+
+    def _slice_expired(self, key: Key) -> None:
+        for owner in self._owners.get(key, set()):
+            self._touch_known(owner)
+
+    def _touch_known(self, key: Key) -> None:
+        """Most Services and slices are of no ExternalService."""
+        if self.xsvcs.get(key) is not None:
+            self._touched(key)
+
+    def _index(self, key: Key, slice_: EndpointSlice | None) -> None:
+        owners = _owners_of(slice_) if slice_ else set()
+        for owner in self._owners.pop(key, set()) - owners:
+            slices = self._slices_of[owner]
+            slices.discard(key)
+            if not slices:
+                del self._slices_of[owner]
+        for owner in owners:
+            self._slices_of.setdefault(owner, set()).add(key)
+        if owners:
+            self._owners[key] = owners
+
+    def _node_told(self, key: Key, node: Node | None) -> None:
+        # A node tells of itself every few seconds, nearly always the same.
+        facts = (node.spec, node.status) if node else None
+        if facts != self._node_facts.get(key):
+            if facts is None:
+                del self._node_facts[key]
+            else:
+                self._node_facts[key] = facts
+            self._make_gate()
+
+    def _pod_told(self, key: Key, pod: Pod | None) -> None:
+        changed = self._pod_addresses.put(key, pod)
+        if changed:
+            self._addresses_changed(changed)
+
+    def _make_gate(self) -> None:
+        gate: Gate = gate_of(
+            allow=self._admission.allow,
+            refuse=self._admission.refuse,
+            nodes=self._nodes.store.values(),
+            service_cidrs=self._cidrs.store.values(),
+            pods=self._pod_addresses.addresses,
+        )
+        if (gate.refused, gate.inside) != (self.gate.refused, self.gate.inside):
+            self.gate = gate
+            self._gate_changed()
+
+
+def _key(obj: Object) -> Key:
+    return obj.metadata.namespace or "", obj.metadata.name
+
+
+def _owners_of(slice_: EndpointSlice) -> set[Key]:
+    """The names under which a slice is looked for: of the Service that its label names, of its owner."""
+    meta = slice_.metadata
+    namespace = meta.namespace or ""
+    owners = {
+        (namespace, each.name) for each in meta.owner_references or () if each.kind == OWNER and each.controller
+    }
+    service = (meta.labels or {}).get(SERVICE_NAME_LABEL)
+    return owners | {(namespace, service)} if service else owners
+
+
+# --- What is kept of an object -----------------------------------------------------------------------------------
+
+
+def slim_pod(pod: Pod) -> Pod:
+    """Its addresses. A large cluster has a hundred times more pods than anything else that is read here."""
+    status = PodStatus(phase=pod.status.phase, pod_ip=pod.status.pod_ip, pod_ips=pod.status.pod_ips)
+    return Pod(metadata=_identity(pod), spec=PodSpec(host_network=pod.spec.host_network), status=status)
+
+
+def slim_node(node: Node) -> Node:
+    """Its addresses and ranges."""
+    return Node(metadata=_identity(node), spec=node.spec, status=NodeStatus(addresses=node.status.addresses))
+
+
+def slim_slice(slice_: EndpointSlice) -> EndpointSlice:
+    """The slice, and of one that is not the operator's no more endpoints than show that it has some."""
+    if not slice_.endpoints or any(each.kind == OWNER for each in slice_.metadata.owner_references or ()):
+        return slice_
+    return replace(slice_, endpoints=slice_.endpoints[:1])
+
+
+def _identity(obj: Object) -> ObjectMeta:
+    meta = obj.metadata
+    return ObjectMeta(name=meta.name, namespace=meta.namespace, uid=meta.uid, resource_version=meta.resource_version)

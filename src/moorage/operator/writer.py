@@ -1,0 +1,130 @@
+"""Does what was decided: one write after the other, each only while this process leads."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from moorage.api.kinds import kind_of
+from moorage.api.meta import Object
+from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServiceStatus
+from moorage.cluster.client import Client
+from moorage.cluster.errors import ApiError
+from moorage.core.model import Create, Delete, Patch, Write
+from moorage.operator.metrics import Metrics
+
+
+class StaleError(Exception):
+    """A write met another state than the one that was decided from: it is to be decided anew."""
+
+
+class TakenError(StaleError):
+    """Something of that name is there already."""
+
+
+class RefusedError(Exception):
+    """The API server does not want what was decided, and would not want it the next time."""
+
+    def __init__(self, what: str, error: ApiError) -> None:
+        super().__init__(f"{what}: {error}")
+        self.what = what
+        self.error = error
+
+
+class Writer:
+    """Writes for one term of leadership.
+
+    `check` is called right before each write and raises where this process may not write any more. `wrote` is told
+    each answer, `gone` what turned out not to be there.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        metrics: Metrics,
+        check: Callable[[], None],
+        wrote: Callable[[Object], None],
+        gone: Callable[[type[Object], tuple[str, str]], None],
+    ) -> None:
+        self._client = client
+        self._metrics = metrics
+        self._check = check
+        self._wrote = wrote
+        self._gone = gone
+
+    async def do(self, write: Write) -> None:
+        """One write to a Service or a slice.
+
+        Raises StaleError where the object is not what it was (or is there, or gone, against expectation),
+        RefusedError where the server refuses it for good, and MoorageError where it should be tried again.
+        """
+        match write:
+            case Create(obj):
+                kind, key = type(obj), (obj.metadata.namespace or "", obj.metadata.name)
+            case _:
+                kind, key = write.kind, (write.namespace, write.name)
+        verb = type(write).__name__.lower()
+        self._check()
+        try:
+            match write:
+                case Create(obj):
+                    self._wrote(await self._client.create(obj))
+                case Patch(kind, namespace, name, body):
+                    self._wrote(await self._client.patch(kind, namespace, name, body))
+                case Delete(kind, namespace, name, uid, version):
+                    await self._client.delete(kind, namespace, name, uid=uid, resource_version=version)
+        except ApiError as error:
+            self._failed(kind, verb, key, error)
+            if isinstance(write, Delete) and error.status == 404:
+                return
+            raise _sorted_out(kind, key, verb, error) from None
+        except Exception:
+            self._metrics.writes.labels(kind_of(kind).kind, verb, "error").inc()
+            raise
+        self._metrics.writes.labels(kind_of(kind).kind, verb, "ok").inc()
+
+    async def status(self, xsvc: ExternalService, status: ExternalServiceStatus) -> ExternalService:
+        """Write the fields of the status that differ. Returns the object as it is then; raises as `do` does."""
+        meta = xsvc.metadata
+        key = meta.namespace or "", meta.name
+        body = {
+            "metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version},
+            "status": changes(xsvc.status, status),
+        }
+        self._check()
+        try:
+            written = await self._client.patch(ExternalService, *key, body, subresource="status")
+        except ApiError as error:
+            self._failed(ExternalService, "status", key, error)
+            raise _sorted_out(ExternalService, key, "status", error) from None
+        except Exception:
+            self._metrics.writes.labels("ExternalService", "status", "error").inc()
+            raise
+        self._metrics.writes.labels("ExternalService", "status", "ok").inc()
+        self._wrote(written)
+        return written
+
+    def _failed(self, kind: type[Object], verb: str, key: tuple[str, str], error: ApiError) -> None:
+        if error.status == 404 and verb != "create":
+            self._gone(kind, key)
+        result = "conflict" if error.status in (404, 409) else "error"
+        self._metrics.writes.labels(kind_of(kind).kind, verb, result).inc()
+
+
+def changes(old: ExternalServiceStatus, new: ExternalServiceStatus) -> dict[str, Any]:
+    """What a merge patch (RFC 7386) must say to make `new` of `old`: changed fields whole, None for those that go."""
+    before, after = msgspec.to_builtins(old), msgspec.to_builtins(new)
+    return {field: after.get(field) for field in {**before, **after} if before.get(field) != after.get(field)}
+
+
+def _sorted_out(kind: type[Object], key: tuple[str, str], verb: str, error: ApiError) -> Exception:
+    what = f"{kind_of(kind).kind} {'/'.join(key)}"
+    if error.reason == "AlreadyExists":
+        return TakenError(f"{what}: {error}")
+    if error.status == 409 or (error.status == 404 and verb != "create"):
+        return StaleError(f"{what}: {error}")
+    if error.status == 422 and "metadata.uid" in error.message:
+        return StaleError(f"{what}: {error}")  # a precondition on the uid, as merge patches express it
+    if error.status in (400, 403, 422):
+        return RefusedError(what, error)
+    return error
