@@ -1,0 +1,100 @@
+"""What a check does, as plain data."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from moorage.api.moorage_v1alpha1 import HealthCheck, HttpCheck
+from moorage.api.show import show
+from moorage.core.health import Subject
+from moorage.errors import MoorageError
+
+DEFAULT_STATUSES = ("200-399",)
+_STATUS = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
+
+
+class Target(NamedTuple):
+    """Where a check goes."""
+
+    address: str
+    """An IP address in its canonical spelling: no check looks up a name."""
+    port: int
+
+
+class Tls(NamedTuple):
+    server_name: str | None = None
+    """None: the host's name, else the address."""
+    ca: str | None = None
+    """PEM certificates to trust; None: the system's."""
+    verify: bool = True
+
+
+class Http(NamedTuple):
+    path: str = "/"
+    host: str | None = None
+    """The Host header; None: address and port."""
+    statuses: tuple[tuple[int, int], ...] = ((200, 399),)
+    """The first and the last of each range that is expected."""
+    tls: Tls | None = None
+
+
+class Check(NamedTuple):
+    interval: float = 2.0
+    """Seconds from the start of one check of an endpoint to that of the next."""
+    timeout: float = 1.0
+    """Seconds after which a check has failed."""
+    http: Http | None = None
+    """None: a TCP connection is opened."""
+
+
+def targets(subjects: Mapping[str, Subject]) -> dict[str, Target]:
+    """By name, where to check those of the endpoints that are checked."""
+    return {
+        name: Target(each.address, each.check.port or each.port)
+        for name, each in subjects.items()
+        if each.check is not None
+    }
+
+
+def check_of(spec: HealthCheck, ca: str | None = None) -> Check:
+    """The check that `spec.healthCheck` asks for; `ca` is what `http.tls.caSecretRef` leads to.
+
+    Raises MoorageError that names the field, for what an older schema may have let in.
+    """
+    http = None if spec.http is None else _http(spec.http, ca)
+    return Check(float(spec.interval_seconds), float(spec.timeout_seconds), http)
+
+
+def _http(spec: HttpCheck, ca: str | None) -> Http:
+    tls = None if spec.tls is None else Tls(spec.tls.server_name, ca, not spec.tls.insecure_skip_verify)
+    return Http(
+        _written("path", spec.path),
+        _written("host", spec.host) if spec.host is not None else None,
+        _statuses(spec.expected_statuses or DEFAULT_STATUSES),
+        tls,
+    )
+
+
+def _written(field: str, value: str) -> str:
+    # What has a line break in it could be read as further headers, or as a further request.
+    if not _VISIBLE.fullmatch(value):
+        raise MoorageError(
+            f"spec.healthCheck.http.{field}: {show(value)} has characters that a request cannot carry; "
+            "write visible ASCII characters only"
+        )
+    return value
+
+
+def _statuses(texts: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    ranges = []
+    for index, text in enumerate(texts):
+        match = _STATUS.fullmatch(text)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if first > last:
+            raise MoorageError(
+                f"spec.healthCheck.http.expectedStatuses[{index}]: {show(text)} is no status and no range of them; "
+                'write one such as "200" or "200-399"'
+            )
+        ranges.append((first, last))
+    return tuple(ranges)

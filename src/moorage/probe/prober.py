@@ -1,0 +1,289 @@
+"""Checks every endpoint on its own schedule."""
+
+import asyncio
+import heapq
+import random
+import resource
+from collections.abc import Callable, Mapping
+
+from moorage.core.health import Outcome
+from moorage.log import get_logger
+from moorage.probe.check import Check, Target
+from moorage.probe.kinds import Checks, Ended, HttpChecks, Result, TcpChecks
+from moorage.probe.slots import Slots
+from moorage.probe.tcp import is_ours
+
+Key = tuple[str, str]
+"""Namespace and name of an ExternalService."""
+
+MOST_TCP = 4096
+MOST_HTTP = 512
+JITTER = 0.05
+"""Share of the interval by which it is shortened at most, so that checks do not stay in step with anything."""
+TICK = 0.005
+"""Seconds: what is due within that of another is begun with it, which spares the event loop a turn for each."""
+BATCH = 64
+"""Checks that are begun before others have their turn of the event loop."""
+HELD_UP = 0.05
+"""Seconds: where this process comes later than that to see that a check has timed out, it looks once more."""
+COMPLAIN_EVERY = 60.0
+"""Seconds between two log records of checks that could not be made."""
+
+_log = get_logger("moorage.probe")
+
+
+class Scheduled:
+    """One endpoint, and where its checks are."""
+
+    __slots__ = (
+        "check",
+        "due",
+        "first",
+        "key",
+        "name",
+        "prolonged",
+        "queued",
+        "running",
+        "started",
+        "target",
+        "token",
+    )
+
+    def __init__(self, key: Key, name: str, target: Target, check: Check) -> None:
+        self.key = key
+        self.name = name
+        self.target = target
+        self.check = check
+        self.due = 0.0
+        self.started = 0.0
+        self.first = True
+        self.queued = False
+        """Whether it waits for a slot."""
+        self.running = False
+        self.prolonged = False
+        self.token = 0
+        """Of the one entry in the heap that is about what it does now."""
+
+
+class Prober:
+    """Checks endpoints until `close`.
+
+    `on_outcome(key, name, outcome)` is told of every check, in the event loop; it may call `set` and `remove`. An
+    endpoint that is new or has changed is checked at once, and nothing is told of a check of what it was before.
+
+    Its next check is due an interval after the last was due, whenever that was begun, less up to JITTER; where a
+    check takes longer, the next follows at once. So an endpoint has one check at a time, and waits for no other's as
+    long as there are slots: MOST_TCP for TCP, MOST_HTTP for HTTP, fewer where the process may not open as many files.
+    Where there are none the ExternalServices take turns, and none has more than a quarter of them.
+
+    `on_late(seconds)` is told how late each check was begun, `on_skipped()` of each that could not be made for want
+    of files, ports or memory here, which says nothing of the endpoint.
+    """
+
+    def __init__(
+        self,
+        on_outcome: Callable[[Key, str, Outcome], None],
+        *,
+        on_late: Callable[[float], None] = lambda seconds: None,
+        on_skipped: Callable[[], None] = lambda: None,
+        most_tcp: int = MOST_TCP,
+        most_http: int = MOST_HTTP,
+        jitter: Callable[[], float] = random.random,
+        tcp: Callable[[Ended[Scheduled]], Checks[Scheduled]] = TcpChecks,
+        http: Callable[[Ended[Scheduled]], Checks[Scheduled]] = HttpChecks,
+    ) -> None:
+        self._on_outcome = on_outcome
+        self._on_late = on_late
+        self._on_skipped = on_skipped
+        self._jitter = jitter
+        self._loop = asyncio.get_running_loop()
+        self._by_key: dict[Key, dict[str, Scheduled]] = {}
+        self._heap: list[tuple[float, int, Scheduled]] = []
+        """When, token, what: its next check is due, or the running one has timed out."""
+        self._tokens = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._complained = float("-inf")
+        self._tcp = tcp(self._ended)
+        self._http = http(self._ended)
+        files = _files()
+        self._tcp_slots = _slots(min(most_tcp, files // 2))
+        self._http_slots = _slots(min(most_http, files // 8))
+
+    def set(self, key: Key, targets: Mapping[str, Target], check: Check) -> None:
+        """Checks these endpoints of `key`, by name, and no others of it. What is as it was goes on undisturbed."""
+        known = self._by_key.get(key, {})
+        new = {}
+        for name, target in targets.items():
+            old = known.get(name)
+            same = old is not None and old.target == target and old.check == check
+            new[name] = known.pop(name) if same else Scheduled(key, name, target, check)
+        self._drop(known)
+        self._by_key[key] = new
+        now = self._loop.time()
+        for each in new.values():
+            if not each.token:
+                each.due = now
+                self._push(each, now)
+
+    def remove(self, key: Key) -> None:
+        """Checks nothing of `key` any more."""
+        self._drop(self._by_key.pop(key, {}))
+
+    def close(self) -> None:
+        """Ends all checks; nobody is told."""
+        self._by_key.clear()
+        self._heap.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._tcp.close()
+        self._http.close()
+
+    def _drop(self, endpoints: Mapping[str, Scheduled]) -> None:
+        for each in endpoints.values():
+            each.token = 0
+            if each.queued:
+                each.queued = False
+                self._slots_of(each).withdraw(each.key, each)
+        for each in endpoints.values():
+            if each.running:
+                self._checks_of(each).abort(each)
+                each.running = False
+                self._give_back(each)
+
+    # --- when -------------------------------------------------------------------------------------------------
+
+    def _push(self, each: Scheduled, when: float) -> None:
+        self._tokens += 1
+        each.token = self._tokens
+        heapq.heappush(self._heap, (when, each.token, each))
+        self._wake_at(max(when, self._loop.time() + TICK))
+
+    def _wake_at(self, when: float) -> None:
+        if self._timer is not None:
+            if self._timer.when() <= when:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._tick)
+
+    def _tick(self) -> None:
+        begun = 0
+        try:
+            begun = self._begin_due()
+        finally:
+            self._timer = None
+            if self._heap:
+                now = self._loop.time()
+                self._wake_at(max(self._heap[0][0], now if begun == BATCH else now + TICK))
+
+    def _begin_due(self) -> int:
+        """How many checks were begun."""
+        self._tcp.poll()  # What was answered in time was, however late this comes to look.
+        now = self._loop.time()
+        begun = 0
+        while self._heap and self._heap[0][0] <= now and begun < BATCH:
+            when, token, each = heapq.heappop(self._heap)
+            if token != each.token:
+                continue
+            if each.running:
+                self._timed_out(each, now, now - when)
+            else:
+                begun += 1
+                self._ask(each)
+        self._tcp.poll()
+        return begun
+
+    def _after(self, each: Scheduled) -> None:
+        """Its next check."""
+        if each.first:
+            # Those that began together spread over the interval.
+            each.first = False
+            gap = each.check.interval * self._jitter()
+        else:
+            gap = each.check.interval * (1 - JITTER * self._jitter())
+        due = each.due + gap
+        if due <= each.started:
+            due = each.started + gap  # What was missed is not made up for.
+        each.due = max(due, self._loop.time())
+        self._push(each, each.due)
+
+    # --- one check --------------------------------------------------------------------------------------------
+
+    def _ask(self, each: Scheduled) -> None:
+        if not self._slots_of(each).take(each.key, each):
+            each.queued = True
+        elif not self._begin(each):
+            self._give_back(each)
+
+    def _give_back(self, each: Scheduled) -> None:
+        slots = self._slots_of(each)
+        following = slots.give_back(each.key)
+        while following is not None:
+            following.queued = False
+            if self._begin(following):
+                return
+            following = slots.give_back(following.key)
+
+    def _begin(self, each: Scheduled) -> bool:
+        """Whether the check was begun; if not, its slot is free."""
+        each.started = self._loop.time()
+        try:
+            self._on_late(each.started - each.due)
+            self._checks_of(each).begin(each)
+        except Exception as error:
+            self._after(each)
+            self._tell(each, error)
+            return False
+        each.running = True
+        each.prolonged = False
+        self._push(each, each.started + each.check.timeout)
+        return True
+
+    def _timed_out(self, each: Scheduled, now: float, late: float) -> None:
+        if late > HELD_UP and not each.prolonged:
+            # The answer may have come while this process did not run.
+            each.prolonged = True
+            self._push(each, now + min(late, each.check.timeout))
+            return
+        self._checks_of(each).abort(each)
+        self._ended(each, f"no answer within {each.check.timeout:g} s")
+
+    def _ended(self, each: Scheduled, result: Result) -> None:
+        each.running = False
+        self._after(each)
+        self._give_back(each)
+        self._tell(each, result)
+
+    def _tell(self, each: Scheduled, result: Result) -> None:
+        try:
+            if isinstance(result, OSError) and is_ours(result):
+                self._complain("checks cannot be made", each, result)
+                self._on_skipped()
+                return
+            if isinstance(result, Exception):
+                self._complain("a check failed by itself", each, result)
+                result = f"the check failed by itself: {type(result).__name__}"
+            outcome = Outcome(result is None, result, self._loop.time() - each.started)
+            self._on_outcome(each.key, each.name, outcome)
+        except Exception:
+            _log.exception("the outcome of a check was not taken", key="/".join(each.key), endpoint=each.name)
+
+    def _complain(self, what: str, each: Scheduled, error: Exception) -> None:
+        if self._loop.time() - self._complained >= COMPLAIN_EVERY:
+            self._complained = self._loop.time()
+            _log.error(what, key="/".join(each.key), endpoint=each.name, exc_info=error)
+
+    def _checks_of(self, each: Scheduled) -> Checks[Scheduled]:
+        return self._tcp if each.check.http is None else self._http
+
+    def _slots_of(self, each: Scheduled) -> Slots[Key, Scheduled]:
+        return self._tcp_slots if each.check.http is None else self._http_slots
+
+
+def _files() -> int:
+    """How many files this process may have open."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 2**20 if soft == resource.RLIM_INFINITY else soft
+
+
+def _slots(most: int) -> Slots[Key, Scheduled]:
+    return Slots(max(1, most), max(1, most // 4))
