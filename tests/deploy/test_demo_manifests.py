@@ -1,12 +1,15 @@
 """The demo's manifests: valid for every supported Kubernetes, and the objects that the README speaks of."""
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
+
+from moorage.api.validation import validate
 
 DEMO = Path(__file__).parents[2] / "deploy" / "demo"
 VERSIONS = ["1.25", "1.29", "1.33", "1.35", "1.37"]
@@ -124,7 +127,35 @@ def test_the_slice_has_two_example_addresses_that_are_nobody_s() -> None:
         assert ipaddress.ip_address(address) in ipaddress.ip_network("203.0.113.0/24")
 
 
+def test_with_an_external_service_the_frontend_is_the_same_and_no_address_is_typed() -> None:
+    by_hand, found = objects("k8s-frontend.yml"), objects("k8s-frontend-external.yml")
+    for replaced in (("Service", "backend"), ("EndpointSlice", "backend")):
+        del by_hand[replaced]
+    xsvc = found.pop(("ExternalService", "backend"))
+    assert found == by_hand
+    assert not re.search(r"\d+\.\d+\.\d+\.\d+", (DEMO / "k8s-frontend-external.yml").read_text())
+    assert validate(xsvc) == []
+    assert xsvc["spec"]["sessionAffinity"] == "ClientIP"
+
+
+def test_the_external_service_asks_for_what_both_load_balancers_serve() -> None:
+    spec = objects("k8s-frontend-external.yml")["ExternalService", "backend"]["spec"]
+    backends = objects("k8s-backend.yml")
+    (port,) = spec["ports"]
+    assert port["port"] == objects("k8s-frontend.yml")["Service", "backend"]["spec"]["ports"][0]["port"]
+    (source,) = spec["endpoints"]
+    for name in ("backend1-lb", "backend2-lb"):
+        service = backends["Service", name]
+        assert source["cluster"]["namespace"] == service["metadata"]["namespace"]
+        assert source["cluster"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+        assert port["targetPort"] == service["spec"]["ports"][0]["port"]
+
+
 def test_all_objects_are_in_their_namespace() -> None:
-    for file, namespace in (("k8s-backend.yml", "backend"), ("k8s-frontend.yml", "frontend")):
+    for file, namespace in (
+        ("k8s-backend.yml", "backend"),
+        ("k8s-frontend.yml", "frontend"),
+        ("k8s-frontend-external.yml", "frontend"),
+    ):
         for (kind, _), manifest in objects(file).items():
             assert manifest["metadata"].get("namespace", namespace if kind == "Namespace" else None) == namespace

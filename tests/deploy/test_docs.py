@@ -1,0 +1,61 @@
+"""What the documentation lists is what there is, all of it and no more."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from moorage.api import crds
+from moorage.api.kinds import kind_of
+from moorage.api.moorage_v1alpha1 import ExternalService
+from moorage.operator.metrics import Metrics
+
+ROOT = Path(__file__).parents[2]
+FIELDS = (ROOT / "docs/externalservice.md").read_text()
+OPERATING = (ROOT / "docs/operating.md").read_text()
+KUBERNETES_OWN = ("selector", "mooring", "kubeconfigSecretRef", "caSecretRef")
+"""Fields whose own fields are told in a sentence."""
+
+
+def leaves(schema: dict[str, Any], path: str = "") -> Iterator[str]:
+    if "properties" in schema and path.rpartition(".")[2] not in KUBERNETES_OWN:
+        for name, part in schema["properties"].items():
+            yield from leaves(part, f"{path}.{name}".lstrip("."))
+    elif schema.get("type") == "array" and "properties" in schema["items"]:
+        yield from leaves(schema["items"], f"{path}[]")
+    else:
+        yield path
+
+
+def first_cells(text: str) -> set[str]:
+    """What stands in backquotes in the first column of tables."""
+    return {
+        word for cell in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE) for word in re.findall(r"`(.*?)`", cell)
+    }
+
+
+def test_every_field_of_a_spec_is_listed_and_no_other() -> None:
+    spec = crds.schema(kind_of(ExternalService))["properties"]["spec"]
+    fields = set(leaves(spec))
+    parents = {field.rpartition(".")[0] for field in fields}
+    assert fields - first_cells(FIELDS) == set()
+    assert first_cells(FIELDS) - fields - parents == set()
+
+
+def test_every_metric_is_listed_and_no_other() -> None:
+    shown = re.findall(r"^# TYPE (moorage_\w+)", Metrics().text().decode(), re.MULTILINE)
+    assert {word for word in first_cells(OPERATING) if word.startswith("moorage_")} == set(shown)
+
+
+def test_every_reason_of_a_condition_is_listed() -> None:
+    source = "\n".join(path.read_text() for path in (ROOT / "src/moorage").rglob("*.py"))
+    patterns = (
+        r'Said\(\s*"(?:True|False|Unknown)",\s*"(\w+)"',
+        r'Problem\(\s*"([A-Z]\w+)"',
+        r'\breason(?:, what)? = "([A-Z]\w+)"',
+        r'"(NoneHealthy)" if .* else "(SomeUnhealthy)"',
+        r'return "([A-Z]\w+)", \(?\s*f?"',
+    )
+    reasons = {word for pattern in patterns for match in re.finditer(pattern, source) for word in match.groups()}
+    assert {"AddressRefused", "SecretMissing", "ClusterUnreachable", "NameTaken", "SomeUnhealthy"} <= reasons
+    assert reasons - first_cells(OPERATING) == set()

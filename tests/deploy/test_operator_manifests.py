@@ -1,0 +1,197 @@
+"""deploy/operator and deploy/source: valid, restricted, and no more rights than are used. e2e/test_install.py applies
+them to a real cluster."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+import kubernetes_validate
+import pytest
+import yaml
+
+from moorage.cli.operator import command as operator_command
+from moorage.operator import config
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+OPERATOR, SOURCE = DEPLOY / "operator", DEPLOY / "source"
+MANIFESTS = [
+    *(OPERATOR / name for name in ("namespace.yaml", "rbac.yaml", "deployment.yaml", "networkpolicy.yaml")),
+    SOURCE / "reader.yaml",
+]
+VERSIONS = ["1.29", "1.33", "1.37"]
+READ = {"get", "list", "watch"}
+
+Manifest = dict[str, Any]
+
+
+def objects(*files: Path) -> dict[tuple[str, str], Manifest]:
+    found = [manifest for file in files for manifest in yaml.safe_load_all(file.read_text())]
+    return {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in found}
+
+
+@pytest.fixture
+def operator() -> dict[tuple[str, str], Manifest]:
+    return objects(*MANIFESTS[:4])
+
+
+@pytest.fixture
+def pod(operator: dict[tuple[str, str], Manifest]) -> Manifest:
+    spec = operator["Deployment", "moorage-operator"]["spec"]["template"]["spec"]
+    assert isinstance(spec, dict)
+    return spec
+
+
+@pytest.fixture
+def container(pod: Manifest) -> Manifest:
+    (only,) = pod["containers"]
+    assert isinstance(only, dict)
+    return only
+
+
+def granted(role: Manifest) -> dict[tuple[str, str], set[str]]:
+    """(API group, resource) -> verbs."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for rule in role["rules"]:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                found.setdefault((group, resource), set()).update(rule["verbs"])
+    return found
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("file", MANIFESTS, ids=lambda file: file.name)
+def test_every_object_is_valid_with_no_unknown_field(file: Path, version: str) -> None:
+    for manifest in objects(file).values():
+        assert kubernetes_validate.validate(manifest, version, strict=True) == version
+
+
+def test_the_kustomization_has_every_manifest_but_the_example() -> None:
+    kustomization = yaml.safe_load((OPERATOR / "kustomization.yaml").read_text())
+    there = {path.name for path in OPERATOR.glob("*.yaml")}
+    assert set(kustomization["resources"]) == there - {"kustomization.yaml", "config.yaml", "networkpolicy.yaml"}
+    assert kustomization["namespace"] == "moorage-system"
+    (generated,) = kustomization["configMapGenerator"]
+    assert generated["files"] == ["config.yaml"]
+
+
+def test_nothing_else_has_the_name_that_kustomize_adds_a_hash_to(operator: dict[tuple[str, str], Manifest]) -> None:
+    # It would write the hash into resourceNames as well, and the Lease could not be read.
+    kustomization = yaml.safe_load((OPERATOR / "kustomization.yaml").read_text())
+    (generated,) = kustomization["configMapGenerator"]
+    assert generated["name"] not in {name for _, name in operator}
+
+
+def test_the_configuration_is_one_that_the_operator_reads_and_says_its_defaults() -> None:
+    path = OPERATOR / "config.yaml"
+    assert config.load(path) == config.Configuration()
+
+
+def test_the_namespace_is_restricted_and_so_is_the_pod(
+    operator: dict[tuple[str, str], Manifest], pod: Manifest, container: Manifest
+) -> None:
+    labels = operator["Namespace", "moorage-system"]["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
+    assert [volume for volume in pod["volumes"] if "configMap" not in volume] == []
+
+
+def test_the_operator_is_started_with_options_and_variables_that_it_knows(container: Manifest) -> None:
+    name, *arguments = container["args"]
+    assert name == "operator"
+    options = [parameter for parameter in operator_command.params if isinstance(parameter, click.Option)]
+    assert set(arguments[::2]) <= {word for option in options for word in option.opts}
+    assert {variable["name"] for variable in container["env"]} == {
+        option.envvar for option in options if option.envvar
+    }
+    (mount,) = container["volumeMounts"]
+    assert arguments[1] == f"{mount['mountPath']}/config.yaml"
+
+
+def test_probes_and_metrics_are_where_the_operator_answers(
+    operator: dict[tuple[str, str], Manifest], container: Manifest
+) -> None:
+    (listen,) = [parameter.default for parameter in operator_command.params if parameter.name == "listen"]
+    (port,) = container["ports"]
+    assert listen == f":{port['containerPort']}"
+    assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": port["name"]}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": port["name"]}
+    annotations = operator["Deployment", "moorage-operator"]["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["prometheus.io/port"] == str(port["containerPort"])
+
+
+def test_two_replicas_of_which_one_may_be_away_are_spread(
+    operator: dict[tuple[str, str], Manifest], pod: Manifest
+) -> None:
+    deployment = operator["Deployment", "moorage-operator"]["spec"]
+    labels = deployment["template"]["metadata"]["labels"]
+    assert deployment["replicas"] == 2
+    budget = operator["PodDisruptionBudget", "moorage-operator"]["spec"]
+    assert budget["minAvailable"] == 1
+    selectors = [deployment["selector"], budget["selector"]]
+    selectors += [spread["labelSelector"] for spread in pod["topologySpreadConstraints"]]
+    selectors.append(operator["NetworkPolicy", "moorage-operator"]["spec"]["podSelector"])
+    assert selectors == [{"matchLabels": labels}] * len(selectors)
+
+
+def test_the_operator_may_do_in_all_namespaces_what_it_does_and_no_more(
+    operator: dict[tuple[str, str], Manifest],
+) -> None:
+    write = READ | {"create", "patch", "delete"}
+    assert granted(operator["ClusterRole", "moorage-operator"]) == {
+        ("moorage.dev", "externalservices"): READ,
+        ("moorage.dev", "externalservices/status"): {"patch"},
+        ("", "services"): write,
+        ("discovery.k8s.io", "endpointslices"): write,
+        ("", "events"): {"get", "create", "patch"},
+        ("", "nodes"): READ,
+        ("", "pods"): READ,
+        ("networking.k8s.io", "servicecidrs"): READ,
+    }
+
+
+def test_the_operator_may_change_no_lease_but_its_own(operator: dict[tuple[str, str], Manifest]) -> None:
+    (lease,) = [parameter.default for parameter in operator_command.params if parameter.name == "lease"]
+    create, change = operator["Role", "moorage-operator"]["rules"]
+    assert create["verbs"] == ["create"]
+    assert change["resourceNames"] == [lease]
+    assert granted(operator["Role", "moorage-operator"]) == {
+        ("coordination.k8s.io", "leases"): {"create", "get", "patch"}
+    }
+
+
+def test_no_role_has_a_wildcard_or_may_read_secrets() -> None:
+    for (kind, name), manifest in objects(*MANIFESTS).items():
+        if kind in ("Role", "ClusterRole"):
+            for (group, resource), verbs in granted(manifest).items():
+                assert "*" not in {group, resource, *verbs}, name
+                assert resource != "secrets", name
+
+
+def test_bindings_are_of_roles_and_accounts_that_are_there() -> None:
+    for files, namespace in ((MANIFESTS[:4], "moorage-system"), (MANIFESTS[4:], "backend")):
+        found = objects(*files)
+        for (kind, _), manifest in found.items():
+            if kind in ("RoleBinding", "ClusterRoleBinding"):
+                assert (manifest["roleRef"]["kind"], manifest["roleRef"]["name"]) in found
+                (subject,) = manifest["subjects"]
+                assert ("ServiceAccount", subject["name"]) in found
+                assert subject["namespace"] == namespace
+
+
+def test_the_other_cluster_lets_services_be_read_and_nothing_else() -> None:
+    found = objects(SOURCE / "reader.yaml")
+    assert {kind for kind, _ in found} == {"ServiceAccount", "Role", "RoleBinding", "Secret"}
+    assert granted(found["Role", "moorage-reader"]) == {("", "services"): READ}
+
+
+def test_the_script_asks_for_the_secret_that_the_other_cluster_makes() -> None:
+    script = (SOURCE / "kubeconfig.sh").read_text()
+    (name,) = {name for kind, name in objects(SOURCE / "reader.yaml") if kind == "Secret"}
+    assert re.search(rf"get secret {name} ", script)
