@@ -7,16 +7,21 @@ READY := $(VENV)/.ready
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench lock clean FORCE
+.PHONY: help demo test e2e lint bench lock clean FORCE
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
 
 demo: $(READY) ## see sticky connections between two clusters on this machine; KEEP=1 leaves them up
 	@$(VENV)/bin/moorage demo $(if $(filter-out 0,$(KEEP)),--keep)
 
 test: lint ## check the code and run all tests
 	$(VENV)/bin/pytest
+
+e2e: $(READY) ## run the end-to-end tests on two real clusters; needs root, once a while to build them (e2e/README.md)
+	@scripts/packages e2e
+	@$(VENV)/bin/python -m e2e.harness prepare
+	$(VENV)/bin/pytest e2e
 
 lint: $(READY) ## check format, style, types and which package imports which
 	$(VENV)/bin/ruff format --check
@@ -42,7 +47,7 @@ lock: $(READY) ## write the locks anew from pyproject.toml; UPGRADE=1 takes the 
 
 clean: ## remove what make made
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests bench e2e -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock pyproject.toml scripts/setup scripts/packages
 	@scripts/setup

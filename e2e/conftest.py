@@ -16,17 +16,36 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from e2e.harness import clusters as interface
-from e2e.harness import control_plane
+from e2e.harness import control_plane, coverage
 from e2e.harness import played as local
 from e2e.harness.clusters import Clusters
 from e2e.harness.control_plane import ApiServer
 from e2e.harness.played import PlayedClusters
 
 _NUMBERS = itertools.count(1)
+_TIMEOUT = 600
+"""Seconds for a test with the fixtures that it is the first to ask for; a test may mark another."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that need whole clusters run last: what is quick fails first."""
+    for item in items:
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(_TIMEOUT))
+    items.sort(key=lambda item: "clusters" in getattr(item, "fixturenames", ()))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was covered, module by module."""
+    reports = {outcome: terminalreporter.getreports(outcome) for outcome in ("passed", "skipped", "failed", "error")}
+    counts = coverage.counts({name: [report.nodeid for report in each] for name, each in reports.items()})
+    for line in coverage.table(counts, coverage.areas(Path(__file__).parent)):
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

@@ -210,7 +210,9 @@ def test_continuous_integration_fails_unless_a_test_passed_and_none_failed(
 ) -> None:
     (tmp_path / ".ci").mkdir()
     shutil.copy(ROOT / ".ci/run", tmp_path / ".ci/run")
-    (tmp_path / "Makefile").write_text(f'test:\n\t@echo "{closing_line}"; exit {status}\n')
-    done = run(tmp_path / ".ci/run")
-    assert done.returncode == expected
-    assert closing_line in done.stdout.splitlines()
+    good, this = 'echo "1 passed"', f'echo "{closing_line}"; exit {status}'
+    for test, e2e in ((this, good), (good, this)):
+        (tmp_path / "Makefile").write_text(f"test:\n\t@{test}\ne2e:\n\t@{e2e}\n")
+        done = run(tmp_path / ".ci/run")
+        assert done.returncode == expected
+        assert closing_line in done.stdout.splitlines()

@@ -1,14 +1,23 @@
-"""`python -m e2e.harness up | down`: try the clusters by hand, or remove what a killed run left."""
+"""`python -m e2e.harness prepare | up | down`.
+
+Build what the tests need; try the clusters by hand; remove what a killed run left.
+"""
 
 import signal
 import sys
 
-from e2e.harness import played, runs
+from e2e.harness import builds, clusters, image, pause, played, runs
 from e2e.harness.errors import HarnessError
 
 
 def main(arguments: list[str]) -> int:
     match arguments:
+        case ["prepare"]:
+            builds.built("kubernetes")
+            if clusters.existing() is None:
+                builds.built("coredns")
+                pause.archive()
+                image.build()
         case ["up"]:
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
             with played.clusters() as both:
@@ -21,7 +30,7 @@ def main(arguments: list[str]) -> int:
             for name in runs.clean():
                 print(f"e2e: removed what {name} left")
         case _:
-            print("usage: python -m e2e.harness up | down", file=sys.stderr)
+            print("usage: python -m e2e.harness prepare | up | down", file=sys.stderr)
             return 2
     return 0
 
