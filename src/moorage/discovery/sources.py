@@ -201,9 +201,7 @@ class Sources:
                 if follows.crashed:
                     state = state._replace(problem=follows.crashed[0])
             problem = state.problem and state.problem._replace(message=f"{field}: {state.problem.message}")
-            found.append(
-                Resolution(label, state.endpoints, problem, tuple(f"{field}: {each}" for each in state.notes))
-            )
+            found.append(Resolution(label, state.endpoints, problem, state.notes))
         return tuple(found)
 
 

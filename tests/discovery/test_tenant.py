@@ -1,0 +1,250 @@
+"""Tenants' kubeconfigs: what is taken from them, what is refused, and what their servers are held to."""
+
+import socket
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from moorage.api.core_v1 import Service
+from moorage.api.moorage_v1alpha1 import SecretKeyReference
+from moorage.cluster.client import UnreachableError
+from moorage.cluster.kubeconfig import Config
+from moorage.core.admission import Gate, gate_of
+from moorage.discovery.tenant import _Resolver, client_of, config_of
+from moorage.errors import MoorageError
+from moorage.lab.apiserver import credentials
+from tests.support.apiserver import api_server
+from tests.support.fake_names import FakeNames
+from tests.support.tenants import LOOPBACK_ALLOWED, encoded, kubeconfig, kubeconfig_of, secret
+
+REF = SecretKeyReference(name="cluster-a", key="kubeconfig")
+SERVER = "https://203.0.113.10:6443"
+GATE = gate_of(refuse=["10.244.0.0/16"])
+WHERE = "Secret frontend/cluster-a, key kubeconfig: "
+
+
+@pytest.fixture(scope="module")
+def issued() -> credentials.Certificates:
+    return credentials.issue(["api.example.com"])
+
+
+def read(text: str, gate: Gate = GATE) -> Config:
+    return config_of(secret(text), REF, gate)
+
+
+def refusal(text: str, gate: Gate = GATE) -> str:
+    with pytest.raises(MoorageError) as caught:
+        read(text, gate)
+    message = str(caught.value)
+    assert message.isprintable()
+    assert message.startswith(WHERE)
+    return message.removeprefix(WHERE)
+
+
+def test_server_authority_and_credentials_are_taken(issued: credentials.Certificates) -> None:
+    cluster = {"server": f"{SERVER}/", "certificate-authority-data": encoded(issued.ca), "tls-server-name": "kube"}
+    assert read(kubeconfig(cluster, {"token": "t0k3n\n"})) == Config(
+        server=SERVER, token="t0k3n", ca=issued.ca, tls_server_name="kube"
+    )
+    user = {
+        "client-certificate-data": encoded(issued.certificate),
+        "client-key-data": encoded(issued.key),
+        "exec": None,
+        "tokenFile": "",
+    }
+    taken = read(kubeconfig({"server": SERVER, "proxy-url": "", "disable-compression": True}, user))
+    assert (taken.client_certificate, taken.client_key) == (issued.certificate, issued.key)
+
+
+@pytest.mark.parametrize(
+    ("user", "why"),
+    [
+        ({"exec": {"command": "aws"}}, "users[reader].user.exec: programs that fetch credentials are never run; use "
+         "a token or client-certificate-data"),
+        ({"auth-provider": {"name": "gcp"}}, "users[reader].user.auth-provider: programs that fetch credentials are "
+         "never run; use a token or client-certificate-data"),
+        ({"tokenFile": "/var/run/secrets/kubernetes.io/serviceaccount/token"}, "users[reader].user.tokenFile: files "
+         "are never read; put the token itself into token"),
+        ({"tokenfile": "/x"}, "users[reader].user.tokenFile: files are never read; put the token itself into token"),
+        ({"client-certificate": "/x"}, "users[reader].user.client-certificate: files are never read; put the "
+         "contents into client-certificate-data (kubectl config view --raw --flatten does)"),
+        ({"client-key": "/x"}, "users[reader].user.client-key: files are never read; put the contents into "
+         "client-key-data (kubectl config view --raw --flatten does)"),
+        ({"username": "admin", "password": "x"}, "users[reader].user.username: Kubernetes has no passwords since "
+         "1.19; use a token"),
+        ({"as": "system:admin"}, "users[reader].user.as: impersonation is not supported; use that user's own token"),
+        ({"as-groups": ["system:masters"]}, "users[reader].user.as-groups: impersonation is not supported; use that "
+         "user's own token"),
+        ({"token": 12345}, "users[reader].user.token: is not text; put it in quotes"),
+        ({"token": "two\nlines"}, "users[reader].user.token: holds characters that no token has; copy it again"),
+        ({"token": ""}, "users[reader].user: has neither a token nor client-certificate-data; put one in"),
+        ({"token": None, "client-key-data": encoded("-----BEGIN KEY-----")}, "users[reader].user: "
+         "client-certificate-data and client-key-data are needed both, or neither"),
+        ({"client-key-data": "*"}, "users[reader].user.client-key-data: is not base64 of PEM text"),
+        ({"client-key-data": encoded("key")}, "users[reader].user.client-key-data: holds no PEM text (-----BEGIN "
+         "...)"),
+    ],
+)  # fmt: skip
+def test_credentials_that_are_refused(user: dict[str, Any], why: str) -> None:
+    assert refusal(kubeconfig({"server": SERVER}, {"token": "t0k3n", **user})) == why
+
+
+@pytest.mark.parametrize(
+    ("cluster", "why"),
+    [
+        ({"certificate-authority": "/etc/passwd"}, "certificate-authority: files are never read; put the contents "
+         "into certificate-authority-data (kubectl config view --raw --flatten does)"),
+        ({"proxy-url": "http://192.0.2.1:3128"}, "proxy-url: proxies are not used; give a server that is reached "
+         "directly"),
+        ({"insecure-skip-tls-verify": True}, "insecure-skip-tls-verify: the credentials would go to whoever answers; "
+         "give certificate-authority-data"),
+        ({"server": ""}, 'server: "" is not a URL such as https://203.0.113.10:6443'),
+        ({"server": "http://203.0.113.10"}, "server: http://203.0.113.10 is not a URL such as "
+         "https://203.0.113.10:6443"),
+        ({"server": "https://203.0.113.10:0"}, "server: https://203.0.113.10:0 is not a URL such as "
+         "https://203.0.113.10:6443"),
+        ({"server": "https://203.0.113.10:99999"}, "server: https://203.0.113.10:99999 is not a URL such as "
+         "https://203.0.113.10:6443"),
+        ({"server": "https://admin:secret@203.0.113.10"}, "server: has a user name or password in it; use a token"),
+        ({"server": "https://10.244.1.1"}, "server: 10.244.1.1 is in the range 10.244.0.0/16, which the operator's "
+         "configuration refuses; the server must be outside this cluster"),
+        ({"server": "https://[::ffff:169.254.169.254]:443"}, "server: ::ffff:169.254.169.254 is a cloud metadata "
+         "address in IPv4-mapped form; the server must be outside this cluster"),
+        ({"server": "https://127.0.0.1:6443"}, "server: 127.0.0.1 is a loopback address; the server must be outside "
+         "this cluster"),
+    ],
+)  # fmt: skip
+def test_clusters_that_are_refused(cluster: dict[str, Any], why: str) -> None:
+    assert refusal(kubeconfig({"server": SERVER, **cluster}, {"token": "t"})) == f"clusters[a].cluster.{why}"
+
+
+def test_what_is_refused_is_refused_in_contexts_that_are_not_used_too() -> None:
+    more = {
+        "users": [{"name": "reader", "user": {"token": "t"}}, {"name": "eks", "user": {"exec": {"command": "aws"}}}]
+    }
+    assert refusal(kubeconfig({"server": SERVER}, {}, **more)).startswith("users[eks].user.exec: ")
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"current-context": ""}, "current-context: is not set; name a context"),
+        ({"current-context": "b"}, "current-context: no context is named b; there are: a"),
+        ({"contexts": None}, "current-context: no context is named a; there are: none"),
+        ({"contexts": [{"name": "a", "context": {"cluster": "c", "user": "reader"}}]},
+         "contexts[a].context.cluster: no cluster is named c"),
+        ({"contexts": [{"name": "a", "context": {"cluster": "a"}}]}, 'contexts[a].context.user: no user is named ""'),
+        ({"clusters": "a"}, "clusters: is not a list"),
+        ({"clusters": [7]}, "clusters[0]: is not a mapping"),
+        ({"users": [{"name": "reader", "user": []}, {"name": "reader"}]}, "users[1]: user reader is there twice; "
+         "keep one"),
+        ({"users": [{"name": "reader", "user": ["x"]}]}, "users[0].user: is not a mapping"),
+    ],
+)  # fmt: skip
+def test_contexts_that_lead_nowhere(more: dict[str, Any], why: str) -> None:
+    assert refusal(kubeconfig({"server": SERVER}, {"token": "t"}, **more)) == why
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "kubeconfig: holds 0 YAML documents; put one kubeconfig there"),
+        ("just text", "kubeconfig: is not one: it must hold one mapping"),
+        ("a: 1\na: 2\n", "kubeconfig: line 2: key a is given twice, first on line 1; keep one"),
+        ("{", "kubeconfig: line 1: not valid YAML: did not find expected node content; look at the indentation, "
+         "colons and quotes around this line"),
+        ("a: 1\n---\nb: 2\n", "kubeconfig: holds 2 YAML documents; put one kubeconfig there"),
+    ],
+)  # fmt: skip
+def test_what_is_no_kubeconfig(text: str, why: str) -> None:
+    assert refusal(text) == why
+
+
+def test_a_huge_kubeconfig_is_not_read() -> None:
+    with pytest.raises(MoorageError, match=r"key kubeconfig: 70000 bytes; a kubeconfig has at most 65536"):
+        read("a" * 70_000)
+
+
+def test_the_key_must_be_there_and_be_text() -> None:
+    given_ = secret("x")
+    with pytest.raises(
+        MoorageError, match=r"^Secret frontend/cluster-a: has no key config; its keys are: kubeconfig$"
+    ):
+        config_of(given_, SecretKeyReference(name="cluster-a", key="config"), GATE)
+    for data in ("%%%", "gICA"):
+        with pytest.raises(MoorageError, match="is not text; put a kubeconfig there"):
+            config_of(replace(given_, data={"kubeconfig": data}), REF, GATE)
+
+
+def test_certificates_that_openssl_does_not_take_are_refused() -> None:
+    cluster = {"server": SERVER, "certificate-authority-data": encoded("-----BEGIN CERTIFICATE-----\nx\n")}
+    assert "certificate-authority: not a certificate" in refusal(kubeconfig(cluster, {"token": "t"}))
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["clusters", "users", "contexts", "current-context"]), values), values, values)
+def test_whatever_a_tenant_writes_is_a_config_or_an_error_for_a_person(more: Any, cluster: Any, user: Any) -> None:
+    try:
+        config = read(kubeconfig(cluster, user, **more))
+    except MoorageError as error:
+        assert str(error).isprintable()  # noqa: PT017
+    else:
+        assert config.token_file is None
+        assert config.server.startswith("https://")
+
+
+# --- the client ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_client_reads_a_server_that_the_gate_lets_through() -> None:
+    async with api_server(tls=True) as server:
+        config = read(kubeconfig_of(server.config), LOOPBACK_ALLOWED)
+        async with client_of(config, FakeNames(), lambda: LOOPBACK_ALLOWED) as client:
+            assert (await client.list(Service, "default")).items == []
+
+
+async def test_a_name_passes_the_gate_at_every_connection() -> None:
+    names = FakeNames()
+    async with api_server(tls=True) as server:
+        port = server.config.server.rpartition(":")[2]
+        config = replace(
+            read(kubeconfig_of(server.config), LOOPBACK_ALLOWED),
+            server=f"https://api.example.com:{port}",
+            tls_server_name="localhost",
+        )
+        names.put("api.example.com", "127.0.0.1")
+        async with client_of(config, names, lambda: LOOPBACK_ALLOWED) as client:
+            assert (await client.list(Service, "default")).items == []
+        async with client_of(config, names, Gate) as client:
+            with pytest.raises(UnreachableError, match=r"cannot connect: 127\.0\.0\.1 is a loopback address$"):
+                await client.list(Service, "default")
+        names.fail("api.example.com")
+        names.fail("api.example.com", "AAAA")
+        async with client_of(config, names, lambda: LOOPBACK_ALLOWED) as client:
+            with pytest.raises(UnreachableError, match=r"cannot look up its name: api.example.com A: .*SERVFAIL"):
+                await client.list(Service, "default")
+
+
+async def test_a_wrong_authority_is_refused(issued: credentials.Certificates) -> None:
+    async with api_server(tls=True) as server:
+        text = kubeconfig_of(replace(server.config, ca=issued.ca))
+        async with client_of(read(text, LOOPBACK_ALLOWED), FakeNames(), lambda: LOOPBACK_ALLOWED) as client:
+            with pytest.raises(UnreachableError, match=r"TLS: .*check certificate-authority"):
+                await client.list(Service, "default")
+
+
+async def test_one_family_is_enough() -> None:
+    names = FakeNames()
+    names.fail("api.example.com")
+    names.put("api.example.com", "2001:db8::10", type="AAAA")
+    (found,) = await _Resolver(names).resolve("api.example.com", 6443, socket.AF_UNSPEC)
+    assert (found["host"], found["port"], found["family"]) == ("2001:db8::10", 6443, socket.AF_INET6)
