@@ -60,32 +60,26 @@ def pack(wanted: Mapping[str, Key], existing: Sequence[Contents]) -> Packing:
             keys[index] = key
             names[index] = stay(contents, key)
 
-    givers = (
-        frozenset(
-            index
-            for index, contents in enumerate(existing)
-            if any(name in wanted and name not in names[index] for name in contents.names)
-        )
-        if len(settled) < len(wanted) or _duplicates(existing)
-        else frozenset()
+    fresh = {name for name in wanted if name not in settled}
+    givers = frozenset(
+        index for index, contents in enumerate(existing) if fresh and not fresh.isdisjoint(contents.names)
     )
-    moving = {name for index in givers for name in existing[index].names}
+    moving = fresh.intersection(name for index in givers for name in existing[index].names)
     by_key: dict[Key, list[str]] = {}
     for name, key in wanted.items():
-        if name not in settled:
+        if name in fresh:
             by_key.setdefault(key, []).append(name)
     new: list[Contents] = []
-    for key, fresh in by_key.items():
+    for key, rest in by_key.items():
         # What is written anyway is filled first.
         room = [index for index in range(len(existing)) if keys[index] == key and len(names[index]) < MOST]
         room.sort(key=lambda index: tuple(names[index]) == existing[index].names and key == existing[index].key)
         for index in room:
-            takes = fresh if index not in givers else [name for name in fresh if name not in moving]
-            takes = takes[: MOST - len(names[index])]
+            takes = [name for name in rest if index not in givers or name not in moving][: MOST - len(names[index])]
             names[index] += takes
             gone = set(takes)
-            fresh = [name for name in fresh if name not in gone]
-        new += [Contents(key, tuple(fresh[start : start + MOST])) for start in range(0, len(fresh), MOST)]
+            rest = [name for name in rest if name not in gone]
+        new += [Contents(key, tuple(rest[start : start + MOST])) for start in range(0, len(rest), MOST)]
     kept = tuple(Contents(key, tuple(each)) for key, each in zip(keys, names, strict=True))
     return Packing(kept, tuple(new), givers)
 
@@ -97,7 +91,3 @@ def _other_key(wanted: Mapping[str, Key], contents: Contents, settled: set[str])
         if key is not None and name not in settled and key.address_type == contents.key.address_type:
             return key
     return None
-
-
-def _duplicates(existing: Sequence[Contents]) -> bool:
-    return len({name for each in existing for name in each.names}) < sum(len(each.names) for each in existing)
