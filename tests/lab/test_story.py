@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from moorage.lab.story import Answer, Narrator, check_one_backend, how_many_to_show
+from moorage.lab.answers import Answer, check_one_backend, how_many_to_show
+from moorage.lab.narrator import Narrator
 from tests.support.labs import ROOT, User, a_user
 
 NOBODY = 65534
-CURL_LINE = re.compile(r"frontend\[frontend-\w+-\w+\] -> backend\[(backend[12])-\w+-\w+\]")
+CURL_LINE = re.compile(r"frontend\[frontend-\w+-\w+\] -> backend\[(backend[123])-\w+-\w+\]")
 
 
 def steps(output: str) -> dict[str, str]:
@@ -39,6 +40,15 @@ def expect_the_story(done: subprocess.CompletedProcess[str]) -> None:
     assert "Backend not available: " in told["The pinned backend goes away"]
     [other] = set(backends["Its address is taken out of the slice, by hand"])
     assert other != again[0]
+    assert (
+        "NameTaken: Service frontend/backend exists" in told["Cluster B: an ExternalService that follows cluster A"]
+    )
+    kept = backends["The Service and the slice made by hand go"]
+    [survivor] = set(backends["The pinned backend goes down"])
+    assert len(set(kept)) == 1
+    assert survivor != kept[0]
+    assert set(backends["A third backend is added in cluster A"]) == {survivor, "backend3"}
+    assert re.search(r"went on at the other one \d\.\d s .* timeout = 1 s x 2 \+ 1 s = 3 s", done.stdout)
     assert re.search(r"^(\d+) of \1 checks passed, in \d+\.\d s$", done.stdout, re.MULTILINE)
 
 

@@ -7,8 +7,9 @@ import click
 from rich.console import Console
 
 from moorage.cli.lab import until_told
-from moorage.lab import outside, story, topology
+from moorage.lab import outside, stage, story, topology
 from moorage.lab.checks import has_ipv6, search_path
+from moorage.lab.narrator import Narrator
 from moorage.lab.state import kubeconfig
 
 
@@ -23,13 +24,13 @@ def command(ctx: click.Context, keep: bool, name: str) -> None:
     """
     os.environ["PATH"] = search_path(os.environ.get("PATH", ""))
     console = Console(highlight=False)
-    narrator = story.Narrator(console)
+    narrator = Narrator(console)
     until_told(_run(name, keep, console, narrator))
     ctx.exit(0 if narrator.holds else 1)
 
 
-async def _run(name: str, keep: bool, console: Console, narrator: story.Narrator) -> None:
-    story.files()
+async def _run(name: str, keep: bool, console: Console, narrator: Narrator) -> None:
+    stage.files()
     console.print("starting two clusters ...")
     async with outside.running(name, topology.plan(story.CLUSTERS, ipv6=has_ipv6())) as lab:
         scaled = await story.tell(lab, narrator)

@@ -19,7 +19,7 @@ from moorage.errors import MoorageError
 from moorage.lab import enter, manifests, outside, topology, waiting
 from moorage.lab.channel import Relay
 from moorage.lab.checks import has_ipv6, search_path
-from moorage.lab.state import DEFAULT_NAME, LabState, find, labs
+from moorage.lab.state import DEFAULT_NAME, LabState, find, inside_kubeconfig, labs
 from moorage.lab.state import kubeconfig as kubeconfig_path
 
 _STOP_SECONDS = 15.0
@@ -300,6 +300,23 @@ def logs(
     os.execvp(argv[0], argv)
 
 
+@command.command("kubeconfig")
+@_name
+@_cluster
+@_namespace
+@click.option("--secret", metavar="NAME", help="As a Secret by which other clusters of the lab reach this one.")
+def kubeconfig_(name: str | None, cluster: str | None, namespace: str | None, secret: str | None) -> None:
+    """Print a cluster's kubeconfig.
+
+    \b
+    moorage lab kubeconfig --cluster a --secret cluster-a -n frontend | moorage lab apply --cluster b -f -
+    """
+    state, path = find(name)
+    file = (inside_kubeconfig if secret else kubeconfig_path)(path, _one_of(state, cluster))
+    text = file.read_text()
+    click.echo((manifests.secret(secret, namespace or "default", text) if secret else text).rstrip())
+
+
 # --- What they share ---------------------------------------------------------------------------------------------
 
 
@@ -322,11 +339,10 @@ def until_told(program: Coroutine[Any, Any, None]) -> None:
 
 def _with_client(name: str | None, cluster: str | None, do: Callable[[Client], Awaitable[None]]) -> None:
     state, path = find(name)
-    if cluster is None and len(state.clusters) > 1:
-        raise MoorageError(f"lab {state.name}: say which cluster with --cluster: {', '.join(state.clusters)}")
+    chosen = _one_of(state, cluster)
 
     async def main() -> None:
-        async with Client(_config(state, path, cluster or state.clusters[0])) as client:
+        async with Client(_config(state, path, chosen)) as client:
             await do(client)
 
     asyncio.run(main())
@@ -340,9 +356,15 @@ def _load(files: tuple[str, ...], namespace: str | None) -> list[dict[str, Any]]
     return loaded
 
 
-def _config(state: LabState, path: Path, cluster: str) -> kubeconfig.Config:
-    if cluster not in state.clusters:
+def _one_of(state: LabState, cluster: str | None) -> str:
+    if cluster is None and len(state.clusters) > 1:
+        raise MoorageError(f"lab {state.name}: say which cluster with --cluster: {', '.join(state.clusters)}")
+    if cluster is not None and cluster not in state.clusters:
         raise MoorageError(f"lab {state.name}: has no cluster {cluster!r}; it has: {', '.join(state.clusters)}")
+    return cluster or state.clusters[0]
+
+
+def _config(state: LabState, path: Path, cluster: str) -> kubeconfig.Config:
     return kubeconfig.load(kubeconfig_path(path, cluster))
 
 

@@ -69,9 +69,12 @@ class Relays(Message, frozen=True, kw_only=True):
 
 
 class Ready(Message, frozen=True, kw_only=True):
-    """To the outer process, once: every API server answers. Cluster -> its kubeconfig's text for use outside."""
+    """To the outer process, once: every API server answers. Cluster -> its kubeconfig's text."""
 
     kubeconfigs: dict[str, str]
+    """For use outside of the lab."""
+    inside: dict[str, str]
+    """For use inside: to the address by which the clusters reach each other."""
 
 
 class Failed(Message, frozen=True, kw_only=True):

@@ -1,7 +1,10 @@
 """Which manifests go to which cluster of a lab."""
 
+import base64
 import re
 from collections.abc import Sequence
+
+import yaml
 
 from moorage.api import manifest
 from moorage.api.manifest import Manifest
@@ -60,3 +63,15 @@ def load_balancers(manifests: Sequence[Manifest]) -> list[tuple[str, str]]:
         and found.object["spec"].get("type") == "LoadBalancer"
         and any(port.get("protocol", "TCP") == "TCP" for port in found.object["spec"]["ports"])
     ]
+
+
+def secret(name: str, namespace: str, kubeconfig: str) -> str:
+    """The manifest of a Secret that holds this kubeconfig as `kubeconfig`, for a `cluster` source."""
+    found = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": namespace},
+        "type": "Opaque",
+        "data": {"kubeconfig": base64.b64encode(kubeconfig.encode()).decode()},
+    }
+    return str(yaml.safe_dump(found, sort_keys=False))

@@ -18,7 +18,7 @@ from moorage.errors import MoorageError
 from moorage.lab import waiting
 from moorage.lab.channel import Channel, Failed, Listen, Listening, Ready, Relay, Relays, Start, Stop
 from moorage.lab.checks import UNSHARE, check, search_path
-from moorage.lab.state import LabDirectory, LabState
+from moorage.lab.state import LabDirectory, LabState, inside_kubeconfig
 from moorage.lab.state import kubeconfig as kubeconfig_path
 from moorage.lab.topology import LabPlan
 
@@ -181,6 +181,8 @@ class _Outside:
                 case Ready():
                     for cluster, text in message.kubeconfigs.items():
                         self._directory.write_file(f"{cluster}.kubeconfig", text)
+                    for cluster, text in message.inside.items():
+                        self._directory.write_file(inside_kubeconfig(self._directory.path, cluster).name, text)
                     self._set(replace(self.lab.state, init_pid=_only_child(self._process.pid)))
                     self._ready.set()
                 case Relays():

@@ -47,8 +47,8 @@ def api_server(cluster: ClusterPlan, files: Files, listener: int, outside_port: 
 
 
 def others(cluster: ClusterPlan, files: Files) -> list[Program]:
-    """Everything else, which needs the API server's kubeconfig: an agent per node, DNS, controllers and kubelets."""
-    return [_dns(cluster, files), *_agents(cluster, files), control(cluster, files)]
+    """All others, which need the API server's kubeconfig: DNS, an agent per node, operator, controllers, kubelets."""
+    return [_dns(cluster, files), *_agents(cluster, files), control(cluster, files), _operator(cluster, files)]
 
 
 def control(cluster: ClusterPlan, files: Files) -> Program:
@@ -63,6 +63,13 @@ def _agents(cluster: ClusterPlan, files: Files) -> list[Program]:
     agents = [Program(f"agent-{node.name}", [*common, "--node", node.name], node.netns) for node in cluster.nodes]
     balancer = [*common, "--node", "gateway", "--addresses", "load-balancer"]
     return [*agents, Program("agent-gateway", balancer, cluster.gateway)]
+
+
+def _operator(cluster: ClusterPlan, files: Files) -> Program:
+    # It is the only one, and would wait for the Lease of the one before it whenever it is started again.
+    argv = [*MOORAGE, "operator", "--kubeconfig", str(files.inside), "--no-leader-election"]
+    # From the gateway it reaches load balancers and other clusters' API servers, as any pod does.
+    return Program("operator", [*argv, "--listen", "127.0.0.1:8080"], cluster.gateway)
 
 
 def _dns(cluster: ClusterPlan, files: Files) -> Program:

@@ -1,7 +1,7 @@
 """Where a lab keeps what is needed outside of it, and which labs there are.
 
-A directory per lab: `lock` (held by its outer process as long as it lives), `lab.json`, `CLUSTER.kubeconfig`, and
-`logs/`.
+A directory per lab: `lock` (held by its outer process as long as it lives), `lab.json`, `CLUSTER.kubeconfig`,
+`CLUSTER.inside`, and `logs/`.
 """
 
 import contextlib
@@ -142,6 +142,11 @@ def find(name: str | None) -> tuple[LabState, Path]:
 def kubeconfig(path: Path, cluster: str) -> Path:
     """The file by which `kubectl` reaches this cluster, in the lab's directory `path`."""
     return path / f"{cluster}.kubeconfig"
+
+
+def inside_kubeconfig(path: Path, cluster: str) -> Path:
+    """The file by which this cluster is reached from inside the lab, as from another of its clusters."""
+    return path / f"{cluster}.inside"
 
 
 @contextlib.contextmanager

@@ -83,8 +83,9 @@ class Supervisor:
         relays = RelayKeeper([cluster.name for cluster in start.plan.clusters], self._listen, self._publish)
         await network.mount(start.directory)
         await network.build(start.plan)
-        texts = await asyncio.gather(*(self._cluster(cluster, relays) for cluster in start.plan.clusters))
-        self._channel.send(Ready(kubeconfigs=dict(texts)))
+        files = await asyncio.gather(*(self._cluster(cluster, relays) for cluster in start.plan.clusters))
+        outside = {name: each.outside.read_text() for name, each in files}
+        self._channel.send(Ready(kubeconfigs=outside, inside={name: each.inside.read_text() for name, each in files}))
         # Not gather, whose end would end the API servers too, before the pods that report to them.
         done, _ = await asyncio.wait([*self._servers, *self._followers], return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -96,8 +97,8 @@ class Supervisor:
         await _cancel(self._pods, PODS_SECONDS)
         await _cancel([*self._processes, *self._servers], OTHERS_SECONDS)
 
-    async def _cluster(self, cluster: ClusterPlan, relays: RelayKeeper) -> tuple[str, str]:
-        """Start one cluster. Returns its name and its kubeconfig for use outside."""
+    async def _cluster(self, cluster: ClusterPlan, relays: RelayKeeper) -> tuple[str, Files]:
+        """Start one cluster. Returns its name and where its files are."""
         files = Files(network.RUN, network.STATE, cluster.name)
         for directory in (files.logs, files.dns_hosts.parent):
             directory.mkdir(parents=True, exist_ok=True)
@@ -111,7 +112,7 @@ class Supervisor:
         for program in programs.others(cluster, files):
             self._start(program, files)
         self._followers.append(asyncio.create_task(_follow(relays, cluster.name, client)))
-        return cluster.name, files.outside.read_text()
+        return cluster.name, files
 
     def _start(self, program: Program, files: Files) -> None:
         tasks = self._pods if program.name == programs.CONTROL else self._processes
