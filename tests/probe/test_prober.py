@@ -12,6 +12,7 @@ from itertools import pairwise
 import pytest
 
 from moorage.core.health import Outcome
+from moorage.probe import prober as module
 from moorage.probe.check import Check, Http, Target
 from moorage.probe.kinds import Ended, Result
 from moorage.probe.prober import BATCH, TICK, Key, Prober, Scheduled
@@ -121,6 +122,20 @@ async def test_the_first_check_is_at_once_and_the_others_never_drift(script: Scr
     for number, when in enumerate(begun[1:]):
         assert when == pytest.approx(2.0 * number, abs=3 * TICK)
     assert script.told[0] == (KEY, "at-a", True, None)
+
+
+@pytest.mark.looptime
+async def test_checks_that_begin_late_do_not_shift_those_that_follow(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TICK", 0.3)
+    shares = iter([number / 50 for number in range(50)])
+    prober = script.prober(jitter=lambda: next(shares, 0.0))
+    prober.set(KEY, endpoints(*(str(number) for number in range(50))), Check(interval=1.0, timeout=0.5))
+    await asyncio.sleep(100.5)
+    assert max(script.late) > 0.2
+    for begun in script.begun.values():
+        assert len(begun) == pytest.approx(101, abs=1)
 
 
 @pytest.mark.looptime

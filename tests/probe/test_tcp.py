@@ -101,7 +101,7 @@ async def test_what_cannot_be_sent_at_all_is_told_too(connects: Connects[str], t
 
 async def test_an_open_port_that_resets_is_open(connects: Connects[str], told: Told, listener: socket.socket) -> None:
     connects.begin("a", "127.0.0.1", port(listener))
-    accepted, _ = await asyncio.to_thread(listener.accept)
+    accepted, _ = listener.accept()
     accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     accepted.close()
     assert await told.come() == [("a", None)]
