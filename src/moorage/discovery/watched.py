@@ -14,7 +14,7 @@ from moorage.errors import MoorageError
 
 T = TypeVar("T", bound=Object)
 
-GRACE = 3.0
+GRACE = 5.0
 """Seconds in which a connection that broke may be back before it is said: servers restart, and end watches."""
 
 
@@ -24,6 +24,13 @@ class Trouble(NamedTuple):
     error: MoorageError
     since: str
     """RFC 3339."""
+
+
+def _passes(error: MoorageError) -> bool:
+    """Whether an error is likely to be over soon: no answer, a server that is busy or starting."""
+    if isinstance(error, ApiError):
+        return error.status == 429 or error.status >= 500
+    return isinstance(error, UnreachableError)
 
 
 class Watched:
@@ -69,7 +76,7 @@ class Watched:
             return
         self._since = self._since or self._now()
         self._error = error
-        if self.trouble is not None or not self._connected or not isinstance(error, UnreachableError):
+        if self.trouble is not None or not self._connected or not _passes(error):
             self._say()
         elif self._pending is None:
             self._pending = asyncio.get_running_loop().call_later(GRACE, self._say)
