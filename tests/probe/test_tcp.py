@@ -1,6 +1,5 @@
 """Against real sockets on loopback."""
 
-import asyncio
 import errno
 import os
 import socket
