@@ -1,4 +1,4 @@
-"""What Moorage expects of any API server, held against the real one: the very tests that the lab's server passes."""
+"""The real API server passes the very tests that the lab's passes."""
 
 import asyncio
 from collections.abc import AsyncGenerator

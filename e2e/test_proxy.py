@@ -1,4 +1,4 @@
-"""The fault proxy itself: what it does to a client of a real API server."""
+"""The proxy that makes faults between a client and the real API server."""
 
 import asyncio
 import time

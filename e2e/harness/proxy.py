@@ -105,6 +105,7 @@ class Proxy:
         self.requests: list[Request] = []
         """All that have been answered; watches as soon as their answer has begun."""
         self._faults: list[_Fault] = []
+        self._held = 0
         self._watches: set[_Watch] = set()
         self._transports: set[asyncio.Transport] = set()
         self._loop = asyncio.new_event_loop()
@@ -185,6 +186,10 @@ class Proxy:
             for one in list(self.requests)
             if one.method in WRITES and one.at >= since and not (but and re.search(but, one.path))
         ]
+
+    def held(self) -> int:
+        """How many requests are being held back."""
+        return self._held
 
     def open_watches(self) -> int:
         """How many watches stand and are not silent."""
@@ -286,7 +291,11 @@ class Proxy:
         fault = next((fault for fault in self._faults if fault.takes(request)), None)
         body = await request.read()
         if fault is not None:
-            await asyncio.sleep(fault.seconds)
+            self._held += 1
+            try:
+                await asyncio.sleep(fault.seconds)
+            finally:
+                self._held -= 1
         if fault is None or fault.code < 0:
             return await self._forward(request, body, at)
         if fault.late:
