@@ -191,13 +191,16 @@ def _type(info: inspect.Type) -> Json:
             inner, asked = _type(info.type), _asked(info)
             said = dict(info.extra_json_schema or {})
             own = said.pop("description")
-            inners = inner.get("description", own)
+            inners = inner.pop("description", own)
             description = own if inners == own else f"{own} {inners}"
-            rules = inner.pop("x-kubernetes-validations", []) + _validations(asked.rules).get(
-                "x-kubernetes-validations", []
-            )
-            made = {"description": description, **{k: v for k, v in inner.items() if k != "description"}, **said}
-            return made | ({"x-kubernetes-validations": rules} if rules else {})
+            rules = inner.pop("x-kubernetes-validations", [])
+            rules += _validations(asked.rules, of_text=inner["type"] == "string").get("x-kubernetes-validations", [])
+            return {
+                "description": description,
+                **inner,
+                **said,
+                **({"x-kubernetes-validations": rules} if rules else {}),
+            }
         case inspect.UnionType():
             (option,) = [option for option in info.types if not isinstance(option, inspect.NoneType)]
             return _type(option)
@@ -226,12 +229,21 @@ def _asked(info: inspect.Type) -> _Asked:
     return _Asked(**(info.extra or {})) if isinstance(info, inspect.Metadata) else _Asked()
 
 
-def _validations(rules: tuple[Rule, ...]) -> Json:
-    made = [
-        {"rule": rule.cel, "message": rule.message, **({"fieldPath": rule.field} if rule.field else {})}
-        for rule in rules
-    ]
+def _validations(rules: tuple[Rule, ...], *, of_text: bool = False) -> Json:
+    made: list[Json] = []
+    for rule in rules:
+        part = {"rule": rule.cel, "message": rule.message}
+        if rule.field:
+            part["fieldPath"] = rule.field
+        if of_text:
+            # The server shows a text that it refuses as "string". What cannot stand in a message is left out by it.
+            part["messageExpression"] = "self + " + _quoted(f" {rule.message}")
+        made.append(part)
     return {"x-kubernetes-validations": made} if made else {}
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def walk(part: Json, path: str = "") -> Iterator[tuple[str, Json]]:

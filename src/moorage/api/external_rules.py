@@ -36,7 +36,7 @@ def _values_fit(requirement: LabelSelectorRequirement) -> bool:
 _SPEC = (
     Rule(
         "self.ports.size() < 2 || self.ports.all(p, has(p.name))",
-        "must have a name for each port where there are several",
+        "must have a name for each port where there are several; name each",
         lambda spec: len(spec.ports) < 2 or all(port.name is not None for port in spec.ports),
         ".ports",
     ),
@@ -140,7 +140,7 @@ RULES: Mapping[type, tuple[Rule, ...]] = {
         ),
         Rule(
             "self.timeoutSeconds <= self.intervalSeconds",
-            "must not be longer than intervalSeconds: a check ends before the next begins",
+            "must not be longer than intervalSeconds; lower it, so that a check ends before the next begins",
             lambda check: check.timeout_seconds <= check.interval_seconds,
             ".timeoutSeconds",
         ),
@@ -156,7 +156,7 @@ RULES: Mapping[type, tuple[Rule, ...]] = {
     LabelSelectorRequirement: (
         Rule(
             "(self.operator in ['In', 'NotIn']) == (has(self.values) && self.values.size() > 0)",
-            "must have values with In and NotIn, and none with Exists and DoesNotExist",
+            "must have values with In and NotIn, and none with Exists and DoesNotExist; add or remove them",
             _values_fit,
         ),
     ),

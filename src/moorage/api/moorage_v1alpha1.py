@@ -16,6 +16,7 @@ from moorage.api.schema import (
     ADDRESS,
     DNS_NAME,
     HOST,
+    IMMUTABLE,
     LABEL,
     NO_ADDRESS,
     PATH,
@@ -357,8 +358,8 @@ class MooringClient(Resource, kw_only=True, frozen=True):
 class MooringSpec(Resource, kw_only=True, frozen=True):
     """Who is at which endpoint."""
 
-    group: Annotated[str, doc("The group of ExternalServices.", LABEL, **_NAME)]
-    client: Annotated[MooringClient, doc("Who is moored.")]
+    group: Annotated[str, doc("The group of ExternalServices.", LABEL, IMMUTABLE, **_NAME)]
+    client: Annotated[MooringClient, doc("Who is moored.", IMMUTABLE)]
     endpoint: Annotated[str, doc("Name of the endpoint; edit it to move the client.", LABEL, **_NAME)]
 
 

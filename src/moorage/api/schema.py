@@ -88,7 +88,7 @@ PATH = matching(
     "/[!-~]*", "must begin with / and have no spaces or letters beyond ASCII; percent-encode those, such as %20"
 )
 STATUS = matching(
-    f"{_STATUS}(-{_STATUS})?", 'must be a status from 100 to 599 such as "200", or a range such as "200-399"'
+    f"{_STATUS}(-{_STATUS})?", 'must be a status; use one from 100 to 599 such as "200", or a range such as "200-399"'
 )
 STATUS_ORDER = Rule(
     f"!self.matches('^{_STATUS}-{_STATUS}$') || self.substring(0, 3) <= self.substring(4)",
@@ -97,8 +97,10 @@ STATUS_ORDER = Rule(
 )
 QUALIFIED_NAME = matching(
     f"({_LABEL}([.]{_LABEL})*/)?{_QUALIFIED}",
-    'must be a qualified name such as app or example.com/app, of letters, digits, "-", "_" and "."',
+    'must be a qualified name; use one such as app or example.com/app, of letters, digits, "-", "_" and "."',
 )
+IMMUTABLE = Rule("self == oldSelf", "must not change; delete the object, and create another", lambda _: True)
+"""Its Python is in `validation_external`: it needs the value before."""
 LABEL_VALUE = matching(
     f"{_QUALIFIED}?", 'must be the value of a label; use at most 63 letters, digits, "-", "_" and "."'
 )

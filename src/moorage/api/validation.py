@@ -45,6 +45,7 @@ _RULES: dict[str, Callable[[dict[str, Any]], Iterator[FieldError]]] = {
 _UPDATE_RULES: dict[str, Callable[[dict[str, Any], dict[str, Any]], Iterator[FieldError]]] = {
     "Deployment": validation_workloads.workload_update,
     "EndpointSlice": validation_endpoints.endpoint_slice_update,
+    "Mooring": validation_external.mooring_update,
     "ReplicaSet": validation_workloads.workload_update,
     "Secret": validation_cluster.secret_update,
     "Service": validation_services.service_update,

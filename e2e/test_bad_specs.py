@@ -1,0 +1,123 @@
+"""The real API server refuses bad specs, with words that a person understands.
+
+tests/api/bad_externals.yml has the objects and the words.
+"""
+
+import http.client
+import json
+import ssl
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from e2e.harness.control_plane import ApiServer
+from tests.support.bad_externals import Bad, corpus
+
+CASES = corpus()
+RIGHT: dict[str, dict[str, Any]] = {
+    "ExternalService": {
+        "ports": [{"port": 80}],
+        "endpoints": [{"addresses": [{"name": "backend1", "address": "203.0.113.11"}]}],
+    },
+    "Mooring": {"group": "backend", "client": {"kind": "Pod", "name": "frontend-0"}, "endpoint": "backend1"},
+}
+
+
+class Store(NamedTuple):
+    """A namespace with a right object of each kind, called `right`."""
+
+    server: ApiServer
+    connection: http.client.HTTPSConnection
+    namespace: str
+
+    def call(self, method: str, kind: str, name: str = "", body: object = None) -> tuple[int, Any]:
+        """Status and body of a request; the hundreds of this module would take minutes with kubectl."""
+        path = f"/apis/moorage.dev/v1alpha1/namespaces/{self.namespace}/{kind.lower()}s/{name}".rstrip("/")
+        headers = {"Authorization": f"Bearer {self.server.token}", "Content-Type": "application/json"}
+        self.connection.request(method, f"{path}?fieldValidation=Strict", json.dumps(body), headers)
+        answer = self.connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+
+def obj(kind: str, spec: object, name: str = "right") -> dict[str, Any]:
+    return {"apiVersion": "moorage.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+@pytest.fixture(scope="module")
+def store(api_server: ApiServer) -> Iterator[Store]:
+    context = ssl.create_default_context(cadata=api_server.credentials.ca)
+    host, port = api_server.server.removeprefix("https://").split(":")
+    connection = http.client.HTTPSConnection(host, int(port), context=context, timeout=30)
+    made = Store(api_server, connection, "bad-specs")
+    api_server.kubectl("create", "namespace", made.namespace)
+    for kind, spec in RIGHT.items():
+        assert made.call("POST", kind, body=obj(kind, spec))[0] == 201
+    yield made
+    connection.close()
+
+
+def lines(status: Any) -> list[str]:
+    """What a refusal says, line by line, as kubectl shows it."""
+    causes = status.get("details", {}).get("causes")
+    if not causes:
+        return [status["message"]]
+    # Where a field has the wrong type, rules are not looked at, which is said in a line of its own.
+    return [f"{one['field']}: {one['message']}" for one in causes if one["field"] != "<nil>"]
+
+
+@pytest.mark.parametrize("bad", CASES, ids=lambda bad: bad.what)
+def test_a_bad_object_is_refused_and_loses_nothing(store: Store, bad: Bad) -> None:
+    kind = bad.object["kind"]
+    metadata = {**bad.object["metadata"], "namespace": store.namespace}
+    code, answer = store.call("POST", kind, body={**bad.object, "metadata": metadata})
+    assert (code // 100, lines(answer)) == (4, bad.server)
+    before = store.call("GET", kind, "right")[1]
+    if before["spec"] != bad.object.get("spec") and metadata["name"] == "backend":
+        code, _ = store.call("PUT", kind, "right", {**before, "spec": bad.object.get("spec")})
+        assert code // 100 == 4
+    assert store.call("GET", kind, "right")[1] == before
+
+
+def test_kubectl_shows_the_words(store: Store) -> None:
+    body = json.dumps(obj("ExternalService", {"ports": [{"port": 80}], "sessionAffinity": "Mooring"}))
+    said = store.server.run_kubectl("-n", store.namespace, "apply", "-f", "-", input=body, check=False)
+    assert (
+        'The ExternalService "right" is invalid: spec.sessionAffinity: Invalid value: "object": must not be Mooring '
+        "with proxy kube-proxy, which cannot keep moorings; set proxy: moorage, or use ClientIP" in said
+    )
+
+
+@pytest.mark.parametrize(("field", "value"), [("group", "other"), ("client", {"kind": "Pod", "name": "frontend-1"})])
+def test_a_mooring_stays_its_clients(store: Store, field: str, value: object) -> None:
+    before = store.call("GET", "Mooring", "right")[1]
+    code, answer = store.call("PUT", "Mooring", "right", {**before, "spec": {**before["spec"], field: value}})
+    assert code == 422
+    (line,) = lines(answer)
+    assert line.startswith(f"spec.{field}: Invalid value")
+    assert line.endswith("must not change; delete the object, and create another")
+
+
+def test_a_client_can_be_moved(store: Store) -> None:
+    before = store.call("GET", "Mooring", "right")[1]
+    assert store.call("PUT", "Mooring", "right", {**before, "spec": {**before["spec"], "endpoint": "b2"}})[0] == 200
+
+
+def test_the_largest_object_that_the_schema_allows_can_be_judged(store: Store) -> None:
+    """What the rules really cost has a limit too, for all of them together."""
+    sources = [
+        {"addresses": [{"address": f"2001:db8::{i:x}:{k:x}", "name": f"n{i:02d}{k:060d}"} for k in range(128)]}
+        for i in range(16)
+    ]
+    spec = {
+        "ports": [{"port": 1 + number, "name": f"p{number:062d}"} for number in range(100)],
+        "endpoints": sources,
+        "drain": [{"endpoint": f"n{number:062d}"} for number in range(1000)],
+        "healthCheck": {"http": {"path": "/" + "x" * 2047, "expectedStatuses": ["200-399"] * 20}},
+    }
+    assert store.call("POST", "ExternalService", body=obj("ExternalService", spec, "largest"))[0] == 201
+    sources[15]["addresses"][127]["name"] = sources[15]["addresses"][126]["name"]
+    code, answer = store.call("POST", "ExternalService", body=obj("ExternalService", spec, "twice"))
+    assert code == 422
+    (line,) = lines(answer)
+    assert line.startswith("spec.endpoints[15].addresses: Invalid value")

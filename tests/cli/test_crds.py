@@ -1,0 +1,10 @@
+import pytest
+import yaml
+
+from moorage.cli.main import run
+
+
+def test_crds_prints_what_kubectl_can_apply(capsys: pytest.CaptureFixture[str]) -> None:
+    assert not run(["crds"])
+    found = list(yaml.safe_load_all(capsys.readouterr().out))
+    assert [one["metadata"]["name"] for one in found] == ["externalservices.moorage.dev", "moorings.moorage.dev"]
