@@ -12,6 +12,8 @@ from moorage.core.ownership import owns, predecessor_owns
 from moorage.core.readiness import Standings
 
 MIRRORING = "endpointslicemirroring-controller.k8s.io"
+TYPES = ("Accepted", "Resolved", "Healthy", "Ready")
+"""In this order: the reason why a later one is not as it should be is often in an earlier one."""
 LONGEST = 2000
 """Characters of a message: it is read in a terminal, and a status has to fit into etcd."""
 NAMED = 3
@@ -170,8 +172,9 @@ def refused(why: tuple[str, str]) -> dict[str, Said]:
 def conditions(xsvc: ExternalService, said: Mapping[str, Said], now: str) -> list[Condition]:
     """The status's conditions with `said` in place of those of the same type; times change with the status only."""
     previous = {each.type: each for each in xsvc.status.conditions or ()}
-    result = [_condition(xsvc, type_, each, previous.get(type_), now) for type_, each in said.items()]
-    return result + [each for each in xsvc.status.conditions or () if each.type not in said]
+    told = {type_: _condition(xsvc, type_, each, previous.get(type_), now) for type_, each in said.items()}
+    result = previous | told
+    return [result.pop(type_) for type_ in TYPES if type_ in result] + list(result.values())
 
 
 def _condition(xsvc: ExternalService, type_: str, said: Said, previous: Condition | None, now: str) -> Condition:

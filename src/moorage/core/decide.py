@@ -61,11 +61,6 @@ def decide(
     return Decision(writes, status, happenings(xsvc, merged, resolutions, status))
 
 
-def not_written(xsvc: ExternalService, message: str, now: str) -> Decision:
-    """What to say where the API server refuses for good what was decided; `message` says what and why."""
-    return _left_alone(xsvc, {"Ready": Said("False", "WriteRefused", message)}, now)
-
-
 def _writes(
     xsvc: ExternalService,
     service: Service | None,

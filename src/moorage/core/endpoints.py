@@ -97,12 +97,16 @@ def _candidates(
     if not silent and len(resolutions) >= len(sources):
         return
     current = {each.source for each in resolutions}
-    for source, found in _known(xsvc, slices):
-        of_silent = source in silent or not source
-        unknown_yet = source not in current and len(resolutions) < len(sources)
-        if of_silent or unknown_yet or not something:
-            name = source or next(iter(silent), "")
-            yield _Candidate(silent.get(name, "status.endpoints"), found, name, kept=True)
+    unasked = len(resolutions) < len(sources)
+    known = list(_known(xsvc, slices))
+    theirs = [
+        (source, one)
+        for source, one in known
+        if source in silent or not source or (unasked and source not in current)
+    ]
+    for source, one in theirs if something or theirs else known:
+        name = source or next(iter(silent), "")
+        yield _Candidate(silent.get(name, "status.endpoints"), one, name, kept=True)
 
 
 def _place(static: Sequence[StaticAddress], number: int, found: Found) -> str:
