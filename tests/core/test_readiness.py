@@ -1,0 +1,168 @@
+"""Which endpoints take new connections."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from moorage.api.discovery_v1 import Endpoint as ApiEndpoint
+from moorage.api.discovery_v1 import EndpointConditions, EndpointSlice
+from moorage.api.moorage_v1alpha1 import Drain, EndpointStatus, ExternalServiceStatus, HealthCheck
+from moorage.core.model import Endpoint, Health, Verdict
+from moorage.core.readiness import Standings, standings, withheld
+from tests.support.xsvc import xsvc
+
+HEALTHS: tuple[Health, ...] = ("Healthy", "Unhealthy", "Unknown")
+
+
+def stand(
+    priorities: dict[str, int] | None = None,
+    before: dict[str, bool] | None = None,
+    families: list[str] | None = None,
+    written: dict[str, bool] | None = None,
+    **given: Health,
+) -> Standings:
+    """Of endpoints with these healths, in order; `before`: whether each was ready by the slices, `written`: by the
+    status."""
+    spec: dict[str, Any] = {}
+    if drained := [name for name in given if name.startswith("drained")]:
+        spec["drain"] = [Drain(endpoint=name) for name in drained]
+    status = ExternalServiceStatus(
+        endpoints=[
+            EndpointStatus(name=name, address="203.0.113.1", source="addresses", health="Unknown", ready=ready)
+            for name, ready in (written or {}).items()
+        ]
+    )
+    service = replace(xsvc(health_check=HealthCheck(), **spec), status=status)
+    each = [
+        Endpoint(
+            name,
+            f"2001:db8::{number}" if name.startswith("six") else f"203.0.113.{number}",
+            "addresses",
+            priority=(priorities or {}).get(name, 0),
+        )
+        for number, name in enumerate(given, 1)
+    ]
+    slices = [
+        EndpointSlice(
+            address_type="IPv4",
+            endpoints=[
+                ApiEndpoint(
+                    addresses=["203.0.113.1"],
+                    hostname=name,
+                    conditions=EndpointConditions(ready=ready, serving=ready),
+                )
+                for name, ready in (before or {}).items()
+            ],
+        )
+    ]
+    verdicts = {name: Verdict(health) for name, health in given.items()}
+    return standings(service, each, verdicts, slices, families)
+
+
+def ready(result: Standings) -> list[str]:
+    return [each.endpoint.name for each in result.each if each.ready]
+
+
+def serving(result: Standings) -> list[str]:
+    return [each.endpoint.name for each in result.each if each.serving]
+
+
+def test_healthy_ones_are_ready_and_unhealthy_ones_do_not_even_serve() -> None:
+    result = stand(a="Healthy", b="Unhealthy")
+    assert (ready(result), serving(result)) == (["a"], ["a"])
+
+
+def test_an_unknown_one_is_ready_only_if_it_was() -> None:
+    result = stand(a="Unknown", b="Unknown", c="Unknown", before={"b": True, "c": False}, written={"c": True})
+    assert (ready(result), serving(result)) == (["b"], ["b"])
+
+
+def test_the_status_counts_where_the_slices_say_nothing() -> None:
+    assert ready(stand(a="Unknown", b="Unknown", written={"a": True, "b": False})) == ["a"]
+
+
+def test_where_nothing_is_checked_all_are_ready() -> None:
+    result = standings(xsvc(health_check=None), [Endpoint("a", "203.0.113.1", "addresses")], {}, [], None)
+    assert ready(result) == ["a"]
+
+
+def test_a_drained_one_serves_whom_it_has() -> None:
+    result = stand(a="Healthy", drained="Healthy", drained2="Unhealthy")
+    assert (ready(result), serving(result)) == (["a"], ["a", "drained"])
+    assert result.each[1].why == "drained: spec.drain names it"
+
+
+def test_only_those_of_the_lowest_priority_number_are_ready() -> None:
+    result = stand({"b": 10, "c": 10}, a="Healthy", b="Healthy", c="Unhealthy")
+    assert (ready(result), serving(result)) == (["a"], ["a", "b"])
+    assert result.each[1].why == "stands by: priority 10, and one of priority 0 is healthy"
+
+
+def test_the_next_priority_is_used_when_none_of_the_first_is_healthy() -> None:
+    assert ready(stand({"b": 10, "c": 20}, a="Unhealthy", b="Healthy", c="Healthy")) == ["b"]
+
+
+def test_a_drained_one_does_not_hold_others_back() -> None:
+    assert ready(stand({"b": 10}, drained="Healthy", b="Healthy")) == ["b"]
+
+
+def test_when_none_is_healthy_those_that_were_ready_stay_so() -> None:
+    result = stand(a="Unhealthy", b="Unhealthy", before={"a": True, "b": False})
+    assert (ready(result), serving(result), result.panic) == (["a"], ["a"], True)
+
+
+def test_a_healthy_one_that_is_drained_does_not_end_a_panic() -> None:
+    """Else nobody would be left."""
+    result = stand(a="Unhealthy", drained="Healthy", before={"a": True})
+    assert (ready(result), result.panic) == (["a"], True)
+
+
+def test_in_a_panic_the_priority_that_was_used_stays_in_use() -> None:
+    result = stand({"b": 10}, a="Unhealthy", b="Unhealthy", before={"a": False, "b": True})
+    assert ready(result) == ["b"]
+
+
+def test_endpoints_of_a_family_that_the_service_lacks_are_not_ready() -> None:
+    result = stand(a="Healthy", six="Healthy", families=["IPv4"])
+    assert ready(result) == ["a"]
+    assert result.each[1].why == "the Service has no IPv6 address; see spec.ipFamilyPolicy"
+    assert ready(stand(a="Healthy", six="Healthy", families=["IPv4", "IPv6"])) == ["a", "six"]
+    assert ready(stand(a="Healthy", six="Healthy", families=None)) == ["a", "six"]
+
+
+def test_one_that_cannot_be_reached_does_not_hold_others_of_lower_priority_back() -> None:
+    assert ready(stand({"a": 10}, six="Healthy", a="Healthy", families=["IPv4"])) == ["a"]
+
+
+def test_withheld_ones_are_not_ready() -> None:
+    result = withheld(stand(a="Healthy"), "for this reason")
+    assert [(each.ready, each.why) for each in result.each] == [(False, "for this reason")]
+
+
+@given(
+    st.dictionaries(st.sampled_from(["a", "b", "c", "drained"]), st.sampled_from(HEALTHS), min_size=1),
+    st.dictionaries(st.sampled_from(["a", "b", "c", "drained"]), st.booleans()),
+    st.dictionaries(st.sampled_from(["a", "b", "c"]), st.integers(0, 2)),
+)
+def test_whatever_the_checks_say(
+    given: dict[str, Health], before: dict[str, bool], priorities: dict[str, int]
+) -> None:
+    result = stand(priorities, before, None, None, **given)
+    names = set(ready(result))
+    assert names <= set(serving(result))
+    assert "drained" not in names
+    if any(health == "Healthy" for name, health in given.items() if name != "drained"):
+        assert names, "a healthy endpoint that is not drained is there to be used"
+    if not result.panic:
+        assert all(given[name] != "Unhealthy" for name in names)
+    assert len({priorities.get(name, 0) for name in names}) <= 1
+
+
+@pytest.mark.parametrize("health", HEALTHS)
+def test_published_as_it_was_it_stays_so(health: Health) -> None:
+    first = stand(a=health, b="Healthy", before={"a": True})
+    again = stand(a=health, b="Healthy", before={each.endpoint.name: each.ready for each in first.each})
+    assert again == first
