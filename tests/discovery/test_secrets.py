@@ -81,6 +81,7 @@ async def test_a_right_that_is_missing_is_said_with_the_commands_that_give_it(fi
 async def test_a_secret_stays_known_while_the_api_is_away(fixture: Fixture) -> None:
     await fixture.client.create(secret("one"))
     await fixture.until(None, "one")
+    fixture.problems.clear()
     fixture.server.faults.fail(3, code=503, method="GET", path="/secrets")
     fixture.server.faults.drop_watches()
     await fixture.client.patch(Secret, "frontend", "cluster-a", {"data": secret("two").data})

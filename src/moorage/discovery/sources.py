@@ -104,8 +104,9 @@ class Sources:
             label = label if label not in labels else f"{label}[{index}]"
             labels.add(label)
             field = f"spec.endpoints[{index}].{kind}" if kind else f"spec.endpoints[{index}]"
-            if entry.addresses is not None:
-                follows: _Running | Resolution = Resolution(label, addresses.found(entry.addresses))
+            follows: _Running | Resolution
+            if kind == "addresses":
+                follows = Resolution(label, addresses.found(entry.addresses or ()))
             elif not kind:
                 follows = Resolution(
                     label,

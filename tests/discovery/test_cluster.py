@@ -1,0 +1,347 @@
+"""The cluster source, between two API servers of the lab: this cluster's Secrets, the other's Services."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from moorage.api.core_v1 import Namespace, Secret, Service
+from moorage.api.meta import LabelSelector, ObjectMeta
+from moorage.api.moorage_v1alpha1 import (
+    ClusterSource,
+    EndpointSource,
+    EndpointStatus,
+    ExternalService,
+    ExternalServicePort,
+    ExternalServiceSpec,
+    ExternalServiceStatus,
+    SecretKeyReference,
+)
+from moorage.cluster.client import Client
+from moorage.core.model import Resolution
+from moorage.discovery.sources import Sources
+from moorage.lab.apiserver import credentials
+from tests.support.apiserver import RunningApiServer, api_server
+from tests.support.eventually import eventually
+from tests.support.fake_names import FakeNames
+from tests.support.tenants import LOOPBACK_ALLOWED, kubeconfig_of, secret
+
+KEY = ("frontend", "backend")
+
+
+def external(*selectors: dict[str, str] | None, known: dict[str, str] | None = None, target: int = 80) -> Any:
+    ref = SecretKeyReference(name="cluster-a", key="kubeconfig")
+    return ExternalService(
+        metadata=ObjectMeta(name="backend", namespace="frontend"),
+        spec=ExternalServiceSpec(
+            ports=[ExternalServicePort(port=9000, target_port=target)],
+            endpoints=[
+                EndpointSource(
+                    cluster=ClusterSource(
+                        kubeconfig_secret_ref=ref, namespace="backend", selector=LabelSelector(match_labels=each)
+                    )
+                )
+                for each in selectors or (None,)
+            ],
+        ),
+        status=ExternalServiceStatus(
+            endpoints=[
+                EndpointStatus(name=name, address=address, source="cluster/backend", health="Healthy", ready=True)
+                for name, address in (known or {}).items()
+            ]
+        ),
+    )
+
+
+class Fixture:
+    def __init__(self, here: Client, there: Client, other: RunningApiServer) -> None:
+        self.here = here
+        self.there = there
+        self.other = other
+        self.names = FakeNames()
+        self.changes = 0
+        self.sources = Sources(here, self.names, lambda: LOOPBACK_ALLOWED, self._changed, now=lambda: "T")
+
+    def _changed(self, key: tuple[str, str]) -> None:
+        assert key == KEY
+        self.changes += 1
+
+    @property
+    def now(self) -> Resolution:
+        return self.sources.resolutions(KEY)[0]
+
+    @property
+    def found(self) -> dict[str, str] | None:
+        return None if self.now.endpoints is None else {each.name: each.address for each in self.now.endpoints}
+
+    async def until(self, found: dict[str, str] | None, reason: str | None = None) -> None:
+        async def condition() -> bool:
+            problem = self.now.problem
+            return self.found == found and (problem.reason if problem else None) == reason
+
+        try:
+            await eventually(condition)
+        except TimeoutError:
+            pytest.fail(f"still {self.now}")
+
+    async def give(self, text: str | None = None) -> None:
+        given = secret(text or kubeconfig_of(self.other.config))
+        await self.here.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": "cluster-a", "namespace": "frontend"},
+                "data": given.data,
+            },
+            field_manager="test",
+        )
+
+    async def service(
+        self, name: str, *ingress: str, type: str = "LoadBalancer", port: int = 80, **labels: str
+    ) -> None:
+        """A Service of the other cluster whose load balancer has these addresses or names."""
+        obj = {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": name, "namespace": "backend", "labels": labels},
+            "spec": {"type": type, "ports": [{"port": port}]},
+        }
+        await self.there.apply(obj, field_manager="test")
+        entries = [{"ip" if each[0].isdigit() else "hostname": each} for each in ingress]
+        body = {"status": {"loadBalancer": {"ingress": entries}}}
+        await self.there.patch(Service, "backend", name, body, subresource="status")
+
+
+@pytest.fixture
+async def fixture() -> AsyncIterator[Fixture]:
+    async with (
+        api_server() as own,
+        api_server(tls=True) as other,
+        Client(own.config) as here,
+        Client(other.config) as there,
+    ):
+        await here.create(Namespace(metadata=ObjectMeta(name="frontend")))
+        await there.create(Namespace(metadata=ObjectMeta(name="backend")))
+        made = Fixture(here, there, other)
+        yield made
+        await made.sources.close()
+
+
+async def test_load_balancers_are_followed_as_they_come_change_and_go(fixture: Fixture) -> None:
+    await fixture.give()
+    await fixture.service("backend1", "203.0.113.11")
+    await fixture.service("internal", type="ClusterIP")
+    fixture.sources.set(KEY, external())
+    assert fixture.found is None
+    await fixture.until({"backend1": "203.0.113.11"})
+    await fixture.service("backend2", "203.0.113.12")
+    await fixture.until({"backend1": "203.0.113.11", "backend2": "203.0.113.12"})
+    await fixture.service("backend1", "203.0.113.99")
+    await fixture.until({"backend1": "203.0.113.99", "backend2": "203.0.113.12"})
+    await fixture.there.delete(Service, "backend", "backend1")
+    await fixture.until({"backend2": "203.0.113.12"})
+    assert fixture.now.source == "cluster/backend"
+
+
+async def test_a_service_without_an_address_is_noted_and_is_no_endpoint(fixture: Fixture) -> None:
+    await fixture.give()
+    await fixture.service("backend1", "203.0.113.11")
+    await fixture.service("backend3")
+    fixture.sources.set(KEY, external())
+    await fixture.until({"backend1": "203.0.113.11"})
+    assert fixture.now.notes == ("Service backend/backend3 has no load-balancer address yet",)
+
+
+async def test_of_several_addresses_the_current_one_is_kept(fixture: Fixture) -> None:
+    await fixture.give()
+    await fixture.service("backend1", "203.0.113.20", "203.0.113.10")
+    fixture.sources.set(KEY, external(known={"backend1": "203.0.113.20"}))
+    await fixture.until({"backend1": "203.0.113.20"})
+    await fixture.service("backend1", "203.0.113.30", "203.0.113.10")
+    await fixture.until({"backend1": "203.0.113.10"})
+    await fixture.service("backend1", "203.0.113.5", "203.0.113.10")
+    await fixture.service("mark", "203.0.113.1")
+    await fixture.until({"backend1": "203.0.113.10", "mark": "203.0.113.1"})
+
+
+async def test_only_what_is_selected_is_found_and_equal_selections_share_a_watch(fixture: Fixture) -> None:
+    await fixture.give()
+    await fixture.service("backend1", "203.0.113.11", app="backend")
+    await fixture.service("other", "203.0.113.12", app="other")
+    fixture.sources.set(KEY, external({"app": "backend"}))
+    await fixture.until({"backend1": "203.0.113.11"})
+    fixture.sources.set(("frontend", "again"), external({"app": "backend"}))
+    fixture.sources.set(("frontend", "third"), external({"app": "other"}))
+
+    async def condition() -> bool:
+        return fixture.sources._clusters.count == 2 and fixture.sources.secrets.count == 1
+
+    fixture.sources._on_change = lambda key: None
+    await eventually(condition)
+
+
+async def test_a_port_that_a_service_does_not_serve_is_noted(fixture: Fixture) -> None:
+    await fixture.give()
+    await fixture.service("backend1", "203.0.113.11", port=8080)
+    fixture.sources.set(KEY, external())
+    await fixture.until({"backend1": "203.0.113.11"})
+    assert fixture.now.notes == (
+        "Service backend/backend1 does not serve TCP 80, it serves TCP 8080; change targetPort",
+    )
+    fixture.sources.set(KEY, external(target=8080))
+
+    async def condition() -> bool:
+        return fixture.now.notes == ()
+
+    await eventually(condition)
+    assert fixture.found == {"backend1": "203.0.113.11"}
+
+
+# --- host names -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_host_name_is_looked_up_and_followed(fixture: Fixture) -> None:
+    fixture.names.put("lb.example.com", "203.0.113.20", "203.0.113.10", ttl=0.1)
+    await fixture.give()
+    await fixture.service("backend1", "lb.example.com")
+    fixture.sources.set(KEY, external(known={"backend1": "203.0.113.20"}))
+    await fixture.until({"backend1": "203.0.113.20"})
+    fixture.names.put("lb.example.com", "203.0.113.30", ttl=0.1)
+    await fixture.until({"backend1": "203.0.113.30"})
+    fixture.names.fail("lb.example.com")
+    await fixture.until({"backend1": "203.0.113.30"}, "LookupFailed")
+    fixture.names.put("lb.example.com", ttl=0.1)
+    await fixture.until({})
+    assert fixture.now.notes == (
+        "Service backend/backend1: lb.example.com, its load balancer's host name, has no address",
+    )
+
+
+async def test_an_address_from_before_stays_until_the_host_name_has_been_looked_up(fixture: Fixture) -> None:
+    fixture.names.fail("lb.example.com")
+    await fixture.give()
+    await fixture.service("backend1", "lb.example.com")
+    await fixture.service("backend2", "new.example.com")
+    fixture.names.fail("new.example.com")
+    fixture.sources.set(KEY, external(known={"backend1": "203.0.113.20"}))
+    await fixture.until({"backend1": "203.0.113.20"}, "LookupFailed")
+
+
+# --- what goes wrong ------------------------------------------------------------------------------------------------
+
+
+def message(fixture: Fixture) -> str:
+    assert fixture.now.problem is not None
+    assert fixture.now.problem.since == "T"
+    text = fixture.now.problem.message
+    assert text.startswith("spec.endpoints[0].cluster: ")
+    return text.removeprefix("spec.endpoints[0].cluster: ")
+
+
+async def test_a_secret_that_is_missing_bad_or_goes_away_leaves_what_was_found(fixture: Fixture) -> None:
+    fixture.sources.set(KEY, external())
+    await fixture.until(None, "SecretMissing")
+    assert message(fixture) == "Secret frontend/cluster-a is not there; create it"
+    await fixture.give("users: [{name: x, user: {exec: {command: aws}}}]")
+    await fixture.until(None, "KubeconfigRefused")
+    assert message(fixture).startswith("Secret frontend/cluster-a, key kubeconfig: users[x].user.exec: programs")
+    await fixture.service("backend1", "203.0.113.11")
+    await fixture.give()
+    await fixture.until({"backend1": "203.0.113.11"})
+    await fixture.give("broken")
+    await fixture.until({"backend1": "203.0.113.11"}, "KubeconfigRefused")
+    assert fixture.sources._clusters.count == 0
+    await fixture.here.delete(Secret, "frontend", "cluster-a")
+    await fixture.until({"backend1": "203.0.113.11"}, "SecretMissing")
+    await fixture.give()
+    await fixture.until({"backend1": "203.0.113.11"})
+
+
+async def test_a_token_that_is_not_accepted_is_said_and_a_new_one_is_taken(fixture: Fixture) -> None:
+    await fixture.service("backend1", "203.0.113.11")
+    await fixture.give(kubeconfig_of(replace(fixture.other.config, token="expired")))
+    fixture.sources.set(KEY, external())
+    await fixture.until(None, "KubeconfigRejected")
+    assert "they may have expired: make a new kubeconfig and put it there" in message(fixture)
+    await fixture.give()
+    await fixture.until({"backend1": "203.0.113.11"})
+
+
+async def test_a_right_that_the_other_cluster_does_not_give_is_said(fixture: Fixture) -> None:
+    fixture.other.faults.fail(50, code=403, path="/services")
+    await fixture.give()
+    fixture.sources.set(KEY, external())
+    await fixture.until(None, "ClusterForbids")
+    assert message(fixture).startswith(
+        "the other cluster does not let the user of Secret frontend/cluster-a get, list and watch services in "
+        "namespace backend ("
+    )
+    fixture.other.faults.clear()
+    await fixture.until({})
+
+
+async def test_a_wrong_authority_is_said(fixture: Fixture) -> None:
+    await fixture.give(kubeconfig_of(replace(fixture.other.config, ca=credentials.issue().ca)))
+    fixture.sources.set(KEY, external())
+    await fixture.until(None, "ClusterUnreachable")
+    assert "TLS: " in message(fixture)
+    assert "check certificate-authority" in message(fixture)
+
+
+async def test_another_cluster_that_cannot_be_reached_leaves_what_was_found(
+    fixture: Fixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moorage.discovery.watched.GRACE", 0.2)
+    await fixture.give()
+    await fixture.service("backend1", "203.0.113.11")
+    fixture.sources.set(KEY, external())
+    await fixture.until({"backend1": "203.0.113.11"})
+    fixture.other.faults.fail(4, code=500, path="/services")
+    fixture.other.faults.drop_watches()
+    await fixture.until({"backend1": "203.0.113.11"}, "ClusterRefused")
+    fixture.other.faults.clear()
+    await fixture.until({"backend1": "203.0.113.11"})
+
+
+async def test_a_server_inside_this_cluster_is_refused(fixture: Fixture) -> None:
+    for host in ("169.254.169.254", "[::1]", "0.0.0.0", "[64:ff9b::7f00:1]"):
+        await fixture.give(kubeconfig_of(replace(fixture.other.config, server=f"https://{host}:6443")))
+        fixture.sources.set(KEY, external())
+        await fixture.until(None, "KubeconfigRefused")
+        assert "the server must be outside this cluster" in message(fixture)
+        fixture.sources.remove(KEY)
+
+
+async def test_addresses_that_are_none_are_noted(fixture: Fixture) -> None:
+    await fixture.give()
+    await fixture.service("backend1", "203.0.113.11")
+    fixture.sources.set(KEY, external())
+    await fixture.until({"backend1": "203.0.113.11"})
+    source = next(iter(fixture.sources._followed[KEY].running.values())).source
+    bad = (await fixture.there.get(Service, "backend", "backend1")).status.load_balancer
+    assert bad is not None
+    assert bad.ingress is not None
+    store = source._balancers._reflector.store  # type: ignore[attr-defined]
+    broken = replace(bad.ingress[0], ip="::ffff:203.0.113.11")
+    key = ("backend", "backend1")
+    store[key] = replace(store[key], status=replace(store[key].status, load_balancer=replace(bad, ingress=[broken])))
+    source._again.set()  # type: ignore[attr-defined]
+    await fixture.until({})
+    assert "::ffff:203.0.113.11 is an IPv4-mapped address" in fixture.now.notes[0]
+
+
+async def test_it_ends_when_it_is_removed(fixture: Fixture) -> None:
+    await fixture.give()
+    fixture.sources.set(KEY, external())
+    await fixture.until({})
+    fixture.sources.remove(KEY)
+
+    async def condition() -> bool:
+        return fixture.sources._clusters.count == fixture.sources.secrets.count == 0
+
+    await eventually(condition)
+    assert fixture.sources.resolutions(KEY) == ()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    assert not [task for task in others if "discovery" in repr(task.get_coro())]
