@@ -86,7 +86,6 @@ def played(clusters: Clusters) -> PlayedClusters:
 
 def install_crds(server: ApiServer) -> None:
     """What `moorage crds` prints, applied, and established."""
-    done = subprocess.run([sys.executable, "-m", "moorage", "crds"], capture_output=True, text=True, check=False)
-    if done.returncode == 0:
-        server.apply(done.stdout)
-        server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    done = subprocess.run([sys.executable, "-m", "moorage", "crds"], capture_output=True, text=True, check=True)
+    server.apply(done.stdout)
+    server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")

@@ -1,6 +1,7 @@
 """One played cluster: a control plane in the gateway's network namespace, and nodes."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from e2e.harness import builds, dns, topology
@@ -65,9 +66,8 @@ class PlayedCluster(Cluster):
         self.api.eventually("namespace kube-system", lambda: self.api.kubectl("get", "namespace", "kube-system"))
         self.api.apply("---\n".join([dns.SERVICE, *(manifest(node) for node in self.site.nodes)]))
         self.cloud.start()
-        for node in self.nodes:
-            node.load(*images)
-            node.start()
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda node: node.complete(images), self.nodes))
 
     def wait_for_nodes(self) -> None:
         """Until pods can run."""

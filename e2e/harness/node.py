@@ -1,6 +1,7 @@
 """One node: containerd, kubelet and kube-proxy in a network namespace."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -39,6 +40,11 @@ class NodePrograms:
         config = self.directory / "containerd.toml"
         config.write_text(self._containerd_config(conf))
         self._containerd = self._start("containerd", [installed("containerd"), "--config", str(config)])
+
+    def complete(self, archives: Sequence[Path]) -> None:
+        """Load the images and start the rest."""
+        self.load(*archives)
+        self.start()
 
     def load(self, *archives: Path) -> None:
         """Import docker-archives, so that pods run from them without a registry."""

@@ -1,6 +1,7 @@
 """Both clusters on this machine, from nothing to ready."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,8 +40,8 @@ def clusters(moorage: Callable[[], Path] = image.build) -> Iterator[PlayedCluste
             both.dns.start()
             both.a.begin()
             both.b.begin()
-            both.a.complete(images)
-            both.b.complete(images)
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(lambda cluster: cluster.complete(images), (both.a, both.b)))
             both.a.wait_for_nodes()
             both.b.wait_for_nodes()
             yield both
