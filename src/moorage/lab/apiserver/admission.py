@@ -5,6 +5,7 @@ from typing import Any
 
 from moorage.api import validation, validation_schema
 from moorage.api.kinds import Kind
+from moorage.lab.apiserver import custom
 from moorage.lab.apiserver.objects import Obj, metadata, name_of
 from moorage.lab.apiserver.status import Cause, bad_request, invalid
 
@@ -30,7 +31,11 @@ def decoded(kind: Kind, body: Any, *, strict: bool) -> Obj:
     obj: Obj = validation.without_nulls(copy.deepcopy({**body, "apiVersion": kind.api_version, "kind": kind.kind}))
     obj.setdefault("metadata", {})
     errors = validation.validate(obj, strict=strict)
-    if mistyped := [error for error in errors if error.kind == validation_schema.WRONG_TYPE]:
+    mistyped = [error for error in errors if error.kind == validation_schema.WRONG_TYPE]
+    if custom.is_custom(kind):
+        # Only metadata has types to decode into; the rest is for the validation, which answers 422.
+        mistyped = [error for error in mistyped if error.path.startswith("metadata")]
+    if mistyped:
         raise bad_request(
             f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: '
             + ", ".join(str(error) for error in mistyped)
@@ -40,7 +45,7 @@ def decoded(kind: Kind, body: Any, *, strict: bool) -> Obj:
             "strict decoding error: "
             + ", ".join(f'unknown field "{error.path}": {error.message}' for error in unknown)
         )
-    return obj
+    return custom.pruned(kind, obj) if custom.is_custom(kind) else obj
 
 
 def check(kind: Kind, obj: Obj, old: Obj | None) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from moorage.api.kinds import Kind
+from moorage.lab.apiserver import custom
 from moorage.lab.apiserver.objects import Obj, name_of
 
 CLIENT_IP_TIMEOUT_SECONDS = 10800
@@ -12,6 +13,9 @@ CLIENT_IP_TIMEOUT_SECONDS = 10800
 
 def with_defaults(kind: Kind, obj: Obj) -> None:
     """Fill the object in, in place. Parts of the wrong type are left for the validation to find."""
+    if custom.is_custom(kind):
+        custom.fill(kind, obj)
+        return
     fill = _DEFAULTS.get((kind.group, kind.kind))
     if fill is not None and all(isinstance(obj.get(part, {}), dict) for part in ("metadata", "spec", "status")):
         fill(obj)

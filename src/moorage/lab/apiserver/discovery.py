@@ -8,6 +8,8 @@ from moorage.lab.apiserver.objects import Obj
 
 VERSION = "v1.34.0"
 """The Kubernetes release whose behaviour is played."""
+_IN_ALL = ("pods", "services", "deployments", "replicasets", "externalservices")
+"""What `kubectl get all` lists."""
 _VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
 
@@ -109,11 +111,7 @@ def _resources(kinds: Sequence[Kind], group: str, version: str) -> Obj:
                 "kind": kind.kind,
                 "verbs": list(_VERBS),
                 "shortNames": list(kind.short_names),
-                **(
-                    {"categories": ["all"]}
-                    if kind.plural in ("pods", "services", "deployments", "replicasets")
-                    else {}
-                ),
+                **({"categories": ["all"]} if kind.plural in _IN_ALL else {}),
             }
         )
         for subresource in kind.subresources:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from moorage.api.kinds import Kind
+from moorage.lab.apiserver import custom
 
 Fields = tuple[str, ...]
 """Field names from the object's root; the items of a list add nothing."""
@@ -103,11 +104,17 @@ _RULES: dict[tuple[str, str], Rules] = {
     ("apps", "Deployment"): _WORKLOAD,
     ("apps", "ReplicaSet"): _WORKLOAD,
     ("discovery.k8s.io", "EndpointSlice"): {},
+    ("", "Secret"): {},
+    ("coordination.k8s.io", "Lease"): {},
+    ("networking.k8s.io", "ServiceCIDR"): _CONDITIONS,
 }
 
 
 def rules_of(kind: Kind) -> Rules:
-    """The merge rules of a kind; one that is not listed (a custom resource) has those of its metadata only."""
+    """The merge rules of a kind; a custom resource's are those of its definition."""
+    if custom.is_custom(kind):
+        found = {one.fields: Rule(keys=one.keys, atomic=not one.keys) for one in custom.merges(kind)}
+        return {**_METADATA, **found}
     return {**_METADATA, **_RULES.get((kind.group, kind.kind), {})}
 
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from moorage.api.kinds import Kind
+from moorage.lab.apiserver import custom
 from moorage.lab.apiserver.objects import Obj, dig, metadata, name_of, parse_timestamp
 
 NONE = "<none>"
@@ -29,7 +30,7 @@ def table(
     version: str = "v1",
 ) -> Obj:
     """The Table of some objects. `include` is what each row carries: None, Metadata or Object."""
-    columns = _COLUMNS.get((kind.group, kind.kind), _ANY)
+    columns = _of_definition(kind) if custom.is_custom(kind) else _COLUMNS.get((kind.group, kind.kind), _ANY)
     return {
         "kind": "Table",
         "apiVersion": f"meta.k8s.io/{version}",
@@ -230,6 +231,24 @@ def _event_object(event: Obj, _: datetime) -> str:
 
 def _message(event: Obj, _: datetime) -> str:
     return str(event.get("message") or "").strip()
+
+
+def _of_definition(kind: Kind) -> list[Column]:
+    """The columns of a custom resource's definition (upstream: apiextensions-apiserver's `tableconvertor`)."""
+    return [_NAME, *(Column(one.name, _at(one), one.wide, one.type) for one in custom.columns(kind))]
+
+
+def _at(column: custom.CustomColumn) -> Callable[[Obj, datetime], Any]:
+    def cell(obj: Obj, now: datetime) -> Any:
+        value = custom.value_at(obj, column.path)
+        if column.type != "date" or value is None:
+            return value
+        try:
+            return _since(value, now)
+        except ValueError:
+            return "<invalid>"
+
+    return cell
 
 
 _NAME, _AGE = Column("Name", _name), Column("Age", _age)

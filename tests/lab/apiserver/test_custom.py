@@ -1,0 +1,167 @@
+"""ExternalServices and Moorings in the lab's server, as kube-apiserver treats custom resources."""
+
+import copy
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from moorage.lab.apiserver import custom
+from tests.support.apiserver import RunningApiServer, api_server, kind
+from tests.support.bad_externals import Bad, corpus
+
+PATH = "/apis/moorage.dev/v1alpha1/namespaces/default/externalservices"
+MOORINGS = "/apis/moorage.dev/v1alpha1/namespaces/default/moorings"
+MERGE = "application/merge-patch+json"
+APPLY = "application/apply-patch+yaml"
+SPEC = {"ports": [{"port": 9000, "targetPort": 80}], "endpoints": [{"addresses": [{"address": "203.0.113.11"}]}]}
+
+
+def xsvc(name: str = "backend", **spec: Any) -> dict[str, Any]:
+    meta = {"name": name}
+    return {
+        "apiVersion": "moorage.dev/v1alpha1",
+        "kind": "ExternalService",
+        "metadata": meta,
+        "spec": copy.deepcopy(SPEC | spec),
+    }
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[RunningApiServer]:
+    async with api_server() as running:
+        yield running
+
+
+def test_defaults_are_filled_in_where_their_parent_is() -> None:
+    obj: dict[str, Any] = xsvc(healthCheck={"http": {}}, sessionAffinityConfig={})
+    custom.fill(kind("ExternalService"), obj)
+    assert obj["spec"]["ports"] == [{"port": 9000, "targetPort": 80, "protocol": "TCP"}]
+    assert obj["spec"]["healthCheck"]["http"] == {"path": "/"}
+    assert obj["spec"]["healthCheck"]["intervalSeconds"] == 2
+    assert obj["spec"]["sessionAffinityConfig"] == {}
+    assert "suspend" not in obj["spec"]
+
+
+def test_unknown_fields_are_dropped_and_labels_are_not() -> None:
+    selector = {"matchLabels": {"any": "label"}}
+    sources = [{"cluster": {"namespace": "n", "selector": selector, "x": 1}, "y": [2]}]
+    found = custom.pruned(kind("ExternalService"), {**xsvc(endpoints=sources, z={}), "later": 1})
+    assert found["spec"]["endpoints"] == [{"cluster": {"namespace": "n", "selector": selector}}]
+    assert found.keys() == {"apiVersion", "kind", "metadata", "spec"}
+    assert "z" not in found["spec"]
+
+
+async def test_a_new_object_has_its_defaults_and_no_status(server: RunningApiServer) -> None:
+    made = await server.create(PATH, xsvc() | {"status": {"healthy": "9/9"}})
+    assert made["spec"]["sessionAffinity"] == "None"
+    assert made["spec"]["proxy"] == "kube-proxy"
+    assert "status" not in made
+    assert made["metadata"]["generation"] == 1
+
+
+async def test_the_generation_counts_changes_of_the_spec_only(server: RunningApiServer) -> None:
+    await server.create(PATH, xsvc())
+    status = {"status": {"healthy": "1/1", "observedGeneration": 1}, "spec": {"suspend": True}}
+    answer = await server.call("PATCH", f"{PATH}/backend/status", status, content_type=MERGE)
+    assert answer.status == 200
+    assert answer.body["status"]["healthy"] == "1/1"
+    assert "suspend" not in answer.body["spec"]
+    assert answer.body["metadata"]["generation"] == 1
+    changed = {"spec": {"suspend": True}, "status": {"healthy": "0/1"}}
+    answer = await server.call("PATCH", f"{PATH}/backend", changed, content_type=MERGE)
+    assert answer.body["metadata"]["generation"] == 2
+    assert answer.body["status"]["healthy"] == "1/1"
+
+
+async def test_a_status_is_judged_too(server: RunningApiServer) -> None:
+    await server.create(PATH, xsvc())
+    endpoint = {"name": "a", "address": "203.0.113.1", "source": "addresses", "health": "Fine", "ready": True}
+    patch = {"status": {"endpoints": [endpoint, {**endpoint, "health": "Healthy"}]}}
+    answer = await server.call("PATCH", f"{PATH}/backend/status", patch, content_type=MERGE)
+    assert answer.status == 422
+    assert [cause["field"] for cause in answer.body["details"]["causes"]] == [
+        "status.endpoints[1]",
+        "status.endpoints[0].health",
+    ]
+
+
+async def test_strategic_patches_are_not_for_custom_resources(server: RunningApiServer) -> None:
+    await server.create(PATH, xsvc())
+    strategic = "application/strategic-merge-patch+json"
+    assert (await server.call("PATCH", f"{PATH}/backend", {}, content_type=strategic)).status == 415
+
+
+async def test_lists_with_keys_are_merged_by_apply_and_others_are_not(server: RunningApiServer) -> None:
+    async def apply(manager: str, **spec: Any) -> Any:
+        body = {**xsvc(), "spec": spec}
+        return (await server.call("PATCH", f"{PATH}/backend", body, content_type=APPLY, fieldManager=manager)).body
+
+    await apply("owner", **SPEC, drain=[{"endpoint": "a"}])
+    both = await apply("on-call", drain=[{"endpoint": "b"}])
+    assert [one["endpoint"] for one in both["spec"]["drain"]] == ["a", "b"]
+    assert both["spec"]["ports"][0]["port"] == 9000
+    clash = await apply("on-call", endpoints=[])
+    assert clash["reason"] == "Conflict"
+    alone = await apply("on-call")
+    assert [one["endpoint"] for one in alone["spec"]["drain"]] == ["a"]
+
+
+async def test_tables_have_the_definitions_columns(server: RunningApiServer) -> None:
+    await server.create(PATH, xsvc())
+    conditions = [
+        {"type": "Accepted", "status": "True", "reason": "Accepted"},
+        {"type": "Ready", "status": "False", "reason": "NoHealthyEndpoint", "message": "All fail."},
+    ]
+    status = {"status": {"healthy": "0/1", "conditions": conditions}}
+    await server.call("PATCH", f"{PATH}/backend/status", status, content_type=MERGE)
+    accept = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+    table = (await server.call("GET", PATH, headers=accept)).body
+    narrow = [column["name"] for column in table["columnDefinitions"] if not column["priority"]]
+    assert narrow == ["Name", "Healthy", "Ready", "Reason", "Affinity", "Suspended", "Age"]
+    cells = table["rows"][0]["cells"]
+    assert cells[:6] == ["backend", "0/1", "False", "NoHealthyEndpoint", "None", None]
+    assert cells[7:] == ["kube-proxy", "All fail."]
+
+
+async def test_what_it_owns_goes_with_it(server: RunningApiServer) -> None:
+    owner = await server.create(PATH, xsvc())
+    reference = {
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": "backend",
+        "uid": owner["metadata"]["uid"],
+        "controller": True,
+    }
+    services = "/api/v1/namespaces/default/services"
+    slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+    owned = {"name": "backend", "ownerReferences": [reference]}
+    await server.create(services, {"metadata": owned, "spec": {"ports": [{"port": 80}]}})
+    await server.create(slices, {"metadata": owned, "addressType": "IPv4", "endpoints": []})
+    await server.create(services, {"metadata": {"name": "other"}, "spec": {"ports": [{"port": 80}]}})
+    assert (await server.call("DELETE", f"{PATH}/backend")).status == 200
+    left = (await server.call("GET", services)).body["items"]
+    assert [one["metadata"]["name"] for one in left] == ["other"]
+    assert (await server.call("GET", slices)).body["items"] == []
+
+
+async def test_a_mooring_may_be_moved_and_not_given_away(server: RunningApiServer) -> None:
+    spec = {"group": "backend", "client": {"kind": "Pod", "name": "frontend-0"}, "endpoint": "a"}
+    body = {"apiVersion": "moorage.dev/v1alpha1", "kind": "Mooring", "metadata": {"name": "m"}, "spec": spec}
+    await server.create(MOORINGS, body)
+    moved = await server.call("PATCH", f"{MOORINGS}/m", {"spec": {"endpoint": "b"}}, content_type=MERGE)
+    assert moved.body["spec"]["endpoint"] == "b"
+    patch = {"spec": {"client": {"name": "frontend-1"}}}
+    assert (await server.call("PATCH", f"{MOORINGS}/m", patch, content_type=MERGE)).status == 422
+
+
+async def test_bad_objects_are_refused_with_the_answers_of_kube_apiserver(server: RunningApiServer) -> None:
+    """Its words for fields' limits differ; its codes, and which objects they are for, do not."""
+    for bad in corpus("default"):
+        path = MOORINGS if bad.object["kind"] == "Mooring" else PATH
+        answer = await server.call("POST", path, bad.object, fieldValidation="Strict")
+        assert answer.status == expected(bad), (bad.what, answer)
+
+
+def expected(bad: Bad) -> int:
+    return 400 if "strict decoding error" in bad.server[0] else 422
