@@ -1,0 +1,31 @@
+"""Addresses of the played cloud's load balancers."""
+
+import pytest
+
+from e2e.harness.cloud import Addresses
+
+WEB, OTHER = ("default", "web"), ("default", "other")
+
+
+@pytest.fixture
+def addresses() -> Addresses:
+    return Addresses("203.0.113.0/25")
+
+
+def test_a_service_keeps_its_address(addresses: Addresses) -> None:
+    first = addresses.give(WEB)
+    assert addresses.give(WEB) == first
+    assert addresses.give(OTHER) != first
+
+
+def test_an_address_that_was_given_back_comes_last_again(addresses: Addresses) -> None:
+    first = addresses.give(WEB)
+    assert addresses.take(WEB) == first
+    assert addresses.give(WEB) != first
+    assert addresses.take(OTHER) is None
+
+
+def test_the_addresses_in_the_demo_s_manifests_are_given_to_nobody(addresses: Addresses) -> None:
+    given = {addresses.give(("default", f"web-{number}")) for number in range(100)}
+    assert len(given) == 100
+    assert not given & {"203.0.113.1", "203.0.113.2"}
