@@ -1,0 +1,57 @@
+"""The operator as a process of this machine, with the rights that `deploy/operator` gives it."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from e2e.harness.control_plane import ApiServer, free_port
+from e2e.harness.proxy import Proxy
+from e2e.harness.world import Process
+
+ROOT = Path(__file__).parents[2]
+NAMESPACE = "moorage-system"
+
+
+def install(api: ApiServer) -> str:
+    """Apply `deploy/operator`; a token of the operator's account. Nothing there runs: no kubelet is near."""
+    api.kubectl("apply", "-k", str(ROOT / "deploy" / "operator"))
+    api.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    return api.kubectl("create", "token", "moorage-operator", "-n", NAMESPACE, "--duration=2h").strip()
+
+
+class Operator:
+    """One process, that reaches the API server through a proxy of its own."""
+
+    def __init__(self, api: ApiServer, proxy: Proxy, token: str, name: str, directory: Path) -> None:
+        """`directory`: where it gets its kubeconfig."""
+        self.name, self.proxy = name, proxy
+        self.port = free_port()
+        """Of /healthz, /readyz and /metrics, on loopback."""
+        kubeconfig = proxy.kubeconfig_of(token, f"{name}.kubeconfig")
+        argv = [
+            *(sys.executable, "-m", "moorage", "operator"),
+            *("--kubeconfig", str(kubeconfig), "--namespace", NAMESPACE),
+            *("--identity", name, "--listen", f"127.0.0.1:{self.port}"),
+        ]
+        self.process: Process = api.world.start(f"{directory.name}-{name}", argv)
+
+    def freeze(self) -> None:
+        """SIGSTOP."""
+        self.process.send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT: to it, and to `nsenter`, which started it and has stopped with it."""
+        for pid in (self.process.pid, self.process.popen.pid):
+            os.kill(pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """SIGKILL, however it is."""
+        if self.process.running:
+            self.thaw()
+        self.process.stop(signal.SIGKILL)
+
+    def leads(self, api: ApiServer) -> bool:
+        """Whether the Lease says so."""
+        lease = api.get("-n", NAMESPACE, "lease", "moorage-operator")
+        return str(lease["spec"].get("holderIdentity", "")).startswith(f"{self.name}_")
