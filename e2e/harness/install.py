@@ -1,0 +1,72 @@
+"""The README's install section, followed by running its commands."""
+
+import re
+import shutil
+from pathlib import Path
+
+import yaml
+
+from e2e.harness.clusters import IMAGE, Clusters
+from e2e.harness.kubectl import Kubectl
+from e2e.harness.world import execute
+
+_ROOT = Path(__file__).parents[2]
+_SECTION = "Install"
+
+
+def commands() -> dict[str, list[str]]:
+    """The section's commands by the heading that they stand under."""
+    readme = (_ROOT / "README.md").read_text()
+    section = re.search(rf"^## {_SECTION}\n(.*?)^## ", readme, re.MULTILINE | re.DOTALL)
+    assert section is not None
+    _, *parts = re.split(r"^### (.*)\n", section[1], flags=re.MULTILINE)
+    return {
+        heading: [
+            line.removeprefix("$ ")
+            for block in re.findall(r"^```console\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+            for line in block.splitlines()
+            if line.startswith("$ ")
+        ]
+        for heading, text in zip(parts[::2], parts[1::2], strict=True)
+    }
+
+
+class Installation:
+    """A directory with `deploy/` in it, where commands find cluster A and B as kubectl's contexts `a` and `b`."""
+
+    def __init__(self, clusters: Clusters, directory: Path) -> None:
+        self.directory = directory
+        shutil.copytree(_ROOT / "deploy", directory / "deploy")
+        if clusters.image != IMAGE:
+            self._name_image(clusters.image)
+        self._kubeconfig = directory / "kubeconfig"
+        self._kubeconfig.write_text(_merged({"a": clusters.a, "b": clusters.b}))
+        *self._inside, kubectl, _ = clusters.b.command()
+        self._kubectl = Path(kubectl).parent
+
+    def run(self, *lines: str, seconds: float = 300) -> str:
+        """What these lines print as one shell script. Raises HarnessError where one fails."""
+        environment = ["env", f"KUBECONFIG={self._kubeconfig}"]
+        script = f"cd {self.directory}\nPATH={self._kubectl}:$PATH\n" + "\n".join(lines)
+        return execute([*self._inside, *environment, "bash", "-euc", script], seconds=seconds)
+
+    def _name_image(self, image: str) -> None:
+        """Have the manifests name this image, as the README says."""
+        name, _, tag = image.rpartition(":")
+        path = self.directory / "deploy/operator/kustomization.yaml"
+        kustomization = yaml.safe_load(path.read_text())
+        kustomization["images"] = [{"name": "moorage", "newName": name, "newTag": tag}]
+        path.write_text(yaml.safe_dump(kustomization))
+        for path in (self.directory / "deploy/demo").glob("*.yml"):
+            path.write_text(path.read_text().replace(f"image: {IMAGE}", f"image: {image}"))
+
+
+def _merged(clusters: dict[str, Kubectl]) -> str:
+    """One kubeconfig with a context of each of these names."""
+    merged: dict[str, list[dict[str, object]]] = {"clusters": [], "users": [], "contexts": []}
+    for name, cluster in clusters.items():
+        flat = yaml.safe_load(cluster.kubectl("config", "view", "--minify", "--flatten", "--raw"))
+        merged["clusters"].append({"name": name, "cluster": flat["clusters"][0]["cluster"]})
+        merged["users"].append({"name": name, "user": flat["users"][0]["user"]})
+        merged["contexts"].append({"name": name, "context": {"cluster": name, "user": name}})
+    return yaml.safe_dump({"apiVersion": "v1", "kind": "Config", **merged})

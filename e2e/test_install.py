@@ -1,0 +1,189 @@
+"""The README's install section, by its own commands, and what a person then has."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from e2e.harness.clusters import Clusters
+from e2e.harness.install import Installation, commands
+
+OPERATOR, SOURCE, DEMO = "The operator, in cluster B", "The other cluster, A", "The demo, in cluster B"
+ANSWER = re.compile(r"^frontend\[frontend-[\w-]+\] -> backend\[(backend[12])-[\w-]+\]$", re.MULTILINE)
+ACCOUNT = "system:serviceaccount:moorage-system:moorage-operator"
+
+
+@pytest.fixture(scope="module")
+def installation(clusters: Clusters, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    yield (found := Installation(clusters, tmp_path_factory.mktemp("install")))
+    found.run(
+        "kubectl --context b delete -k deploy/operator --ignore-not-found",
+        "kubectl --context b delete namespace frontend --ignore-not-found",
+        "kubectl --context a delete namespace backend --ignore-not-found",
+    )
+
+
+@pytest.fixture(scope="module")
+def printed(installation: Installation) -> str:
+    """What the commands of the last step print."""
+    found = commands()
+    assert list(found) == ["The image", OPERATOR, SOURCE, DEMO]
+    installation.run(*found[OPERATOR])
+    installation.run(*found[SOURCE])
+    output = installation.run(*found[DEMO])
+    print(output)
+    return output
+
+
+@pytest.fixture
+def frontend(clusters: Clusters, printed: str) -> str:
+    """The frontend's URL."""
+    return f"http://{clusters.b.load_balancer('frontend', 'frontend-lb')}"
+
+
+def asked(clusters: Clusters, url: str, requests: int = 24) -> list[str]:
+    """Which backend answered each request."""
+    return ANSWER.findall("".join(clusters.curl(url) for _ in range(requests)))
+
+
+def test_the_demo_s_frontend_always_reaches_the_same_backend(clusters: Clusters, printed: str, frontend: str) -> None:
+    answered = ANSWER.findall(printed)
+    assert len(answered) == 5
+    assert set(answered + asked(clusters, frontend)) == {answered[0]}
+
+
+def test_no_address_was_typed() -> None:
+    typed = "\n".join(line for lines in commands().values() for line in lines)
+    assert "deploy/demo/k8s-frontend-external.yml" in typed
+    assert re.findall(r"\d+\.\d+\.\d+\.\d+", typed) == []
+
+
+def test_one_line_shows_how_a_service_is(printed: str) -> None:
+    header, line = re.findall(r"^NAMESPACE.*\n.*$", printed, re.MULTILINE)[0].splitlines()
+    columns = dict(zip(header.split(), line.split(), strict=False))
+    assert columns["NAME"] == "backend"
+    assert columns["HEALTHY"] == "2/2"
+    assert columns["READY"] == "True"
+
+
+def test_describe_shows_endpoints_conditions_and_what_happened(clusters: Clusters, printed: str) -> None:
+    described = clusters.b.kubectl("-n", "frontend", "describe", "xsvc", "backend")
+    print(described)
+    for name in ("backend1-lb", "backend2-lb"):
+        address = clusters.a.load_balancer("backend", name)
+        assert re.search(rf"Address: +{address}\n", described)
+        assert re.search(rf"Normal +EndpointAdded .* moorage-operator +{name} \({address}\)", described)
+    assert re.search(r"Message: +2 of 2 endpoints take connections", described)
+
+
+def test_both_replicas_are_ready_and_restricted(clusters: Clusters, printed: str) -> None:
+    pods = clusters.b.get("-n", "moorage-system", "pods", "-l", "app.kubernetes.io/name=moorage")["items"]
+    assert [pod["status"]["containerStatuses"][0]["ready"] for pod in pods] == [True, True]
+    assert len({pod["spec"]["nodeName"] for pod in pods}) == 2
+    assert [pod["status"]["containerStatuses"][0]["restartCount"] for pod in pods] == [0, 0]
+    for pod in pods:
+        user = clusters.b.kubectl("-n", "moorage-system", "exec", pod["metadata"]["name"], "--", "id", "-u")
+        assert user.strip() == "65532"
+    refused = clusters.b.refused(
+        *("-n", "moorage-system", "run", "unrestricted", "--image=moorage", "--dry-run=server")
+    )
+    assert "violates PodSecurity" in refused
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "list externalservices --all-namespaces",
+        "patch externalservices --subresource=status -n frontend",
+        "create services -n frontend",
+        "delete endpointslices -n frontend",
+        "create events -n frontend",
+        "watch pods --all-namespaces",
+        "list servicecidrs",
+        "patch leases/moorage-operator -n moorage-system",
+        "watch secrets/cluster-a -n frontend",
+    ],
+)
+def test_the_operator_may_do_what_it_does(clusters: Clusters, printed: str, words: str) -> None:
+    assert may(clusters, words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "list secrets --all-namespaces",
+        "get secrets -n frontend",
+        "get secrets/another -n frontend",
+        "get secrets -n moorage-system",
+        "patch externalservices -n frontend",
+        "delete externalservices -n frontend",
+        "create endpointslices --subresource=restricted -n frontend",
+        "patch services --subresource=status -n frontend",
+        "create pods -n frontend",
+        "create pods --subresource=exec -n frontend",
+        "patch nodes",
+        "patch leases -n moorage-system",
+        "patch leases/moorage-operator -n kube-system",
+        "create rolebindings -n frontend",
+        "impersonate users",
+    ],
+)
+def test_the_operator_may_do_nothing_else(clusters: Clusters, printed: str, words: str) -> None:
+    assert not may(clusters, words)
+
+
+def may(clusters: Clusters, words: str) -> bool:
+    asked = clusters.b.run_kubectl("auth", "can-i", f"--as={ACCOUNT}", *words.split(), check=False)
+    return asked.strip().splitlines()[-1] == "yes"
+
+
+def test_the_account_in_the_other_cluster_may_read_services_there_and_nothing_else(
+    installation: Installation, printed: str
+) -> None:
+    kubectl = "kubectl --kubeconfig cluster-a.kubeconfig"
+    assert "backend1-lb" in installation.run(f"{kubectl} get services")
+    for words in ("list pods", "get secrets", "patch services", "list services -A", "list services -n default"):
+        assert installation.run(f"{kubectl} auth can-i {words} || true").splitlines()[-1] == "no"
+
+
+def test_without_session_affinity_both_are_used(clusters: Clusters, frontend: str) -> None:
+    address = clusters.b.get("-n", "frontend", "service", "backend")["spec"]["clusterIP"]
+    affinity(clusters, "None")
+    clusters.b.eventually("answers of both", lambda: set(asked(clusters, frontend)) == {"backend1", "backend2"})
+    affinity(clusters, "ClientIP")
+    clusters.b.eventually("answers of one", lambda: len(set(asked(clusters, frontend))) == 1)
+    assert clusters.b.get("-n", "frontend", "service", "backend")["spec"]["clusterIP"] == address
+
+
+def affinity(clusters: Clusters, value: str) -> None:
+    patch = f'{{"spec": {{"sessionAffinity": "{value}"}}}}'
+    clusters.b.kubectl("-n", "frontend", "patch", "xsvc", "backend", "--type=merge", "-p", patch)
+
+
+def test_clients_of_a_backend_that_goes_down_go_on_at_the_other(clusters: Clusters, frontend: str) -> None:
+    (pinned,) = set(asked(clusters, frontend))
+    (other,) = {"backend1", "backend2"} - {pinned}
+    scale = ("-n", "backend", "scale", f"deployment/{pinned}")
+    clusters.a.kubectl(*scale, "--replicas=0")
+    try:
+        clusters.b.eventually("answers of the other", lambda: set(asked(clusters, frontend)) == {other})
+        table = clusters.b.kubectl("get", "xsvc", "-A", "-o", "wide")
+        print(table)
+        assert "1/2" in table
+        described = clusters.b.kubectl("-n", "frontend", "describe", "xsvc", "backend")
+        assert re.search(rf"Warning +EndpointUnhealthy .*{pinned}-lb", described)
+    finally:
+        clusters.a.kubectl(*scale, "--replicas=1")
+    clusters.b.kubectl("-n", "frontend", "wait", "--for=condition=Healthy", "--timeout=60s", "xsvc/backend")
+
+
+def test_what_the_operator_made_goes_with_the_external_service(clusters: Clusters, frontend: str) -> None:
+    clusters.b.kubectl("-n", "frontend", "delete", "xsvc", "backend")
+    label = ("-l", "kubernetes.io/service-name=backend")
+    clusters.b.eventually(
+        "Service and slices gone",
+        lambda: (
+            not clusters.b.kubectl("-n", "frontend", "get", "endpointslices", *label, "-o", "name")
+            and not clusters.b.kubectl("-n", "frontend", "get", "service", "backend", "--ignore-not-found")
+        ),
+    )
