@@ -79,7 +79,7 @@ def _endpoints(before: ExternalServiceStatus, after: ExternalServiceStatus) -> I
             if (then.address, then.port) != (now.address, now.port)
         ],
     )
-    yield from _health(old, new)
+    yield from _health(old, new if _complete(before) else {each.name: each for _, each in both})
 
 
 def _health(old: Mapping[str, EndpointStatus], new: Mapping[str, EndpointStatus]) -> Iterator[Happening]:

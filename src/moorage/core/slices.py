@@ -161,7 +161,7 @@ class _Shape(NamedTuple):
         if endpoints != slice_.endpoints:
             body["endpoints"] = msgspec.to_builtins(endpoints)
         if contents.key != _key(slice_):
-            body["ports"] = msgspec.to_builtins(contents.key.ports)
+            body["ports"] = msgspec.to_builtins(list(contents.key.ports))
         return body
 
     def _annotations(self, contents: Contents) -> dict[str, str]:
