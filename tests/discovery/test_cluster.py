@@ -324,12 +324,12 @@ async def test_addresses_that_are_none_are_noted(fixture: Fixture) -> None:
     assert bad is not None
     assert bad.ingress is not None
     store = source._balancers._reflector.store  # type: ignore[attr-defined]
-    broken = replace(bad.ingress[0], ip="::ffff:203.0.113.11")
+    broken = replace(bad.ingress[0], ip="010.0.0.1")
     key = ("backend", "backend1")
     store[key] = replace(store[key], status=replace(store[key].status, load_balancer=replace(bad, ingress=[broken])))
     source._again.set()  # type: ignore[attr-defined]
     await fixture.until({})
-    assert "::ffff:203.0.113.11 is an IPv4-mapped address" in fixture.now.notes[0]
+    assert fixture.now.notes[0] == "Service backend/backend1: its load balancer's address 010.0.0.1 is none"
 
 
 async def test_it_ends_when_it_is_removed(fixture: Fixture) -> None:

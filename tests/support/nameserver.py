@@ -99,8 +99,8 @@ class _Datagrams(asyncio.DatagramProtocol):
 
 
 @asynccontextmanager
-async def name_server() -> AsyncIterator[NameServer]:
-    """A server that answers on the same free port of 127.0.0.1 over UDP and TCP."""
+async def name_server(address: str = "127.0.0.1", port: int = 0) -> AsyncIterator[NameServer]:
+    """A server that answers at the same port over UDP and TCP; 0: a free one."""
     server = NameServer()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -113,12 +113,10 @@ async def name_server() -> AsyncIterator[NameServer]:
                     await writer.drain()
         writer.close()
 
-    tcp = await asyncio.start_server(serve, "127.0.0.1", 0)
+    tcp = await asyncio.start_server(serve, address, port)
     server.port = tcp.sockets[0].getsockname()[1]
     loop = asyncio.get_running_loop()
-    datagrams, _ = await loop.create_datagram_endpoint(
-        lambda: _Datagrams(server), local_addr=("127.0.0.1", server.port)
-    )
+    datagrams, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(server), local_addr=(address, server.port))
     try:
         yield server
     finally:

@@ -4,8 +4,8 @@ import asyncio
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from ipaddress import ip_address
 
-from moorage.api.addresses import canonical
 from moorage.api.core_v1 import LoadBalancerIngress, Service
 from moorage.api.moorage_v1alpha1 import ClusterSource, ExternalServicePort
 from moorage.api.show import show
@@ -162,9 +162,10 @@ class ClusterServices(Source):
         for entry in ingress:
             if entry.ip:
                 try:
-                    candidates.append(canonical(entry.ip))
-                except MoorageError as error:
-                    notes.append(f"{where}: status.loadBalancer.ingress: {error}")
+                    # What is an address, but not one that an endpoint may have, is the gate's to refuse.
+                    candidates.append(str(ip_address(entry.ip)))
+                except ValueError:
+                    notes.append(f"{where}: its load balancer's address {show(entry.ip)} is none")
             elif entry.hostname and entry.hostname in self._hosts:
                 answer = self._hosts[entry.hostname][0].answer
                 if answer is None:
