@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterator
 
 import pytest
+import yaml
 
 from e2e.harness.clusters import Clusters
-from e2e.harness.install import Installation, commands
+from e2e.harness.install import Installation, commands, example
 
 OPERATOR, SOURCE, DEMO = "The operator, in cluster B", "The other cluster, A", "The demo, in cluster B"
 ANSWER = re.compile(r"^frontend\[frontend-[\w-]+\] -> backend\[(backend[12])-[\w-]+\]$", re.MULTILINE)
@@ -56,6 +57,20 @@ def test_no_address_was_typed() -> None:
     typed = "\n".join(line for lines in commands().values() for line in lines)
     assert "deploy/demo/k8s-frontend-external.yml" in typed
     assert re.findall(r"\d+\.\d+\.\d+\.\d+", typed) == []
+
+
+def test_another_image_and_configuration_are_laid_over_it(installation: Installation) -> None:
+    overlay = installation.directory / "my-moorage"
+    overlay.mkdir()
+    (overlay / "kustomization.yaml").write_text(example("# my-moorage/kustomization.yaml"))
+    (overlay / "config.yaml").write_text("admission: {refuse: [10.244.0.0/16]}\n")
+    objects = list(yaml.safe_load_all(installation.run("kubectl kustomize my-moorage")))
+    (deployment,) = (each for each in objects if each["kind"] == "Deployment")
+    (configured,) = (each for each in objects if each["kind"] == "ConfigMap")
+    pod = deployment["spec"]["template"]["spec"]
+    assert pod["containers"][0]["image"] == "registry.example.com/moorage:0.1.0"
+    assert configured["data"]["config.yaml"] == "admission: {refuse: [10.244.0.0/16]}\n"
+    assert pod["volumes"][0]["configMap"]["name"] == configured["metadata"]["name"]
 
 
 def test_one_line_shows_how_a_service_is(printed: str) -> None:

@@ -31,6 +31,13 @@ def commands() -> dict[str, list[str]]:
     }
 
 
+def example(first: str) -> str:
+    """The README's YAML that begins with this line."""
+    blocks = re.findall(r"^```yaml\n(.*?)^```", (_ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (found,) = (block for block in blocks if block.startswith(f"{first}\n"))
+    return str(found)
+
+
 class Installation:
     """A directory with `deploy/` in it, where commands find cluster A and B as kubectl's contexts `a` and `b`."""
 
