@@ -1,0 +1,246 @@
+"""What the operator does about an ExternalService: as things are now, however they came to be so."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from moorage.api.core_v1 import Service
+from moorage.api.discovery_v1 import EndpointSlice
+from moorage.api.moorage_v1alpha1 import ExternalService
+from moorage.core.health import Outcome
+from moorage.core.model import Found, Problem
+from moorage.lab.apiserver import credentials
+from tests.support.eventually import eventually
+from tests.support.operators import KEY, REFUSED, Operator, operator, xsvc
+
+ONE, TWO, THREE = "203.0.113.1", "203.0.113.2", "203.0.113.3"
+
+
+@pytest.fixture
+async def op() -> AsyncIterator[Operator]:
+    async with operator() as made:
+        yield made
+
+
+async def test_a_new_one_gets_its_service_slice_and_status_with_one_write_each(op: Operator) -> None:
+    async with op.running():
+        await op.apply(xsvc("backend", ONE, TWO))
+        await op.publishes({ONE: True, TWO: True})
+        assert (await op.says("Ready", "Ready")).status == "True"
+        await op.rests()
+        assert op.writes() == {
+            "Service create ok": 1,
+            "EndpointSlice create ok": 1,
+            "ExternalService status ok": 1,
+        }
+        assert (await op.xsvc()).status.healthy == "2/2"
+        assert "EndpointHealthy" in await op.events()
+
+
+async def test_a_steady_state_is_left_alone_also_by_the_next_leader(op: Operator) -> None:
+    async with op.running():
+        await op.apply(xsvc("backend", ONE, TWO))
+        await op.says("Ready", "Ready")
+        await op.rests()
+    before = op.server.store.version
+    async with op.running():
+        await op.rests()
+        op.prober.check(times=10)
+        await op.rests()
+        assert op.writes() == {}
+    assert op.server.store.version == before
+
+
+async def test_an_endpoint_that_dies_is_taken_out_and_comes_back(op: Operator) -> None:
+    async with op.running():
+        await op.apply(xsvc("backend", ONE, TWO))
+        await op.publishes({ONE: True, TWO: True})
+        address = (await op.service()).spec.cluster_ip
+        op.down.add(ONE)
+        op.prober.check(times=2)
+        await op.publishes({ONE: False, TWO: True})
+        found = await op.says("Healthy", "SomeUnhealthy")
+        assert REFUSED in found.message
+        op.down.clear()
+        op.prober.check()
+        await op.publishes({ONE: True, TWO: True})
+        assert (await op.service()).spec.cluster_ip == address
+
+
+async def test_the_last_ones_that_were_ready_stay_when_none_is_healthy(op: Operator) -> None:
+    async with op.running():
+        await op.apply(xsvc("backend", ONE, TWO))
+        await op.publishes({ONE: True, TWO: True})
+        op.down.update([ONE, TWO])
+        op.prober.check(times=2)
+        await op.says("Healthy", "Panic")
+        assert True in (await op.published()).values()
+
+
+async def test_another_reason_for_the_same_verdict_is_not_worth_a_write(op: Operator) -> None:
+    async with op.running():
+        op.down.add(ONE)
+        await op.apply(xsvc("backend", ONE, TWO))
+        await op.publishes({ONE: False, TWO: True})
+        await op.rests()
+        before = op.writes()
+        for number in range(20):
+            op.prober.tell(KEY, "203-0-113-1", Outcome(False, f"another reason {number % 2}"))
+        await op.rests()
+        assert op.writes() == before
+
+
+async def test_the_service_keeps_its_address_through_every_change(op: Operator) -> None:
+    async with op.running():
+        await op.apply(xsvc("backend", ONE))
+        await op.publishes({ONE: True})
+        address, uid = (await op.service()).spec.cluster_ip, (await op.service()).metadata.uid
+        await op.apply(xsvc("backend", TWO, THREE, sessionAffinity="ClientIP", ports=[{"port": 9001}]))
+        await op.publishes({TWO: True, THREE: True})
+
+        async def has_changed() -> bool:
+            spec = (await op.service()).spec
+            return spec.session_affinity == "ClientIP" and [port.port for port in spec.ports or ()] == [9001]
+
+        await eventually(has_changed)
+        service = await op.service()
+        assert (service.spec.cluster_ip, service.metadata.uid) == (address, uid)
+
+
+async def test_what_somebody_changed_or_deleted_is_put_right(op: Operator) -> None:
+    async with op.running():
+        await op.apply(xsvc("backend", ONE, TWO))
+        await op.publishes({ONE: True, TWO: True})
+        [slice_] = await op.slices()
+        wrong = [{"addresses": ["203.0.113.66"], "conditions": {}}]
+        await op.client.patch(EndpointSlice, "default", slice_.metadata.name, {"endpoints": wrong})
+        await op.publishes({ONE: True, TWO: True})
+        await op.client.delete(EndpointSlice, "default", slice_.metadata.name)
+        await op.publishes({ONE: True, TWO: True})
+        await op.client.patch(Service, "default", "backend", {"spec": {"selector": {"app": "mine"}}})
+
+        async def has_no_selector() -> bool:
+            return not (await op.service()).spec.selector
+
+        await eventually(has_no_selector)
+
+
+async def test_what_it_owns_goes_with_it_and_nothing_is_followed_any_more(op: Operator) -> None:
+    async with op.running():
+        await op.apply(xsvc("backend", ONE))
+        await op.publishes({ONE: True})
+        await op.client.delete(ExternalService, "default", "backend")
+
+        async def all_gone() -> bool:
+            return "backend" not in await op.services() and not await op.slices()
+
+        await eventually(all_gone)
+        await op.rests()
+        assert op.prober.checked == {}
+        assert op.sources.followed == {}
+        await op.apply(xsvc("backend", TWO))
+        await op.publishes({TWO: True})
+
+
+async def test_one_that_is_suspended_is_left_as_it_is(op: Operator) -> None:
+    async with op.running():
+        await op.apply(xsvc("backend", ONE, TWO))
+        await op.publishes({ONE: True, TWO: True})
+        await op.apply(xsvc("backend", THREE, suspend=True))
+        await op.says("Ready", "Suspended")
+        await op.rests()
+        assert op.prober.checked == {}
+        assert await op.published() == {ONE: True, TWO: True}
+        await op.apply(xsvc("backend", THREE))
+        await op.publishes({THREE: True})
+
+
+async def test_a_service_of_somebody_else_is_not_taken_over(op: Operator) -> None:
+    mine = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "backend", "namespace": "default"}}
+    await op.apply(mine | {"spec": {"ports": [{"port": 80}]}})
+    before = await op.service()
+    async with op.running():
+        await op.apply(xsvc("backend", ONE))
+        assert "left alone" in (await op.says("Ready", "NameTaken")).message
+        await op.rests()
+        assert await op.service() == before
+        assert await op.slices() == []
+        await op.client.delete(Service, "default", "backend")
+        await op.publishes({ONE: True})
+
+
+async def test_a_slice_of_somebody_else_under_a_name_of_ours_is_left_alone(op: Operator) -> None:
+    theirs = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "backend-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "other"}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": ["203.0.113.66"]}],
+        "ports": [{"port": 80}],
+    }
+    await op.apply(theirs)
+    before = await op.client.get(EndpointSlice, "default", "backend-1")
+    async with op.running():
+        await op.apply(xsvc("backend", ONE))
+        await op.publishes({ONE: True})
+        assert (await op.says("Ready", "Ready")).status == "True"
+        assert await op.client.get(EndpointSlice, "default", "backend-1") == before
+
+
+async def test_a_source_that_cannot_be_read_empties_nothing_also_not_for_the_next_leader(op: Operator) -> None:
+    source = [{"dns": {"name": "db.example.com"}}]
+    problem = Problem("LookupFailed", "db.example.com: SERVFAIL", "2027-01-01T00:00:00Z")
+    async with op.running():
+        await op.apply(xsvc("backend", endpoints=source))
+        await op.rests()
+        op.sources.say(KEY, Found("203-0-113-1", ONE), Found("203-0-113-2", TWO))
+        await op.publishes({ONE: True, TWO: True})
+        op.sources.say(KEY, Found("203-0-113-1", ONE), Found("203-0-113-2", TWO), problem=problem)
+        assert "SERVFAIL" in (await op.says("Resolved", "LookupFailed")).message
+        assert await op.published() == {ONE: True, TWO: True}
+    async with op.running():
+        await op.rests()
+        op.sources.say(KEY, silent=True, problem=problem)
+        await op.rests()
+        assert await op.published() == {ONE: True, TWO: True}
+        op.sources.say(KEY)
+        await op.says("Ready", "NoEndpoints")
+        assert await op.published() == {}
+
+
+async def test_an_endpoint_whose_address_changes_is_checked_before_it_is_used(op: Operator) -> None:
+    async with op.running():
+        await op.apply(xsvc("backend", f"one={ONE}", f"two={TWO}"))
+        await op.publishes({ONE: True, TWO: True})
+        op.down.add(THREE)
+        await op.apply(xsvc("backend", f"one={THREE}", f"two={TWO}"))
+        await op.publishes({THREE: False, TWO: True})
+
+
+async def test_a_new_leader_starts_from_the_verdicts_of_the_last(op: Operator) -> None:
+    async with op.running():
+        op.down.add(ONE)
+        await op.apply(xsvc("backend", ONE, TWO))
+        await op.publishes({ONE: False, TWO: True})
+        before = (await op.endpoints())["203-0-113-1"]
+        await op.rests()
+    async with op.running():
+        await op.rests()
+        assert (await op.endpoints())["203-0-113-1"] == before
+        assert op.writes() == {}
+
+
+async def test_a_check_whose_certificates_are_missing_is_said_and_changes_no_verdict(op: Operator) -> None:
+    check = {"http": {"tls": {"caSecretRef": {"name": "ca", "key": "ca.crt"}}}, "intervalSeconds": 2}
+    async with op.running():
+        await op.apply(xsvc("backend", ONE))
+        await op.publishes({ONE: True})
+        await op.apply(xsvc("backend", ONE, healthCheck=check))
+        found = await op.says("Resolved", "SecretMissing")
+        assert "spec.healthCheck: Secret default/ca is not there" in found.message
+        assert await op.published() == {ONE: True}
+        await op.secret("ca", **{"ca.crt": "no certificate"})
+        assert "holds no certificates" in (await op.says("Resolved", "CertificatesNotReadable")).message
+        await op.secret("ca", **{"ca.crt": credentials.issue().ca})
+        await op.says("Resolved", "Resolved")
+        assert op.prober.checked[KEY][1].http is not None

@@ -1,0 +1,293 @@
+"""An operator's terms of leadership on the lab's API server, with sources and checks that are played."""
+
+import asyncio
+import base64
+import itertools
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from moorage.api.core_v1 import Event, Service
+from moorage.api.discovery_v1 import EndpointSlice
+from moorage.api.meta import Condition
+from moorage.api.moorage_v1alpha1 import EndpointStatus, ExternalService
+from moorage.cluster.client import Client
+from moorage.cluster.election import NotLeadingError
+from moorage.core.admission import Gate
+from moorage.core.health import Outcome
+from moorage.core.model import Found, Problem, Resolution
+from moorage.discovery.addresses import found
+from moorage.discovery.secrets import SecretKey, WatchedSecret
+from moorage.discovery.shared import Shared
+from moorage.operator.config import Admission, Configuration
+from moorage.operator.metrics import Metrics
+from moorage.operator.term import Makers, Term
+from moorage.probe.check import Check, Target
+from tests.support.apiserver import RunningApiServer, api_server
+from tests.support.eventually import eventually
+
+Key = tuple[str, str]
+KEY: Key = ("default", "backend")
+REFUSED = "connection refused"
+
+
+def xsvc(name: str = "backend", *addresses: str, **spec: Any) -> dict[str, Any]:
+    """An ExternalService as a person writes it; an address may be `NAME=ADDRESS`."""
+    written = [
+        {"name": one, "address": other} if other else {"address": one}
+        for one, _, other in (address.partition("=") for address in addresses)
+    ]
+    return {
+        "apiVersion": "moorage.dev/v1alpha1",
+        "kind": "ExternalService",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "ports": [{"port": 9000, "targetPort": 80}],
+            **({"endpoints": [{"addresses": written}]} if written else {}),
+            "healthCheck": {"tcp": {}, "intervalSeconds": 2, "timeoutSeconds": 1, "fall": 2, "rise": 1},
+            **spec,
+        },
+    }
+
+
+class PlayedSources:
+    """Addresses are found at once; what other sources find is for the test to say, with `say`."""
+
+    def __init__(self, client: Client, on_change: Callable[[Key], None], now: Callable[[], str]) -> None:
+        self.secrets: Shared[SecretKey, WatchedSecret] = Shared(
+            lambda key, changed: WatchedSecret(key, client, changed, now, "moorage-system:moorage-operator")
+        )
+        self.followed: dict[Key, ExternalService] = {}
+        self._on_change = on_change
+        self._said: dict[Key, tuple[Resolution, ...]] = {}
+
+    def say(self, key: Key, *endpoints: Found, problem: Problem | None = None, silent: bool = False) -> None:
+        """What the one source of this ExternalService knows from now on."""
+        known = None if silent else endpoints
+        self._said[key] = (Resolution("dns/db.example.com", known, problem),)
+        self._on_change(key)
+
+    def set(self, key: Key, xsvc: ExternalService) -> None:
+        self.followed[key] = xsvc
+
+    def remove(self, key: Key) -> None:
+        self.followed.pop(key, None)
+
+    def resolutions(self, key: Key) -> tuple[Resolution, ...]:
+        if key in self._said:
+            return self._said[key]
+        sources = self.followed[key].spec.endpoints or []
+        return tuple(
+            Resolution("addresses", found(each.addresses))
+            if each.addresses is not None
+            else Resolution("dns/db.example.com", None)
+            for each in sources
+        )
+
+    async def close(self) -> None:
+        self.followed.clear()
+
+
+class PlayedProber:
+    """Every endpoint that is to be checked is checked at once, and again whenever the test says so."""
+
+    def __init__(self, on_outcome: Callable[[Key, str, Outcome], None]) -> None:
+        self.down: set[str] = set()
+        """Addresses that do not answer."""
+        self.checked: dict[Key, tuple[Mapping[str, Target], Check]] = {}
+        self._on_outcome = on_outcome
+
+    def set(self, key: Key, targets: Mapping[str, Target], check: Check) -> None:
+        before = self.checked.get(key, ({}, check))[0]
+        self.checked[key] = targets, check
+        for name, target in targets.items():
+            if before.get(name) != target:
+                asyncio.get_running_loop().call_soon(self._check, key, name)
+
+    def remove(self, key: Key) -> None:
+        self.checked.pop(key, None)
+
+    def close(self) -> None:
+        self.checked.clear()
+
+    def check(self, times: int = 1) -> None:
+        """Check everything so many times."""
+        for _, key in itertools.product(range(times), list(self.checked)):
+            for name in list(self.checked[key][0]):
+                self._check(key, name)
+
+    def tell(self, key: Key, name: str, outcome: Outcome) -> None:
+        """One check went so."""
+        self._on_outcome(key, name, outcome)
+
+    def _check(self, key: Key, name: str) -> None:
+        if key in self.checked and name in self.checked[key][0]:
+            down = self.checked[key][0][name].address in self.down
+            self._on_outcome(key, name, Outcome(not down, REFUSED if down else None))
+
+
+class Leading:
+    """Whether the term leads; `leave_after(n)` lets it do so many writes more."""
+
+    def __init__(self) -> None:
+        self.left: int | None = None
+        self.refused = 0
+
+    def leave_after(self, writes: int) -> None:
+        self.left = writes
+
+    def check(self) -> None:
+        if self.left is not None:
+            if self.left == 0:
+                self.refused += 1
+                raise NotLeadingError("not leading any more")
+            self.left -= 1
+
+
+class Operator:
+    """An API server, and terms of leadership on it, one after the other."""
+
+    def __init__(self, server: RunningApiServer, client: Client) -> None:
+        self.server = server
+        self.client = client
+        self.down: set[str] = set()
+        self.metrics = Metrics()
+        self.admission = Admission()
+        self.sources: PlayedSources
+        self.prober: PlayedProber
+        self.leading = Leading()
+        self.term: Term
+        self._seconds = itertools.count()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Term]:
+        """A term, begun anew."""
+        self.metrics, self.leading = Metrics(), Leading()
+        self.term = Term(
+            self.client,
+            Configuration(admission=self.admission),
+            self.metrics,
+            Makers(self._make_sources, self._make_prober, self._now),
+            identity="me",
+            check=self.leading.check,
+            may_write=lambda: True,
+        )
+        task = asyncio.create_task(self.term.run())
+        try:
+            yield self.term
+        finally:
+            assert not task.done() or task.cancelled(), task.exception()
+            task.cancel()
+            await asyncio.wait([task])
+
+    def _make_sources(
+        self, client: Client, gate: Callable[[], Gate], on_change: Callable[[Key], None], now: Callable[[], str]
+    ) -> PlayedSources:
+        self.sources = PlayedSources(client, on_change, now)
+        return self.sources
+
+    def _make_prober(
+        self,
+        on_outcome: Callable[[Key, str, Outcome], None],
+        on_late: Callable[[float], None],
+        on_skipped: Callable[[], None],
+    ) -> PlayedProber:
+        self.prober = PlayedProber(on_outcome)
+        self.prober.down = self.down
+        return self.prober
+
+    def _now(self) -> str:
+        second = next(self._seconds)
+        return f"2027-01-01T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}Z"
+
+    # --- What there is -------------------------------------------------------------------------------------------
+
+    async def apply(self, *objects: dict[str, Any]) -> None:
+        for each in objects:
+            await self.client.apply(each, field_manager="test", force=True)
+
+    async def xsvc(self, name: str = "backend") -> ExternalService:
+        return await self.client.get(ExternalService, "default", name)
+
+    async def service(self, name: str = "backend") -> Service:
+        return await self.client.get(Service, "default", name)
+
+    async def services(self) -> list[str]:
+        return [each.metadata.name for each in (await self.client.list(Service, "default")).items]
+
+    async def slices(self, name: str = "backend") -> list[EndpointSlice]:
+        return (
+            await self.client.list(EndpointSlice, "default", label_selector=f"kubernetes.io/service-name={name}")
+        ).items
+
+    async def published(self, name: str = "backend") -> dict[str, bool]:
+        """Address -> ready, of all slices of this Service."""
+        return {
+            endpoint.addresses[0]: endpoint.conditions.ready is not False
+            for slice_ in await self.slices(name)
+            for endpoint in slice_.endpoints or ()
+        }
+
+    async def condition(self, type: str, name: str = "backend") -> Condition | None:
+        return next((each for each in (await self.xsvc(name)).status.conditions or () if each.type == type), None)
+
+    async def endpoints(self, name: str = "backend") -> dict[str, EndpointStatus]:
+        return {each.name: each for each in (await self.xsvc(name)).status.endpoints or ()}
+
+    async def events(self) -> list[str]:
+        return [str(each.reason) for each in (await self.client.list(Event, "default")).items]
+
+    async def secret(self, name: str, **data: str) -> None:
+        encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+        meta = {"name": name, "namespace": "default"}
+        await self.apply({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": encoded})
+
+    def writes(self) -> dict[str, int]:
+        """`KIND VERB RESULT` -> how many the present term has tried."""
+        found = {}
+        for metric in self.metrics.writes.collect():
+            for sample in metric.samples:
+                if sample.name.endswith("_total"):
+                    labels = sample.labels
+                    found[f"{labels['kind']} {labels['verb']} {labels['result']}"] = int(sample.value)
+        return found
+
+    # --- Waiting -------------------------------------------------------------------------------------------------
+
+    async def publishes(self, wanted: dict[str, bool], name: str = "backend") -> None:
+        """Until exactly these addresses are in the slices, ready or not."""
+
+        async def condition() -> bool:
+            return await self.published(name) == wanted
+
+        await eventually(condition)
+
+    async def says(self, type: str, reason: str, name: str = "backend") -> Condition:
+        """Until this condition has this reason."""
+
+        async def condition() -> bool:
+            found = await self.condition(type, name)
+            return found is not None and found.reason == reason
+
+        await eventually(condition)
+        found = await self.condition(type, name)
+        assert found is not None
+        return found
+
+    async def rests(self) -> None:
+        """Until the term has nothing to do, and has been told of all that it wrote."""
+
+        seen = -1
+
+        async def condition() -> bool:
+            nonlocal seen
+            before, seen = seen, self.server.store.version
+            return self.term.synced and self.term.queue.idle and seen == before
+
+        await eventually(condition, every=0.1)
+
+
+@asynccontextmanager
+async def operator() -> AsyncIterator[Operator]:
+    async with api_server() as server, Client(server.config) as client:
+        yield Operator(server, client)
