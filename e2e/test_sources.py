@@ -1,14 +1,13 @@
 """Endpoints follow lists, names and other clusters; nothing inside the cluster becomes one, from whichever source."""
 
 import itertools
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from dns import rcode
 
-from e2e.harness.following import HERE, THERE, Following, following
+from e2e.harness.following import HERE, THERE, Following, RefusedError, following
 
 REFUSED = {
     "loopback": ("127.0.0.2", "a loopback address"),
@@ -43,12 +42,8 @@ def running() -> Iterator[Following]:
                "spec": {"containers": [{"name": "web", "image": "web"}], "nodeName": "node-1"}}  # fmt: skip
         made.apply(node)
         made.apply(pod)
-        status = {"status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.10"}]}}
-        api.kubectl("patch", "node", "node-1", "--subresource=status", "--type=merge", "-p", json.dumps(status))
-        status = {"status": {"phase": "Running", "podIP": "198.19.0.7", "podIPs": [{"ip": "198.19.0.7"}]}}  # type: ignore[dict-item]
-        api.kubectl(
-            *("patch", "pod", "web", "-n", HERE, "--subresource=status", "--type=merge", "-p", json.dumps(status))
-        )
+        made.status("Node", "node-1", {"addresses": [{"type": "InternalIP", "address": "192.0.2.10"}]}, None)
+        made.status("Pod", "web", {"phase": "Running", "podIP": "198.19.0.7", "podIPs": [{"ip": "198.19.0.7"}]})
         api.kubectl("create", "role", "secrets", "-n", HERE, "--verb=get,list,watch", "--resource=secrets")
         account = "moorage-system:moorage-operator"
         api.kubectl("create", "rolebinding", "secrets", "-n", HERE, "--role=secrets", f"--serviceaccount={account}")
@@ -109,7 +104,7 @@ def asked(running: Following) -> dict[tuple[str, str], str]:
         try:
             running.external(name, bad(name, kind, address, running), good, ipFamilies=[family])
             answers[kind, what] = ""
-        except Exception as error:
+        except RefusedError as error:
             answers[kind, what] = str(error)
     return answers
 
@@ -166,7 +161,7 @@ def test_srv_targets_keep_their_names_when_their_addresses_change(running: Follo
     running.until("srv", {"db1-example-com": "203.0.113.21", "db2-example-com": "203.0.113.22"})
     running.names.put("db1.example.com", "A", "203.0.113.29", ttl=1)
     running.until("srv", {"db1-example-com": "203.0.113.29", "db2-example-com": "203.0.113.22"})
-    status = running.api.get("xsvc", "srv", "-n", HERE)["status"]
+    status = running.get("moorage.dev/v1alpha1", "ExternalService", "srv")["status"]
     assert [each.get("priority") for each in status["endpoints"]] == [10, 20]
 
 
@@ -215,7 +210,7 @@ def test_a_service_of_somebody_else_is_left_alone(running: Following) -> None:
     service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "taken", "namespace": HERE},
                "spec": {"ports": [{"port": 80}], "selector": {"app": "mine"}}}  # fmt: skip
     running.apply(service)
-    before = running.api.get("service", "taken", "-n", HERE)
+    before = running.get("v1", "Service", "taken")
     running.external("taken", static(GOOD))
     running.api.eventually(
         "a condition says so",
@@ -224,5 +219,5 @@ def test_a_service_of_somebody_else_is_left_alone(running: Following) -> None:
             and "taken" in running.condition("taken", "Ready")["message"]
         ),
     )
-    assert running.api.get("service", "taken", "-n", HERE) == before
+    assert running.get("v1", "Service", "taken") == before
     assert running.endpoints("taken") == {}
