@@ -14,7 +14,7 @@ _ANSWER_SECONDS = 1.0
 """A connection through a relay that is open for so long was let through."""
 
 
-async def deployments(client: Client, names: Iterable[tuple[str, str]], seconds: float = 20.0) -> None:
+async def deployments(client: Client, names: Iterable[tuple[str, str]], seconds: float = 60.0) -> None:
     """Until each deployment (namespace, name) has the pods it should have, all of them ready, and no others.
 
     Raises MoorageError that names one that has not, after `seconds`.
@@ -32,7 +32,7 @@ async def deployments(client: Client, names: Iterable[tuple[str, str]], seconds:
             raise MoorageError(f"Deployment {namespace}/{name}: {ready} pods ready after {seconds:g} s") from None
 
 
-async def nodes(client: Client, count: int, seconds: float = 20.0) -> None:
+async def nodes(client: Client, count: int, seconds: float = 60.0) -> None:
     """Until the cluster has so many nodes. Raises MoorageError after `seconds`."""
     try:
         async with asyncio.timeout(seconds):
