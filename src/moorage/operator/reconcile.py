@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServiceSpec, ExternalServiceStatus
 from moorage.cluster.backoff import backoff
-from moorage.cluster.recorder import Recorder
+from moorage.cluster.errors import UnreachableError
 from moorage.cluster.reflector import Key
 from moorage.core.conditions import Said, conditions
 from moorage.core.decide import decide
@@ -21,6 +21,7 @@ from moorage.errors import MoorageError
 from moorage.log import get_logger
 from moorage.operator.authorities import Authority
 from moorage.operator.board import Board
+from moorage.operator.deferred import Deferred
 from moorage.operator.metrics import Metrics
 from moorage.operator.world import World
 from moorage.operator.writer import RefusedError, StaleError, TakenError, Writer
@@ -78,7 +79,7 @@ class Reconciler:
         prober: ProberLike,
         authorities: AuthoritiesLike,
         writer: Writer,
-        recorder: Recorder,
+        events: Deferred,
         metrics: Metrics,
         *,
         now: Callable[[], str],
@@ -90,7 +91,7 @@ class Reconciler:
         self._prober = prober
         self._authorities = authorities
         self._writer = writer
-        self._recorder = recorder
+        self._events = events
         self._metrics = metrics
         self._now = now
         self._again = again
@@ -100,6 +101,8 @@ class Reconciler:
         """How many sources each ExternalService has, and how many of them have a problem."""
         self._conflicts: dict[Key, int] = {}
         """In a row."""
+        self._unreached: dict[Key, int] = {}
+        """How often in a row the API server could not be reached to write."""
         self._new: dict[Key, float] = {}
         """Until when those of which nothing was ever written may settle."""
         self._in_the_way: dict[Key, set[Key]] = {}
@@ -121,6 +124,7 @@ class Reconciler:
             changed, wait = await self._look(key)
             result = "changed" if changed else "unchanged"
             self._conflicts.pop(key, None)
+            self._unreached.pop(key, None)
             return wait
         except StaleError as stale:
             result = "conflict"
@@ -130,6 +134,13 @@ class Reconciler:
             return wait
         except RefusedError as refused:
             raise MoorageError(str(refused)) from None
+        except UnreachableError as error:
+            # Everything that is to be written fails alike: that is said once.
+            count = self._unreached[key] = self._unreached.get(key, 0) + 1
+            wait = backoff(count, self._jitter())
+            if len(self._unreached) == 1 and count == 1:
+                log.warning("cannot write; endpoints stay as they are", error=str(error))
+            return wait
         finally:
             self._metrics.reconciles.labels(result).inc()
             self._metrics.reconcile_seconds.observe(asyncio.get_running_loop().time() - started)
@@ -162,6 +173,7 @@ class Reconciler:
         self._authorities.remove(key)
         self._use(key, frozenset())
         self._conflicts.pop(key, None)
+        self._unreached.pop(key, None)
         self._in_the_way.pop(key, None)
         self._new.pop(key, None)
         self.problems.pop(key, None)
@@ -201,7 +213,7 @@ class Reconciler:
         if decision.status != xsvc.status:
             xsvc = await self._writer.status(xsvc, decision.status)
         for happening in decision.happenings:
-            self._recorder.record(xsvc, *happening)
+            self._events.record(xsvc, *happening)
         return bool(decision.writes) or bool(decision.happenings), None
 
     def _unsettled(self, key: Key, xsvc: ExternalService, resolutions: Sequence[Resolution]) -> float | None:
@@ -270,7 +282,7 @@ class Reconciler:
         if status != xsvc.status:
             xsvc = await self._writer.status(xsvc, status)
         if before is None or (before.reason, before.message) != (ready.reason, ready.message):
-            self._recorder.record(xsvc, "Warning", ready.reason, ready.message)
+            self._events.record(xsvc, "Warning", ready.reason, ready.message)
 
     def _use(self, key: Key, addresses: frozenset[str]) -> None:
         before = self._addresses.pop(key, frozenset())

@@ -18,6 +18,7 @@ from moorage.discovery.sources import Sources
 from moorage.log import get_logger
 from moorage.operator.authorities import Authorities
 from moorage.operator.config import Configuration
+from moorage.operator.deferred import Deferred
 from moorage.operator.metrics import Metrics
 from moorage.operator.reconcile import ProberLike, Reconciler, SourcesLike
 from moorage.operator.world import World
@@ -108,6 +109,7 @@ class Term:
             addresses_changed=self._addresses_changed,
         )
         self._recorder = Recorder(client, COMPONENT, host=identity, now=makers.now, may_write=may_write)
+        self._events = Deferred(self._recorder, lambda: len(self.queue) > 0)
         self._sources = makers.sources(client, lambda: self._world.gate, self._touched, makers.now)
         self._prober = makers.prober(
             self._observe, metrics.probe_lateness_seconds.observe, metrics.probes_skipped.inc
@@ -119,7 +121,7 @@ class Term:
             self._prober,
             self._authorities,
             Writer(client, metrics, check, self._world.wrote, self._world.gone),
-            self._recorder,
+            self._events,
             metrics,
             now=makers.now,
             again=self._again,
@@ -137,6 +139,7 @@ class Term:
                 keys = self._world.names()
                 log.info("everything has been read", external_services=len(keys))
                 tasks.create_task(self._recorder.run())
+                tasks.create_task(self._events.run())
                 for key in keys:
                     # Their sources are asked while the first ones are worked on.
                     self._reconciler.follow(key)
