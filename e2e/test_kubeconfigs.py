@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from e2e.harness.control_plane import free_port
 from e2e.harness.following import HERE, THERE, Following, following
+from e2e.harness.proxy import Proxy
 
 
 @pytest.fixture(scope="module")
@@ -290,6 +291,32 @@ def test_what_was_found_stays_whatever_becomes_of_the_secret(running: Following)
     assert running.endpoints("comes-and-goes") == found
     running.secret("comes-and-goes", running.kubeconfig())
     running.until_condition("comes-and-goes", "Resolved", "True", "Resolved")
+
+
+def test_while_the_other_cluster_cannot_be_reached_its_endpoints_stay_and_it_is_said_since_when(
+    running: Following, tmp_path: Path
+) -> None:
+    found = {"backend1": "203.0.113.11", "outage": "203.0.113.61"}
+    running.balancer("outage", {"ip": "203.0.113.61"})
+    grant(running, "outage")
+    with Proxy(running.api, tmp_path) as proxy:
+        running.secret("outage", proxy.kubeconfig_of(running.token).read_text())
+        running.external("outage", cluster("outage"))
+        running.until("outage", found)
+        proxy.cut()
+        proxy.stop()
+        running.api.kubectl("delete", "service", "outage", "-n", THERE)
+        first = running.until_condition("outage", "Resolved", "False", "ClusterUnreachable", "Connection refused")
+        assert "its last 2 endpoints stay in use" in first
+        assert running.endpoints("outage") == found
+        proxy.start()
+        running.until("outage", {"backend1": "203.0.113.11"})
+        running.until_condition("outage", "Resolved", "True", "Resolved")
+        proxy.fail(500, path="/services", count=100)
+        proxy.cut()
+        running.until_condition("outage", "Resolved", "False", "ClusterRefused", "(500 ")
+        proxy.clear()
+        running.until_condition("outage", "Resolved", "True", "Resolved")
 
 
 def test_the_operators_own_token_goes_to_no_tenant(running: Following, tmp_path: Path) -> None:

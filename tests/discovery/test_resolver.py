@@ -1,5 +1,6 @@
 """Look-ups against a real name server on loopback."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -115,7 +116,8 @@ async def test_the_next_name_server_is_asked_where_one_fails(server: NameServer)
         assert broken.asked
 
 
-async def test_an_answer_that_is_cut_off_is_asked_for_over_tcp(server: NameServer, resolver: Resolver) -> None:
+async def test_an_answer_that_is_cut_off_is_asked_for_over_tcp(server: NameServer) -> None:
+    resolver = Resolver(name_servers=(("127.0.0.1", server.port),), lifetime=20, timeout=20)
     server.put("db.example.com", "A", *(f"203.0.{number // 250}.{number % 250}" for number in range(2000)))
     assert len((await resolver.addresses("db.example.com", "A")).addresses) == 2000
     assert [protocol for protocol, _, _ in server.asked] == ["udp", "tcp"]
@@ -132,6 +134,25 @@ async def test_srv_records_keep_priority_weight_and_port(server: NameServer, res
         Server(20, 0, 5432, "spare.example.com"),
     )
     assert found.ttl == 9
+
+
+@pytest.mark.looptime
+async def test_questions_are_spread_where_there_are_too_many(
+    server: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = asyncio.get_running_loop().time
+    asked: list[float] = []
+
+    async def follow(name: object, type: str) -> tuple[list[object], float]:
+        asked.append(now())
+        return [], 1.0
+
+    resolver = Resolver(a_second=10.0)
+    monkeypatch.setattr(resolver, "_follow", follow)
+    start = now()
+    await asyncio.gather(*(resolver.addresses("db.example.com", "A") for _ in range(50)))
+    assert sum(at - start < 0.05 for at in asked) in (10, 11)
+    assert 3.85 < asked[-1] - start < 4.05
 
 
 async def test_a_machine_without_a_name_server_is_said(tmp_path: Path) -> None:
