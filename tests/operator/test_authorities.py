@@ -1,0 +1,87 @@
+"""Certificate authorities of health checks: from one Secret, which may be missing or hold something else."""
+
+import base64
+
+import pytest
+
+from moorage.api.core_v1 import Secret
+from moorage.api.meta import ObjectMeta
+from moorage.api.moorage_v1alpha1 import (
+    ExternalServiceSpec,
+    HealthCheck,
+    HttpCheck,
+    SecretKeyReference,
+    TlsCheck,
+)
+from moorage.cluster.client import Client
+from moorage.discovery.secrets import SecretKey, WatchedSecret
+from moorage.discovery.shared import Shared
+from moorage.lab.apiserver import credentials
+from moorage.operator.authorities import Authorities, certificates
+from tests.support.apiserver import api_server
+from tests.support.eventually import eventually
+
+KEY = ("default", "backend")
+REF = SecretKeyReference(name="ca", key="ca.crt")
+
+
+def spec(tls: TlsCheck | None) -> ExternalServiceSpec:
+    return ExternalServiceSpec(health_check=HealthCheck(http=HttpCheck(tls=tls)))
+
+
+def secret(**data: bytes) -> Secret:
+    encoded = {key.replace("_", "."): base64.b64encode(value).decode() for key, value in data.items()}
+    return Secret(metadata=ObjectMeta(name="ca", namespace="default"), data=encoded)
+
+
+def test_certificates_are_read() -> None:
+    pem = credentials.issue().ca
+    assert certificates(secret(ca_crt=pem.encode()), REF) == pem
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (secret(), "Secret default/ca: has no key ca.crt; its keys are: none"),
+        (secret(tls_crt=b""), "Secret default/ca: has no key ca.crt; its keys are: tls.crt"),
+        (
+            secret(ca_crt=b"text"),
+            "Secret default/ca, key ca.crt: holds no certificates; put PEM text there (-----BEGIN CERTIFICATE-----)",
+        ),
+        (
+            secret(ca_crt=b"\xff"),
+            "Secret default/ca, key ca.crt: holds no certificates; put PEM text there (-----BEGIN CERTIFICATE-----)",
+        ),
+    ],
+)
+def test_what_is_none_is_named(found: Secret, message: str) -> None:
+    assert certificates(found, REF) == (message,)
+
+
+async def test_a_secret_is_watched_for_as_long_as_a_check_names_it() -> None:
+    async with api_server() as server, Client(server.config) as client:
+        changed: list[tuple[str, str]] = []
+        secrets: Shared[SecretKey, WatchedSecret] = Shared(
+            lambda key, on_change: WatchedSecret(key, client, on_change, lambda: "2027-01-01T00:00:00Z", "ns:account")
+        )
+        authorities = Authorities(secrets, changed.append, lambda: "2027-01-01T00:00:00Z")
+        wanted = spec(TlsCheck(ca_secret_ref=REF))
+
+        async def is_missing() -> bool:
+            problem = authorities.of(KEY, wanted).problem
+            return problem is not None and problem.reason == "SecretMissing"
+
+        await eventually(is_missing)
+        pem = credentials.issue().ca
+        await client.create(secret(ca_crt=pem.encode()))
+
+        async def is_there() -> bool:
+            return authorities.of(KEY, wanted).pem == pem
+
+        await eventually(is_there)
+        assert set(changed) == {KEY}
+        for other in (spec(None), spec(TlsCheck()), spec(TlsCheck(ca_secret_ref=REF, insecure_skip_verify=True))):
+            await eventually(is_there)
+            assert secrets.count == 1
+            assert authorities.of(KEY, other) == (None, None)
+            assert secrets.count == 0

@@ -1,0 +1,75 @@
+"""What the leader reads: no more than it needs of what is many, and only what matters makes it look again."""
+
+from moorage.api.core_v1 import (
+    Container,
+    Node,
+    NodeAddress,
+    NodeSpec,
+    NodeStatus,
+    Pod,
+    PodIP,
+    PodSpec,
+    PodStatus,
+)
+from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, Endpoint, EndpointSlice
+from moorage.api.meta import ObjectMeta, OwnerReference
+from moorage.cluster.client import Client
+from moorage.cluster.kubeconfig import Config
+from moorage.operator.config import Admission
+from moorage.operator.world import World, slim_node, slim_pod, slim_slice
+
+META = ObjectMeta(name="a", namespace="default", uid="1", resource_version="7", labels={"app": "a"})
+OWNER = OwnerReference(
+    api_version="moorage.dev/v1alpha1", kind="ExternalService", name="backend", uid="2", controller=True
+)
+TWO = [Endpoint(addresses=["203.0.113.1"]), Endpoint(addresses=["203.0.113.2"])]
+
+
+def slice_(name: str, service: str | None = None, *owners: OwnerReference) -> EndpointSlice:
+    labels = {SERVICE_NAME_LABEL: service} if service else None
+    meta = ObjectMeta(name=name, namespace="default", uid=name, labels=labels, owner_references=list(owners))
+    return EndpointSlice(metadata=meta, address_type="IPv4", endpoints=TWO)
+
+
+def test_of_a_pod_its_addresses_are_kept() -> None:
+    pod = Pod(
+        metadata=META,
+        spec=PodSpec(containers=[Container(name="main")], node_name="node-1", host_network=True),
+        status=PodStatus(phase="Running", pod_ip="10.244.0.7", pod_ips=[PodIP(ip="10.244.0.7")], host_ip="192.0.2.1"),
+    )
+    slim = slim_pod(pod)
+    assert (slim.status.phase, slim.status.pod_ip, slim.spec.host_network) == ("Running", "10.244.0.7", True)
+    assert (slim.metadata.uid, slim.metadata.resource_version, slim.metadata.labels) == ("1", "7", None)
+    assert slim.spec.containers == []
+
+
+def test_of_a_node_its_addresses_and_ranges_are_kept() -> None:
+    addresses = [NodeAddress(type="InternalIP", address="192.0.2.1")]
+    status = NodeStatus(addresses=addresses, conditions=[{"type": "Ready"}], node_info={"kernelVersion": "6"})
+    slim = slim_node(Node(metadata=META, spec=NodeSpec(pod_cidrs=["10.244.0.0/24"]), status=status))
+    assert slim.status == NodeStatus(addresses=addresses)
+    assert slim.spec.pod_cidrs == ["10.244.0.0/24"]
+
+
+def test_of_others_slices_it_is_kept_that_they_have_endpoints() -> None:
+    assert slim_slice(slice_("ours", "backend", OWNER)).endpoints == TWO
+    assert slim_slice(slice_("theirs", "other")).endpoints == TWO[:1]
+
+
+async def test_slices_are_found_by_their_service_and_by_their_owner() -> None:
+    world = World(
+        Client(Config(server="http://127.0.0.1:1")),
+        Admission(),
+        touched=lambda key: None,
+        gate_changed=lambda: None,
+        addresses_changed=lambda addresses: None,
+    )
+    key = ("default", "backend")
+    labelled, owned = slice_("labelled", "backend"), slice_("owned", None, OWNER)
+    for each in (labelled, owned, slice_("other", "other")):
+        world.wrote(each)
+    assert world.slices_of(key) == [labelled, owned]
+    world.wrote(slice_("labelled", "other"))
+    assert world.slices_of(key) == [owned]
+    world.gone(EndpointSlice, ("default", "owned"))
+    assert world.slices_of(key) == []
