@@ -21,6 +21,7 @@ from moorage.api.moorage_v1alpha1 import (
     StaticAddress,
 )
 from moorage.api.networking_v1 import ServiceCIDR
+from moorage.cluster import verbs
 from moorage.cluster.client import ApiError, Client
 from moorage.cluster.clock import micro_timestamp
 from moorage.cluster.clock import timestamp as now
@@ -370,3 +371,61 @@ async def test_events_are_written_and_counted(client: Client, namespace: str) ->
     selector = f"involvedObject.uid={about.metadata.uid}"
     [event] = (await client.list(Event, namespace, field_selector=selector)).items
     assert event.involved_object.kind == "ExternalService"
+
+
+# --- what the CustomResourceDefinition says ----------------------------------------------------------------------
+
+
+async def test_defaults_of_an_external_service_are_filled_in(client: Client, namespace: str) -> None:
+    made = await client.raw(
+        "POST",
+        kind_of(ExternalService).path(namespace),
+        body={
+            "apiVersion": "moorage.dev/v1alpha1",
+            "kind": "ExternalService",
+            "metadata": {"name": "a"},
+            "spec": {"ports": [{"port": 80}], "healthCheck": {"tcp": {}}},
+        },
+    )
+    spec = made["spec"]
+    assert (spec["proxy"], spec["sessionAffinity"]) == ("kube-proxy", "None")
+    assert spec["ports"] == [{"port": 80, "protocol": "TCP"}]
+    assert (spec["healthCheck"]["intervalSeconds"], spec["healthCheck"]["fall"]) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {},
+        {"ports": []},
+        {"ports": [{"port": 0}]},
+        {"ports": [{"port": "http"}]},
+        {"ports": [{"port": 80}], "proxy": "envoy"},
+        {"ports": [{"port": 80}], "sessionAffinity": "Mooring"},
+        {"ports": [{"port": 80}], "endpoints": [{}]},
+        {"ports": [{"port": 80}], "endpoints": [{"addresses": [{"address": "backend"}]}]},
+        {"ports": [{"port": 80}], "endpoints": [{"addresses": [{"address": "203.0.113.1"}], "dns": {"name": "a.b"}}]},
+        {"ports": [{"port": 80}], "healthCheck": {"tcp": {}, "http": {}}},
+        {"ports": [{"port": 80}], "healthCheck": {"tcp": {}, "intervalSeconds": 1, "timeoutSeconds": 5}},
+    ],
+)
+async def test_an_external_service_that_makes_no_sense_is_refused(
+    client: Client, namespace: str, spec: dict[str, Any]
+) -> None:
+    body = {
+        "apiVersion": "moorage.dev/v1alpha1",
+        "kind": "ExternalService",
+        "metadata": {"name": "a"},
+        "spec": spec,
+    }
+    assert await refused(client.raw("POST", kind_of(ExternalService).path(namespace), body=body)) == (422, "Invalid")
+
+
+async def test_the_server_prints_the_columns_of_an_external_service(client: Client, namespace: str) -> None:
+    await client.create(xsvc_of(namespace))
+    body = {"status": {"healthy": "1/2", "conditions": [condition("False")]}}
+    await client.patch(ExternalService, namespace, "a", body, subresource="status")
+    header, row = (await verbs.get(client, verbs.resolve("xsvc"), namespace=namespace)).splitlines()
+    assert row.split()[0] == "a"
+    assert "1/2" in row
+    assert header.split() == ["NAME", "HEALTHY", "READY", "REASON", "AFFINITY", "SUSPENDED", "AGE"]
