@@ -5,14 +5,17 @@ tests/api/bad_externals.yml has the objects and the words.
 
 import http.client
 import json
+import random
 import ssl
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
 
 from e2e.harness.control_plane import ApiServer
-from tests.support.bad_externals import Bad, corpus
+from moorage.api.validation import validate
+from tests.support.bad_externals import FULL, Bad, corpus, damaged
 
 CASES = corpus()
 RIGHT: dict[str, dict[str, Any]] = {
@@ -31,11 +34,11 @@ class Store(NamedTuple):
     connection: http.client.HTTPSConnection
     namespace: str
 
-    def call(self, method: str, kind: str, name: str = "", body: object = None) -> tuple[int, Any]:
+    def call(self, method: str, kind: str, name: str = "", body: object = None, query: str = "") -> tuple[int, Any]:
         """Status and body of a request; the hundreds of this module would take minutes with kubectl."""
         path = f"/apis/moorage.dev/v1alpha1/namespaces/{self.namespace}/{kind.lower()}s/{name}".rstrip("/")
         headers = {"Authorization": f"Bearer {self.server.token}", "Content-Type": "application/json"}
-        self.connection.request(method, f"{path}?fieldValidation=Strict", json.dumps(body), headers)
+        self.connection.request(method, f"{path}?fieldValidation=Strict&{query}", json.dumps(body), headers)
         answer = self.connection.getresponse()
         return answer.status, json.loads(answer.read())
 
@@ -77,6 +80,19 @@ def test_a_bad_object_is_refused_and_loses_nothing(store: Store, bad: Bad) -> No
         code, _ = store.call("PUT", kind, "right", {**before, "spec": bad.object.get("spec")})
         assert code // 100 == 4
     assert store.call("GET", kind, "right")[1] == before
+
+
+def test_moorage_judges_as_the_api_server_does(store: Store) -> None:
+    """Over objects that are damaged at random, always the same ones: both refuse them, or both let them in."""
+    random_ = random.Random(1)
+    verdicts: Counter[bool] = Counter()
+    for number in range(3000):
+        bad = damaged(random_.choice(FULL), random_)
+        code, answer = store.call("POST", bad["kind"], body=bad, query="dryRun=All")
+        assert code in (201, 400, 422)
+        assert (code == 201) is (validate(bad, strict=True) == []), (number, bad["spec"], answer)
+        verdicts[code == 201] += 1
+    assert min(verdicts[True], verdicts[False]) > 100
 
 
 def test_kubectl_shows_the_words(store: Store) -> None:

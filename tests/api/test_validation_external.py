@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from moorage.api.validation import validate, validate_update
-from tests.support.bad_externals import Bad, corpus
+from tests.support.bad_externals import FULL, Bad, corpus
 
 GOOD: dict[str, Any] = {
     "apiVersion": "moorage.dev/v1alpha1",
@@ -53,11 +53,16 @@ def addresses(count: int) -> list[dict[str, Any]]:
         {"ports": [{"port": 80}], "endpoints": [{"dns": {"name": "_db._tcp.Example.com.", "type": "SRV"}}]},
         {"ports": [{"port": 80}], "endpoints": [{"addresses": [{"address": "2001:DB8::1", "port": 1}]}]},
         {"ports": [{"port": 80}], "sessionAffinityConfig": {}},
-        {"ports": [{"port": 80}], "drain": [{"endpoint": "a", "before": "2027-01-01t00:00:00.5+01:00"}]},
+        {"ports": [{"port": 80}], "drain": [{"endpoint": "a", "before": "2027-01-01T00:00:00.5+01:00"}]},
     ],
 )
 def test_what_is_right_is_let_in(spec: dict[str, Any]) -> None:
     assert validate({**GOOD, "spec": spec}, strict=True) == []
+
+
+@pytest.mark.parametrize("obj", FULL, ids=lambda obj: obj["metadata"]["name"])
+def test_every_field_can_be_right(obj: dict[str, Any]) -> None:
+    assert validate(obj, strict=True) == []
 
 
 def test_a_list_that_is_too_long_is_refused() -> None:

@@ -84,7 +84,7 @@ class Condition(Resource, kw_only=True, frozen=True):
     status: Annotated[str, doc("Whether it holds.", enum=["True", "False", "Unknown"])]
     reason: Annotated[str, doc("Why, in one word, for programs.")] = ""
     message: Annotated[str, doc("Why, and what to do, for people.")] = ""
-    last_transition_time: Annotated[str | None, doc("When status last changed.", format="date-time")] = None
+    last_transition_time: Annotated[str | None, doc("When status last changed.")] = None
     observed_generation: Annotated[int | None, doc("The generation of the object that this is about.")] = None
 
 

@@ -26,6 +26,7 @@ from moorage.api.schema import (
     STATUS,
     STATUS_ORDER,
     SUBDOMAIN,
+    TIME,
     doc,
 )
 
@@ -34,7 +35,7 @@ VERSION = "v1alpha1"
 
 MAX_SOURCES = 16
 MAX_ADDRESSES = 128
-"""In one source. Rules that look at each pair of them must stay within the API server's budget for rules."""
+"""In one source. The API server has a budget for what the rules of one object cost; the largest object must keep it."""
 
 _PORT = {"minimum": 1, "maximum": 65535}
 _NAME = {"minLength": 1, "maxLength": 63}
@@ -249,7 +250,7 @@ class Drain(Resource, kw_only=True, frozen=True):
     """An endpoint that is taken out of use: it gets no new connections and keeps those that it has."""
 
     endpoint: Annotated[str, doc("Name of the endpoint.", LABEL, **_NAME)]
-    before: Annotated[str | None, doc("Time by which the last client has been moved.", format="date-time")] = None
+    before: Annotated[str | None, doc("Time by which the last client has been moved.", TIME, maxLength=40)] = None
 
 
 class ExternalServiceSpec(Resource, kw_only=True, frozen=True):
@@ -317,7 +318,7 @@ class EndpointStatus(Resource, kw_only=True, frozen=True):
         ),
     ]
     ready: Annotated[bool, doc("Whether new connections are sent to it.")]
-    since: Annotated[str | None, doc("When health last changed.", format="date-time")] = None
+    since: Annotated[str | None, doc("When health last changed.")] = None
     port: Annotated[int | None, doc("Port of the endpoint, where it is not targetPort.")] = None
     message: Annotated[str | None, doc("Why it is not healthy, or not ready.")] = None
     weight: Annotated[int | None, doc("Share of new clients, where it is not 1.")] = None
@@ -366,7 +367,7 @@ class MooringSpec(Resource, kw_only=True, frozen=True):
 class MooringStatus(Resource, kw_only=True, frozen=True):
     """How it came about."""
 
-    since: Annotated[str | None, doc("When the client came to this endpoint.", format="date-time")] = None
+    since: Annotated[str | None, doc("When the client came to this endpoint.")] = None
     reason: Annotated[
         str | None, doc("Why it did.", enum=["Assigned", "FailedOver", "Drained", "Returned", "Moved"])
     ] = None

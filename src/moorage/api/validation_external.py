@@ -3,9 +3,7 @@
 The limits and rules are read from the types, where the definitions have theirs from too.
 """
 
-import re
 from collections.abc import Iterator
-from datetime import date
 from functools import cache
 from typing import Any
 
@@ -26,8 +24,6 @@ from moorage.api.validation_schema import (
     FieldError,
     without_nulls,
 )
-
-_TIME = re.compile(r"[0-9]{2}:[0-9]{2}:[0-9]{2}(.[0-9]+)?(z|[+-][0-9]{2}:[0-9]{2})")
 
 
 def external_service(obj: dict[str, Any]) -> Iterator[FieldError]:
@@ -125,21 +121,6 @@ def _text_limits(value: str, schema: dict[str, Any], path: str) -> Iterator[Fiel
     if len(value) > schema.get("maxLength", len(value)):
         message = f"{len(value)} characters are too many; use at most {schema['maxLength']}"
         yield FieldError(path, TOO_LONG, message)
-    if schema.get("format") == "date-time" and not _is_time(value):
-        yield FieldError(path, INVALID, f"{show(value)} is not a time; write one such as 2027-01-01T00:00:00Z")
-
-
-def _is_time(text: str) -> bool:
-    """Whether it is RFC 3339, as the API server reads it (kube-openapi's `strfmt.IsDateTime`)."""
-    day, separator, rest = text.lower().partition("t")
-    clock = rest.partition("t")[0]
-    if not separator or not re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", day) or not _TIME.fullmatch(clock):
-        return False
-    try:
-        date.fromisoformat(day)
-    except ValueError:
-        return False
-    return clock[:2] <= "23" and clock[3:5] <= "59" and clock[6:8] <= "59"
 
 
 def _duplicates(items: list[Any], keys: list[str], path: str) -> Iterator[FieldError]:
