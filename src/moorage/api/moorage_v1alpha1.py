@@ -35,7 +35,7 @@ VERSION = "v1alpha1"
 
 MAX_SOURCES = 16
 MAX_ADDRESSES = 128
-"""In one source. The API server has a budget for what the rules of one object cost; the largest object must keep it."""
+"""In one source. The API server has a budget for the rules of one object, which the largest object must keep."""
 
 _PORT = {"minimum": 1, "maximum": 65535}
 _NAME = {"minLength": 1, "maxLength": 63}
