@@ -112,7 +112,7 @@ class Act:
         await self._show()
         answers = await self._frontend.ask(REQUESTS)
         other = check_one_backend(self._narrator, answers)
-        self._narrator.check(other != pinned, f"it is not {pinned}", f"it is {pinned}, which is gone")
+        self._narrator.check(other != pinned, f"none by {pinned}, which is gone", f"by {pinned}, which is gone")
 
     async def _one_is_added(self) -> None:
         self._narrator.step("A third backend is added in cluster A")
