@@ -1,0 +1,50 @@
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from moorage.cluster.kubeconfig import Config
+from moorage.cluster.tokens import TOKEN_LIFE, Token
+from moorage.errors import MoorageError
+
+pytestmark = pytest.mark.looptime
+
+
+def config(**fields: str) -> Config:
+    return Config(server="https://192.0.2.1", **fields)  # type: ignore[arg-type]
+
+
+async def test_a_token_of_the_kubeconfig_stays_and_wins_over_a_file(tmp_path: Path) -> None:
+    token = Token(config(token="fixed", token_file=str(tmp_path / "none")))
+    assert token.bearer() == "fixed"
+    assert not token.refused()
+    assert token.bearer() == "fixed"
+    assert Token(config()).bearer() is None
+
+
+async def test_a_file_is_read_again_after_a_minute(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("one\n")
+    token = Token(config(token_file=str(file)))
+    assert token.bearer() == "one"
+    file.write_text("two\n")
+    await asyncio.sleep(TOKEN_LIFE - 1)
+    assert token.bearer() == "one"
+    await asyncio.sleep(2)
+    assert token.bearer() == "two"
+
+
+async def test_a_refused_token_is_replaced_at_once_where_the_file_has_another(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("one\n")
+    token = Token(config(token_file=str(file)))
+    assert token.bearer() == "one"
+    assert not token.refused()
+    file.write_text("two\n")
+    assert token.refused()
+    assert token.bearer() == "two"
+
+
+async def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MoorageError, match=r"token file .*/token: cannot be read"):
+        Token(config(token_file=str(tmp_path / "token"))).bearer()
