@@ -198,9 +198,11 @@ async def test_a_bug_in_one_source_leaves_the_others_and_what_it_knew(fixture: F
         "more",
         "10",
     )
+    assert fixture.told == [KEY] * 4  # two answers, the bug, and another answer
     fixture.names.put("db.example.com", "203.0.113.1")
     await asyncio.sleep(400)
     assert fixture.now[0].problem is None
+    assert fixture.told == [KEY] * 5
 
 
 async def test_what_is_removed_is_asked_for_no_more(fixture: Fixture) -> None:

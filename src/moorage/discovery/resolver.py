@@ -16,6 +16,7 @@ import dns.rcode
 import dns.rdatatype
 import dns.resolver
 
+from moorage.api.show import show
 from moorage.errors import MoorageError
 
 SHORTEST, LONGEST = 1.0, 300.0
@@ -126,7 +127,7 @@ class Resolver:
             try:
                 return await self._follow(dns.name.from_text(name), type)
             except dns.exception.DNSException as error:
-                raise LookupFailedError(f"{name} {type}: {self._why(error)}") from None
+                raise LookupFailedError(f"{show(name)} {type}: {self._why(error)}") from None
 
     async def _follow(self, name: dns.name.Name, type: str) -> tuple[list[Any], float]:
         least = LONGEST
@@ -191,7 +192,7 @@ class Resolver:
             case dns.message.ChainTooLong():
                 return "its CNAME records lead on and on; end the chain"
             case _:
-                return str(error) or type(error).__name__
+                return show(str(error) or type(error).__name__)
 
 
 def _asked(error: dns.exception.DNSException, *, with_answer: bool = False) -> list[str]:
