@@ -1,0 +1,123 @@
+"""Another cluster's server may send what it likes: little of it is kept, and not without bound."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from moorage.api.core_v1 import LoadBalancerIngress
+from moorage.cluster.kubeconfig import Config
+from moorage.discovery.loadbalancers import MOST_INGRESS, LoadBalancers, Selected
+from tests.support.eventually import eventually
+from tests.support.fake_names import FakeNames
+from tests.support.stub_server import Handler, event, service, stream, stub_server
+from tests.support.tenants import LOOPBACK_ALLOWED
+
+
+@asynccontextmanager
+async def running(handler: Handler) -> AsyncIterator[LoadBalancers]:
+    async with stub_server(handler) as url:
+        selected = Selected(Config(server=url, token="t"), "backend", None)
+        made = LoadBalancers(selected, FakeNames(), lambda: LOOPBACK_ALLOWED, lambda: None, lambda: "T")
+        task = asyncio.create_task(made.run())
+        try:
+            yield made
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def trouble(balancers: LoadBalancers) -> str:
+    async def condition() -> bool:
+        return balancers.trouble is not None
+
+    await eventually(condition)
+    assert balancers.trouble is not None
+    return str(balancers.trouble.error)
+
+
+def served(items: list[Any], *events: bytes) -> Handler:
+    """A server that has these Services, and then says these events."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.query.get("watch") == "true":
+            response = await stream(request, *events)
+            await asyncio.sleep(60)
+            return response
+        return web.json_response({"metadata": {"resourceVersion": "1"}, "items": items})
+
+    return answer
+
+
+async def test_only_what_is_used_of_a_service_is_kept() -> None:
+    many = [{"ip": f"203.0.113.{number}", "ports": [{"port": 80, "error": "x" * 1000}]} for number in range(100)]
+    obj = service("backend1", 7, "backend")
+    obj["metadata"]["annotations"] = {"large": "x" * 100_000}
+    obj["spec"] = {"type": "LoadBalancer", "ports": [{"port": 80}], "selector": {"app": "x" * 100_000}}
+    obj["status"] = {"loadBalancer": {"ingress": many}, "conditions": [{"type": "x" * 100_000}]}
+    async with running(served([obj])) as balancers:
+
+        async def condition() -> bool:
+            return bool(balancers.services)
+
+        await eventually(condition)
+        assert balancers.services is not None
+        (kept,) = balancers.services.values()
+        assert kept.metadata.resource_version == "7"
+        assert kept.status.load_balancer is not None
+        assert kept.status.load_balancer.ingress == [
+            LoadBalancerIngress(ip=f"203.0.113.{number}") for number in range(MOST_INGRESS)
+        ]
+        assert len(repr(kept)) < 10_000
+
+
+async def test_a_list_of_too_many_is_refused() -> None:
+    async with running(served([service(f"s{number}", 1) for number in range(1001)])) as balancers:
+        assert "more than 1000 objects; narrow the selector" in await trouble(balancers)
+        assert balancers.services is None
+
+
+async def test_a_watch_that_adds_too_many_is_refused() -> None:
+    events = [event("ADDED", service(f"s{number}", number + 2)) for number in range(1001)]
+    async with running(served([], *events)) as balancers:
+        assert "more than 1000 Services; narrow the selector" in await trouble(balancers)
+        assert balancers.services is not None
+        assert len(balancers.services) <= 1000
+
+
+async def test_services_that_come_and_go_are_not_too_many() -> None:
+    events = []
+    for number in range(3000):
+        one = service(f"s{number}", number + 2)
+        events += [event("ADDED", one), event("DELETED", one)]
+    events.append(event("ADDED", service("last", 9000)))
+    async with running(served([], *events)) as balancers:
+
+        async def condition() -> bool:
+            return list(balancers.services or ()) == [("default", "last")]
+
+        await eventually(condition)
+        assert balancers.trouble is None
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        b"{",
+        b"[]",
+        b'{"items": 7}',
+        json.dumps({"items": [{"metadata": 7}]}).encode(),
+        b'{"x":' + b"[" * 50_000,
+        b"\xff",
+    ],
+)
+async def test_nonsense_is_trouble_and_no_crash(nonsense: bytes) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.Response(body=nonsense)
+
+    async with running(answer) as balancers:
+        assert "not an answer of a Kubernetes API" in await trouble(balancers)
