@@ -198,6 +198,12 @@ def test_slices_follow_their_service_to_the_node_agents_and_go_back_before_it() 
     assert seen == [["moorage", None], [None, None]]
 
 
+def test_what_node_agents_carry_from_the_start_is_theirs_at_once() -> None:
+    story = Story(xsvc(proxy="moorage"))
+    story.do(story.decide(endpoints(2)))
+    assert labels(story) == ["moorage", "moorage"]
+
+
 def test_the_cluster_ip_stays_through_every_change() -> None:
     story = Story(xsvc())
     story.step(endpoints(2))
@@ -293,6 +299,8 @@ def test_what_an_earlier_object_of_the_same_name_left_is_waited_for() -> None:
     del story.cluster.objects["Service", NAME]  # the garbage collector takes one after the other
     story.step(endpoints(2))
     assert sorted(each.metadata.name for each in story.cluster.slices) == ["backend-1", "backend-2"]
+    ready = {each.type: each for each in story.xsvc.status.conditions or ()}["Ready"]
+    assert ready.reason == "Ready", "the other slice is about to go, too"
 
 
 def test_slices_that_others_wrote_are_named_and_left_alone() -> None:

@@ -194,6 +194,16 @@ def test_endpoints_whose_status_was_never_written_are_kept_from_the_slices() -> 
     ]
 
 
+def test_an_endpoint_that_the_status_does_not_list_yet_is_kept_beside_those_that_it_does() -> None:
+    story = Story(xsvc(endpoints=[DNS]))
+    story.step(endpoints(1))
+    status_before = story.xsvc.status
+    story.step(endpoints(2))
+    story.xsvc = replace(story.xsvc, status=replace(status_before, endpoints=[status(B1, "dns/db.example.com")]))
+    merged = merge(story.xsvc, (Resolution("dns/db.example.com", None),), GATE, story.cluster.slices)
+    assert names(merged.endpoints) == ["b0001", "b0002", "b1"]
+
+
 def test_slices_of_others_are_no_source() -> None:
     story = Story(xsvc(uid="00000000-0000-4000-8000-000000000009"))
     story.step(endpoints(2))
