@@ -7,6 +7,7 @@ has to be believed. `clean` looks at every record, and where the lock is free it
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import shutil
@@ -21,13 +22,14 @@ BASE = Path("/var/tmp/moorage-e2e")
 """Of all that runs write: a short path, because a Unix socket's has at most 107 bytes, and one that reboots leave."""
 CGROUPS = Path("/sys/fs/cgroup")
 _PREFIX = "moorage-e2e-"
+_NUMBERS = itertools.count(1)
 
 
 class Run:
     """One run: its name, its directory, its cgroups. `open` and `close` frame it."""
 
     def __init__(self, what: str) -> None:
-        self.name = f"{_PREFIX}{what}-{os.getpid()}"
+        self.name = f"{_PREFIX}{what}-{os.getpid()}-{next(_NUMBERS)}"
         self.directory = BASE / self.name
         self._lock: IO[str] | None = None
 

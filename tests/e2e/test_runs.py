@@ -54,6 +54,16 @@ def test_what_a_dead_run_left_is_removed_and_a_live_one_s_is_not(base: Path) -> 
     live.close()
 
 
+def test_one_process_has_several_runs_at_once(base: Path) -> None:
+    one, other = runs.Run("x"), runs.Run("x")
+    one.open()
+    other.open()
+    one.close()
+    assert other.directory.is_dir()
+    other.close()
+    assert list(base.iterdir()) == []
+
+
 def test_the_next_run_cleans_up(base: Path) -> None:
     die(base)
     run = runs.Run("next")
