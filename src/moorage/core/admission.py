@@ -170,7 +170,8 @@ def _addresses(pod: Pod) -> Iterable[str]:
     if pod.spec.host_network or pod.status.phase in ("Succeeded", "Failed"):
         return
     for text in (pod.status.pod_ip, *(each.ip for each in pod.status.pod_ips or ())):
-        if text and (address := _address(text)):
+        # Of an IPv4 address there is one spelling, and there may be a hundred thousand of them.
+        if text and (address := _address(text) if ":" in text else text):
             yield address
 
 
