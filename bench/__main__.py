@@ -11,7 +11,7 @@ import click
 import msgspec
 from rich.console import Console
 
-from bench import connections, report, syncing
+from bench import connections, operating, report, syncing
 from bench.namespaces import BenchError, isolated, output
 
 PART_SECONDS = 1800
@@ -23,25 +23,30 @@ SMALL_SYNC = 1_000
 @click.command()
 @click.option("--quick", is_flag=True, help="Fewer services, fewer and shorter rounds: to see whether it works.")
 @click.option("--markdown", is_flag=True, help="Print the tables as markdown as well.")
-@click.option("--only", type=click.Choice(["connections", "sync"]), help="One half.")
+@click.option("--only", type=click.Choice(["connections", "sync", "operator"]), help="One part.")
 @click.option("--rounds", type=click.IntRange(1, 100), help="Rounds of connections; 7, or 2 if quick.")
 @click.option("--seconds", type=click.IntRange(1, 60), help="Length of a round; 2, or 1 if quick.")
 def main(quick: bool, markdown: bool, only: str | None, rounds: int | None, seconds: int | None) -> None:
-    """Measure new connections per second and the time and memory of syncs, in network namespaces of its own."""
+    """Measure new connections per second, syncs of a node, and the operator, in network namespaces of its own."""
     services = SMALL_SYNC if quick else report.FULL_SIZE
     console = Console(width=None if sys.stdout.isatty() else 140)
     machine = f"{_machine()}. {datetime.now(UTC):%Y-%m-%d}."
     console.print(machine, highlight=False)
     tables = []
     try:
-        if only != "sync":
+        if only in (None, "connections"):
             options = connections.Options(rounds or (2 if quick else 7), seconds or (1 if quick else 2), services)
             tables += _connections(options)
-        if only != "connections":
-            root = os.geteuid() == 0
+        root = os.geteuid() == 0
+        if only in (None, "sync"):
             tables += [_sync(services, ordinary=not root)]
             if root:
                 tables += [_sync(SMALL_SYNC, ordinary=True)]
+        if only in (None, "operator"):
+            if root:
+                tables += [_operator(quick)]
+            else:
+                console.print("The operator is measured against a real API server, which takes root: left out.")
     except BenchError as error:
         sys.exit(f"moorage bench: {error}")
     for table in tables:
@@ -64,9 +69,21 @@ def _sync(services: int, ordinary: bool) -> report.Table:
     return report.sync_table(options, results, "as an ordinary user" if ordinary else "as root")
 
 
+def _operator(quick: bool) -> report.Table:
+    small, full = operating.Options(100, 5, 10, 5, 3), operating.Options(report.OPERATOR_SIZE, 5, 60, 20, 20)
+    options = small if quick else full
+    # What it starts it ends itself, with everything of theirs: it only needs a network of its own.
+    argv = ["unshare", "--net", sys.executable, "-m", "bench.operating", msgspec.json.encode(options).decode()]
+    return report.operator_table(options, msgspec.json.decode(_run(argv), type=operating.Result))
+
+
 def _part(module: str, options: object, ordinary: bool) -> bytes:
+    return _run(isolated(module, msgspec.json.encode(options).decode(), user_namespace=ordinary))
+
+
+def _run(argv: list[str]) -> bytes:
     """What a part of the benchmark prints; its progress goes to standard error."""
-    argv = isolated(module, msgspec.json.encode(options).decode(), user_namespace=ordinary)
+    module = argv[-2]
     try:
         done = subprocess.run(argv, stdout=subprocess.PIPE, timeout=PART_SECONDS, check=False)
     except subprocess.TimeoutExpired:

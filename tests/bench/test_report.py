@@ -1,7 +1,14 @@
 """The arithmetic of the benchmark's tables, and how they are written."""
 
+from typing import Any
+
+import pytest
+
 from bench.connections import Round, Way
-from bench.report import Aim, Row, Table, connection_tables, limits, markdown, ratio, sync_table
+from bench.operating import Options as OperatorOptions
+from bench.operating import Result as OperatorResult
+from bench.report import Aim, Row, Table, connection_tables, limits, markdown, operator_table, ratio, sync_table
+from bench.scrape import Histogram
 from bench.syncing import Options, Result
 
 
@@ -49,6 +56,52 @@ def test_aims_of_a_sync_hold_for_the_full_size_only() -> None:
     missed = {row.cells[0] for row in full.rows if row.aim and not row.aim.met}
     assert missed == {"  worst of 3", "peak memory of nft", "restart, nothing changed"}
     assert not any(row.aim for row in sync_table(Options(1_000, 10, 3), results, "").rows)
+
+
+def operated(**changes: Any) -> OperatorResult:
+    good: dict[str, Any] = {
+        "cold": 9.0,
+        "cold_cpu": 5.0,
+        "cold_server_cpu": 8.0,
+        "cold_writes": 3000,
+        "checks": 25_000,
+        "lateness": Histogram([0.05, 0.1, 0.25], [20_000, 24_800, 25_000, 25_000]),
+        "core": 0.3,
+        "writes": 0,
+        "moved": [0.1, 0.2, 0.9],
+        "refused": [5.0, 7.0],
+        "silent": [6.0, 7.1],
+        "peak_kib": 120 * 1024,
+    }
+    return OperatorResult(**{**good, **changes})
+
+
+FULL = OperatorOptions(1000, 5, 10, 2, 3)
+
+
+def test_an_operator_that_meets_its_aims_misses_none() -> None:
+    aims = [row.aim for row in operator_table(FULL, operated()).rows if row.aim]
+    assert len(aims) == 8
+    assert all(aim.met for aim in aims)
+    assert not any(row.aim for row in operator_table(OperatorOptions(100, 5, 10, 2, 3), operated()).rows)
+
+
+@pytest.mark.parametrize(
+    ("changes", "missed"),
+    [
+        ({"cold": 10.1}, "all reconciled from cold"),
+        ({"lateness": Histogram([0.05, 0.1, 0.25], [20_000, 24_700, 25_000, 25_000])}, "2,500 checks/s, late"),
+        ({"core": 1.1}, "processor, steady"),
+        ({"writes": 1}, "writes in 10 s without a change"),
+        ({"peak_kib": 201 * 1024}, "peak memory"),
+        ({"moved": [0.1, 1.1, 0.1]}, "  worst of 3"),
+        ({"refused": [5.0, 7.2]}, "  worst of 2"),
+        ({"silent": [5.0, 7.2]}, "  worst of 2"),
+    ],
+)
+def test_each_aim_of_the_operator_can_be_missed(changes: dict[str, Any], missed: str) -> None:
+    (row,) = (row for row in operator_table(FULL, operated(**changes)).rows if row.aim and not row.aim.met)
+    assert row.cells[0].startswith(missed)
 
 
 def test_markdown_has_a_cell_for_each_column_of_each_row() -> None:
