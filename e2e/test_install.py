@@ -152,6 +152,31 @@ def may(clusters: Clusters, words: str) -> bool:
     return asked.strip().splitlines()[-1] == "yes"
 
 
+def test_who_may_view_a_namespace_may_view_these_in_it_and_nobody_may_write_them(
+    clusters: Clusters, printed: str
+) -> None:
+    def rules(role: str) -> list[tuple[str, list[str]]]:
+        found = clusters.b.get("clusterrole", role)["rules"] or []
+        return [
+            (resource, rule["verbs"])
+            for rule in found
+            if rule.get("apiGroups") == ["moorage.dev"]
+            for resource in rule["resources"]
+        ]
+
+    read = ["get", "list", "watch"]
+    clusters.b.eventually(
+        "the rights of view", lambda: sorted(rules("view")) == [("externalservices", read), ("moorings", read)]
+    )
+    for role in ("edit", "admin"):
+        assert all(verbs == read for _, verbs in rules(role))
+
+
+def test_the_example_of_a_network_policy_is_one(installation: Installation, printed: str) -> None:
+    command = "kubectl --context b apply --dry-run=server -f deploy/operator/networkpolicy.yaml"
+    assert "networkpolicy.networking.k8s.io/moorage-operator created" in installation.run(command)
+
+
 def test_the_account_in_the_other_cluster_may_read_services_there_and_nothing_else(
     installation: Installation, printed: str
 ) -> None:
