@@ -13,8 +13,6 @@ from moorage.discovery.following import Following
 from moorage.discovery.resolver import Addresses, AddressType, LookupFailedError, Names, Server
 from moorage.discovery.source import MOST_ENDPOINTS, MOST_LOOKUPS, Setting, Source, State
 
-MOST_WEIGHT = 100
-"""Weights above it are scaled down, all of one answer alike: the data plane's tables hold no more."""
 REASON = "LookupFailed"
 
 
@@ -77,12 +75,11 @@ class ServiceRecords(Source):
         if not failed:
             self._right = self.setting.now()
         endpoints = []
-        weights = _weights(servers)
         for name, server in _named(servers):
             answer, current = answers[server.target], self._chosen.get(name)
             address = current if isinstance(answer, str) else choose(current, answer.addresses, self.setting.families)
             if address is not None:
-                endpoints.append(Found(name, address, server.port, weights[server], server.priority))
+                endpoints.append(Found(name, address, server.port, max(1, server.weight), server.priority))
             elif not isinstance(answer, str):
                 notes.append(f"{server.target}, a target of {self._name}, has no address")
         self._chosen = {each.name: each.address for each in endpoints}
@@ -125,9 +122,3 @@ def _named(servers: Iterable[Server]) -> Iterator[tuple[str, Server]]:
     for target, group in groupby(by_target, key=lambda each: each.target):
         for number, server in enumerate(group):
             yield of_dns_name(target if number == 0 else f"{target}-{server.port}"), server
-
-
-def _weights(servers: Sequence[Server]) -> dict[Server, int]:
-    most = max((each.weight for each in servers), default=0)
-    scale = min(1.0, MOST_WEIGHT / most) if most else 1.0
-    return {each: max(1, round(each.weight * scale)) for each in servers}
