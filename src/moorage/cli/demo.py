@@ -50,6 +50,7 @@ def _invite(console: Console, lab: outside.Lab, scaled: str) -> None:
             for one in lab.state.relays
         ),
         *(f"  KUBECONFIG={kubeconfig(lab.directory, one)} kubectl get pods -A" for one in lab.state.clusters),
+        f"  moorage lab get{name} --cluster b -n frontend xsvc -o wide",
         f"  moorage lab scale{name} --cluster a -n backend deployment/{scaled} --replicas 1",
         f"  moorage lab exec{name} deployment/frontend -- bash",
     ]

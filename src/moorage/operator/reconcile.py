@@ -69,7 +69,7 @@ class Reconciler:
     """Seconds in which the first verdicts of an ExternalService's endpoints may come together, for one write."""
     SETTLING = 1.0
     """Seconds that a new ExternalService's sources and first checks are waited for before anything is written."""
-    REWORDED = 30.0
+    REWORDED = 60.0
     """Seconds after which another reason of the same verdict is written: most change again before that."""
 
     def __init__(
