@@ -130,6 +130,8 @@ def observe(state: State, outcome: Outcome, now: str) -> State:
     if check is None:
         return state
     health = state.verdict.health
+    if outcome.success and health == "Healthy" and not state.failures:
+        return state  # nearly always, and there is nothing to count
     if outcome.success:
         successes = state.successes + 1
         if health == "Unknown" or (health == "Unhealthy" and successes >= check.rise):
