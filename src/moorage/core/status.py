@@ -12,8 +12,8 @@ LONGEST = 200
 """Characters of an endpoint's message."""
 MANY = 1000
 """So many endpoints fit in any case; of more their size is looked at."""
-ROOM = 800_000
-"""Bytes of JSON for the endpoints; a request may have 1.5 MiB, the object's managed fields included."""
+ROOM = 500_000
+"""Bytes of JSON for the endpoints. The API server's managed fields take nearly as much again, and etcd 1.5 MiB."""
 
 
 def endpoint_statuses(xsvc: ExternalService, standings: Sequence[Standing], now: str) -> list[EndpointStatus]:
@@ -25,7 +25,7 @@ def endpoint_statuses(xsvc: ExternalService, standings: Sequence[Standing], now:
     room = ROOM
     for index, each in enumerate(result):
         room -= len(msgspec.json.encode(each)) + 1
-        if room < 0:
+        if room < 0 and index >= MANY:
             return result[:index]
     return result
 
