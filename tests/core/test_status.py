@@ -76,17 +76,18 @@ def test_the_largest_status_fits_into_etcd() -> None:
     """Everything as long as it can be: 10,000 endpoints, all unhealthy, all for a long reason."""
     story = Story(xsvc())
     each = [
-        one._replace(name=f"{one.name}-{'x' * 40}", source=f"dns/{'s' * 253}", port=65535, weight=256, priority=65535)
+        one._replace(name=f"{one.name}-{'x' * 40}", port=65535, weight=256, priority=65535)
         for one in endpoints(10_000)
     ]
+    source = f"dns/{'s' * 253}"
     verdicts = {one.name: Verdict("Unhealthy", THEN, "y" * 5000) for one in each}
-    decision = story.decide_from(answers(each), verdicts)
+    decision = story.decide_from(answers(each, source), verdicts)
     assert len(msgspec.json.encode(decision.status)) < 1_000_000
     assert decision.status.healthy == "0/10000"
     assert len(decision.status.endpoints or ()) == 1000
     story.do(decision)
     assert len(story.cluster.slices) == 100
-    again = story.decide_from(answers(each), verdicts, LATER)
+    again = story.decide_from(answers(each, source), verdicts, LATER)
     assert (again.writes, again.status, again.happenings) == ((), story.xsvc.status, ())
 
 
