@@ -17,7 +17,7 @@ from moorage.api.meta import ObjectMeta
 from moorage.cluster import client as client_module
 from moorage.cluster import tokens
 from moorage.cluster.client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, Client
-from moorage.cluster.errors import AnswerError, ApiError, UnreachableError
+from moorage.cluster.errors import AnswerError, ApiError, SilentError, UnreachableError
 from moorage.cluster.events import Bookmark, Event
 from moorage.cluster.kubeconfig import Config
 from moorage.errors import MoorageError
@@ -349,8 +349,19 @@ async def test_a_silent_watch_ends_after_the_idle_time_out() -> None:
         return response
 
     async with stub_client(serve) as client:
-        with pytest.raises(UnreachableError, match=r"watch of /api/v1/services: no answer for 0\.1 s"):
+        with pytest.raises(SilentError, match=r"watch of /api/v1/services: no answer for 0\.1 s"):
             await take(client.watch(Service, resource_version="5", idle_timeout=0.1))
+
+
+async def test_a_watch_that_is_not_even_begun_in_time_is_a_failure() -> None:
+    async def serve(request: web.Request) -> web.StreamResponse:
+        await asyncio.Event().wait()
+        return web.Response()
+
+    async with stub_client(serve) as client:
+        with pytest.raises(UnreachableError, match=r"no answer for 0\.1 s") as caught:
+            await take(client.watch(Service, resource_version="5", idle_timeout=0.1))
+        assert not isinstance(caught.value, SilentError)
 
 
 async def test_a_watch_that_keeps_talking_outlives_both_time_outs() -> None:

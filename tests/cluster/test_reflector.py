@@ -5,11 +5,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from moorage.api.core_v1 import Service, ServiceSpec
 from moorage.api.meta import ObjectMeta
 from moorage.cluster.client import Listing
-from moorage.cluster.errors import AnswerError, ApiError, UnreachableError
+from moorage.cluster.errors import AnswerError, ApiError, SilentError, UnreachableError
 from moorage.cluster.events import Bookmark, Event
 from moorage.cluster.reflector import Key, Reflector
 from moorage.errors import MoorageError
@@ -237,6 +238,20 @@ async def test_a_watch_that_ends_at_once_is_a_failure_a_quiet_one_is_not(play: P
     assert [time for time, _ in script.calls] == [0, 0, 0.2, 0.6, 1.4, 301.4, 601.4]
     assert {call for _, call in script.calls} == {"list", "watch 5"}
     assert reflector.error is None
+
+
+async def test_silence_is_no_failure_as_long_as_the_next_watch_stands(play: Play) -> None:
+    quiet = [100.0, SilentError("no answer for 100 s")]
+    with capture_logs() as logs:
+        script, reflector, changes = await play(listing(5, service("a", 1)), quiet, quiet, [100.0])
+    assert [time for time, _ in script.calls[:4]] == [0, 0, 100, 200]
+    assert {call for _, call in script.calls[1:]} == {"watch 5"}
+    assert changes == [("a", "1")]
+    assert logs == []
+    assert reflector.error is None
+    with capture_logs() as logs:
+        await play(listing(5), quiet, DOWN)
+    assert [entry.get("error") for entry in logs] == [str(DOWN), None], "and then it watches again"
 
 
 @pytest.mark.parametrize("error", [ApiError(403, "Forbidden", "no"), AnswerError("garbage")])

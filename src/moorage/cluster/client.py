@@ -19,7 +19,7 @@ from moorage import __version__
 from moorage.api.kinds import kind_of
 from moorage.api.meta import Object
 from moorage.cluster.connections import Guard
-from moorage.cluster.errors import AnswerError, ApiError, UnreachableError, from_answer, one_line
+from moorage.cluster.errors import AnswerError, ApiError, SilentError, UnreachableError, from_answer, one_line
 from moorage.cluster.events import Bookmark, Event, lines, read_event
 from moorage.cluster.kubeconfig import Config
 from moorage.cluster.paths import collection_path, creation_path, manifest_path, object_path, with_type
@@ -163,8 +163,9 @@ class Client:
 
         The first item comes once the server has agreed: a Bookmark of `resource_version` itself. Close it with
         `contextlib.aclosing`. Raises ApiError with status 410 where the server no longer has that version (list
-        again), UnreachableError where the connection breaks or is silent for `idle_timeout` seconds: kube-apiserver
-        sends a bookmark about each minute, so a longer silence is that of a dead connection.
+        again), UnreachableError where the connection breaks, its subclass SilentError where it is silent for
+        `idle_timeout` seconds. kube-apiserver sends a bookmark about each minute, but only of collections in which
+        something has changed since it started: silence alone does not tell whether a connection is dead.
         """
         path = collection_path(kind_of(kind), namespace)
         params = {
@@ -176,17 +177,22 @@ class Client:
         }
         decoder = msgspec.json.Decoder(kind)
         timeout = aiohttp.ClientTimeout(total=None, connect=self._timeout, sock_read=idle_timeout)
+        stands = False
         try:
             async with self._send("GET", path, params=params, timeout=timeout) as response:
                 if response.status != 200:
                     raise from_answer(
                         await self._guard.read(response), response.status, response.headers.get("Retry-After")
                     )
+                stands = True
                 yield Bookmark(resource_version)
                 async for line in lines(response.content.iter_any(), self._guard.longest_line):
                     yield read_event(line, decoder)
         except (aiohttp.ClientError, OSError) as error:
-            raise self._unreachable(error, f"watch of {path}", idle_timeout) from None
+            failure = self._unreachable(error, f"watch of {path}", idle_timeout)
+            if stands and isinstance(error, TimeoutError):
+                failure = SilentError(str(failure))
+            raise failure from None
         except AnswerError as error:
             raise self._nonsense(f"watch of {path}", error) from None
 

@@ -11,6 +11,10 @@ class UnreachableError(MoorageError):
     """No answer: no connection, one that broke, or one on which nothing came in time. The server may have acted."""
 
 
+class SilentError(UnreachableError):
+    """Nothing came in time on a watch that stood: either nothing has changed, or the connection is dead."""
+
+
 class AnswerError(MoorageError):
     """An answer that is not what Kubernetes' API promises."""
 

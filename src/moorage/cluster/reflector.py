@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Generic, Protocol, TypeVar
 
 from msgspec.structs import replace
@@ -12,7 +12,7 @@ from moorage.api.kinds import kind_of
 from moorage.api.meta import Object
 from moorage.cluster.backoff import backoff
 from moorage.cluster.client import Listing
-from moorage.cluster.errors import ApiError, UnreachableError
+from moorage.cluster.errors import ApiError, SilentError, UnreachableError
 from moorage.cluster.events import Bookmark, Event
 from moorage.errors import MoorageError
 from moorage.log import get_logger
@@ -25,7 +25,8 @@ Key = tuple[str, str]
 LONGEST_RETRY_AFTER = 60.0
 """Seconds: the longest wait that a server is granted."""
 IDLE_TIMEOUT = 100.0
-"""Seconds of silence after which a watch is given up; kube-apiserver sends a bookmark about each minute."""
+"""Seconds of silence after which a watch is opened anew; where something changes now and then, kube-apiserver sends a
+bookmark about each minute."""
 SHORTEST_WATCH = 1.0
 """Seconds: a watch that ends sooner and says nothing counts as a failure, or it would be opened in a busy loop."""
 
@@ -139,12 +140,14 @@ class Reflector(Generic[T]):
             await anext(events, None)
             self._connected()
             heard = False
-            async for event in events:
-                heard, self._failures = True, 0
-                if isinstance(event, Bookmark):
-                    self._version = event.resource_version
-                else:
-                    self._apply(event)
+            # A quiet collection is as silent as a dead connection: the next watch tells them apart.
+            with suppress(SilentError):
+                async for event in events:
+                    heard, self._failures = True, 0
+                    if isinstance(event, Bookmark):
+                        self._version = event.resource_version
+                    else:
+                        self._apply(event)
         if not heard and now() - started < SHORTEST_WATCH:
             raise UnreachableError("the server ended the watch as soon as it began")
         self._failures = 0
