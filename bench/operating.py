@@ -38,8 +38,10 @@ from moorage.cluster.client import Client
 AT_ONCE = 16
 """Requests of the bench's own."""
 COLD_SECONDS = 300
-SETTLING = 8
-"""Seconds in which what follows from a step may still be written: Events, and the first checks' spreading."""
+QUIET = 5
+"""Seconds without a write after which nothing more is thought to follow from a step."""
+QUIET_SECONDS = 600
+"""Longest to wait for that."""
 SOURCE_USER = "source"
 _WRITTEN = "services|endpointslices|externalservices|events"
 _ACCESS = f"""
@@ -81,6 +83,8 @@ class Result(msgspec.Struct):
 
     cold: float
     """From the start of the process until a watch has seen every endpoint ready and every status say so."""
+    quiet: float
+    """The same, until the last write: Events are written one after the other, in their own time."""
     cold_cpu: float
     """Of a processor, by the operator."""
     cold_server_cpu: float
@@ -166,7 +170,7 @@ class Bench:
         server_cpu = sum(map(_cpu, servers))
         cold = await seen.until("every endpoint ready", all_ready, COLD_SECONDS) - operator.started
         cold_cpu, cold_server_cpu = operator.cpu(), sum(map(_cpu, servers)) - server_cpu
-        await asyncio.sleep(SETTLING)
+        quiet = await self._until_quiet() - operator.started
         cold_writes = (await asyncio.to_thread(operator.scrape)).total("moorage_writes_total", result="ok")
         _say("steady")
         before, server_before = await self._scrapes(operator)
@@ -183,6 +187,7 @@ class Bench:
         silent = await self._die(self._drop, range(options.deaths, 2 * options.deaths))
         return Result(
             cold=cold,
+            quiet=quiet,
             cold_cpu=cold_cpu,
             cold_server_cpu=cold_server_cpu,
             cold_writes=cold_writes,
@@ -283,10 +288,21 @@ class Bench:
         )
 
     async def _scrapes(self, operator: Operator) -> tuple[Scrape, Scrape]:
-        api = self._api
-        return await asyncio.to_thread(operator.scrape), await asyncio.to_thread(
-            scrape, f"{api.server}/metrics", api.token, api.credentials.ca
-        )
+        return await asyncio.to_thread(operator.scrape), await asyncio.to_thread(self._scrape)
+
+    def _scrape(self) -> Scrape:
+        return scrape(f"{self._api.server}/metrics", self._api.token, self._api.credentials.ca)
+
+    async def _until_quiet(self) -> float:
+        """When the last write was, to a few seconds."""
+        deadline = time.monotonic() + QUIET_SECONDS
+        before, count = time.monotonic(), -1.0
+        while (now := _writes(await asyncio.to_thread(self._scrape))) != count:
+            if time.monotonic() > deadline:
+                raise BenchError(f"the operator still writes after {QUIET_SECONDS} s")
+            before, count = time.monotonic(), now
+            await asyncio.sleep(QUIET)
+        return before
 
 
 def _cpu(process: Process) -> float:

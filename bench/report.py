@@ -200,6 +200,7 @@ def operator_table(options: OperatorOptions, result: OperatorResult) -> Table:
             )
         ),
         Row(("  writes, without Events", f"{result.cold_writes:,.0f}")),
+        Row(("  until the last Event is written", _seconds(result.quiet))),
         _row(
             f"{rate:,.0f} checks/s, late at most: p99",
             _ms(late[1]),

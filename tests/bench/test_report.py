@@ -61,6 +61,7 @@ def test_aims_of_a_sync_hold_for_the_full_size_only() -> None:
 def operated(**changes: Any) -> OperatorResult:
     good: dict[str, Any] = {
         "cold": 9.0,
+        "quiet": 30.0,
         "cold_cpu": 5.0,
         "cold_server_cpu": 8.0,
         "cold_writes": 3000,
