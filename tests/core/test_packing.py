@@ -93,6 +93,17 @@ def test_two_that_change_places_move_by_way_of_new_slices() -> None:
     assert packing.givers == {0, 1}
 
 
+def test_cut_off_after_the_new_slices_were_made_the_rest_is_as_it_would_have_been() -> None:
+    existing = Contents(HTTP, ("b1", "b2")), Contents(OTHER, ("b3", "b4"))
+    want = {"b1": OTHER, "b2": HTTP, "b3": HTTP, "b4": OTHER}
+    whole = pack(want, existing)
+    for made in whole.new:
+        (missing,) = (each for each in whole.new if each != made)
+        packing = pack(want, [*existing, made])
+        assert packing.kept == (*whole.kept, made)
+        assert packing.new == (missing,)
+
+
 def test_what_somebody_put_in_twice_stays_once() -> None:
     existing = Contents(HTTP, ("b1", "b1", "b2")), Contents(HTTP, ("b2", "b3"))
     packing = pack(dict.fromkeys(("b1", "b2", "b3"), HTTP), existing)

@@ -31,8 +31,8 @@ class Packing(NamedTuple):
     """The existing slices, in the order given. One without names is no longer needed."""
     new: tuple[Contents, ...]
     givers: frozenset[int]
-    """Which of `kept` give an endpoint that is still wanted to another slice; none of them is given one. So when
-    all other changes are written first, every endpoint is in a slice at any time."""
+    """Which of `kept` give an endpoint that is still wanted to another slice, or gave it and still have it; none of
+    them is given one. So when all other changes are written first, every endpoint is in a slice at any time."""
 
 
 def pack(wanted: Mapping[str, Key], existing: Sequence[Contents]) -> Packing:
@@ -62,7 +62,10 @@ def pack(wanted: Mapping[str, Key], existing: Sequence[Contents]) -> Packing:
 
     fresh = {name for name in wanted if name not in settled}
     givers = frozenset(
-        index for index, contents in enumerate(existing) if fresh and not fresh.isdisjoint(contents.names)
+        index
+        for index, contents in enumerate(existing)
+        if tuple(names[index]) != contents.names
+        and not wanted.keys().isdisjoint(set(contents.names).difference(names[index]))
     )
     moving = fresh.intersection(name for index in givers for name in existing[index].names)
     by_key: dict[Key, list[str]] = {}
