@@ -174,34 +174,39 @@ def test_moorings_rest_on_client_ip_and_tell_the_agents_group_and_client() -> No
     }
 
 
+REQUIRE = {"ipFamilyPolicy": "RequireDualStack"}
+BOTH = ["IPv4", "IPv6"]
+
+
 @pytest.mark.parametrize(
-    ("spec", "patch"),
+    ("first", "then", "patch"),
     [
-        ({}, None),
-        ({"ip_family_policy": "SingleStack"}, None),
-        ({"ip_families": ["IPv4"]}, None),
-        ({"ip_family_policy": "RequireDualStack"}, {"ipFamilyPolicy": "RequireDualStack"}),
+        ({}, {}, None),
+        ({}, {"ip_family_policy": "SingleStack"}, None),
+        ({}, {"ip_families": ["IPv4"]}, None),
+        ({}, {"ip_family_policy": "RequireDualStack"}, REQUIRE),
+        ({}, {"ip_families": BOTH}, REQUIRE | {"ipFamilies": BOTH}),
+        ({}, {"ip_family_policy": "RequireDualStack", "ip_families": BOTH}, REQUIRE | {"ipFamilies": BOTH}),
+        ({}, {"ip_family_policy": "PreferDualStack", "ip_families": BOTH}, {"ipFamilyPolicy": "PreferDualStack"}),
+        ({"ip_family_policy": "PreferDualStack"}, {"ip_family_policy": "PreferDualStack", "ip_families": BOTH}, None),
+        ({"ip_families": BOTH}, {"ip_family_policy": "RequireDualStack", "ip_families": ["IPv4"]}, None),
+        ({"ip_families": BOTH}, {}, None),
+        ({"ip_families": BOTH}, {"ip_family_policy": "SingleStack"}, {"ipFamilyPolicy": "SingleStack"}),
         (
-            {"ip_family_policy": "RequireDualStack", "ip_families": ["IPv4", "IPv6"]},
-            {"ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv4", "IPv6"]},
+            {"ip_families": BOTH},
+            {"ip_family_policy": "SingleStack", "ip_families": ["IPv4"]},
+            {"ipFamilyPolicy": "SingleStack"},
         ),
     ],
 )
-def test_ip_families_are_changed_only_where_the_spec_gives_them(
-    spec: dict[str, Any], patch: dict[str, Any] | None
+def test_ip_families_are_changed_only_where_the_spec_asks_for_others(
+    first: dict[str, Any], then: dict[str, Any], patch: dict[str, Any] | None
 ) -> None:
-    cluster = made(xsvc())
-    assert stored(cluster)["spec"]["ipFamilies"] == ["IPv4"]
+    cluster = made(xsvc(**first))
     if patch is None:
-        assert services.changes(xsvc(**spec), cluster.service) == ()
+        assert services.changes(xsvc(**then), cluster.service) == ()
     else:
-        assert correction(xsvc(**spec), cluster) == {"spec": patch}
-
-
-def test_a_second_family_can_go_again() -> None:
-    cluster = made(xsvc(ip_family_policy="RequireDualStack"))
-    correction(xsvc(ip_family_policy="SingleStack", ip_families=["IPv4"]), cluster)
-    assert stored(cluster)["spec"]["ipFamilies"] == ["IPv4"]
+        assert correction(xsvc(**then), cluster) == {"spec": patch}
 
 
 def test_two_families_that_a_cluster_of_one_cannot_give_are_not_asked_for_again_and_again() -> None:

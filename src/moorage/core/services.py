@@ -147,16 +147,20 @@ def _spec_patch(xsvc: ExternalService, have: ServiceSpec) -> dict[str, Any]:
 
 
 def _families_patch(xsvc: ExternalService, have: ServiceSpec) -> dict[str, Any]:
-    """The families and their policy, where the spec gives them and the server can change them."""
-    policy, families, present = xsvc.spec.ip_family_policy, xsvc.spec.ip_families or [], have.ip_families or []
+    """The families and their policy, where the spec gives them and the server can change them.
+
+    The server itself adds a second family for a policy of two, and takes it away for one of one; so families are
+    only sent where the policy does not say all, and two that a cluster of one family was only to prefer are not
+    asked for again and again.
+    """
+    families, present = xsvc.spec.ip_families or [], have.ip_families or []
     if families and present and families[0] != present[0]:
         return {}
+    policy = xsvc.spec.ip_family_policy or ("RequireDualStack" if len(families) > 1 else None)
     patch: dict[str, Any] = {}
     if policy and policy != have.ip_family_policy:
         patch["ipFamilyPolicy"] = policy
-    # PreferDualStack on a cluster of one family: the second one is not missing.
-    content = families == present or (policy == "PreferDualStack" and families[: len(present)] == present)
-    if families and not content:
+    if len(families) > len(present) and policy != "PreferDualStack":
         patch["ipFamilies"] = families
     return patch
 
