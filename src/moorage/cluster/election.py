@@ -26,8 +26,8 @@ from moorage.errors import MoorageError
 from moorage.log import get_logger
 
 JITTER = 0.2
-"""Candidates spread their attempts by this share of the retry period. client-go's 1.2 would have one that finds the
-Lease expired come up to 4.4 s later; optimistic locking already sees to it that only one wins."""
+"""Candidates spread their attempts by this share of the retry period. client-go's 1.2 would have one come up to 4.4 s
+after the Lease has expired; optimistic locking already sees to it that only one wins."""
 
 CONFLICTS = (404, 409, 422)
 """What a write with uid and resourceVersion is answered when the object is not the one that was read."""
@@ -157,11 +157,17 @@ class Election:
                     leadership = Leadership(sent + self._timings.renew, transitions)
                     if leadership.valid():
                         return leadership
-                await asyncio.sleep(self._timings.retry * (1 + JITTER * self._jitter()))
+                await asyncio.sleep(self._pause())
         except BaseException:
             if self._sent:
                 await self._release()
             raise
+
+    def _pause(self) -> float:
+        """Seconds until a candidate's next attempt: the retry period, or less if the Lease expires before that."""
+        spread = self._timings.retry * JITTER * self._jitter()
+        left = self._expires_at() - asyncio.get_running_loop().time()
+        return (min(left, self._timings.retry) if left > 0 else self._timings.retry) + spread
 
     async def _serve(self, leadership: Leadership, lead: Lead) -> bool:
         """Whether `lead` came to its end by itself; False: the Lease was lost."""
@@ -253,11 +259,14 @@ class Election:
 
     def _others(self) -> bool:
         """Whether another holds the Lease as it was last seen, and may still act on it."""
+        return asyncio.get_running_loop().time() < self._expires_at()
+
+    def _expires_at(self) -> float:
+        """Until when another may act on the Lease as it was last seen; 0: no other holds it."""
         if self._lease is None or self.holder in ("", self._identity):
-            return False
+            return 0.0
         seconds = self._lease.spec.lease_duration_seconds
-        lasts = self._timings.lease if seconds is None else float(seconds)
-        return asyncio.get_running_loop().time() < self._changed_at + lasts
+        return self._changed_at + (self._timings.lease if seconds is None else float(seconds))
 
     async def _write(self) -> None:
         old = self._lease.spec if self._lease is not None else None
