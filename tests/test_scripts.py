@@ -125,6 +125,18 @@ def test_a_machine_without_apt_get_is_told_the_names_in_one_line(programs: Path)
     assert line.endswith("install them with this system's package manager")
 
 
+@pytest.mark.parametrize(("purpose", "package"), [("bench", "haproxy"), ("e2e", "etcd-server")])
+def test_what_only_some_targets_need_is_asked_for_by_these_alone(programs: Path, purpose: str, package: str) -> None:
+    for tool in ("bash", "id"):
+        (programs / tool).symlink_to(shutil.which(tool) or tool)
+    asked = {
+        arguments: run(ROOT / "scripts" / "packages", *arguments, PATH=str(programs), PYTHON="false").stderr
+        for arguments in ((), (purpose,))
+    }
+    assert package in asked[purpose,]
+    assert package not in asked[()]
+
+
 def test_an_old_python_is_one_line(programs: Path, stub: Stub) -> None:
     stub("python3.9", "echo 3.9 False")
     done = run(ROOT / "scripts" / "setup", programs=programs, PYTHON="python3.9")

@@ -6,13 +6,15 @@ Build what the tests need; try the clusters by hand; remove what a killed run le
 import signal
 import sys
 
-from e2e.harness import builds, clusters, image, pause, played, runs
+from e2e.harness import builds, clusters, image, pause, played, runs, world
 from e2e.harness.errors import HarnessError
 
 
 def main(arguments: list[str]) -> int:
     match arguments:
         case ["prepare"]:
+            if clusters.existing() is None:
+                world.need_root()
             builds.built("kubernetes")
             if clusters.existing() is None:
                 builds.built("coredns")

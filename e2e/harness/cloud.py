@@ -8,7 +8,7 @@ import ipaddress
 import json
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from e2e.harness import topology
@@ -110,12 +110,15 @@ class Cloud:
         self._world.execute("ip", "route", verb, f"{address}/32", "via", via, network=self._site.network)
 
     def _run(self) -> None:
-        """A watch that ends, as when the API server is restarted, begins anew with a list."""
+        """A watch that ends, as when the API server is restarted, begins anew with a list.
+
+        So does one whose event could not be dealt with: the Service has gone meanwhile, or it is tried again.
+        """
         while not self._stopped.is_set():
-            for event, service in self._events():
-                # A Service can go at any moment: then the next event says so.
-                with contextlib.suppress(HarnessError), self._lock:
-                    self._take_note(event, service)
+            with contextlib.suppress(HarnessError), contextlib.closing(self._events()) as events:
+                for event, service in events:
+                    with self._lock:
+                        self._take_note(event, service)
             self._stopped.wait(0.2)
 
     def _take_note(self, event: str, service: Any) -> None:
@@ -126,7 +129,7 @@ class Cloud:
         elif not service["status"].get("loadBalancer", {}).get("ingress"):
             self._give(key)
 
-    def _events(self) -> Iterator[tuple[str, Any]]:
+    def _events(self) -> Generator[tuple[str, Any], None, None]:
         """Kinds of event, and Services, until the watch ends."""
         arguments = ["get", "services", "--all-namespaces", "--watch", "--output-watch-events", "-o", "json"]
         with self._lock:
@@ -137,6 +140,9 @@ class Cloud:
             )
         with self._watch as watch:
             assert watch.stdout is not None
-            for line in watch.stdout:
-                event = json.loads(line)
-                yield event["type"], event["object"]
+            try:
+                for line in watch.stdout:
+                    event = json.loads(line)
+                    yield event["type"], event["object"]
+            finally:
+                watch.kill()

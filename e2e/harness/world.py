@@ -46,6 +46,8 @@ END
 echo ready
 exec cat
 """
+LOGS = Path(__file__).parents[2] / "build" / "e2e"
+"""Where the programs' logs are after a run."""
 _STOP = 10
 """Seconds that a program has to end after SIGTERM."""
 
@@ -55,9 +57,19 @@ class World:
 
     def __init__(self, name: str) -> None:
         """`name` goes into the names of its directory and cgroups, for a person who looks."""
+        self.what = name
         self.run = runs.Run(name)
         self.processes: list[Process] = []
         self._holder: subprocess.Popen[bytes] | None = None
+
+    def _keep_logs(self) -> None:
+        """What all programs said, for whoever looks into a failure: the last run's of this kind."""
+        kept = LOGS / self.what
+        shutil.rmtree(kept, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            kept.mkdir(parents=True)
+            for log in self.directory.glob("*.log"):
+                shutil.copy(log, kept)
 
     @property
     def directory(self) -> Path:
@@ -72,8 +84,7 @@ class World:
         return int(Path(f"/proc/{self._holder.pid}/task/{self._holder.pid}/children").read_text().split()[0])
 
     def __enter__(self) -> Self:
-        if os.geteuid() != 0:
-            raise HarnessError("the end-to-end tests start real clusters: run them as root, for instance with sudo")
+        need_root()
         self.run.open()
         try:
             # Mounts are private, so nothing that is mounted here shows outside.
@@ -107,6 +118,7 @@ class World:
             self._holder.wait()
         for process in self.processes:
             process.popen.wait()
+        self._keep_logs()
         self.run.close()
 
     @cached_property
@@ -229,6 +241,12 @@ def wait(what: str, condition: Callable[[], bool], seconds: float, *processes: P
             words = "".join(f"\n--- {process.name}:\n{process.last_words()}" for process in processes)
             raise HarnessError(f"not within {seconds:.0f} s: {what}{words}")
         time.sleep(0.05)
+
+
+def need_root() -> None:
+    """Raises HarnessError for another user."""
+    if os.geteuid() != 0:
+        raise HarnessError("the end-to-end tests start real clusters: run them as root, with sudo for instance")
 
 
 def installed(program: str) -> str:
