@@ -66,6 +66,8 @@ class ApiServer(Kubectl):
                 *("--listen-client-urls", self._etcd, "--advertise-client-urls", self._etcd),
                 *("--listen-peer-urls", self._peer, "--initial-advertise-peer-urls", self._peer),
                 *("--initial-cluster", f"e2e={self._peer}", "--log-level=warn"),
+                # As kubeadm: from it kube-apiserver knows the version of the bookmarks that it sends to idle watches.
+                "--experimental-watch-progress-notify-interval=5s",
             ]
             self._start("etcd", argv)
         if not self._runs("kube-apiserver"):
