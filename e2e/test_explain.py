@@ -1,6 +1,7 @@
 """kubectl explains, lists and applies ExternalServices and Moorings."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -25,6 +26,13 @@ STATUS = {
     "healthy": "2/3",
     "conditions": [
         {"type": "Accepted", "status": "True", "reason": "Accepted", "message": "fine"},
+        {
+            "type": "Healthy",
+            "status": "False",
+            "reason": "SomeUnhealthy",
+            "message": "backend3 is down.",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        },
         {
             "type": "Ready",
             "status": "False",
@@ -87,15 +95,12 @@ def test_a_list_shows_what_a_person_on_call_wants_to_know(api_server: ApiServer,
     api_server.kubectl("-n", namespace, "apply", "-f", "-", input=XSVC)
     patch_status(api_server, namespace, STATUS)
     header, row = table(api_server.kubectl("-n", namespace, "get", "xsvc"))
-    assert header == ["NAME", "HEALTHY", "READY", "REASON", "AFFINITY", "SUSPENDED", "AGE"]
-    assert row[:5] == ["backend", "2/3", "False", "NoHealthyEndpoint", "ClientIP"]
+    assert header == ["NAME", "HEALTHY", "READY", "REASON", "SPEC", "SOURCES", "CHECKS", "FAILING", "AGE"]
+    assert row[:6] == ["backend", "2/3", "False", "NoHealthyEndpoint", "Accepted", "SomeUnhealthy"]
+    assert re.fullmatch(r"\d+d", row[6]), "for how long"
     wide = api_server.kubectl("-n", namespace, "get", "xsvc", "-o", "wide")
-    assert wide.splitlines()[0].split()[-2:] == ["PROXY", "MESSAGE"]
-    assert wide.rstrip().endswith("kube-proxy   All checks fail; see status.")
-    api_server.kubectl(
-        "-n", namespace, "patch", "xsvc", "backend", "--type=merge", "-p", '{"spec": {"suspend": true}}'
-    )
-    assert table(api_server.kubectl("-n", namespace, "get", "xsvc"))[1][5] == "true"
+    assert wide.splitlines()[0].split()[-3:] == ["AFFINITY", "PROXY", "PROBLEM"]
+    assert wide.rstrip().endswith("ClientIP   kube-proxy   backend3 is down."), "the first of the causes"
     assert "externalservice.moorage.dev/backend" in api_server.kubectl("-n", namespace, "get", "all")
 
 

@@ -284,7 +284,7 @@ def test_what_was_found_stays_whatever_becomes_of_the_secret(running: Following)
     ):
         running.secret("comes-and-goes", content)
         message = running.until_condition("comes-and-goes", "Resolved", "False", reason)
-        assert "its last 1 endpoint stays in use" in message
+        assert "its last endpoint stays in use" in message
         assert running.endpoints("comes-and-goes") == found
     running.api.kubectl("delete", "secret", "comes-and-goes", "-n", HERE)
     running.until_condition("comes-and-goes", "Resolved", "False", "SecretMissing")

@@ -1,5 +1,6 @@
 """The generated definitions, as far as that can be told without an API server (e2e/test_bad_specs.py has one)."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,7 @@ def test_rules_have_messages_that_say_what_must_be(kind: Kind) -> None:
 def test_columns_show_fields_that_there_are(kind: Kind) -> None:
     paths = {path for path, _ in walk(schema(kind))} | {".metadata.creationTimestamp"}
     for column in columns(kind):
-        path = column["jsonPath"].replace('[?(@.type=="Ready")]', "[]")
+        path = re.sub(r'\[\?\(@\.(type|status)=="[A-Z][a-z]+"\)\]', "[]", column["jsonPath"])
         assert path in paths, column
     assert [column["name"] for column in columns(kind)].count("Age") == 1
 

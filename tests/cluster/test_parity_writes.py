@@ -428,4 +428,4 @@ async def test_the_server_prints_the_columns_of_an_external_service(client: Clie
     header, row = (await verbs.get(client, verbs.resolve("xsvc"), namespace=namespace)).splitlines()
     assert row.split()[0] == "a"
     assert "1/2" in row
-    assert header.split() == ["NAME", "HEALTHY", "READY", "REASON", "AFFINITY", "SUSPENDED", "AGE"]
+    assert header.split() == ["NAME", "HEALTHY", "READY", "REASON", "SPEC", "SOURCES", "CHECKS", "FAILING", "AGE"]

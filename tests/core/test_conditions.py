@@ -138,7 +138,11 @@ def test_a_failing_source_says_since_when_and_what_stays() -> None:
 def test_a_source_that_never_answered_has_nothing_that_stays() -> None:
     story = after((Resolution("dns/db.example.com", None, DOWN),), endpoints=[DNS])
     assert said(story, "Resolved")[2].endswith(f"(since {THEN})")
-    assert said(story, "Ready")[:2] == ("False", "NoEndpoints")
+    assert said(story, "Ready") == (
+        "False",
+        "NoEndpoints",
+        f"There are no endpoints: connections are refused. {said(story, 'Resolved')[2]}",
+    )
 
 
 @pytest.mark.parametrize("resolutions", [(), (Resolution("dns/db.example.com", None),)])
@@ -200,7 +204,11 @@ def test_a_panic_is_told_with_what_it_means() -> None:
     status, reason, message = said(story, "Healthy")
     assert (status, reason) == ("False", "Panic")
     assert "panicThresholdPercent" in message
-    assert said(story, "Ready")[2].startswith("2 of 2 endpoints take connections")
+    assert said(story, "Ready") == (
+        "True",
+        "Ready",
+        "2 of 2 endpoints take connections, carried by kube-proxy, whatever their checks say: see Healthy.",
+    )
 
 
 @pytest.mark.parametrize(
@@ -224,12 +232,37 @@ def test_where_nothing_is_checked_nothing_is_known(spec: dict[str, Any], words: 
 # --- Ready --------------------------------------------------------------------------------------------------------
 
 
-def test_without_a_ready_endpoint_it_says_where_to_look() -> None:
+def test_without_endpoints_it_says_what_keeps_them_away() -> None:
+    refused = after((Resolution("addresses", (Found("b1", "127.0.0.1"),)),))
+    assert said(refused, "Ready")[2].endswith(f"connections are refused. {said(refused, 'Accepted')[2]}")
+    noted = Resolution("cluster/backend", (), None, ("Service backend/b3 has no load-balancer address yet",))
+    assert said(after((noted,)), "Ready")[2].endswith("Service backend/b3 has no load-balancer address yet")
+    assert said(after(()), "Ready")[2].endswith("spec.endpoints names no source, so there are no endpoints")
+
+
+@pytest.mark.parametrize("health", ["Unhealthy", "Unknown"])
+def test_without_a_ready_endpoint_it_says_which_are_unhealthy(health: Health) -> None:
+    each = endpoints(2)
+    story = after(answers(each), {one.name: Verdict(health, THEN, "connection refused") for one in each})
+    assert said(story, "Ready") == (
+        "False",
+        "NoneReady",
+        f"None of 2 endpoints takes connections: they are refused. {said(story, 'Healthy')[2].rstrip('.')}",
+    )
+
+
+def test_one_endpoint_takes_and_two_take() -> None:
+    assert said(after(answers(endpoints(1)), verdicts(endpoints(1))), "Ready")[2].startswith(
+        "1 of 1 endpoint takes connections"
+    )
+
+
+def test_of_endpoints_that_are_drained_it_says_so() -> None:
     story = after(answers(endpoints(2)), verdicts(endpoints(2)), drain=[Drain(endpoint=e.name) for e in endpoints(2)])
     assert said(story, "Ready") == (
         "False",
         "NoneReady",
-        "None of 2 endpoints takes connections. drained: spec.drain names it. see Healthy and status.endpoints",
+        "None of 2 endpoints takes connections: they are refused. Drained: spec.drain names it",
     )
 
 

@@ -52,6 +52,8 @@ def _condition(type_: str, field: str) -> str:
     return f'.status.conditions[?(@.type=="{type_}")].{field}'
 
 
+_FIRST_FALSE = '.status.conditions[?(@.status=="False")]'
+"""In the order in which the operator writes them, the cause before its consequence."""
 _AGE = Column("Age", "date", ".metadata.creationTimestamp", "Time since the object was created.")
 _EXTRAS = {
     "ExternalService": Extra(
@@ -59,11 +61,14 @@ _EXTRAS = {
             Column("Healthy", "string", ".status.healthy", "Healthy endpoints, of all."),
             Column("Ready", "string", _condition("Ready", "status"), "Whether clients are served."),
             Column("Reason", "string", _condition("Ready", "reason"), "Why it is ready, or not."),
-            Column("Affinity", "string", ".spec.sessionAffinity", "What keeps a client at its endpoint."),
-            Column("Suspended", "boolean", ".spec.suspend", "Whether the operator leaves it alone."),
+            Column("Spec", "string", _condition("Accepted", "reason"), "Whether all it asks for can be done."),
+            Column("Sources", "string", _condition("Resolved", "reason"), "Whether its sources answer."),
+            Column("Checks", "string", _condition("Healthy", "reason"), "What the health checks say."),
+            Column("Failing", "date", _FIRST_FALSE + ".lastTransitionTime", "For how long there has been a problem."),
             _AGE,
+            Column("Affinity", "string", ".spec.sessionAffinity", "What keeps a client at its endpoint.", wide=True),
             Column("Proxy", "string", ".spec.proxy", "Who carries the packets.", wide=True),
-            Column("Message", "string", _condition("Ready", "message"), "Why it is ready, or not.", wide=True),
+            Column("Problem", "string", _FIRST_FALSE + ".message", "What the first problem is.", wide=True),
         ),
         # As Services: what a person on call lists first.
         categories=("all",),

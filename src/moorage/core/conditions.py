@@ -61,7 +61,9 @@ def resolved(xsvc: ExternalService, merged: Merged, resolutions: Sequence[Resolu
 def _problem(resolution: Resolution, merged: Merged) -> str:
     assert resolution.problem is not None
     kept = sum(each.source == resolution.source for each in merged.endpoints)
-    stays = f"; its last {counted(kept, 'endpoint')} stay{'s' if kept == 1 else ''} in use" if kept else ""
+    stays = (
+        f"; its last {kept} endpoints stay in use" if kept > 1 else "; its last endpoint stays in use" if kept else ""
+    )
     message = resolution.problem.message.rstrip(".")
     return f"{resolution.source}: {message} (since {resolution.problem.since}){stays}"
 
@@ -100,9 +102,13 @@ def healthy(xsvc: ExternalService, standings: Standings) -> Said:
 
 
 def ready(
-    xsvc: ExternalService, standings: Standings, slices: Sequence[EndpointSlice], taken: tuple[str, str] | None
+    xsvc: ExternalService,
+    standings: Standings,
+    slices: Sequence[EndpointSlice],
+    taken: tuple[str, str] | None,
+    others: Mapping[str, Said],
 ) -> Said:
-    """Whether clients reach an endpoint, and only those that they should."""
+    """Whether clients reach an endpoint, and only those that they should; `others`, the three before it, say why."""
     if taken:
         return Said("False", *taken)
     if foreign := _foreign(xsvc, slices):
@@ -110,15 +116,20 @@ def ready(
     total = len(standings.each)
     count = sum(each.ready for each in standings.each)
     if not total:
-        return Said(
-            "False", "NoEndpoints", "There are no endpoints: connections are refused. See Accepted, Resolved."
-        )
+        bad = [each.message for type_ in ("Accepted", "Resolved") if (each := others[type_]).status != "True"]
+        whys = bad or [others["Resolved"].message]
+        return Said("False", "NoEndpoints", several(["There are no endpoints: connections are refused", *whys]))
     if not count:
-        whys = list(dict.fromkeys(each.why for each in standings.each if each.why))
-        told = f"None of {counted(total, 'endpoint')} takes connections"
-        return Said("False", "NoneReady", several([told, *whys, "see Healthy and status.endpoints"]))
+        whys = list(dict.fromkeys(_sentence(each.why) for each in standings.each if each.why))
+        if others["Healthy"].reason in ("SomeUnhealthy", "NoneHealthy", "Panic", "Checking"):
+            whys.append(others["Healthy"].message)
+        told = f"None of {counted(total, 'endpoint')} takes connections: they are refused"
+        return Said("False", "NoneReady", several([told, *whys]))
     carrier = "node agents (proxy moorage)" if xsvc.spec.proxy == "moorage" else "kube-proxy"
-    message = f"{count} of {counted(total, 'endpoint')} take connections, carried by {carrier}"
+    takes = "takes" if count == 1 else "take"
+    message = f"{count} of {counted(total, 'endpoint')} {takes} connections, carried by {carrier}"
+    if standings.panic:
+        message += ", whatever their checks say: see Healthy"
     if xsvc.spec.session_affinity == "Mooring":
         message += "; moorings are not assigned by this version: clients are held by sessions, as with ClientIP"
     return Said("True", "Ready", message + ".")
@@ -187,6 +198,10 @@ def _condition(xsvc: ExternalService, type_: str, said: Said, previous: Conditio
         last_transition_time=since or now,
         observed_generation=xsvc.metadata.generation,
     )
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def several(sentences: Iterable[str]) -> str:

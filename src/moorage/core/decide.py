@@ -49,8 +49,8 @@ def decide(
         "Accepted": conditions.accepted(merged, services.unchangeable(xsvc, own_service)),
         "Resolved": conditions.resolved(xsvc, merged, resolutions),
         "Healthy": conditions.healthy(xsvc, standings),
-        "Ready": conditions.ready(xsvc, standings, found, taken),
     }
+    said["Ready"] = conditions.ready(xsvc, standings, found, taken, said)
     status = ExternalServiceStatus(
         observed_generation=xsvc.metadata.generation,
         conditions=conditions.conditions(xsvc, said, now),

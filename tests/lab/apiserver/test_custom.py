@@ -1,6 +1,7 @@
 """ExternalServices and Moorings in the lab's server, as kube-apiserver treats custom resources."""
 
 import copy
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,6 +15,7 @@ PATH = "/apis/moorage.dev/v1alpha1/namespaces/default/externalservices"
 MOORINGS = "/apis/moorage.dev/v1alpha1/namespaces/default/moorings"
 MERGE = "application/merge-patch+json"
 APPLY = "application/apply-patch+yaml"
+SINCE = {"lastTransitionTime": "2026-01-01T00:00:00Z"}
 SPEC = {"ports": [{"port": 9000, "targetPort": 80}], "endpoints": [{"addresses": [{"address": "203.0.113.11"}]}]}
 
 
@@ -111,17 +113,19 @@ async def test_tables_have_the_definitions_columns(server: RunningApiServer) -> 
     await server.create(PATH, xsvc())
     conditions = [
         {"type": "Accepted", "status": "True", "reason": "Accepted"},
-        {"type": "Ready", "status": "False", "reason": "NoHealthyEndpoint", "message": "All fail."},
+        {"type": "Healthy", "status": "False", "reason": "NoneHealthy", "message": "All fail.", **SINCE},
+        {"type": "Ready", "status": "False", "reason": "NoHealthyEndpoint", "message": "None left.", **SINCE},
     ]
     status = {"status": {"healthy": "0/1", "conditions": conditions}}
     await server.call("PATCH", f"{PATH}/backend/status", status, content_type=MERGE)
     accept = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
     table = (await server.call("GET", PATH, headers=accept)).body
     narrow = [column["name"] for column in table["columnDefinitions"] if not column["priority"]]
-    assert narrow == ["Name", "Healthy", "Ready", "Reason", "Affinity", "Suspended", "Age"]
+    assert narrow == ["Name", "Healthy", "Ready", "Reason", "Spec", "Sources", "Checks", "Failing", "Age"]
     cells = table["rows"][0]["cells"]
-    assert cells[:6] == ["backend", "0/1", "False", "NoHealthyEndpoint", "None", None]
-    assert cells[7:] == ["kube-proxy", "All fail."]
+    assert cells[:7] == ["backend", "0/1", "False", "NoHealthyEndpoint", "Accepted", None, "NoneHealthy"]
+    assert re.fullmatch(r"\d+d", cells[7])
+    assert cells[9:] == ["None", "kube-proxy", "All fail."]
 
 
 async def test_what_it_owns_goes_with_it(server: RunningApiServer) -> None:
