@@ -336,6 +336,28 @@ async def test_an_externalservice_that_is_slow_leaves_slots_to_the_others(script
     assert len(script.begun["quick"]) >= 20
 
 
+@pytest.mark.looptime
+async def test_tenants_whose_endpoints_hang_leave_slots_to_the_others(script: Script) -> None:
+    slow = [f"slow{number}" for number in range(20)]
+    script.takes = dict.fromkeys(slow, NEVER)
+    prober = script.prober(most=64)
+    for number in range(100):
+        prober.set((f"tenant{number % 4}", f"slow{number}"), endpoints(*slow), Check(interval=300.0, timeout=300.0))
+    prober.set(KEY, endpoints("quick"), TCP)
+    await asyncio.sleep(20)
+    assert len(script.begun["quick"]) >= 10
+    assert max(script.late) <= 2 * TICK
+
+
+@pytest.mark.looptime
+async def test_endpoints_that_come_and_go_leave_nothing_behind(script: Script) -> None:
+    prober = script.prober(jitter=lambda: 1.0)
+    for number in range(300):
+        prober.set(KEY, endpoints(*(f"{number}-{each}" for each in range(100))), Check(interval=3600.0))
+        await asyncio.sleep(1)
+    assert len(prober._heap) <= 2 * module.TIDY
+
+
 # --- what goes wrong here -------------------------------------------------------------------------------------------
 
 

@@ -1,57 +1,81 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moorage.probe.slots import Slots
+from moorage.probe.slots import Key, Slots
+
+A, B, C = ("a", "x"), ("b", "x"), ("c", "x")
 
 
 def test_what_finds_no_slot_waits_and_is_next() -> None:
-    slots: Slots[str, str] = Slots(2, 2)
-    assert slots.take("a", "a1")
-    assert slots.take("b", "b1")
-    assert not slots.take("c", "c1")
-    assert slots.give_back("a") == "c1"
-    assert slots.give_back("c") is None
-    assert slots.take("a", "a2")
+    slots: Slots[str] = Slots(2, 2)
+    assert slots.take(A, "a1")
+    assert slots.take(B, "b1")
+    assert not slots.take(C, "c1")
+    assert slots.give_back(A) == ["c1"]
+    assert slots.give_back(C) == []
+    assert slots.take(A, "a2")
 
 
 def test_a_key_waits_for_its_own_slots_while_others_are_free() -> None:
-    slots: Slots[str, str] = Slots(4, 2)
-    assert [slots.take("slow", name) for name in ("s1", "s2", "s3", "s4")] == [True, True, False, False]
-    assert slots.take("quick", "q1")
-    assert slots.give_back("quick") is None, "slow has all that it may have"
-    assert slots.give_back("slow") == "s3"
-    assert slots.give_back("slow") == "s4"
-    assert slots.give_back("slow") is None
+    slots: Slots[str] = Slots(5, 2)
+    assert [slots.take(A, name) for name in ("s1", "s2", "s3", "s4")] == [True, True, False, False]
+    assert slots.take(B, "q1")
+    assert slots.give_back(B) == [], "it has all that it may have"
+    assert slots.give_back(A) == ["s3"]
+    assert slots.give_back(A) == ["s4"]
+    assert slots.give_back(A) == []
+
+
+def test_however_many_hold_their_slots_the_next_one_finds_some() -> None:
+    slots: Slots[int] = Slots(4096, 1024)
+    for name in range(12):
+        for item in range(1024):
+            slots.take((f"tenant{name}", "slow"), item)
+    assert slots.take(("late", "x"), 0)
+
+
+def test_a_namespace_has_no_more_for_having_more_keys() -> None:
+    slots: Slots[int] = Slots(100, 25)
+    taken = sum(slots.take(("tenant", f"slow{name}"), item) for name in range(40) for item in range(40))
+    assert taken == 50
+    assert sum(slots.take(("late", "x"), item) for item in range(40)) == 25
 
 
 def test_keys_take_turns() -> None:
-    slots: Slots[str, str] = Slots(2, 2)
-    assert slots.take("a", "a1")
-    assert slots.take("a", "a2")
-    for item in ("a3", "a4", "b1", "b2", "c1"):
-        assert not slots.take(item[0], item)
-    assert [slots.give_back("a"), slots.give_back("a"), slots.give_back("b")] == ["b1", "c1", "a3"]
-    assert [slots.give_back("c"), slots.give_back("a")] == ["b2", "a4"]
+    slots: Slots[str] = Slots(3, 3)
+    assert slots.take(A, "a1")
+    assert slots.take(A, "a2")
+    assert slots.take(B, "b0")
+    for key, item in ((A, "a3"), (A, "a4"), (B, "b1"), (B, "b2"), (C, "c1")):
+        assert not slots.take(key, item)
+    assert slots.give_back(A) == ["c1"]
+    assert slots.give_back(A) == ["a3"]
+    assert slots.give_back(B) == ["b1"]
+    assert slots.give_back(A) == ["a4"]
 
 
 def test_what_has_withdrawn_is_not_next() -> None:
-    slots: Slots[str, str] = Slots(1, 1)
-    assert slots.take("a", "a1")
-    assert not slots.take("b", "b1")
-    assert not slots.take("b", "b2")
-    slots.withdraw("b", "b1")
-    slots.withdraw("b", "never waited")
-    assert slots.give_back("a") == "b2"
-    assert slots.give_back("b") is None
+    slots: Slots[str] = Slots(1, 1)
+    assert slots.take(A, "a1")
+    assert not slots.take(B, "b1")
+    assert not slots.take(B, "b2")
+    slots.withdraw(B, "b1")
+    slots.withdraw(B, "never waited")
+    assert slots.give_back(A) == ["b2"]
+    assert slots.give_back(B) == []
 
 
-@given(st.integers(1, 6), st.integers(1, 6), st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("++-x"))))
+@given(
+    st.integers(1, 9),
+    st.integers(1, 6),
+    st.lists(st.tuples(st.sampled_from([A, B, C, ("a", "y")]), st.sampled_from("++-x")), max_size=60),
+)
 def test_no_slot_stays_free_that_a_waiting_item_may_have(
-    most: int, most_each: int, steps: list[tuple[str, str]]
+    most: int, most_each: int, steps: list[tuple[Key, str]]
 ) -> None:
-    slots: Slots[str, int] = Slots(most, most_each)
-    running: list[tuple[str, int]] = []
-    waiting: list[tuple[str, int]] = []
+    slots: Slots[int] = Slots(most, most_each)
+    running: list[tuple[Key, int]] = []
+    waiting: list[tuple[Key, int]] = []
     for number, (key, step) in enumerate(steps):
         if step == "+":
             (running if slots.take(key, number) else waiting).append((key, number))
@@ -61,13 +85,14 @@ def test_no_slot_stays_free_that_a_waiting_item_may_have(
                 waiting.remove(each)
         elif any(each[0] == key for each in running):
             running.remove(next(each for each in running if each[0] == key))
-            following = slots.give_back(key)
-            if following is not None:
+            for following in slots.give_back(key):
                 begun = next(each for each in waiting if each[1] == following)
                 waiting.remove(begun)
                 running.append(begun)
-        by_key = {key: sum(each[0] == key for each in running) for key in "abc"}
-        assert len(running) <= most
-        assert max(by_key.values()) <= most_each
-        if len(running) < most:
-            assert all(by_key[key] == most_each for key, _ in waiting)
+        free = most - len(running)
+        assert free >= 0
+        for key, _ in waiting:
+            of_key = sum(each[0] == key for each in running)
+            of_namespace = sum(each[0][0] == key[0] for each in running)
+            assert of_key <= most_each
+            assert of_key >= min(most_each, free) or of_namespace >= free

@@ -10,11 +10,8 @@ from moorage.core.health import Outcome
 from moorage.log import get_logger
 from moorage.probe.check import Check, Target
 from moorage.probe.kinds import Checks, Ended, HttpChecks, Result, TcpChecks
-from moorage.probe.slots import Slots
+from moorage.probe.slots import Key, Slots
 from moorage.probe.tcp import is_ours
-
-Key = tuple[str, str]
-"""Namespace and name of an ExternalService."""
 
 MOST_TCP = 4096
 MOST_HTTP = 512
@@ -26,6 +23,8 @@ BATCH = 64
 """Checks that are begun before others have their turn of the event loop."""
 HELD_UP = 0.05
 """Seconds: where this process comes later than that to see that a check has timed out, it looks once more."""
+TIDY = 4096
+"""Entries of the heap that may be out of date, beside as many as are not."""
 COMPLAIN_EVERY = 60.0
 """Seconds between two log records of checks that could not be made."""
 
@@ -74,7 +73,8 @@ class Prober:
     Its next check is due an interval after the last was due, whenever that was begun, less up to JITTER; where a
     check takes longer, the next follows at once. So an endpoint has one check at a time, and waits for no other's as
     long as there are slots: MOST_TCP for TCP, MOST_HTTP for HTTP, fewer where the process may not open as many files.
-    Where there are none the ExternalServices take turns, and none has more than a quarter of them.
+    Where there are none the ExternalServices take turns; none has more than a quarter of them, and neither it nor its
+    namespace has as many as are free.
 
     `on_late(seconds)` is told how late each check was begun, `on_skipped()` of each that could not be made for want
     of files, ports or memory here, which says nothing of the endpoint.
@@ -100,6 +100,7 @@ class Prober:
         self._by_key: dict[Key, dict[str, Scheduled]] = {}
         self._heap: list[tuple[float, int, Scheduled]] = []
         """When, token, what: its next check is due, or the running one has timed out."""
+        self._tidy_at = TIDY
         self._tokens = 0
         self._timer: asyncio.TimerHandle | None = None
         self._complained = float("-inf")
@@ -155,6 +156,11 @@ class Prober:
     def _push(self, each: Scheduled, when: float) -> None:
         self._tokens += 1
         each.token = self._tokens
+        if len(self._heap) >= self._tidy_at:
+            # Of endpoints that come and go, entries would stay until they are due: up to an hour.
+            self._heap = [entry for entry in self._heap if entry[1] == entry[2].token]
+            heapq.heapify(self._heap)
+            self._tidy_at = 2 * len(self._heap) + TIDY
         heapq.heappush(self._heap, (when, each.token, each))
         self._wake_at(max(when, self._loop.time() + TICK))
 
@@ -217,11 +223,10 @@ class Prober:
     def _give_back(self, each: Scheduled) -> None:
         slots = self._slots_of(each)
         following = slots.give_back(each.key)
-        while following is not None:
-            following.queued = False
-            if self._begin(following):
-                return
-            following = slots.give_back(following.key)
+        for one in following:
+            one.queued = False
+            if not one.token or not self._begin(one):  # dropped meanwhile, or not to be begun
+                following += slots.give_back(one.key)
 
     def _begin(self, each: Scheduled) -> bool:
         """Whether the check was begun; if not, its slot is free."""
@@ -275,7 +280,7 @@ class Prober:
     def _checks_of(self, each: Scheduled) -> Checks[Scheduled]:
         return self._tcp if each.check.http is None else self._http
 
-    def _slots_of(self, each: Scheduled) -> Slots[Key, Scheduled]:
+    def _slots_of(self, each: Scheduled) -> Slots[Scheduled]:
         return self._tcp_slots if each.check.http is None else self._http_slots
 
 
@@ -285,5 +290,5 @@ def _files() -> int:
     return 2**20 if soft == resource.RLIM_INFINITY else soft
 
 
-def _slots(most: int) -> Slots[Key, Scheduled]:
+def _slots(most: int) -> Slots[Scheduled]:
     return Slots(max(1, most), max(1, most // 4))

@@ -1,69 +1,70 @@
 """How many checks run at once, and which is next."""
 
+from collections import Counter
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
 T = TypeVar("T")
 
+Key = tuple[str, str]
+"""Namespace and name of an ExternalService."""
 
-class Slots(Generic[K, T]):
+
+class Slots(Generic[T]):
     """At most `most` items have a slot at once, and at most `most_each` of one key.
 
-    The others wait: the keys take turns, and of one key the oldest item is next. So one key whose items hold their
-    slots for long delays its own, and leaves the others theirs.
+    Nor may a key, or all keys of a namespace together, have as many as are free: however many of them there are whose
+    items hold their slots for long, the next one that comes finds some. The items that get none wait: the keys take
+    turns, and of one key the oldest item is next.
     """
 
     def __init__(self, most: int, most_each: int) -> None:
-        self._most = most
+        self._free = most
         self._most_each = most_each
-        self._taken = 0
-        self._by_key: dict[K, int] = {}
-        self._waiting: dict[K, dict[T, None]] = {}
-        """Of keys that have all their slots, too."""
-        self._turns: dict[K, None] = {}
-        """Keys of `_waiting` that may take a slot, in the order of their turns."""
+        self._of_key: Counter[Key] = Counter()
+        self._of_namespace: Counter[str] = Counter()
+        self._waiting: dict[Key, dict[T, None]] = {}
+        """In the order of their turns."""
 
-    def take(self, key: K, item: T) -> bool:
+    def take(self, key: Key, item: T) -> bool:
         """Whether `item` has a slot now; if not, it waits until `give_back` names it."""
-        if self._taken < self._most and self._by_key.get(key, 0) < self._most_each:
-            self._count(key)
+        if self._may(key):
+            self._count(key, 1)
             return True
         self._waiting.setdefault(key, {})[item] = None
-        if self._by_key.get(key, 0) < self._most_each:
-            self._turns[key] = None
         return False
 
-    def give_back(self, key: K) -> T | None:
-        """Gives a slot back; the item that has it now, if one waited."""
-        self._taken -= 1
-        left = self._by_key.pop(key) - 1
-        if left:
-            self._by_key[key] = left
-        if key in self._waiting:
-            self._turns[key] = None
-        return self._next()
+    def give_back(self, key: Key) -> list[T]:
+        """Gives a slot back. Returns the items that have waited and have one now."""
+        self._count(key, -1)
+        found = []
+        while (following := next(filter(self._may, self._waiting), None)) is not None:
+            waiting = self._waiting.pop(following)
+            item = next(iter(waiting))
+            del waiting[item]
+            if waiting:
+                self._waiting[following] = waiting
+            self._count(following, 1)
+            found.append(item)
+        return found
 
-    def withdraw(self, key: K, item: T) -> None:
+    def withdraw(self, key: Key, item: T) -> None:
         """`item` no longer waits."""
         waiting = self._waiting.get(key, {})
         waiting.pop(item, None)
         if not waiting:
             self._waiting.pop(key, None)
-            self._turns.pop(key, None)
 
-    def _next(self) -> T | None:
-        key = next(iter(self._turns), None)
-        if key is None:
-            return None
-        del self._turns[key]
-        waiting = self._waiting[key]
-        item = next(iter(waiting))
-        self._count(key)
-        self.withdraw(key, item)
-        if key in self._waiting and self._by_key[key] < self._most_each:
-            self._turns[key] = None
-        return item
+    def _may(self, key: Key) -> bool:
+        return self._of_key[key] < min(self._most_each, self._free) and self._of_namespace[key[0]] < self._free
 
-    def _count(self, key: K) -> None:
-        self._taken += 1
-        self._by_key[key] = self._by_key.get(key, 0) + 1
+    def _count(self, key: Key, step: int) -> None:
+        self._free -= step
+        _add(self._of_key, key, step)
+        _add(self._of_namespace, key[0], step)
+
+
+def _add(counter: Counter[K], key: K, step: int) -> None:
+    counter[key] += step
+    if not counter[key]:
+        del counter[key]
