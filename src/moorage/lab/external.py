@@ -71,7 +71,7 @@ class Act:
         for kind in ("service", "endpointslice"):
             self._narrator.output(await verbs.delete(self._b, verbs.resolve(kind), NAME, namespace=NAMESPACE))
         started = time.monotonic()
-        xsvc = await self._until(lambda xsvc: len(_ready(xsvc)) == 2)
+        xsvc = await self._until(lambda xsvc: _condition(xsvc, "Ready")[0] == "True" and len(_ready(xsvc)) == 2)
         seconds = time.monotonic() - started
         await self._show()
         found = [f"{each.name} at {each.address}" for each in _ready(xsvc)]
