@@ -21,6 +21,7 @@ from moorage.cluster.client import Listing
 from moorage.core.admission import Gate
 from moorage.core.model import Found, Problem, Resolution
 from moorage.discovery.resolver import Server
+from moorage.discovery.share import AT_ONCE
 from moorage.discovery.sources import Sources
 from tests.support.fake_names import FakeNames
 
@@ -214,6 +215,19 @@ async def test_what_is_removed_is_asked_for_no_more(fixture: Fixture) -> None:
     assert fixture.names.asked[("db.example.com", "A")] == 1
     assert fixture.now == ()
     assert fixture.told == [KEY]
+
+
+async def test_a_namespace_with_many_names_does_not_ask_them_all_at_once(fixture: Fixture) -> None:
+    fixture.names.gate.clear()
+    for number in range(50):
+        fixture.sources.set(("many", f"x{number}"), external(dns(f"db{number}.example.com")))
+    fixture.sources.set(KEY, external(dns()))
+    await asyncio.sleep(1)
+    assert fixture.names.asked.total() == AT_ONCE + 1
+    assert fixture.names.asked[("db.example.com", "A")] == 1
+    fixture.names.gate.set()
+    await asyncio.sleep(1)
+    assert len(fixture.names.asked) == 51
 
 
 async def test_closing_ends_everything(fixture: Fixture) -> None:

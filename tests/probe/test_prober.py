@@ -15,7 +15,8 @@ from moorage.core.health import Outcome
 from moorage.probe import prober as module
 from moorage.probe.check import Check, Http, Target
 from moorage.probe.kinds import Ended, Result
-from moorage.probe.prober import BATCH, TICK, Key, Prober, Scheduled
+from moorage.probe.prober import BATCH, TICK, Prober, Scheduled
+from moorage.probe.slots import Key
 from tests.support.eventually import eventually
 
 KEY = ("frontend", "backend")

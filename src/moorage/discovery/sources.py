@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -20,6 +21,7 @@ from moorage.discovery.dns import AddressRecords, ServiceRecords
 from moorage.discovery.loadbalancers import LoadBalancers, Selected
 from moorage.discovery.resolver import Names
 from moorage.discovery.secrets import SecretKey, WatchedSecret
+from moorage.discovery.share import Share
 from moorage.discovery.shared import Shared, supervised
 from moorage.discovery.source import Setting, Source, State
 
@@ -69,6 +71,8 @@ class Sources:
     ) -> None:
         """`client` reads Secrets of this cluster; `account` is who it is, for messages about what it may not."""
         self._names = names
+        self._shares: WeakValueDictionary[str, Share] = WeakValueDictionary()
+        """By namespace, for as long as a source of it is followed."""
         self._gate = gate
         self._on_change = on_change
         self._now = now
@@ -172,16 +176,15 @@ class Sources:
         return _Running(source, task, crashed)
 
     def _source(self, entry: EndpointSource, namespace: str, setting: Setting) -> Source:
+        names = self._shares.get(namespace) or self._shares.setdefault(namespace, Share(self._names))
         if entry.cluster is not None:
-            return ClusterServices(
-                entry.cluster, namespace, self._names, self._gate, self.secrets, self._clusters, setting
-            )
+            return ClusterServices(entry.cluster, namespace, names, self._gate, self.secrets, self._clusters, setting)
         assert entry.dns is not None
         match entry.dns.type:
             case "A" | "AAAA" as type:
-                return AddressRecords(entry.dns, type, self._names, setting)
+                return AddressRecords(entry.dns, type, names, setting)
             case _:
-                return ServiceRecords(entry.dns, self._names, setting)
+                return ServiceRecords(entry.dns, names, setting)
 
     def _changed(self, key: Key) -> None:
         followed = self._followed.get(key)

@@ -1,0 +1,36 @@
+import asyncio
+
+import pytest
+
+from moorage.discovery.resolver import LookupFailedError
+from moorage.discovery.share import AT_ONCE, Share
+from tests.support.fake_names import FakeNames
+
+pytestmark = pytest.mark.looptime
+
+
+async def test_answers_and_failures_are_passed_on() -> None:
+    names = FakeNames()
+    names.put("db.example.com", "203.0.113.1")
+    names.fail("other.example.com")
+    share = Share(names)
+    assert (await share.addresses("db.example.com", "A")).addresses == ("203.0.113.1",)
+    assert (await share.servers("db.example.com")).servers == ()
+    for _ in range(2 * AT_ONCE):
+        with pytest.raises(LookupFailedError):
+            await share.addresses("other.example.com", "A")
+
+
+async def test_a_question_that_is_given_up_leaves_its_place() -> None:
+    names = FakeNames()
+    names.gate.clear()
+    share = Share(names)
+    first = [asyncio.create_task(share.addresses(f"db{number}.example.com", "A")) for number in range(AT_ONCE)]
+    last = asyncio.create_task(share.servers("db.example.com"))
+    await asyncio.sleep(1)
+    assert len(names.asked) == AT_ONCE
+    first[0].cancel()
+    await asyncio.sleep(1)
+    assert names.asked[("db.example.com", "SRV")] == 1
+    names.gate.set()
+    await asyncio.gather(*first, last, return_exceptions=True)
