@@ -41,7 +41,7 @@ class Told:
         self.reworded = 0
         self.board = Board(lambda: NOW, self._changed, self._reworded)
 
-    def _changed(self, key: tuple[str, str], before: Verdict, after: Verdict) -> None:
+    def _changed(self, key: tuple[str, str], name: str, before: Verdict, after: Verdict) -> None:
         assert before.health != after.health
         self.verdicts.append((key, after.health))
 

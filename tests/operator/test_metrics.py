@@ -37,3 +37,13 @@ def test_two_of_a_process_do_not_disturb_each_other() -> None:
     one, other = Metrics(), Metrics()
     one.leader.set(1)
     assert series(other)["moorage_leader"] == 0
+
+
+def test_who_does_not_lead_any_more_leaves_what_there_is_to_the_leader() -> None:
+    metrics = Metrics()
+    metrics.leader.set(1)
+    metrics.refresh = lambda: metrics.set_endpoints({"Healthy": 3})
+    assert series(metrics)['moorage_endpoints{health="Healthy"}'] == 3
+    metrics.rest()
+    found = series(metrics)
+    assert found['moorage_endpoints{health="Healthy"}'] == found["moorage_leader"] == 0

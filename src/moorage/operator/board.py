@@ -13,14 +13,14 @@ from moorage.core.model import Endpoint, Verdict
 class Board:
     """The states of the endpoints of all ExternalServices, begun from what their status says.
 
-    `verdict_changed(key, before, after)` is called when a check changes what is said of an endpoint's health,
+    `verdict_changed(key, name, before, after)` is called when a check changes what is said of an endpoint's health,
     `reworded(key)` when only the reason is another one.
     """
 
     def __init__(
         self,
         now: Callable[[], str],
-        verdict_changed: Callable[[Key, Verdict, Verdict], None],
+        verdict_changed: Callable[[Key, str, Verdict, Verdict], None],
         reworded: Callable[[Key], None] = lambda key: None,
     ) -> None:
         self._now = now
@@ -51,7 +51,7 @@ class Board:
         if after.verdict.health != before.verdict.health:
             self._counts[before.verdict.health] -= 1
             self._counts[after.verdict.health] += 1
-            self._verdict_changed(key, before.verdict, after.verdict)
+            self._verdict_changed(key, name, before.verdict, after.verdict)
         elif after.verdict.message != before.verdict.message:
             self._reworded(key)
 

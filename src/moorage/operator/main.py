@@ -4,6 +4,7 @@ import asyncio
 import signal
 import uuid
 from contextlib import suppress
+from functools import partial
 from typing import NamedTuple
 
 from moorage.cluster.backoff import backoff
@@ -14,11 +15,13 @@ from moorage.errors import MoorageError
 from moorage.log import get_logger
 from moorage.operator.config import Configuration
 from moorage.operator.metrics import Metrics
-from moorage.operator.term import Makers, Term
+from moorage.operator.term import Makers, Term, make_sources
 from moorage.operator.web import serving
 
 log = get_logger("moorage.operator")
 
+ACCOUNT = "moorage-operator"
+"""The service account that `deploy/operator` makes."""
 _MAKERS = Makers()
 
 
@@ -90,8 +93,7 @@ class Process:
             await self._term.run()
         finally:
             self._term = None
-            self._metrics.leader.set(0)
-            self._metrics.synced.set(0)
+            self._metrics.rest()
 
     async def _ask(self) -> None:
         """Find out whether the API server answers, again and again."""
@@ -111,7 +113,10 @@ class Process:
 async def run(config: Config, options: Options) -> None:
     """Run the operator until SIGTERM or SIGINT."""
     async with Client(config) as client:
-        running = asyncio.ensure_future(Process(client, options).run())
+        makers = _MAKERS
+        if options.namespace:
+            makers = Makers(partial(make_sources, account=f"{options.namespace}:{ACCOUNT}"))
+        running = asyncio.ensure_future(Process(client, options, makers).run())
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, running.cancel)
         try:

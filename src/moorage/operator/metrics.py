@@ -76,11 +76,17 @@ class Metrics:
         self.sources = Gauge(
             "moorage_sources", "Sources, by whether their answer is current.", ["state"], registry=registry
         )
-        self.refresh: Callable[[], None] = lambda: None
+        self.refresh: Callable[[], None]
         """Called before each exposition, for what is cheaper to ask than to follow."""
-        for health in get_args(Health):
-            self.endpoints.labels(health).set(0)
+        self.rest()
+
+    def rest(self) -> None:
+        """This process does not lead: what there is is for the leader to tell, or it would be counted twice."""
+        self.refresh = lambda: None
+        self.set_endpoints({})
         self.set_sources(0, 0)
+        for gauge in (self.leader, self.synced, self.queue_depth, self.external_services):
+            gauge.set(0)
 
     def set_endpoints(self, counts: Mapping[str, int]) -> None:
         """How many endpoints have each verdict; those that are not named have none."""

@@ -296,6 +296,10 @@ class Reconciler:
         for address in addresses - before:
             self._users.setdefault(address, set()).add(key)
 
-    def _verdict_changed(self, key: Key, before: Verdict, after: Verdict) -> None:
+    def _verdict_changed(self, key: Key, name: str, before: Verdict, after: Verdict) -> None:
+        level = (
+            log.warning if after.health == "Unhealthy" else log.info if before.health == "Unhealthy" else log.debug
+        )
+        level("an endpoint turned", object="/".join(key), endpoint=name, health=after.health, why=after.message)
         self._metrics.verdicts.labels(after.health).inc()
         self._again(key, self.FIRST_VERDICTS if before.health == "Unknown" else 0.0)

@@ -14,7 +14,7 @@ from moorage.core.health import Outcome
 from moorage.discovery.resolver import Resolver
 from moorage.discovery.secrets import SecretKey, WatchedSecret
 from moorage.discovery.shared import Shared
-from moorage.discovery.sources import Sources
+from moorage.discovery.sources import OPERATOR, Sources
 from moorage.log import get_logger
 from moorage.operator.authorities import Authorities
 from moorage.operator.config import Configuration
@@ -56,13 +56,18 @@ class MakeProber(Protocol):
     ) -> RunningProber: ...
 
 
-def _sources(
-    client: Client, gate: Callable[[], Gate], on_change: Callable[[Key], None], now: Callable[[], str]
+def make_sources(
+    client: Client,
+    gate: Callable[[], Gate],
+    on_change: Callable[[Key], None],
+    now: Callable[[], str],
+    account: str = OPERATOR,
 ) -> RunningSources:
-    return Sources(client, Resolver(), gate, on_change, now=now)
+    """`account` is who reads Secrets, for messages about what it may not: namespace and service account."""
+    return Sources(client, Resolver(), gate, on_change, account=account, now=now)
 
 
-def _prober(
+def make_prober(
     on_outcome: Callable[[Key, str, Outcome], None],
     on_late: Callable[[float], None],
     on_skipped: Callable[[], None],
@@ -73,8 +78,8 @@ def _prober(
 class Makers(NamedTuple):
     """How the parts that reach beyond this cluster are made, so that tests need not."""
 
-    sources: MakeSources = _sources
-    prober: MakeProber = _prober
+    sources: MakeSources = make_sources
+    prober: MakeProber = make_prober
     now: Callable[[], str] = timestamp
     """RFC 3339."""
 
@@ -146,7 +151,7 @@ class Term:
                     self.queue.add(key)
                 tasks.create_task(self.queue.run(self._reconciler, workers=self._configuration.workers))
         finally:
-            self._metrics.refresh = lambda: None
+            self._metrics.rest()
             self.queue.close()
             self._prober.close()
             self._authorities.close()

@@ -11,7 +11,10 @@ from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServiceStatus
 from moorage.cluster.client import Client
 from moorage.cluster.errors import ApiError
 from moorage.core.model import Create, Delete, Patch, Write
+from moorage.log import get_logger
 from moorage.operator.metrics import Metrics
+
+log = get_logger("moorage.operator.writer")
 
 
 class StaleError(Exception):
@@ -82,6 +85,7 @@ class Writer:
             self._metrics.writes.labels(kind_of(kind).kind, verb, "error").inc()
             raise
         self._metrics.writes.labels(kind_of(kind).kind, verb, "ok").inc()
+        log.info("written", kind=kind_of(kind).kind, object="/".join(key), verb=verb)
 
     async def status(self, xsvc: ExternalService, status: ExternalServiceStatus) -> ExternalService:
         """Write the fields of the status that differ. Returns the object as it is then; raises as `do` does."""
