@@ -117,10 +117,13 @@ _SPEC = (
         ".ipFamilies",
     ),
     Rule(
+        # The Service's own default would be SingleStack, and the API server would refuse it.
         "!has(self.ipFamilies) || self.ipFamilies.size() < 2 || "
-        "!has(self.ipFamilyPolicy) || self.ipFamilyPolicy != 'SingleStack'",
-        "must not be SingleStack with two ipFamilies; use PreferDualStack, or keep one family",
-        lambda spec: len(spec.ip_families or ()) < 2 or spec.ip_family_policy != "SingleStack",
+        "(has(self.ipFamilyPolicy) && self.ipFamilyPolicy != 'SingleStack')",
+        "must be PreferDualStack or RequireDualStack with two ipFamilies; set one of these, or keep one family",
+        lambda spec: (
+            len(spec.ip_families or ()) < 2 or spec.ip_family_policy in ("PreferDualStack", "RequireDualStack")
+        ),
         ".ipFamilyPolicy",
     ),
 )
