@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from moorage.api.core_v1 import ClientIPConfig
+from moorage.api.core_v1 import ClientIPConfig, Service
 from moorage.api.moorage_v1alpha1 import (
     ExternalService,
     ExternalServicePort,
@@ -15,7 +15,7 @@ from moorage.api.moorage_v1alpha1 import (
     SessionAffinityConfig,
 )
 from moorage.core import services
-from moorage.core.model import Patch
+from moorage.core.model import Create, Patch
 from tests.support.xsvc import HTTP, NAME, NAMESPACE, UID, Cluster, xsvc
 
 OTHER = "00000000-0000-4000-8000-000000000009"
@@ -207,6 +207,14 @@ def test_ip_families_are_changed_only_where_the_spec_asks_for_others(
         assert services.changes(xsvc(**then), cluster.service) == ()
     else:
         assert correction(xsvc(**then), cluster) == {"spec": patch}
+
+
+def test_two_families_without_a_policy_are_required() -> None:
+    """The API server takes no policy for SingleStack, and refuses two families then."""
+    (create,) = services.changes(xsvc(ip_families=BOTH), None)
+    assert isinstance(create, Create)
+    assert isinstance(create.obj, Service)
+    assert create.obj.spec.ip_family_policy == "RequireDualStack"
 
 
 def test_two_families_that_a_cluster_of_one_cannot_give_are_not_asked_for_again_and_again() -> None:

@@ -118,7 +118,7 @@ def _new(xsvc: ExternalService) -> Service:
             if timeout
             else None,
             ip_families=spec.ip_families or None,
-            ip_family_policy=spec.ip_family_policy,
+            ip_family_policy=_policy(xsvc),
         ),
     )
 
@@ -156,13 +156,18 @@ def _families_patch(xsvc: ExternalService, have: ServiceSpec) -> dict[str, Any]:
     families, present = xsvc.spec.ip_families or [], have.ip_families or []
     if families and present and families[0] != present[0]:
         return {}
-    policy = xsvc.spec.ip_family_policy or ("RequireDualStack" if len(families) > 1 else None)
+    policy = _policy(xsvc)
     patch: dict[str, Any] = {}
     if policy and policy != have.ip_family_policy:
         patch["ipFamilyPolicy"] = policy
     if len(families) > len(present) and policy != "PreferDualStack":
         patch["ipFamilies"] = families
     return patch
+
+
+def _policy(xsvc: ExternalService) -> str | None:
+    """The policy for the Service; the API server takes two families only with a policy that is for two."""
+    return xsvc.spec.ip_family_policy or ("RequireDualStack" if len(xsvc.spec.ip_families or ()) > 1 else None)
 
 
 def _ports(xsvc: ExternalService) -> list[ServicePort]:
