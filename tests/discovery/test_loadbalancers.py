@@ -2,16 +2,22 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
 
-from moorage.api.core_v1 import LoadBalancerIngress
+from moorage.api.core_v1 import LoadBalancerIngress, Service
+from moorage.api.meta import ObjectMeta
+from moorage.cluster.client import Client, Listing
+from moorage.cluster.errors import ApiError
+from moorage.cluster.events import Event
 from moorage.cluster.kubeconfig import Config
-from moorage.discovery.loadbalancers import MOST_INGRESS, LoadBalancers, Selected
+from moorage.cluster.reflector import Reflector
+from moorage.discovery import loadbalancers as module
+from moorage.discovery.loadbalancers import EVENTS_A_SECOND, MOST_INGRESS, LoadBalancers, Selected, _Slim
 from tests.support.eventually import eventually
 from tests.support.fake_names import FakeNames
 from tests.support.stub_server import Handler, event, service, stream, stub_server
@@ -89,7 +95,58 @@ async def test_a_watch_that_adds_too_many_is_refused() -> None:
         assert len(balancers.services) <= 1000
 
 
-async def test_services_that_come_and_go_are_not_too_many() -> None:
+async def test_a_list_without_end_is_refused() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"metadata": {"resourceVersion": "1", "continue": "more"}, "items": []})
+
+    async with running(answer) as balancers:
+        assert "a list of 0 objects in more than 10 pages" in await trouble(balancers)
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("version", ["7", "expired"])
+async def test_a_server_that_ends_each_watch_at_once_is_not_asked_without_pause(version: str) -> None:
+    class Brief:
+        asked = 0
+
+        async def list(self, *_: Any, **__: Any) -> Listing[Service]:
+            self.asked += 1
+            return Listing([], "1")
+
+        async def watch(self, *_: Any, **__: Any) -> AsyncGenerator[Event[Service], None]:
+            self.asked += 1
+            yield Event("ADDED", Service(metadata=ObjectMeta(name="a", resource_version=str(self.asked))))
+            if version == "expired":
+                raise ApiError(410, "Expired", "too old")
+
+    server = Brief()
+    reflector = Reflector(_Slim(cast("Client", server)), Service)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(100):
+            await reflector.run()
+    assert server.asked <= 105
+
+
+@pytest.mark.looptime
+async def test_a_server_that_says_more_than_is_read_waits() -> None:
+    class Talkative:
+        said = 0
+
+        async def watch(self, *_: Any, **__: Any) -> AsyncGenerator[Event[Service], None]:
+            while True:
+                self.said += 1
+                yield Event("MODIFIED", Service(metadata=ObjectMeta(name="a", resource_version=str(self.said))))
+
+    server = Talkative()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(10):
+            async for _ in _Slim(cast("Client", server)).watch(Service):
+                pass
+    assert 1000 < server.said <= 1000 + 10 * EVENTS_A_SECOND + 1
+
+
+async def test_services_that_come_and_go_are_not_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "EVENTS_A_SECOND", 1e6)
     events = []
     for number in range(3000):
         one = service(f"s{number}", number + 2)

@@ -41,6 +41,12 @@ async def test_a_ttl_is_held_between_a_second_and_five_minutes(
     assert await resolver.addresses("none.example.com", "A") == Addresses((), used)
 
 
+async def test_a_large_answer_is_used_for_longer(server: NameServer, resolver: Resolver) -> None:
+    server.put("db.example.com", "A", *(f"198.18.{number // 250}.{number % 250}" for number in range(1000)), ttl=1)
+    found = await resolver.addresses("db.example.com", "A")
+    assert (len(found.addresses), found.ttl) == (1000, 10)
+
+
 async def test_a_chain_of_cnames_has_the_least_ttl_of_its_links(server: NameServer, resolver: Resolver) -> None:
     server.put("db.example.com", "CNAME", "a.example.com.", ttl=20)
     server.put("a.example.com", "CNAME", "b.example.com.", ttl=5)

@@ -104,6 +104,7 @@ def test_credentials_that_are_refused(user: dict[str, Any], why: str) -> None:
         ({"server": ""}, 'server: "" is not a URL such as https://203.0.113.10:6443'),
         ({"server": "http://203.0.113.10"}, "server: http://203.0.113.10 is not a URL such as "
          "https://203.0.113.10:6443"),
+        ({"server": "https://xn--"}, "server: https://xn-- is not a URL such as https://203.0.113.10:6443"),
         ({"server": "https://203.0.113.10:0"}, "server: https://203.0.113.10:0 is not a URL such as "
          "https://203.0.113.10:6443"),
         ({"server": "https://203.0.113.10:99999"}, "server: https://203.0.113.10:99999 is not a URL such as "

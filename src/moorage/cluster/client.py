@@ -134,8 +134,8 @@ class Client:
         first = {**selectors, "resourceVersion": resource_version}
         decoder: msgspec.json.Decoder[_Page[T]] = msgspec.json.Decoder(_Page[kind])  # type: ignore[valid-type]
         page = await self._decode(decoder, "GET", path, params={**first, "limit": str(PAGE)})
-        items, version = page.items or [], page.metadata.resource_version
-        self._guard.check(items)
+        items, version, pages = page.items or [], page.metadata.resource_version, 1
+        self._guard.check(items, pages)
         while page.metadata.continue_:
             more = {**selectors, "limit": str(PAGE), "continue": page.metadata.continue_}
             try:
@@ -146,7 +146,8 @@ class Client:
                 page = await self._decode(decoder, "GET", path, params=first)
                 items, version = [], page.metadata.resource_version
             items += page.items or []
-            self._guard.check(items)
+            pages += 1
+            self._guard.check(items, pages)
         return Listing(items, version)
 
     async def watch(

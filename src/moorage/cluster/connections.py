@@ -10,6 +10,9 @@ from aiohttp.abc import AbstractResolver
 from moorage.cluster.errors import AnswerError
 from moorage.cluster.events import LONGEST_LINE
 
+MOST_PAGES = 10
+"""Of a list of a bounded number of objects: a server may say without end that there is more."""
+
 
 class RefusedAddressError(OSError):
     """A guard did not let its client connect."""
@@ -58,10 +61,14 @@ class Guard(NamedTuple):
                 raise AnswerError(f"an answer of more than {self.longest_answer} bytes")
         return bytes(body)
 
-    def check(self, items: Sized) -> None:
-        """AnswerError where a list has too many objects."""
-        if self.most_objects is not None and len(items) > self.most_objects:
+    def check(self, items: Sized, pages: int) -> None:
+        """AnswerError where a list has too many objects, or comes in too many pages."""
+        if self.most_objects is None:
+            return
+        if len(items) > self.most_objects:
             raise AnswerError(f"more than {self.most_objects} objects; narrow the selector")
+        if pages > MOST_PAGES:
+            raise AnswerError(f"a list of {len(items)} objects in more than {MOST_PAGES} pages")
 
 
 def keepalive_socket(address: aiohttp.AddrInfoType) -> socket.socket:

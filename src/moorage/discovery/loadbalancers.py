@@ -12,6 +12,7 @@ from moorage.cluster.client import Client, Listing
 from moorage.cluster.errors import AnswerError
 from moorage.cluster.events import Bookmark, Event
 from moorage.cluster.kubeconfig import Config
+from moorage.cluster.pace import Pace
 from moorage.cluster.reflector import Key, Reflector
 from moorage.core.admission import Gate
 from moorage.discovery.resolver import Names
@@ -23,6 +24,11 @@ T = TypeVar("T", bound=Object)
 
 MOST_INGRESS = 16
 MOST_PORTS = 100
+EVENTS_A_SECOND = 50.0
+"""After a burst of MOST_SERVICES. What a server sends beyond that waits in its own buffers."""
+REQUESTS_A_SECOND = 1.0
+"""After a burst of 5. Back-off is only for what fails: a server may end each watch, or have each version expired, as
+soon as it has said something."""
 
 
 class Selected(NamedTuple):
@@ -75,13 +81,19 @@ class LoadBalancers:
 
 
 class _Slim:
-    """Passes on lists and watches of Services, each slimmed and all together bounded, whatever the server sends."""
+    """Passes on lists and watches of Services, each slimmed and all together bounded, whatever the server sends.
+
+    So is the time that reading them takes, which all sources and checks share.
+    """
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._seen: set[Key] = set()
+        self._requests = Pace(REQUESTS_A_SECOND, burst=5)
+        self._events = Pace(EVENTS_A_SECOND, burst=MOST_SERVICES)
 
     async def list(self, kind: type[T], namespace: str | None = None, **selectors: Any) -> Listing[T]:
+        await self._requests.turn()
         found = await self._client.list(kind, namespace, **selectors)
         self._seen = {_key(each) for each in found.items}
         return Listing([_slim(each) for each in found.items], found.resource_version)
@@ -89,8 +101,10 @@ class _Slim:
     async def watch(
         self, kind: type[T], namespace: str | None = None, **request: Any
     ) -> AsyncGenerator[Event[T] | Bookmark, None]:
+        await self._requests.turn()
         async with aclosing(self._client.watch(kind, namespace, **request)) as events:
             async for event in events:
+                await self._events.turn()
                 if isinstance(event, Bookmark):
                     yield event
                     continue

@@ -1,7 +1,6 @@
 """Look-ups in the DNS: one question, one answer with its time to live."""
 
 import asyncio
-import math
 import os
 from ipaddress import ip_address
 from pathlib import Path
@@ -17,12 +16,16 @@ import dns.rdatatype
 import dns.resolver
 
 from moorage.api.show import show
+from moorage.cluster.pace import Pace
 from moorage.errors import MoorageError
 
 SHORTEST, LONGEST = 1.0, 300.0
 """Seconds: bounds of how long an answer is used, whatever its TTL."""
 UNSAID = 30.0
 """Seconds that an empty answer is used which has no SOA record, so no TTL (RFC 2308, 5)."""
+RECORDS_A_SECOND = 100
+"""Of an answer: to read the four thousand that one may have takes as long as a hundred checks or more, so one that is
+that large is used for longer than its TTL says."""
 MOST_CHAINED = 8
 """CNAMEs that are looked up one by one, where the name server does not follow them itself."""
 
@@ -43,7 +46,7 @@ class Addresses(NamedTuple):
     addresses: tuple[str, ...]
     """Each in its canonical spelling, lowest first."""
     ttl: float
-    """Seconds that it may be used, from `SHORTEST` to `LONGEST`: the least of the chain's TTLs."""
+    """Seconds that it may be used, from `SHORTEST` to `LONGEST`: the least of the chain's TTLs; more if large."""
 
 
 class Server(NamedTuple):
@@ -96,9 +99,7 @@ class Resolver:
         self._name_servers = name_servers
         self._lifetime, self._timeout = lifetime, timeout
         self._slots = asyncio.Semaphore(at_once)
-        self._pace = a_second
-        self._turn = -math.inf
-        """When the next question may be asked, on the event loop's clock; up to a second ago after a pause."""
+        self._pace = Pace(a_second, burst=a_second)
         self._resolver: dns.asyncresolver.Resolver | None = None
         self._read_as: tuple[int, ...] | None = None
 
@@ -118,11 +119,7 @@ class Resolver:
         return Servers(tuple(sorted(each._replace(target=each.target.rstrip(".")) for each in found)), ttl)
 
     async def _look_up(self, name: str, type: str) -> tuple[list[Any], float]:
-        now = asyncio.get_running_loop().time()
-        turn = max(self._turn, now - 1.0)
-        self._turn = turn + 1.0 / self._pace
-        if turn > now:
-            await asyncio.sleep(turn - now)
+        await self._pace.turn()
         async with self._slots:
             try:
                 return await self._follow(dns.name.from_text(name), type)
@@ -136,7 +133,7 @@ class Resolver:
             chain = response.resolve_chaining()
             least = min(least, float(chain.minimum_ttl))
             if chain.answer is not None:
-                return list(chain.answer), max(SHORTEST, least)
+                return list(chain.answer), max(SHORTEST, least, len(chain.answer) / RECORDS_A_SECOND)
             kinds = {rrset.rdtype for rrset in response.authority}
             if response.rcode() == dns.rcode.NOERROR and dns.rdatatype.SOA not in kinds:
                 if dns.rdatatype.NS in kinds:  # whom else to ask, not that there is nothing (RFC 2308, 2.2)

@@ -14,6 +14,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 from moorage.api.core_v1 import Secret
 from moorage.api.manifest_yaml import Document, documents
@@ -205,6 +206,7 @@ def _server(server: str, field: str, complain: _Complain, gate: Gate) -> str:
     try:
         parts = urlsplit(server)
         host, port = parts.hostname, parts.port
+        _ = URL(server).host  # of which requests are made, and which raises for names that IDNA (RFC 3490) forbids
     except ValueError:
         host, port = None, None
     else:
