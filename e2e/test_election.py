@@ -21,6 +21,9 @@ TAKEN_OVER = 20
 HANDED_OVER = 5
 """Seconds within which another leads after the leader has stopped."""
 
+BOUND = 30
+"""Seconds for all that has no promise: the machine may be busy."""
+
 
 class Field:
     """Two operators, and an ExternalService that gives them something to write."""
@@ -121,9 +124,9 @@ def test_when_the_leader_is_killed_another_takes_over(field: Field) -> None:
     killed = time.monotonic()
     leader.process.stop(signal.SIGKILL)
     field.change()
-    took = until("another writes", lambda: other.proxy.writes(killed), TAKEN_OVER)
+    took = until("another leads", lambda: claims(other, killed), TAKEN_OVER)
     assert took > 10, "it cannot have waited for the lease"
-    until("it does what there is to do", field.done, TAKEN_OVER)
+    until("it does what there is to do", field.done, BOUND)
     assert other.leads(field.api)
     assert field.transitions() == before + 1
 
@@ -136,7 +139,7 @@ def test_a_leader_that_stops_hands_over_at_once(field: Field) -> None:
     assert leader.process.popen.returncode == 0
     field.change()
     until("another leads", lambda: claims(other, stopped), HANDED_OVER)
-    until("it does what there is to do", field.done, TAKEN_OVER)
+    until("it does what there is to do", field.done, BOUND)
     assert max(each.at for each in claims(leader, 0)) < claims(other, stopped)[0].at
 
 
@@ -145,34 +148,34 @@ def test_a_leader_that_was_frozen_writes_nothing_more(field: Field) -> None:
     other = field.other(leader)
     leader.freeze()
     field.change()
-    until("another does what there is to do", field.done, TAKEN_OVER + 5)
+    until("another does what there is to do", field.done, TAKEN_OVER + BOUND)
     # The other's work is also news to the one that slept, and so is this.
     field.change()
     thawed = time.monotonic()
     leader.thaw()
-    until("it is a candidate again, and not only once", lambda: looks(leader, thawed) >= 2, 15)
-    until("the other goes on", field.done, 10)
+    until("it is a candidate again, and not only once", lambda: looks(leader, thawed) >= 2, BOUND)
+    until("the other goes on", field.done, BOUND)
     assert [each for each in leader.proxy.writes(thawed) if each.status < 400] == []
     assert claims(leader, thawed) == []
     assert other.leads(field.api)
     other.process.stop(signal.SIGTERM)
     until("it leads again", lambda: claims(leader, thawed), HANDED_OVER)
     field.change()
-    until("it does what there is to do", field.done, 10)
+    until("it does what there is to do", field.done, BOUND)
 
 
 def test_a_write_that_was_under_way_when_the_leader_froze_is_refused(field: Field) -> None:
     leader = field.leader()
     # It has left the leader, and arrives after another has taken over.
-    leader.proxy.slow(TAKEN_OVER + 5, method="PATCH", path="/endpointslices/", count=1)
+    leader.proxy.slow(TAKEN_OVER + 10, method="PATCH", path="/endpointslices/", count=1)
     field.change()
-    until("it is on its way", lambda: leader.proxy.held() == 1, 10)
+    until("it is on its way", lambda: leader.proxy.held() == 1, BOUND)
     before = leader.proxy.writes()
     leader.freeze()
-    until("another does what there is to do", field.done, TAKEN_OVER + 5)
+    until("another does what there is to do", field.done, TAKEN_OVER + BOUND)
     field.change()
-    until("the other goes on", field.done, 10)
-    until("the late write is answered", lambda: len(leader.proxy.writes()) > len(before), TAKEN_OVER)
+    until("the other goes on", field.done, BOUND)
+    until("the late write is answered", lambda: len(leader.proxy.writes()) > len(before), TAKEN_OVER + BOUND)
     [late] = leader.proxy.writes()[len(before) :]
     assert (late.method, late.status) == ("PATCH", 409)
     assert field.done()
