@@ -152,10 +152,10 @@ def test_before_the_first_answer_nothing_is_known(resolutions: tuple[Resolution,
 
 def test_notes_of_sources_are_told() -> None:
     noted = Resolution("cluster/backend", (), None, ("Service backend/b3 has no load-balancer address yet",))
-    status, _, message = said(after((noted,)), "Resolved")
-    assert status == "True"
-    assert message == (
-        "0 endpoints from cluster/backend. cluster/backend: Service backend/b3 has no load-balancer address yet"
+    assert said(after((noted,)), "Resolved") == (
+        "True",
+        "Empty",
+        "0 endpoints from cluster/backend. cluster/backend: Service backend/b3 has no load-balancer address yet",
     )
 
 
@@ -169,7 +169,12 @@ def test_a_spec_without_sources_says_so() -> None:
 @pytest.mark.parametrize(
     ("healths", "status", "reason", "words"),
     [
-        (("Healthy", "Unhealthy"), "False", "SomeUnhealthy", "1 of 2 healthy; unhealthy: b0002 (198.18.0.2) since"),
+        (
+            ("Healthy", "Unhealthy"),
+            "False",
+            "SomeUnhealthy",
+            "1 of 2 healthy; unhealthy: b0002 (198.18.0.2:80)",
+        ),
         (("Unknown", "Healthy"), "Unknown", "Checking", "1 endpoint of 2 not checked yet"),
         (("Unhealthy",), "False", "NoneHealthy", "0 of 1 healthy"),
         ((), "Unknown", "NoEndpoints", "no endpoints to check"),
@@ -193,7 +198,7 @@ def test_of_many_unhealthy_ones_some_are_named() -> None:
         "Healthy",
     )[2]
     assert message.endswith(
-        "b0004 (198.18.0.4) since 2026-01-01T00:00:00Z: connection refused; and 2 more, see status.endpoints"
+        "b0004 (198.18.0.4:80) since 2026-01-01T00:00:00Z: connection refused; and 2 more, see status.endpoints"
     )
 
 
@@ -234,6 +239,7 @@ def test_where_nothing_is_checked_nothing_is_known(spec: dict[str, Any], words: 
 
 def test_without_endpoints_it_says_what_keeps_them_away() -> None:
     refused = after((Resolution("addresses", (Found("b1", "127.0.0.1"),)),))
+    assert said(refused, "Resolved")[:2] == ("True", "Resolved"), "it is not the source that has none"
     assert said(refused, "Ready")[2].endswith(f"connections are refused. {said(refused, 'Accepted')[2]}")
     noted = Resolution("cluster/backend", (), None, ("Service backend/b3 has no load-balancer address yet",))
     assert said(after((noted,)), "Ready")[2].endswith("Service backend/b3 has no load-balancer address yet")

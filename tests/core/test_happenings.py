@@ -28,7 +28,7 @@ def told(story: Story, *args: Any, **kwargs: Any) -> list[Happening]:
 def test_an_endpoint_becomes_unhealthy_and_healthy_again() -> None:
     story = settled()
     assert told(story, endpoints(3), b0002="Unhealthy") == [
-        Happening("Warning", "EndpointUnhealthy", "b0002 (198.18.0.2) is unhealthy: connection refused")
+        Happening("Warning", "EndpointUnhealthy", "b0002 (198.18.0.2:80) is unhealthy: connection refused")
     ]
     assert told(story, endpoints(3)) == [Happening("Normal", "EndpointHealthy", "b0002 (198.18.0.2) is healthy")]
 
@@ -99,6 +99,13 @@ def test_of_two_failing_sources_the_one_that_recovers_is_told() -> None:
     story = from_dns(Resolution("dns/a", each, DOWN), Resolution("dns/b", (), DOWN))
     decision = story.decide_from([Resolution("dns/a", each, DOWN), Resolution("dns/b", ())], verdicts(endpoints(2)))
     assert decision.happenings == (Happening("Normal", "SourceRecovered", "dns/b answers again"),)
+
+
+def test_a_source_that_was_only_noted_beside_one_that_failed_does_not_recover() -> None:
+    noted = Resolution("dns/b", found(endpoints(2)), None, ("b has 1500 endpoints",))
+    story = from_dns(Resolution("dns/a", (), DOWN), noted)
+    decision = story.decide_from([Resolution("dns/a", ()), noted], verdicts(endpoints(2)))
+    assert decision.happenings == (Happening("Normal", "SourceRecovered", "dns/a answers again"),)
 
 
 def test_a_panic_begins_and_ends() -> None:

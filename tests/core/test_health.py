@@ -4,6 +4,7 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from moorage.api.moorage_v1alpha1 import (
     EndpointStatus,
@@ -18,6 +19,7 @@ from moorage.core.health import (
     Published,
     State,
     Subject,
+    checked_port,
     follow,
     initial,
     observe,
@@ -43,6 +45,15 @@ def after(state: State, outcomes: Sequence[Outcome], now: str = LATER) -> Verdic
     for outcome in outcomes:
         state = observe(state, outcome, now)
     return state.verdict
+
+
+def test_a_message_names_the_port_that_is_checked() -> None:
+    http = ExternalServicePort(port=9000, target_port=8080)
+    spec = ExternalServiceSpec(ports=[ExternalServicePort(port=53, protocol="UDP"), http], health_check=CHECK)
+    assert checked_port(spec, None) == 8080
+    assert checked_port(spec, 81) == 81
+    assert checked_port(replace(spec, health_check=HealthCheck(port=7)), 81) == 7
+    assert checked_port(replace(spec, ports=[]), None) == 0
 
 
 # --- verdicts -----------------------------------------------------------------------------------------------------

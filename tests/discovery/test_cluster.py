@@ -154,6 +154,21 @@ async def test_a_service_without_an_address_is_noted_and_is_no_endpoint(fixture:
     assert fixture.now.notes == ("Service backend/backend3 has no load-balancer address yet",)
 
 
+@pytest.mark.parametrize(
+    ("selector", "which"), [(None, "is there"), ({"app": "backend", "tier": "a"}, 'matches "app=backend,tier=a"')]
+)
+async def test_where_no_load_balancer_is_selected_it_is_noted(
+    fixture: Fixture, selector: dict[str, str] | None, which: str
+) -> None:
+    await fixture.give()
+    await fixture.service("internal", type="ClusterIP", app="backend", tier="a")
+    fixture.sources.set(KEY, external(selector))
+    await fixture.until({})
+    assert fixture.now.notes == (
+        f"no Service of type LoadBalancer in namespace backend of the other cluster {which}",
+    )
+
+
 async def test_of_several_addresses_the_current_one_is_kept(fixture: Fixture) -> None:
     await fixture.give()
     await fixture.service("backend1", "203.0.113.20", "203.0.113.10")

@@ -63,7 +63,7 @@ async def test_an_empty_answer_removes_and_a_failure_does_not() -> None:
         )
         names.put(NAME)
         await asyncio.sleep(30)
-        assert source.state == State(())
+        assert source.state == State((), None, ("db.example.com has no A record",))
 
 
 async def test_before_the_first_answer_nothing_is_known() -> None:
@@ -164,6 +164,13 @@ async def test_a_target_without_address_is_no_endpoint_and_it_is_said() -> None:
     names.put_servers(SERVICE, Server(0, 1, 80, "db1.example.com"))
     async with running(names, SERVICE, "SRV") as source:
         assert source.state == State((), None, ("db1.example.com, a target of _db._tcp.example.com, has no address",))
+
+
+async def test_a_service_without_records_has_no_endpoints_and_it_is_said() -> None:
+    names = FakeNames()
+    names.put_servers(SERVICE)
+    async with running(names, SERVICE, "SRV") as source:
+        assert source.state == State((), None, (f"{SERVICE} has no SRV record",))
 
 
 async def test_the_root_as_target_says_that_there_is_no_such_service() -> None:

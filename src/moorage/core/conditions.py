@@ -5,9 +5,10 @@ from typing import Literal, NamedTuple
 
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.meta import Condition
-from moorage.api.moorage_v1alpha1 import ExternalService
-from moorage.core.endpoints import Merged
-from moorage.core.model import Resolution
+from moorage.api.moorage_v1alpha1 import EndpointStatus, ExternalService, ExternalServiceSpec
+from moorage.core.endpoints import Merged, shown
+from moorage.core.health import checked_port
+from moorage.core.model import Endpoint, Resolution
 from moorage.core.ownership import owns, predecessor_owns
 from moorage.core.readiness import Standings
 
@@ -55,7 +56,10 @@ def resolved(xsvc: ExternalService, merged: Merged, resolutions: Sequence[Resolu
     if not resolutions:
         return Said("True", "NoSources", "spec.endpoints names no source, so there are no endpoints.")
     sources = named(list(dict.fromkeys(each.source for each in resolutions)))
-    return Said("True", "Resolved", several([f"{counted(count, 'endpoint')} from {sources}", *notes]))
+    found = any(each.endpoints for each in resolutions)
+    return Said(
+        "True", "Resolved" if found else "Empty", several([f"{counted(count, 'endpoint')} from {sources}", *notes])
+    )
 
 
 def _problem(resolution: Resolution, merged: Merged) -> str:
@@ -85,7 +89,7 @@ def healthy(xsvc: ExternalService, standings: Standings) -> Said:
             return Said("Unknown", "Checking", f"{counted(unknown, 'endpoint')} of {total} not checked yet.")
         return Said("True", "AllHealthy", f"{counted(total, 'endpoint')}, all healthy.")
     listed = [
-        f"{each.endpoint.name} ({each.endpoint.address}) since {each.verdict.since}"
+        f"{each.endpoint.name} ({checked_at(xsvc.spec, each.endpoint)}) since {each.verdict.since}"
         + (f": {each.verdict.message}" if each.verdict.message else "")
         for each in bad[:NAMED]
     ]
@@ -198,6 +202,11 @@ def _condition(xsvc: ExternalService, type_: str, said: Said, previous: Conditio
         last_transition_time=since or now,
         observed_generation=xsvc.metadata.generation,
     )
+
+
+def checked_at(spec: ExternalServiceSpec, endpoint: Endpoint | EndpointStatus) -> str:
+    """Where the checks of an endpoint go: `203.0.113.11:80`."""
+    return shown(endpoint.address, checked_port(spec, endpoint.port))
 
 
 def _sentence(text: str) -> str:

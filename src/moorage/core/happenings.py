@@ -1,11 +1,17 @@
 """What is told as Kubernetes Events: what differs between the status that was written and the one that will be."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from moorage.api.meta import Condition
-from moorage.api.moorage_v1alpha1 import EndpointStatus, ExternalService, ExternalServiceStatus
-from moorage.core.conditions import cut
+from moorage.api.moorage_v1alpha1 import (
+    EndpointStatus,
+    ExternalService,
+    ExternalServiceSpec,
+    ExternalServiceStatus,
+)
+from moorage.core.conditions import checked_at, cut
 from moorage.core.endpoints import Merged, shown
 from moorage.core.model import Happening, Resolution
 
@@ -25,7 +31,7 @@ def happenings(
     told = [
         *_refusals(before.get("Accepted"), merged),
         *_sources(before.get("Resolved"), after.get("Resolved"), resolutions),
-        *_endpoints(xsvc.status, status),
+        *_endpoints(xsvc.spec, xsvc.status, status),
         *_panic(before.get("Healthy"), after.get("Healthy")),
         *_readiness(before.get("Ready"), after.get("Ready")),
     ]
@@ -53,7 +59,9 @@ def _told(
     yield Happening(type_, reason, f"{len(lines)} endpoints {what}: {names} and {len(lines) - MOST} more")
 
 
-def _endpoints(before: ExternalServiceStatus, after: ExternalServiceStatus) -> Iterator[Happening]:
+def _endpoints(
+    spec: ExternalServiceSpec, before: ExternalServiceStatus, after: ExternalServiceStatus
+) -> Iterator[Happening]:
     old = {each.name: each for each in before.endpoints or ()}
     new = {each.name: each for each in after.endpoints or ()}
     if _complete(before) and _complete(after):
@@ -79,17 +87,19 @@ def _endpoints(before: ExternalServiceStatus, after: ExternalServiceStatus) -> I
             if (then.address, then.port) != (now.address, now.port)
         ],
     )
-    yield from _health(old, new if _complete(before) else {each.name: each for _, each in both})
+    yield from _health(spec, old, new if _complete(before) else {each.name: each for _, each in both})
 
 
-def _health(old: Mapping[str, EndpointStatus], new: Mapping[str, EndpointStatus]) -> Iterator[Happening]:
+def _health(
+    spec: ExternalServiceSpec, old: Mapping[str, EndpointStatus], new: Mapping[str, EndpointStatus]
+) -> Iterator[Happening]:
     turned = [each for name, each in new.items() if name not in old or old[name].health != each.health]
     yield from _told(
         "Warning",
         "EndpointUnhealthy",
         "have become unhealthy",
         [
-            (each.name, f"{_shown(each)} is unhealthy: {each.message or 'its checks fail'}")
+            (each.name, f"{each.name} ({checked_at(spec, each)}) is unhealthy: {each.message or 'its checks fail'}")
             for each in turned
             if each.health == "Unhealthy"
         ],
@@ -132,7 +142,8 @@ def _sources(
         return
     failed = before.message if before and before.status == "False" else ""
     for each in resolutions:
-        known = f"{each.source}: " in failed
+        # Problems have their time after them, notes have not, and come last.
+        known = re.search(rf"(^|\. ){re.escape(each.source)}: .*\(since ", failed)
         if each.problem:
             message = f"{each.source}: {each.problem.message.rstrip('.')}"
             if message not in failed:

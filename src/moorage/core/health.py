@@ -53,10 +53,21 @@ def subjects(spec: ExternalServiceSpec, endpoints: Iterable[Endpoint]) -> dict[s
     UDP has no handshake that a check could see: where no port is TCP and the check names none, endpoints are not
     checked.
     """
-    first = next((port for port in spec.ports if port.protocol == "TCP"), None)
-    check = spec.health_check if first or (spec.health_check and spec.health_check.port) else None
-    port = (first or spec.ports[0]).target_port or (first or spec.ports[0]).port if spec.ports else 0
+    tcp = any(port.protocol == "TCP" for port in spec.ports)
+    check = spec.health_check if tcp or (spec.health_check and spec.health_check.port) else None
+    port = _target(spec)
     return {each.name: Subject(each.address, each.port or port, check) for each in endpoints}
+
+
+def checked_port(spec: ExternalServiceSpec, own: int | None) -> int:
+    """Where checks of an endpoint go that has this port of its own; None: it has none."""
+    return (spec.health_check.port if spec.health_check else None) or own or _target(spec)
+
+
+def _target(spec: ExternalServiceSpec) -> int:
+    """The target of the first TCP port, else of the first."""
+    first = next((port for port in spec.ports if port.protocol == "TCP"), next(iter(spec.ports), None))
+    return (first.target_port or first.port) if first else 0
 
 
 def initial(subject: Subject, now: str) -> State:

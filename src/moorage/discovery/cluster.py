@@ -137,6 +137,8 @@ class ClusterServices(Source):
             return
         notes: list[str] = []
         used = [service for _, service in sorted(services.items()) if service.spec.type == "LoadBalancer"]
+        if not used:
+            notes.append(self._none())
         self._follow_hosts({host for service in used for host in _hosts(service)})
         endpoints = []
         for service in used:
@@ -184,6 +186,12 @@ class ClusterServices(Source):
         elif not ingress:
             notes.append(f"{where} has no load-balancer address yet")
         return None
+
+    def _none(self) -> str:
+        """What there is to say where no Service can be followed."""
+        selector = selectors.text(self._spec.selector)
+        which = f" matches {show(selector)}" if selector else " is there"
+        return f"no Service of type LoadBalancer in namespace {self._spec.namespace} of the other cluster{which}"
 
     def _where(self, service: Service) -> str:
         return f"Service {self._spec.namespace}/{service.metadata.name}"

@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from moorage.api.moorage_v1alpha1 import DnsSource
+from moorage.api.show import show
 from moorage.core.model import Found, Problem
 from moorage.core.names import of_address, of_dns_name
 from moorage.discovery.choice import addresses_of, choose
@@ -21,6 +22,7 @@ class AddressRecords(Source):
 
     def __init__(self, spec: DnsSource, type: AddressType, names: Names, setting: Setting) -> None:
         super().__init__(setting)
+        self._empty = (f"{show(spec.name)} has no {type} record",)
 
         async def look_up() -> tuple[Addresses, float]:
             found = await names.addresses(spec.name, type)
@@ -34,7 +36,8 @@ class AddressRecords(Source):
     def _changed(self) -> None:
         answer, failure = self._following.answer, self._following.failure
         endpoints = tuple(Found(of_address(each), each) for each in answer.addresses) if answer else None
-        self.become(State(endpoints, Problem(REASON, *failure) if failure else None))
+        notes = self._empty if endpoints == () else ()
+        self.become(State(endpoints, Problem(REASON, *failure) if failure else None, notes))
 
 
 class _Answer(NamedTuple):
@@ -109,7 +112,9 @@ class ServiceRecords(Source):
 def _used(name: str, servers: Sequence[Server]) -> tuple[tuple[Server, ...], list[str]]:
     """The records that become endpoints, and what there is to say of the others."""
     notes = []
-    if servers and not any(each.target for each in servers):
+    if not servers:
+        notes.append(f"{show(name)} has no SRV record")
+    elif not any(each.target for each in servers):
         notes.append(f'{name} says that there is no such service (target ".", RFC 2782)')
     used = {(each.target, each.port): each for each in reversed(servers) if each.target}
     if len(used) > MOST_ENDPOINTS:
