@@ -10,9 +10,19 @@ Family = Literal["IPv4", "IPv6"]
 
 _METADATA = frozenset(
     ip_address(address)
-    for address in ("169.254.169.254", "168.63.129.16", "100.100.100.200", "fd00:ec2::254", "fd20:ce::254")
+    for address in (
+        "169.254.169.254",  # most clouds
+        "168.63.129.16",  # Azure
+        "100.100.100.200",  # Alibaba
+        "192.0.0.192",  # Oracle, where it is at the customer's
+        "fd20:ce::254",  # Google
+        "fd00:c1::a9fe:a9fe",  # Oracle
+        "fd00:42::42",  # Scaleway
+        "fd00:a9fe:a9fe::1",  # Akamai
+        "fd00:100::100:200",  # Alibaba
+    )
 )
-"""Where clouds hand instances their credentials: most clouds, Azure, Alibaba; AWS and GCP over IPv6."""
+"""Where clouds hand instances their credentials."""
 
 _SPECIAL4 = (
     (IPv4Network("0.0.0.0/32"), "the unspecified address"),
@@ -29,6 +39,8 @@ _SPECIAL6 = (
     (IPv6Network("::1/128"), "a loopback address"),
     (IPv6Network("fe80::/10"), "a link-local address"),
     (IPv6Network("ff00::/8"), "a multicast address"),
+    # AWS's services for instances: metadata, EKS' pod identity agent, name and time servers.
+    (IPv6Network("fd00:ec2::/32"), "a cloud metadata address"),
 )
 
 _EMBEDDING = (
