@@ -17,7 +17,8 @@ from moorage.cluster.client import Client
 from moorage.discovery.secrets import SecretKey, WatchedSecret
 from moorage.discovery.shared import Shared
 from moorage.lab.apiserver import credentials
-from moorage.operator.authorities import Authorities, certificates
+from moorage.operator import authorities as module
+from moorage.operator.authorities import LARGEST, Authorities, certificates
 from tests.support.apiserver import api_server
 from tests.support.eventually import eventually
 
@@ -32,6 +33,14 @@ def spec(tls: TlsCheck | None) -> ExternalServiceSpec:
 def secret(**data: bytes) -> Secret:
     encoded = {key.replace("_", "."): base64.b64encode(value).decode() for key, value in data.items()}
     return Secret(metadata=ObjectMeta(name="ca", namespace="default"), data=encoded)
+
+
+def test_more_than_checks_need_is_refused() -> None:
+    pem = credentials.issue().ca
+    assert certificates(secret(ca_crt=pem.encode() * 10), REF) == pem * 10
+    assert certificates(secret(ca_crt=b"#" * (LARGEST + 1)), REF) == (
+        "Secret default/ca, key ca.crt: 65537 bytes, more than 65536; leave out authorities that are not needed",
+    )
 
 
 def test_certificates_are_read() -> None:
@@ -58,7 +67,7 @@ def test_what_is_none_is_named(found: Secret, message: str) -> None:
     assert certificates(found, REF) == (message,)
 
 
-async def test_a_secret_is_watched_for_as_long_as_a_check_names_it() -> None:
+async def test_a_secret_is_watched_for_as_long_as_a_check_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     async with api_server() as server, Client(server.config) as client:
         changed: list[tuple[str, str]] = []
         secrets: Shared[SecretKey, WatchedSecret] = Shared(
@@ -80,6 +89,9 @@ async def test_a_secret_is_watched_for_as_long_as_a_check_names_it() -> None:
 
         await eventually(is_there)
         assert set(changed) == {KEY}
+        with monkeypatch.context() as patched:
+            patched.setattr(module, "certificates", lambda secret, ref: pytest.fail("read again, and it is the same"))
+            assert authorities.of(KEY, wanted).pem == pem
         for other in (spec(None), spec(TlsCheck()), spec(TlsCheck(ca_secret_ref=REF, insecure_skip_verify=True))):
             await eventually(is_there)
             assert secrets.count == 1

@@ -15,8 +15,9 @@ from moorage.core.model import Problem
 from moorage.discovery.secrets import SecretKey, WatchedSecret
 from moorage.discovery.shared import Shared
 
-LARGEST = 1 << 20
-"""Bytes; a Secret has no more."""
+LARGEST = 64 * 2**10
+"""Bytes: some forty certificates. They are read and kept for each check that names them, which takes time and memory
+that all share; a Secret may have a MiB."""
 
 
 class Authority(NamedTuple):
@@ -44,6 +45,8 @@ class Authorities:
         self._now = now
         self._secrets = secrets
         self._taken: dict[Key, tuple[SecretKey, WatchedSecret, Callable[[], None]]] = {}
+        self._read: dict[Key, tuple[tuple[str | None, ...], str | tuple[str]]] = {}
+        """What was made of which version of which Secret: reading certificates again each time takes long."""
         self._since: dict[Key, tuple[str, str]] = {}
         """What was wrong with a Secret's content, and since when."""
 
@@ -66,7 +69,10 @@ class Authorities:
             return Authority(
                 None, Problem("Pending", f"Secret {'/'.join(wanted)} has not been read yet", self._now())
             )
-        found = certificates(watched.secret, ref)
+        version = watched.secret.metadata.uid, watched.secret.metadata.resource_version, ref.key
+        if key not in self._read or self._read[key][0] != version:
+            self._read[key] = version, certificates(watched.secret, ref)
+        found = self._read[key][1]
         if isinstance(found, str):
             self._since.pop(key, None)
             return Authority(found, None)
@@ -78,6 +84,7 @@ class Authorities:
     def remove(self, key: Key) -> None:
         """Nothing is to be trusted for this ExternalService any more."""
         self._since.pop(key, None)
+        self._read.pop(key, None)
         if taken := self._taken.pop(key, None):
             wanted, _, on_change = taken
             self._secrets.give_back(wanted, on_change)
@@ -102,7 +109,10 @@ def certificates(secret: Secret, ref: SecretKeyReference) -> str | tuple[str]:
         return (f"{where}: has no key {show(ref.key)}; its keys are: {known}",)
     where = f"{where}, key {ref.key}"
     try:
-        text = base64.b64decode(encoded, validate=True)[:LARGEST].decode()
+        content = base64.b64decode(encoded, validate=True)
+        if len(content) > LARGEST:
+            return (f"{where}: {len(content)} bytes, more than {LARGEST}; leave out authorities that are not needed",)
+        text = content.decode()
         ssl.create_default_context(cadata=text)
     except (binascii.Error, UnicodeDecodeError, ssl.SSLError, ValueError):
         return (f"{where}: holds no certificates; put PEM text there (-----BEGIN CERTIFICATE-----)",)
