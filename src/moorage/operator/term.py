@@ -161,9 +161,8 @@ class Term:
         self._again(key, 0.0)
 
     def _again(self, key: Key, after: float) -> None:
-        # Before everything has been read nothing may be decided; then all are looked at anyway.
-        if self.synced:
-            self.queue.add(key, after)
+        # What is added before everything has been read waits: nobody works on it yet.
+        self.queue.add(key, after)
 
     def _gate_changed(self) -> None:
         for key in self._world.names():
