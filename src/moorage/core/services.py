@@ -133,7 +133,7 @@ def _spec_patch(xsvc: ExternalService, have: ServiceSpec) -> dict[str, Any]:
     if have.selector:
         patch["selector"] = None
     ports = _ports(xsvc)
-    if [_as_filled_in(port) for port in have.ports or ()] != ports:
+    if have.ports != ports:
         patch["ports"] = msgspec.to_builtins(ports)
     affinity, timeout = _affinity(xsvc)
     if (have.session_affinity, _timeout(have)) != (affinity, timeout):
@@ -181,13 +181,6 @@ def _ports(xsvc: ExternalService) -> list[ServicePort]:
         )
         for port in xsvc.spec.ports
     ]
-
-
-def _as_filled_in(port: ServicePort) -> ServicePort:
-    """With the default of targetPort; the empty name is no name. Anything else that differs is to be corrected."""
-    if port.target_port and port.name != "":
-        return port
-    return msgspec.structs.replace(port, name=port.name or None, target_port=port.target_port or port.port)
 
 
 def _affinity(xsvc: ExternalService) -> tuple[str, int | None]:
