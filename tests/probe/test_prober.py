@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import resource
 import socket
 import time
 from collections import defaultdict
@@ -388,6 +389,26 @@ async def test_a_want_of_files_here_says_nothing_of_the_endpoint(script: Script)
     script.raises.clear()
     await asyncio.sleep(2)
     assert script.told == [(KEY, "at-a", True, None)]
+
+
+@pytest.mark.looptime
+async def test_a_kind_of_address_that_this_machine_lacks_is_told_in_words(script: Script) -> None:
+    script.raises["a"] = OSError(errno.EAFNOSUPPORT, "")
+    prober = script.prober()
+    prober.set(KEY, endpoints("a"), TCP)
+    await asyncio.sleep(1)
+    assert set(script.failures("at-a")) == {"address family not supported by protocol"}
+
+
+async def test_as_many_files_are_asked_for_as_checks_may_need(script: Script) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = module.FILES if limits[1] == resource.RLIM_INFINITY else min(limits[1], module.FILES)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, most), limits[1]))
+        script.prober().close()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (most, limits[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 @pytest.mark.looptime

@@ -96,3 +96,21 @@ def test_no_slot_stays_free_that_a_waiting_item_may_have(
             of_namespace = sum(each[0][0] == key[0] for each in running)
             assert of_key <= most_each
             assert of_key >= min(most_each, free) or of_namespace >= free
+
+
+def test_a_step_costs_the_same_however_many_wait() -> None:
+    looked: list[Key] = []
+
+    class Counting(Slots[int]):
+        def _may(self, key: Key) -> bool:
+            looked.append(key)
+            return super()._may(key)
+
+    for namespaces, names in ((1, 2000), (2000, 1)):
+        slots = Counting(64, 16)
+        keys = [(f"tenant{number % namespaces}", f"x{number % names}") for number in range(2000)]
+        running = [key for key in keys if slots.take(key, 0)]
+        looked.clear()
+        for key in running:
+            slots.give_back(key)
+        assert len(looked) <= 6 * len(running)

@@ -11,10 +11,13 @@ from moorage.log import get_logger
 from moorage.probe.check import Check, Target
 from moorage.probe.kinds import Checks, Ended, HttpChecks, Result, TcpChecks
 from moorage.probe.slots import Key, Slots
-from moorage.probe.tcp import is_ours
+from moorage.probe.tcp import is_ours, words
 
-MOST_TCP = 4096
+MOST_TCP = 8192
 MOST_HTTP = 512
+FILES = 3 * MOST_TCP
+"""Open files that suffice for all of these and the rest of the process."""
+RLIMIT = resource.RLIMIT_NOFILE
 JITTER = 0.05
 """Share of the interval by which it is shortened at most, so that checks do not stay in step with anything."""
 TICK = 0.005
@@ -264,7 +267,9 @@ class Prober:
                 self._complain("checks cannot be made", each, result)
                 self._on_skipped()
                 return
-            if isinstance(result, Exception):
+            if isinstance(result, OSError) and result.errno:
+                result = words(result.errno)
+            elif isinstance(result, Exception):
                 self._complain("a check failed by itself", each, result)
                 result = f"the check failed by itself: {type(result).__name__}"
             outcome = Outcome(result is None, result, self._loop.time() - each.started)
@@ -285,9 +290,13 @@ class Prober:
 
 
 def _files() -> int:
-    """How many files this process may have open."""
-    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return 2**20 if soft == resource.RLIM_INFINITY else soft
+    """How many files this process may have open, once it has asked for as many as it might need."""
+    soft, hard = (FILES if each == resource.RLIM_INFINITY else each for each in resource.getrlimit(RLIMIT))
+    if soft < FILES:
+        # The soft limit is often 1,024, for the sake of select(2), which nothing here uses.
+        soft = min(FILES, hard)
+        resource.setrlimit(RLIMIT, (soft, resource.getrlimit(RLIMIT)[1]))
+    return soft
 
 
 def _slots(most: int) -> Slots[Scheduled]:

@@ -1,5 +1,6 @@
 """How many checks run at once, and which is next."""
 
+import heapq
 from collections import Counter
 from typing import Generic, TypeVar
 
@@ -9,13 +10,18 @@ T = TypeVar("T")
 Key = tuple[str, str]
 """Namespace and name of an ExternalService."""
 
+TIDY = 64
+"""Entries of a heap that may be out of date, beside as many as are not."""
+
 
 class Slots(Generic[T]):
     """At most `most` items have a slot at once, and at most `most_each` of one key.
 
     Nor may a key, or all keys of a namespace together, have as many as are free: however many of them there are whose
-    items hold their slots for long, the next one that comes finds some. The items that get none wait: the keys take
-    turns, and of one key the oldest item is next.
+    items hold their slots for long, the next one that comes finds some. The items that get none wait. Next is the
+    namespace that has the fewest; in it the keys take turns, and of one key the oldest item is next.
+
+    Each step costs the same whether one key waits or thousands: that is when there is no time to look at all of them.
     """
 
     def __init__(self, most: int, most_each: int) -> None:
@@ -23,45 +29,83 @@ class Slots(Generic[T]):
         self._most_each = most_each
         self._of_key: Counter[Key] = Counter()
         self._of_namespace: Counter[str] = Counter()
-        self._waiting: dict[Key, dict[T, None]] = {}
-        """In the order of their turns."""
+        self._waiting: dict[str, dict[Key, dict[T, None]]] = {}
+        """By namespace, the keys in the order of their turns."""
+        self._order: list[tuple[int, int, str]] = []
+        """A heap of the namespaces that wait: slots that it has, number, namespace."""
+        self._numbers: dict[str, int] = {}
+        """Of each namespace's one entry there that is true."""
+        self._number = 0
 
     def take(self, key: Key, item: T) -> bool:
         """Whether `item` has a slot now; if not, it waits until `give_back` names it."""
-        if self._may(key):
+        if self._of_namespace[key[0]] < self._free and self._may(key):
             self._count(key, 1)
             return True
-        self._waiting.setdefault(key, {})[item] = None
+        keys = self._waiting.setdefault(key[0], {})
+        keys.setdefault(key, {})[item] = None
+        if key[0] not in self._numbers:
+            self._enter(key[0])
         return False
 
     def give_back(self, key: Key) -> list[T]:
         """Gives a slot back. Returns the items that have waited and have one now."""
         self._count(key, -1)
         found = []
-        while (following := next(filter(self._may, self._waiting), None)) is not None:
-            waiting = self._waiting.pop(following)
-            item = next(iter(waiting))
-            del waiting[item]
-            if waiting:
-                self._waiting[following] = waiting
+        while (following := self._following()) is not None:
+            items = self._waiting[following[0]][following]
+            found.append(item := next(iter(items)))
+            self.withdraw(following, item)
+            keys = self._waiting.get(following[0], {})
+            if following in keys:
+                keys[following] = keys.pop(following)
             self._count(following, 1)
-            found.append(item)
         return found
 
     def withdraw(self, key: Key, item: T) -> None:
         """`item` no longer waits."""
-        waiting = self._waiting.get(key, {})
-        waiting.pop(item, None)
-        if not waiting:
-            self._waiting.pop(key, None)
+        keys = self._waiting.get(key[0], {})
+        items = keys.get(key, {})
+        items.pop(item, None)
+        if not items:
+            keys.pop(key, None)
+        if not keys and self._waiting.pop(key[0], None) is not None:
+            del self._numbers[key[0]]
+
+    def _following(self) -> Key | None:
+        """The key whose turn it is and that may have a slot."""
+        aside = []
+        found = None
+        while self._order and found is None:
+            entry = count, number, namespace = self._order[0]
+            if self._numbers.get(namespace) == number:
+                if count >= self._free:
+                    break  # and so have all others
+                # Of a namespace that may have more, few keys can have all that is theirs.
+                found = next(filter(self._may, self._waiting[namespace]), None)
+                aside.append(entry)
+            heapq.heappop(self._order)
+        for entry in aside:
+            heapq.heappush(self._order, entry)
+        return found
 
     def _may(self, key: Key) -> bool:
-        return self._of_key[key] < min(self._most_each, self._free) and self._of_namespace[key[0]] < self._free
+        return self._of_key[key] < min(self._most_each, self._free)
 
     def _count(self, key: Key, step: int) -> None:
         self._free -= step
         _add(self._of_key, key, step)
         _add(self._of_namespace, key[0], step)
+        if key[0] in self._numbers:
+            self._enter(key[0])
+
+    def _enter(self, namespace: str) -> None:
+        self._number += 1
+        self._numbers[namespace] = self._number
+        heapq.heappush(self._order, (self._of_namespace[namespace], self._number, namespace))
+        if len(self._order) > 2 * len(self._numbers) + TIDY:
+            self._order = [entry for entry in self._order if self._numbers.get(entry[2]) == entry[1]]
+            heapq.heapify(self._order)
 
 
 def _add(counter: Counter[K], key: K, step: int) -> None:
