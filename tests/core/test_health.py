@@ -176,6 +176,21 @@ def test_states_follow_the_endpoints() -> None:
     assert followed == {"known": HEALTHY, "backend1": UNHEALTHY, "new": initial(new, LATER)}
 
 
+def test_what_is_renamed_keeps_its_verdict() -> None:
+    other = Subject("203.0.113.12", 80, CHECK)
+    ported = Subject("203.0.113.11", 81, CHECK)
+    written = [status(name="old"), replace(status(name="old81"), port=81, health="Healthy", message=None)]
+    states = {"old": UNHEALTHY, "old81": State(ported, HEALTHY.verdict)}
+    wanted = {"new": SUBJECT, "new81": ported, "other": other}
+    for known in (states, {}):
+        assert {name: state.verdict for name, state in follow(known, wanted, written, LATER).items()} == {
+            "new": UNHEALTHY.verdict,
+            "new81": HEALTHY.verdict,
+            "other": Verdict("Unknown", LATER),
+        }
+    assert follow(states, {"old": SUBJECT, "new": SUBJECT}, written, LATER)["new"].verdict.health == "Unknown"
+
+
 # --- what is checked ----------------------------------------------------------------------------------------------
 
 

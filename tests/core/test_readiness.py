@@ -137,6 +137,20 @@ def test_one_that_cannot_be_reached_does_not_hold_others_of_lower_priority_back(
     assert ready(stand({"a": 10}, six="Healthy", a="Healthy", families=["IPv4"])) == ["a"]
 
 
+def test_one_that_is_not_carried_does_not_end_a_panic() -> None:
+    """Else nobody would be left."""
+    result = stand(a="Unhealthy", six="Healthy", before={"a": True}, families=["IPv4"])
+    assert (ready(result), result.panic) == (["a"], True)
+
+
+@pytest.mark.parametrize("health", ["Unknown", "Unhealthy"])
+def test_one_that_is_renamed_stays_in_use_while_nothing_better_is_known(health: Health) -> None:
+    result = stand(renamed=health, before={"a": True}, written={"a": True})
+    assert (ready(result), serving(result)) == (["renamed"], ["renamed"])
+    assert ready(stand(renamed=health, before={"a": False}, written={"a": True})) == []
+    assert ready(stand(renamed=health, a="Healthy", before={"a": True}, written={"a": True})) == ["a"]
+
+
 def test_withheld_ones_are_not_ready() -> None:
     result = withheld(stand(a="Healthy"), "for this reason")
     assert [(each.ready, each.why) for each in result.each] == [(False, "for this reason")]

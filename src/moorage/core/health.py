@@ -118,16 +118,22 @@ def follow(
     status: Sequence[EndpointStatus],
     now: str,
 ) -> dict[str, State]:
-    """The states of the endpoints that there are now, by name: kept, resumed from the status, or new."""
+    """The states of the endpoints that there are now, by name: kept, resumed from the status, or new.
+
+    What has another name now is the same instance if it is at the same address and port: it begins with the verdict
+    that it had, so that no service is without endpoints until they are checked under their new names.
+    """
     written = {each.name: each for each in status}
-    return {
-        name: revise(states[name], subject, now)
-        if name in states
-        else resume(written[name], subject, now)
-        if name in written
-        else initial(subject, now)
-        for name, subject in wanted.items()
-    }
+    renamed = {(each.address, each.port): each for each in status if each.name not in wanted}
+
+    def state(name: str, subject: Subject) -> State:
+        if name in states:
+            return revise(states[name], subject, now)
+        address, port = subject.address, subject.port
+        known = written.get(name) or renamed.get((address, port)) or renamed.get((address, None))
+        return resume(known, subject, now) if known else initial(subject, now)
+
+    return {name: state(name, subject) for name, subject in wanted.items()}
 
 
 def observe(state: State, outcome: Outcome, now: str) -> State:

@@ -39,20 +39,20 @@ def standings(
 ) -> Standings:
     """What is to be published of `endpoints`.
 
-    Endpoints that `spec.drain` names take nothing new, so they do not count for the panic threshold either. Of the
-    others those with the lowest SRV priority are used in which one is ready (RFC 2782), the rest stands by. What was
-    published last is taken from our `slices`, which are written before the status. `families` are those of the
-    Service's cluster IPs; None: not known yet.
+    Endpoints that `spec.drain` names take nothing new, nor do those of a family that the Service has not; so these do
+    not count for the panic threshold either. Of the others those with the lowest SRV priority are used in which one is
+    ready (RFC 2782), the rest stands by. What was published last is taken from our `slices`, which are written before
+    the status. `families` are those of the Service's cluster IPs; None: not known yet.
     """
     drained = {each.endpoint for each in xsvc.spec.drain or ()}
     unchecked = Verdict("Unknown" if xsvc.spec.health_check else "Unchecked")
     known = {each.name: verdicts.get(each.name, unchecked) for each in endpoints}
-    ready_before, serving_before = _published(xsvc, slices)
+    ready_before, serving_before = _published(xsvc, slices, endpoints)
     threshold = xsvc.spec.health_check.panic_threshold_percent if xsvc.spec.health_check else 0
-    published = ready_set(ready_before, {k: v for k, v in known.items() if k not in drained}, threshold)
-    usable = [
-        each for each in endpoints if each.name in published.ready and (not families or _family(each) in families)
-    ]
+    carried = [each for each in endpoints if not families or _family(each) in families]
+    judged = {each.name: known[each.name] for each in carried if each.name not in drained}
+    published = ready_set(ready_before, judged, threshold)
+    usable = [each for each in carried if each.name in published.ready]
     priority = min((each.priority for each in usable), default=None)
     in_use = {each.name for each in usable if each.priority == priority}
 
@@ -84,8 +84,12 @@ def _family(endpoint: Endpoint) -> str:
     return "IPv6" if ":" in endpoint.address else "IPv4"
 
 
-def _published(xsvc: ExternalService, slices: Sequence[EndpointSlice]) -> tuple[set[str], set[str]]:
-    """The names of those that are ready, and of those that are serving."""
+def _published(
+    xsvc: ExternalService, slices: Sequence[EndpointSlice], endpoints: Sequence[Endpoint]
+) -> tuple[set[str], set[str]]:
+    """The names of those of `endpoints` that are ready, and of those that are serving, if under another name."""
+    names = {each.name for each in endpoints}
+    now = {(each.address, each.port): each.name for each in endpoints}
     ready, serving, seen = set(), set(), set()
     for slice_ in slices:
         for endpoint in slice_.endpoints or ():
@@ -101,4 +105,8 @@ def _published(xsvc: ExternalService, slices: Sequence[EndpointSlice]) -> tuple[
         if each.ready and each.name not in seen:
             ready.add(each.name)
             serving.add(each.name)
+        renamed = now.get((each.address, each.port)) if each.name not in names else None
+        if renamed and renamed not in seen and each.name in ready:
+            ready.add(renamed)
+            serving.add(renamed)
     return ready, serving
