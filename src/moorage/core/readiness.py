@@ -40,7 +40,7 @@ def standings(
     """What is to be published of `endpoints`.
 
     Endpoints that `spec.drain` names take nothing new, nor do those of a family that the Service has not; so these do
-    not count for the panic threshold either. Of the others those with the lowest SRV priority are used in which one is
+    not count for the panic threshold either. Of the others those of the lowest SRV priority are used in which one is
     ready (RFC 2782), the rest stands by. What was published last is taken from our `slices`, which are written before
     the status. `families` are those of the Service's cluster IPs; None: not known yet.
     """
