@@ -191,7 +191,7 @@ class _Encrypted:
             await self._plain.send(self._out.read())
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _context(ca: str | None, verify: bool) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cadata=ca)
