@@ -208,7 +208,10 @@ def test_a_panic_is_told_with_what_it_means() -> None:
     story.step(endpoints(2), b0001="Unhealthy", b0002="Unhealthy")
     status, reason, message = said(story, "Healthy")
     assert (status, reason) == ("False", "Panic")
-    assert "panicThresholdPercent" in message
+    assert message.startswith(
+        "0 of 2 healthy, too few to believe the checks (spec.healthCheck.panicThresholdPercent)"
+    )
+    assert "those that took connections last go on doing so; unhealthy: b0001 (198.18.0.1:80) since" in message
     assert said(story, "Ready") == (
         "True",
         "Ready",

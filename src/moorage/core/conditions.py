@@ -94,15 +94,11 @@ def healthy(xsvc: ExternalService, standings: Standings) -> Said:
         for each in bad[:NAMED]
     ]
     more = f"; and {len(bad) - NAMED} more, see status.endpoints" if len(bad) > NAMED else ""
-    told = f"{good} of {total} healthy; unhealthy: " + "; ".join(listed) + more
+    count, unhealthy = f"{good} of {total} healthy", "unhealthy: " + "; ".join(listed) + more
     if standings.panic:
-        return Said(
-            "False",
-            "Panic",
-            "Too few endpoints are healthy to believe the checks (spec.healthCheck.panicThresholdPercent), so those "
-            f"that took connections last go on doing so. {told}",
-        )
-    return Said("False", "NoneHealthy" if good == 0 and not unknown else "SomeUnhealthy", told)
+        why = "too few to believe the checks (spec.healthCheck.panicThresholdPercent)"
+        return Said("False", "Panic", f"{count}, {why}: those that took connections last go on doing so; {unhealthy}")
+    return Said("False", "NoneHealthy" if good == 0 and not unknown else "SomeUnhealthy", f"{count}; {unhealthy}")
 
 
 def ready(
