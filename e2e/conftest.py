@@ -2,6 +2,7 @@
 
 - `api_server`: a real kube-apiserver on loopback, with Moorage's CRDs; no nodes, no controllers; ready in seconds.
   For tests of the API, of the client, and of the operator as a process of this machine.
+- `api`, `token`: another one, of the module's own, with `deploy/operator`, and the token of the operator's account.
 - `namespace`: a new namespace of `api_server`, for one test.
 - `clusters`: two whole clusters, `clusters.a` and `clusters.b`, with nodes that run pods; their API servers are
   reached by `clusters.a.kubectl(...)`, load balancers by `clusters.curl(...)`. With `E2E_KUBECONFIG_A`,
@@ -21,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from e2e.harness import clusters as interface
-from e2e.harness import control_plane, coverage
+from e2e.harness import control_plane, coverage, operator
 from e2e.harness import played as local
 from e2e.harness.clusters import Clusters
 from e2e.harness.control_plane import ApiServer
@@ -54,6 +55,19 @@ def api_server() -> Iterator[ApiServer]:
     with control_plane.api_server() as server:
         install_crds(server)
         yield server
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[ApiServer]:
+    """A real API server of the module's own, which it may restart, and in which nobody else has ExternalServices."""
+    with control_plane.api_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def token(api: ApiServer) -> str:
+    """That of the operator's account, in `api`, with the rights and CRDs of `deploy/operator`."""
+    return operator.install(api)
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from e2e.harness import control_plane, operator
 from e2e.harness.control_plane import ApiServer
 from e2e.harness.operator import Operator
 from e2e.harness.proxy import Proxy
@@ -145,18 +144,6 @@ class Scene:
     def status_is_current(self) -> bool:
         items = self.api.get("-n", self.namespace, "xsvc")["items"]
         return all(one.get("status", {}).get("observedGeneration") == one["metadata"]["generation"] for one in items)
-
-
-@pytest.fixture(scope="module")
-def api() -> Iterator[ApiServer]:
-    """One of its own, which may be restarted, and in which nothing else has ExternalServices."""
-    with control_plane.api_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def token(api: ApiServer) -> str:
-    return operator.install(api)
 
 
 _numbers = iter(range(1, 1000))

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from e2e.harness import control_plane, operator
 from e2e.harness.control_plane import ApiServer
 from e2e.harness.operator import NAMESPACE, Operator
 from e2e.harness.proxy import Proxy, Request
@@ -65,17 +64,6 @@ class Field:
 
     def transitions(self) -> int:
         return int(self.api.get("-n", NAMESPACE, "lease", "moorage-operator")["spec"]["leaseTransitions"])
-
-
-@pytest.fixture(scope="module")
-def api() -> Iterator[ApiServer]:
-    with control_plane.api_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def token(api: ApiServer) -> str:
-    return operator.install(api)
 
 
 _numbers = iter(range(1, 1000))
