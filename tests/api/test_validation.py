@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from moorage.api.kinds import KINDS, Kind
 from moorage.api.manifest import load
 from moorage.api.validation import FieldError, validate, validate_update, without_nulls
+from tests.support.bad_externals import FULL
 
 DEMO = Path(__file__).parents[2] / "deploy" / "demo"
 SERVICE: dict[str, Any] = {
@@ -115,46 +116,6 @@ spec:
 ---
 {apiVersion: networking.k8s.io/v1, kind: ServiceCIDR, metadata: {name: kubernetes},
  spec: {cidrs: [10.96.0.0/12, "fd00:10:96::/112"]}}
----
-apiVersion: moorage.dev/v1alpha1
-kind: ExternalService
-metadata: {name: backend, namespace: frontend}
-spec:
-  ports: [{name: http, protocol: TCP, port: 9000, targetPort: 80, appProtocol: kubernetes.io/h2c}]
-  sessionAffinity: Mooring
-  sessionAffinityConfig:
-    clientIP: {timeoutSeconds: 86400}
-    mooring: {client: Workload, onRecovery: Return, whilePending: Hash}
-  proxy: moorage
-  group: backend
-  ipFamilyPolicy: PreferDualStack
-  ipFamilies: [IPv4, IPv6]
-  suspend: true
-  endpoints:
-  - addresses:
-    - {name: backend1, address: 203.0.113.11}
-    - {address: "2001:db8::12", port: 8080, weight: 2}
-  - dns: {name: _db._tcp.example.com., type: SRV}
-  - cluster:
-      kubeconfigSecretRef: {name: cluster-a, key: kubeconfig}
-      namespace: backend
-      selector: {matchLabels: {app: backend}, matchExpressions: [{key: tier, operator: In, values: [x]}]}
-  healthCheck:
-    http:
-      path: /healthz?full=1
-      host: backend.example.com:8443
-      expectedStatuses: ["200-399", "418"]
-      tls: {serverName: backend.example.com, caSecretRef: {name: ca, key: ca.crt}}
-    port: 8443
-    intervalSeconds: 5
-    timeoutSeconds: 5
-    fall: 1
-    rise: 1
-    panicThresholdPercent: 100
-  drain: [{endpoint: backend1, before: "2027-01-01T00:00:00Z"}]
----
-{apiVersion: moorage.dev/v1alpha1, kind: Mooring, metadata: {name: backend.frontend-0, namespace: frontend},
- spec: {group: backend, client: {kind: Pod, name: frontend-0}, endpoint: backend1}}
 """
 
 JSON = st.recursive(
@@ -170,7 +131,7 @@ JSON = st.recursive(
 
 
 def examples() -> list[dict[str, Any]]:
-    return [manifest.object for manifest in load([io.StringIO(EXAMPLES)])]
+    return [manifest.object for manifest in load([io.StringIO(EXAMPLES)])] + FULL
 
 
 def converts(obj: dict[str, Any], kind: Kind) -> bool:
