@@ -4,12 +4,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from moorage.api.core_v1 import Service
+from moorage.api.core_v1 import Pod, Service
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.moorage_v1alpha1 import ExternalService
 from moorage.core.health import Outcome
 from moorage.core.model import Found, Problem
 from moorage.lab.apiserver import credentials
+from moorage.operator.reconcile import Reconciler
 from tests.support.eventually import eventually
 from tests.support.operators import KEY, REFUSED, Operator, operator, xsvc
 
@@ -88,6 +89,41 @@ async def test_another_reason_for_the_same_verdict_is_not_worth_a_write(op: Oper
             op.prober.tell(KEY, "203-0-113-1", Outcome(False, f"another reason {number % 2}"))
         await op.rests()
         assert op.writes() == before
+
+
+async def test_one_that_is_never_at_rest_has_its_share_of_the_time_and_no_more(
+    op: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Reconciler, "SHARE", 1e-6)
+    monkeypatch.setattr(Reconciler, "BURST", 1.0)
+    async with op.running():
+        await op.apply(xsvc("backend", ONE, TWO))
+        await op.publishes({ONE: True, TWO: True})
+        await op.rests()
+        before = op.writes()
+        for address in (ONE, TWO) * 10:
+            op.down ^= {address}
+            op.prober.check(times=2)
+        await op.rests()
+        assert op.writes() == before
+        await op.apply(xsvc("other", ONE))
+        await op.publishes({ONE: True}, "other")
+
+
+async def test_what_is_kept_of_a_silent_source_is_refused_once_it_is_a_pods_address(op: Operator) -> None:
+    spec = {"endpoints": [{"dns": {"name": "db.example.com"}}]}
+    async with op.running():
+        await op.apply(xsvc("backend", **spec))
+        op.sources.say(KEY, Found("one", ONE), Found("two", TWO))
+        await op.publishes({ONE: True, TWO: True})
+        await op.rests()
+    async with op.running():
+        await op.rests()
+        assert await op.published() == {ONE: True, TWO: True}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "default"}}
+        await op.apply({**pod, "spec": {"containers": [{"name": "c", "image": "i"}]}})
+        await op.client.patch(Pod, "default", "p", {"status": {"podIP": ONE}}, subresource="status")
+        await op.publishes({TWO: True})
 
 
 async def test_the_service_keeps_its_address_through_every_change(op: Operator) -> None:

@@ -11,6 +11,7 @@ from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServiceSpec, ExternalServiceStatus
 from moorage.cluster.backoff import backoff
 from moorage.cluster.errors import UnreachableError
+from moorage.cluster.pace import Pace
 from moorage.cluster.reflector import Key
 from moorage.core.conditions import Said, conditions
 from moorage.core.decide import decide
@@ -69,6 +70,10 @@ class Reconciler:
     """Seconds in which the first verdicts of an ExternalService's endpoints may come together, for one write."""
     SETTLING = 1.0
     """Seconds that a new ExternalService's sources and first checks are waited for before anything is written."""
+    SHARE, BURST = 0.1, 4.0
+    """The share of the time that may go into changes of one ExternalService, and the seconds that may at once: one
+    whose endpoints come and go without end, or which somebody else changes back, must leave the API server and this
+    process to the others. What fails is held by back-off, so one change counts for a second at most."""
     REWORDED = 60.0
     """Seconds after which another reason of the same verdict is written: most change again before that."""
 
@@ -103,12 +108,14 @@ class Reconciler:
         """In a row."""
         self._unreached: dict[Key, int] = {}
         """How often in a row the API server could not be reached to write."""
+        self._paces: dict[Key, Pace] = {}
+        """Of seconds of work, of those that were changed."""
         self._new: dict[Key, float] = {}
         """Until when those of which nothing was ever written may settle."""
         self._in_the_way: dict[Key, set[Key]] = {}
         """Slices of others whose names ours would have had."""
         self._addresses: dict[Key, frozenset[str]] = {}
-        """Those that its sources have found, admitted or not."""
+        """Those that its sources have found, admitted or not, and those that are kept of sources that are silent."""
         self._users: dict[str, set[Key]] = {}
         """The reverse."""
 
@@ -118,11 +125,16 @@ class Reconciler:
         A write that met another state than was thought is no failure: the watch will tell of that state, and if it
         does not soon, the write is tried again. Raises MoorageError for failures.
         """
+        if (pace := self._paces.get(key)) and (rest := pace.wait()) > 0:
+            return rest
         started = asyncio.get_running_loop().time()
         result = "error"
         try:
             changed, wait = await self._look(key)
             result = "changed" if changed else "unchanged"
+            if changed:
+                seconds = asyncio.get_running_loop().time() - started
+                self._paces.setdefault(key, Pace(self.SHARE, self.BURST)).take(min(seconds, 1.0))
             self._conflicts.pop(key, None)
             self._unreached.pop(key, None)
             return wait
@@ -151,7 +163,7 @@ class Reconciler:
         self.board.observe(key, name, outcome)
 
     def users(self, addresses: Iterable[str]) -> set[Key]:
-        """The ExternalServices whose sources have found one of these addresses."""
+        """The ExternalServices that have, or would have, an endpoint at one of these addresses."""
         return {key for address in addresses for key in self._users.get(address, ())}
 
     def follow(self, key: Key) -> ExternalService | None:
@@ -176,6 +188,7 @@ class Reconciler:
         self._unreached.pop(key, None)
         self._in_the_way.pop(key, None)
         self._new.pop(key, None)
+        self._paces.pop(key, None)
         self.problems.pop(key, None)
 
     async def _look(self, key: Key) -> tuple[bool, float | None]:
@@ -187,7 +200,8 @@ class Reconciler:
         slices = self._slices(key)
         merged = merge(xsvc, resolutions, self._world.gate, slices)
         if not xsvc.spec.suspend:
-            self._use(key, frozenset(found.address for each in resolutions for found in each.endpoints or ()))
+            found = {one.address for each in resolutions for one in each.endpoints or ()}
+            self._use(key, frozenset(found.union(each.address for each in merged.endpoints)))
             problem = self._check(key, xsvc, self.board.expect(key, xsvc, merged.endpoints))
             if problem is not None:
                 resolutions = (*resolutions, Resolution(CHECK_SOURCE, (), problem))
@@ -210,11 +224,12 @@ class Reconciler:
         except RefusedError as refused:
             await self._tell(xsvc, decision.status, refused)
             raise
+        changed = bool(decision.writes) or decision.status != xsvc.status
         if decision.status != xsvc.status:
             xsvc = await self._writer.status(xsvc, decision.status)
         for happening in decision.happenings:
             self._events.record(xsvc, *happening)
-        return bool(decision.writes) or bool(decision.happenings), None
+        return changed, None
 
     def _unsettled(self, key: Key, xsvc: ExternalService, resolutions: Sequence[Resolution]) -> float | None:
         """Seconds for which a new ExternalService is left for a moment, because more is about to be known of it.
