@@ -14,7 +14,7 @@ from moorage.probe.slots import Key, Slots
 from moorage.probe.tcp import is_ours, words
 
 MOST_TCP = 8192
-MOST_HTTP = 512
+MOST_HTTP = 1024
 FILES = 3 * MOST_TCP
 """Open files that suffice for all of these and the rest of the process."""
 RLIMIT = resource.RLIMIT_NOFILE
