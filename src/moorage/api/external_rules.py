@@ -1,5 +1,8 @@
 """Rules about several fields of a struct of `moorage_v1alpha1`, each as CEL and as Python.
 
+What the schema requires may be missing still: in an object that an older schema let in, a rule that cannot be
+evaluated refuses every write, the status's too, where one that is broken lets unchanged fields be.
+
 CEL's cost is estimated when the CustomResourceDefinition is created, from the longest lists that the schema allows.
 """
 
@@ -44,19 +47,19 @@ def _values_fit(requirement: LabelSelectorRequirement) -> bool:
 
 _SPEC = (
     Rule(
-        "self.ports.size() < 2 || self.ports.all(p, has(p.name))",
+        "!has(self.ports) || self.ports.size() < 2 || self.ports.all(p, has(p.name))",
         "must have a name for each port where there are several; name each",
         lambda spec: len(spec.ports) < 2 or all(port.name is not None for port in spec.ports),
         ".ports",
     ),
     Rule(
-        _distinct("self.ports.filter(p, has(p.name)).map(p, p.name)"),
+        f"!has(self.ports) || {_distinct('self.ports.filter(p, has(p.name)).map(p, p.name)')}",
         "must not have two ports of one name; give each port its own",
         lambda spec: _unique(port.name for port in spec.ports if port.name is not None),
         ".ports",
     ),
     Rule(
-        "self.ports.size() < 2 || !has(self.endpoints) || "
+        "!has(self.ports) || self.ports.size() < 2 || !has(self.endpoints) || "
         "self.endpoints.all(e, !has(e.addresses) || e.addresses.all(a, !has(a.port)))",
         "must not have an address with a port of its own where spec.ports has several; "
         "use targetPort, or an ExternalService for each port",
@@ -64,7 +67,8 @@ _SPEC = (
         ".endpoints",
     ),
     Rule(
-        "self.ports.size() < 2 || !has(self.endpoints) || self.endpoints.all(e, !has(e.dns) || e.dns.type != 'SRV')",
+        "!has(self.ports) || self.ports.size() < 2 || !has(self.endpoints) || "
+        "self.endpoints.all(e, !has(e.dns) || e.dns.type != 'SRV')",
         "must not have an SRV name, whose records say the port, where spec.ports has several; "
         "use an ExternalService for each port",
         lambda spec: (
@@ -73,7 +77,8 @@ _SPEC = (
         ".endpoints",
     ),
     Rule(
-        "!has(self.healthCheck) || has(self.healthCheck.port) || self.ports.exists(p, p.protocol == 'TCP')",
+        "!has(self.ports) || !has(self.healthCheck) || has(self.healthCheck.port) || "
+        "self.ports.exists(p, p.protocol == 'TCP')",
         "must have a port, because none of spec.ports is TCP and checks use TCP; set healthCheck.port",
         lambda spec: (
             spec.health_check is None
@@ -137,7 +142,8 @@ RULES: Mapping[type, tuple[Rule, ...]] = {
             _one_source,
         ),
         Rule(
-            f"!has(self.addresses) || {_distinct('self.addresses.map(a, has(a.name) ? a.name : a.address)')}",
+            "!has(self.addresses) || "
+            + _distinct("self.addresses.filter(a, has(a.address)).map(a, has(a.name) ? a.name : a.address)"),
             "must not name an endpoint, or list an address without name, twice; give each its own name",
             lambda source: _unique(one.name or one.address for one in source.addresses or ()),
             ".addresses",
@@ -166,6 +172,7 @@ RULES: Mapping[type, tuple[Rule, ...]] = {
     ),
     LabelSelectorRequirement: (
         Rule(
+            "!has(self.operator) || "
             "(self.operator in ['In', 'NotIn']) == (has(self.values) && self.values.size() > 0)",
             "must have values with In and NotIn, and none with Exists and DoesNotExist; add or remove them",
             _values_fit,
