@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from e2e.harness import control_plane, operator
-from e2e.harness.control_plane import ApiServer
+from e2e.harness.control_plane import ApiServer, free_port
 from e2e.harness.proxy import Proxy
 from e2e.harness.world import Process, wait
 
@@ -42,10 +42,10 @@ class Wanted(NamedTuple):
 
 MANY = [f"b{number:03}" for number in range(1, 102)]
 """One more than a slice holds."""
-BEFORE = Wanted("http", {**dict.fromkeys(MANY), "b200": 8080})
-AFTER = Wanted("web", {**dict.fromkeys(MANY[1:]), "b050": 8081, "b200": None})
-"""A port is renamed, an endpoint goes, one gets a port of its own, so a new slice, and another loses its own, so that
-a slice is left empty: creations, patches and deletions, some of which have to wait for others."""
+BEFORE = Wanted("http", {**dict.fromkeys(MANY), "b200": 8080, "b201": 8080, "b202": 9090})
+AFTER = Wanted("web", {**dict.fromkeys(MANY[1:]), "b050": 8081, "b200": 8080, "b201": None})
+"""A port is renamed, two endpoints go, one of them the last of its slice, one gets a port of its own and so a new
+slice, and one moves to another slice: creations, patches and deletions, some of which have to wait for others."""
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ class Scene:
         self._starts += 1
         argv = [
             *(sys.executable, "-m", "moorage", "operator", "--kubeconfig", str(self._kubeconfig)),
-            *("--no-leader-election", "--listen", f"127.0.0.1:{control_plane.free_port()}"),
+            *("--no-leader-election", "--listen", f"127.0.0.1:{free_port()}"),
         ]
         self._process = self._api.world.start(f"crashing-{self._starts}", argv)
 
