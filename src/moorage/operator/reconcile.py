@@ -25,7 +25,7 @@ from moorage.operator.board import Board
 from moorage.operator.deferred import Deferred
 from moorage.operator.metrics import Metrics
 from moorage.operator.world import World
-from moorage.operator.writer import RefusedError, StaleError, TakenError, Writer
+from moorage.operator.writer import RefusedError, StaleError, TakenError, Writer, describe
 from moorage.probe.check import Check, Target, check_of, targets
 
 log = get_logger("moorage.operator")
@@ -225,6 +225,8 @@ class Reconciler:
             await self._tell(xsvc, decision.status, refused)
             raise
         changed = bool(decision.writes) or decision.status != xsvc.status
+        if decision.writes:
+            log.info("written", object="/".join(key), writes=[describe(write) for write in decision.writes])
         if decision.status != xsvc.status:
             xsvc = await self._writer.status(xsvc, decision.status)
         for happening in decision.happenings:

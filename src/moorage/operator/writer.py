@@ -11,10 +11,7 @@ from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServiceStatus
 from moorage.cluster.client import Client
 from moorage.cluster.errors import ApiError
 from moorage.core.model import Create, Delete, Patch, Write
-from moorage.log import get_logger
 from moorage.operator.metrics import Metrics
-
-log = get_logger("moorage.operator.writer")
 
 
 class StaleError(Exception):
@@ -85,7 +82,6 @@ class Writer:
             self._metrics.writes.labels(kind_of(kind).kind, verb, "error").inc()
             raise
         self._metrics.writes.labels(kind_of(kind).kind, verb, "ok").inc()
-        log.info("written", kind=kind_of(kind).kind, object="/".join(key), verb=verb)
 
     async def status(self, xsvc: ExternalService, status: ExternalServiceStatus) -> ExternalService:
         """Write the fields of the status that differ. Returns the object as it is then; raises as `do` does."""
@@ -113,6 +109,16 @@ class Writer:
             self._gone(kind, key)
         result = "conflict" if error.status in (404, 409) else "error"
         self._metrics.writes.labels(kind_of(kind).kind, verb, result).inc()
+
+
+def describe(write: Write) -> str:
+    """For a log: `create EndpointSlice backend-1`."""
+    match write:
+        case Create(obj):
+            kind, name = type(obj), obj.metadata.name
+        case _:
+            kind, name = write.kind, write.name
+    return f"{type(write).__name__.lower()} {kind_of(kind).kind} {name}"
 
 
 def changes(old: ExternalServiceStatus, new: ExternalServiceStatus) -> dict[str, Any]:
