@@ -241,6 +241,16 @@ def certified(authority: trustme.CA, *names: str) -> ssl.SSLContext:
     return context
 
 
+async def test_endless_messages_of_tls_end_the_check(authority: trustme.CA) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    context = certified(authority, "127.0.0.1")
+    context.num_tickets = 6000  # some 1.5 MB
+    async with serving(silent, context) as target:
+        assert await check(target, Http(tls=Tls(ca=pem(authority)))) == "more than 1024 KiB and no answer"
+
+
 async def test_a_certificate_of_the_given_authority_is_taken(authority: trustme.CA) -> None:
     async with serving(saying(OK), certified(authority, "127.0.0.1")) as target:
         assert await check(target, Http(tls=Tls(ca=pem(authority)))) is None

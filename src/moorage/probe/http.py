@@ -24,6 +24,8 @@ LONGEST_STATUS_LINE = 1024
 """Bytes."""
 LONGEST_HEADERS = 65536
 """Bytes, with the status lines of interim answers."""
+LONGEST_ANSWER = 2**20
+"""Bytes that are read from one connection. TLS has messages of its own, and a server may send them without end."""
 _READ = 4096
 _STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9]{2})(?: [^\r\n]*)?")
 _HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH = 62, 64
@@ -136,12 +138,17 @@ class _Plain:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._loop = asyncio.get_running_loop()
+        self._left = LONGEST_ANSWER
 
     async def send(self, data: bytes) -> None:
         await self._loop.sock_sendall(self._sock, data)
 
     async def receive(self) -> bytes:
-        return await self._loop.sock_recv(self._sock, _READ)
+        if self._left <= 0:
+            raise MoorageError(f"more than {LONGEST_ANSWER // 1024} KiB and no answer")
+        data = await self._loop.sock_recv(self._sock, _READ)
+        self._left -= len(data)
+        return data
 
 
 class _Encrypted:
