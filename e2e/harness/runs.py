@@ -46,7 +46,7 @@ class Run:
         json.dump({"directory": str(self.directory), "cgroup": self.name}, self._lock)
         self._lock.flush()
         draft.rename(_record(self.name))
-        self.directory.mkdir(mode=0o755)
+        self.directory.mkdir(mode=0o700)
 
     def close(self) -> None:
         """Remove what it left and its record."""
