@@ -4,7 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import dns.asyncresolver
+import dns.exception
+import dns.message
+import dns.name
 import dns.rcode
+import dns.rdataclass
+import dns.rdatatype
+import dns.resolver
 import pytest
 
 from moorage.discovery.resolver import Addresses, LookupFailedError, Resolver, Server
@@ -181,3 +188,29 @@ async def test_what_is_no_name_is_a_failure(resolver: Resolver, name: str) -> No
     with pytest.raises(LookupFailedError) as caught:
         await resolver.addresses(name, "A")
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("ends", ["answer", "failure"])
+async def test_a_cancellation_is_not_lost_to_an_answer_that_comes_with_it(
+    resolver: Resolver, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    """As `asyncio.wait_for` does before Python 3.12, which the library waits with."""
+    asked = asyncio.Event()
+
+    async def resolve(*_: object, **__: object) -> dns.resolver.Answer:
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if ends == "failure":
+                raise dns.exception.Timeout from None
+        response = dns.message.make_response(dns.message.make_query("db.example.com", "A"))
+        name = dns.name.from_text("db.example.com")
+        return dns.resolver.Answer(name, dns.rdatatype.A, dns.rdataclass.IN, response)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(dns.asyncresolver.Resolver, "resolve", resolve)
+    looking = asyncio.create_task(resolver.addresses("db.example.com", "A"))
+    await asked.wait()
+    looking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await looking

@@ -125,6 +125,8 @@ class Resolver:
                 return await self._follow(dns.name.from_text(name), type)
             except dns.exception.DNSException as error:
                 raise LookupFailedError(f"{show(name)} {type}: {self._why(error)}") from None
+            finally:
+                _end_if_cancelled()
 
     async def _follow(self, name: dns.name.Name, type: str) -> tuple[list[Any], float]:
         least = LONGEST
@@ -190,6 +192,14 @@ class Resolver:
                 return "its CNAME records lead on and on; end the chain"
             case _:
                 return show(str(error) or type(error).__name__)
+
+
+def _end_if_cancelled() -> None:
+    """dnspython waits with `asyncio.wait_for`, which before Python 3.12 loses a cancellation that comes at the same
+    time as the answer: whoever cancels a source once would wait for it for ever."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _asked(error: dns.exception.DNSException, *, with_answer: bool = False) -> list[str]:
