@@ -54,8 +54,9 @@ def test_every_reason_of_a_condition_is_listed() -> None:
         r'Problem\(\s*"([A-Z]\w+)"',
         r'\breason(?:, what)? = "([A-Z]\w+)"',
         r'"(NoneHealthy)" if .* else "(SomeUnhealthy)"',
+        r'"(Resolved)" if .* else "(Empty)"',
         r'return "([A-Z]\w+)", \(?\s*f?"',
     )
     reasons = {word for pattern in patterns for match in re.finditer(pattern, source) for word in match.groups()}
-    assert {"AddressRefused", "SecretMissing", "ClusterUnreachable", "NameTaken", "SomeUnhealthy"} <= reasons
+    assert {"AddressRefused", "SecretMissing", "ClusterUnreachable", "NameTaken", "SomeUnhealthy", "Empty"} <= reasons
     assert reasons - first_cells(OPERATING) == set()
