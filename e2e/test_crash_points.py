@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from e2e.harness import control_plane, operator
 from e2e.harness.control_plane import ApiServer, free_port
 from e2e.harness.proxy import Proxy
 from e2e.harness.world import Process, wait
@@ -46,18 +45,6 @@ BEFORE = Wanted("http", {**dict.fromkeys(MANY), "b200": 8080, "b201": 8080, "b20
 AFTER = Wanted("web", {**dict.fromkeys(MANY[1:]), "b050": 8081, "b200": 8080, "b201": None})
 """A port is renamed, two endpoints go, one of them the last of its slice, one gets a port of its own and so a new
 slice, and one moves to another slice: creations, patches and deletions, some of which have to wait for others."""
-
-
-@pytest.fixture(scope="module")
-def api() -> Iterator[ApiServer]:
-    with control_plane.api_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def token(api: ApiServer) -> str:
-    return operator.install(api)
-
 
 _NUMBERS = itertools.count(1)
 _TYPES = {"POST": "application/json", "PATCH": "application/apply-patch+yaml"}
