@@ -73,10 +73,8 @@ class Scene:
         self._process = self._api.world.start(f"crashing-{self._starts}", argv)
 
     def kill(self) -> None:
-        """SIGKILL, also of one that is frozen: `nsenter`, which started it, has stopped with it."""
+        """SIGKILL, also when it is frozen or has ended."""
         if self._process is not None:
-            self._process.send(signal.SIGKILL)
-            self._process.popen.send_signal(signal.SIGCONT)
             self._process.stop(signal.SIGKILL)
             self._process = None
 

@@ -46,9 +46,7 @@ class Operator:
             os.kill(pid, signal.SIGCONT)
 
     def kill(self) -> None:
-        """SIGKILL, however it is."""
-        if self.process.running:
-            self.thaw()
+        """SIGKILL, also when it is frozen or has ended."""
         self.process.stop(signal.SIGKILL)
 
     def leads(self, api: ApiServer) -> bool:

@@ -203,14 +203,17 @@ class Process:
             os.kill(self.pid, number)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """Send the signal and wait for the end, for at most 10 s, then kill."""
-        if self.running:
-            self.send(number)
-        try:
-            self.popen.wait(_STOP)
-        except subprocess.TimeoutExpired:
-            self.send(signal.SIGKILL)
-            self.popen.wait()
+        """Send the signal and wait for the end, for at most 10 s, then kill. One that has ended is stopped."""
+        for each in (number, signal.SIGKILL):
+            # It may end at any moment, before nsenter, which waits for it, does.
+            with contextlib.suppress(HarnessError):
+                self.send(each)
+            # nsenter freezes itself with a program that is frozen.
+            self.popen.send_signal(signal.SIGCONT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.popen.wait(_STOP)
+                return
+        raise HarnessError(f"{self.name} did not end on SIGKILL within {_STOP} s")
 
     def last_words(self, lines: int = 15) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
