@@ -159,6 +159,40 @@ async def test_one_target_that_cannot_be_looked_up_keeps_its_address_and_others_
         assert source.state.problem is None
 
 
+async def test_a_target_that_failed_is_asked_again_soon_whatever_the_ttls_are() -> None:
+    names = FakeNames()
+    names.put_servers(SERVICE, Server(0, 1, 80, "db1.example.com"), Server(0, 1, 80, "db2.example.com"), ttl=300)
+    names.put("db1.example.com", "203.0.113.1", ttl=300)
+    names.fail("db2.example.com")
+    async with running(names, SERVICE, "SRV") as source:
+        assert [each.address for each in source.state.endpoints or ()] == ["203.0.113.1"]
+        names.put("db2.example.com", "203.0.113.2", ttl=300)
+        await asyncio.sleep(1)
+        assert [each.address for each in source.state.endpoints or ()] == ["203.0.113.1", "203.0.113.2"]
+        assert source.state.problem is None
+        asked = names.asked[(SERVICE, "SRV")]
+        await asyncio.sleep(290)
+        assert names.asked[(SERVICE, "SRV")] == asked, "once all is well the TTL counts again"
+
+
+async def test_a_target_that_goes_on_failing_is_asked_less_and_less_often() -> None:
+    names = FakeNames()
+    names.put_servers(SERVICE, Server(0, 1, 80, "db1.example.com"), ttl=300)
+    names.fail("db1.example.com")
+    async with running(names, SERVICE, "SRV"):
+        await asyncio.sleep(600)
+        assert names.asked[(SERVICE, "SRV")] in range(20, 26)
+
+
+async def test_new_targets_that_all_fail_are_no_answer() -> None:
+    names = FakeNames()
+    names.put_servers(SERVICE, Server(0, 1, 80, "db1.example.com"))
+    names.fail("db1.example.com")
+    async with running(names, SERVICE, "SRV") as source:
+        assert source.state.endpoints is None
+        assert source.state.problem is not None
+
+
 async def test_a_target_without_address_is_no_endpoint_and_it_is_said() -> None:
     names = FakeNames()
     names.put_servers(SERVICE, Server(0, 1, 80, "db1.example.com"))

@@ -1,16 +1,17 @@
 """The `dns` source: endpoints that a name has."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
 from moorage.api.moorage_v1alpha1 import DnsSource
 from moorage.api.show import show
+from moorage.cluster.backoff import backoff
 from moorage.core.model import Found, Problem
 from moorage.core.names import of_address, of_dns_name
 from moorage.discovery.choice import addresses_of, choose
-from moorage.discovery.following import Following
+from moorage.discovery.following import FIRST_RETRY, LONGEST_RETRY, Following
 from moorage.discovery.resolver import Addresses, AddressType, LookupFailedError, Names, Server
 from moorage.discovery.source import MOST_ENDPOINTS, MOST_LOOKUPS, Setting, Source, State
 
@@ -43,7 +44,8 @@ class AddressRecords(Source):
 class _Answer(NamedTuple):
     """What SRV records and the addresses of their targets come to."""
 
-    endpoints: tuple[Found, ...]
+    endpoints: tuple[Found, ...] | None
+    """None: there are targets, and none of them has an answer."""
     failed: tuple[str, ...]
     """Why targets have no current address."""
     notes: tuple[str, ...]
@@ -64,6 +66,8 @@ class ServiceRecords(Source):
         """The address of each endpoint, by name."""
         self._right = setting.now()
         """When all targets last had an answer."""
+        self._failures = 0
+        """Look-ups in a row in which a target had none."""
         self._following = Following(self._look_up, self._changed, now=setting.now, jitter=setting.jitter)
 
     async def run(self) -> None:
@@ -75,6 +79,7 @@ class ServiceRecords(Source):
         targets = sorted({each.target for each in servers})
         answers = dict(zip(targets, await asyncio.gather(*map(self._addresses, targets)), strict=True))
         failed = tuple(each for each in answers.values() if isinstance(each, str))
+        self._failures = self._failures + 1 if failed else 0
         if not failed:
             self._right = self.setting.now()
         endpoints = []
@@ -86,9 +91,15 @@ class ServiceRecords(Source):
             elif not isinstance(answer, str):
                 notes.append(f"{server.target}, a target of {self._name}, has no address")
         self._chosen = {each.name: each.address for each in endpoints}
-        ttls = [each.ttl for each in answers.values() if isinstance(each, Addresses)]
-        seconds = max(min([found.ttl, *ttls]), len(targets) / MOST_LOOKUPS)
-        return _Answer(tuple(sorted(endpoints)), failed, tuple(notes)), seconds
+        known = None if failed and not endpoints else tuple(sorted(endpoints))
+        return _Answer(known, failed, tuple(notes)), self._seconds(found.ttl, answers.values())
+
+    def _seconds(self, ttl: float, answers: Collection[Addresses | str]) -> float:
+        """Until the next look-up: when the first of the answers expires, or soon where a target has none."""
+        waits = [ttl, *(each.ttl for each in answers if isinstance(each, Addresses))]
+        if self._failures:
+            waits.append(backoff(self._failures, self.setting.jitter(), first=FIRST_RETRY, longest=LONGEST_RETRY))
+        return max(min(waits), len(answers) / MOST_LOOKUPS)
 
     async def _addresses(self, target: str) -> Addresses | str:
         """The target's addresses, or why there is no answer."""
