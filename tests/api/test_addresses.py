@@ -1,10 +1,10 @@
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from moorage.api.addresses import canonical, family, parse, special
+from moorage.api.addresses import canonical, embedded, family, parse, special
 from moorage.errors import MoorageError
 
 
@@ -78,6 +78,11 @@ def test_what_is_not_an_address_is_explained(address: str, why: str) -> None:
         ("64:ff9b:1::168.63.129.16", "a cloud metadata address in NAT64 form"),
         ("64:ff9b::224.0.0.1", "a multicast address in NAT64 form"),
         ("64:ff9b:1::7f:0:b00:0", "a loopback address in NAT64 form"),
+        ("64:ff9b:1:7f00:0:100::", "a loopback address in NAT64 form"),
+        ("64:ff9b:1:7f00:0:100:808:808", "a loopback address in NAT64 form"),
+        ("64:ff9b:1:1a9:fe:a9fe::", "a cloud metadata address in NAT64 form"),
+        ("64:ff9b:1:1a9:fe:a9fe:808:808", "a cloud metadata address in NAT64 form"),
+        ("::ffff:0:127.0.0.1", "a loopback address in IPv4-translated form"),
         ("2002:7f00:1::", "a loopback address in 6to4 form"),
         ("::127.0.0.1", "a loopback address in IPv4-compatible form"),
         ("backend1", "not an IP address"),
@@ -91,7 +96,8 @@ def test_a_special_address_is_never_an_endpoint(address: str, why: str) -> None:
     "address",
     ["203.0.113.11", "10.0.0.1", "1.0.0.0", "126.255.255.255", "169.253.255.255", "169.255.0.0", "223.255.255.255",
      "168.63.129.17", "2001:db8::1", "fd00::1", "fec0::1", "64:ff9b::203.0.113.1",
-     "64:ff9b:1::cb:71:b00:0", "2002:cb00:7101::"],
+     "64:ff9b:1::cb:71:b00:0", "64:ff9b:1:cb00:71:b00::", "64:ff9b:1:cb:0:710b::", "::ffff:0:203.0.113.1",
+     "2002:cb00:7101::"],
 )  # fmt: skip
 def test_any_other_address_may_be_an_endpoint(address: str) -> None:
     assert special(address) is None
@@ -99,5 +105,14 @@ def test_any_other_address_may_be_an_endpoint(address: str) -> None:
 
 @given(st.ip_addresses(v=4))
 def test_an_ipv4_address_stays_special_inside_ipv6(address: IPv4Address) -> None:
-    for prefix in ("::ffff:", "64:ff9b::", "64:ff9b:1::"):
+    for prefix in ("::ffff:", "::ffff:0:", "64:ff9b::", "64:ff9b:1::"):
         assert (special(f"{prefix}{address}") is None) == (special(str(address)) is None)
+
+
+@given(st.ip_addresses(v=4), st.sampled_from([48, 56, 64]), st.integers(0, 2**24 - 1))
+def test_every_layout_of_a_local_nat64_prefix_is_read(address: IPv4Address, length: int, suffix: int) -> None:
+    """RFC 6052, 2.2: the prefix, the IPv4 address but for the ninth octet, and a suffix that is ignored."""
+    assume(int(address) >> 24)
+    without_ninth = 0x64FF9B0001 << 72 | int(address) << 88 - length | suffix
+    number = (without_ninth >> 56) << 64 | without_ninth & (1 << 56) - 1
+    assert address in [inner for _, inner in embedded(IPv6Address(number))]

@@ -45,11 +45,11 @@ _SPECIAL6 = (
 
 _EMBEDDING = (
     (IPv6Network("::ffff:0:0/96"), "IPv4-mapped"),
+    (IPv6Network("::ffff:0:0:0/96"), "IPv4-translated"),
     (IPv6Network("64:ff9b::/96"), "NAT64"),
-    (IPv6Network("64:ff9b:1::/48"), "NAT64"),
     (IPv6Network("::/96"), "IPv4-compatible"),
 )
-"""IPv6 ranges whose last 32 bits are an IPv4 address that the packet may end up at (RFC 4291, 6052, 8215)."""
+"""IPv6 ranges whose last 32 bits are an IPv4 address that the packet may end up at (RFC 2765, 4291, 6052, 8215)."""
 _LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")
 
 
@@ -150,9 +150,20 @@ def embedded(address: IPv6Address) -> list[tuple[str, IPv4Address]]:
     """The IPv4 addresses that a packet to `address` may end up at, each with the name of the form; mostly none."""
     number = int(address)
     found = [(form, IPv4Address(number & 0xFFFFFFFF)) for network, form in _EMBEDDING if address in network]
-    if address in _LOCAL_NAT64 and (inner := number >> 24 & 0xFFFFFFFF) >> 24:
-        # A translator's own prefix may also be of 64 bits (RFC 6052, 2.2); what is padding reads as 0.0.0.x here.
-        found.append(("NAT64", IPv4Address(inner)))
+    if address in _LOCAL_NAT64:
+        found += [("NAT64", inner) for inner in _local_nat64(number)]
     if address.sixtofour is not None:
         found.append(("6to4", address.sixtofour))
     return found
+
+
+def _local_nat64(number: int) -> list[IPv4Address]:
+    """What translators with prefixes of 48, 56, 64 and 96 bits would read in an address (RFC 6052, 2.2).
+
+    After all but the longest, the ninth octet is left out, and what follows the IPv4 address is ignored. What is
+    padding to one of these lengths reads as 0.x.x.x.
+    """
+    without_ninth = number >> 64 << 56 | (number & (1 << 56) - 1)
+    last = number & 0xFFFFFFFF
+    readings = [*(without_ninth >> 88 - length & 0xFFFFFFFF for length in (48, 56, 64)), last]
+    return [IPv4Address(each) for each in readings if each >> 24] or [IPv4Address(last)]
