@@ -189,7 +189,7 @@ async def test_no_more_files_is_raised_and_leaves_none_behind(
         patched.setattr(tcp, "new_socket", none_left)
         with pytest.raises(OSError, match="too many open files") as raised:
             connects.begin("a", "127.0.0.1", port(listener))
-    assert is_ours(raised.value)
+    assert is_ours(raised.value, "127.0.0.1")
     assert open_files() == before
     connects.begin("a", "127.0.0.1", port(listener))
     assert await told.come() == [("a", None)]
@@ -204,4 +204,22 @@ def test_errors_are_told_in_words() -> None:
     assert words(errno.EHOSTUNREACH) == "host unreachable"
     assert words(errno.EPERM).startswith("not permitted by a network policy")
     assert words(errno.EPROTO) == "protocol error"
-    assert not is_ours(OSError(errno.ECONNREFUSED, ""))
+    assert not is_ours(OSError(errno.ECONNREFUSED, ""), "192.0.2.1")
+
+
+class NoSource(socket.socket):
+    """As where there is no address or port left to connect from."""
+
+    def connect_ex(self, address: object) -> int:
+        return errno.EADDRNOTAVAIL
+
+
+async def test_without_an_ipv6_address_ipv6_endpoints_are_unhealthy_but_a_lack_of_ports_is_ours(
+    connects: Connects[str], told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tcp, "new_socket", lambda address: NoSource())
+    connects.begin("a", "2001:db8::1", 80)
+    assert await told.come() == [("a", "the operator's pod has no IPv6 address")]
+    with pytest.raises(OSError, match="requested address") as raised:
+        connects.begin("b", "192.0.2.1", 80)
+    assert is_ours(raised.value, "192.0.2.1")

@@ -44,7 +44,7 @@ async def get(target: Target, http: Http) -> str | None:
     except ssl.SSLError as error:
         return f"TLS: {_tls_words(error)}"
     except OSError as error:
-        if is_ours(error):
+        if is_ours(error, target.address):
             raise
         return words(error.errno or 0) if error.errno else str(error)
     except MoorageError as error:

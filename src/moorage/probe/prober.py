@@ -263,7 +263,7 @@ class Prober:
 
     def _tell(self, each: Scheduled, result: Result) -> None:
         try:
-            if isinstance(result, OSError) and is_ours(result):
+            if isinstance(result, OSError) and is_ours(result, each.target.address):
                 self._complain("checks cannot be made", each, result)
                 self._on_skipped()
                 return

@@ -29,14 +29,19 @@ _WORDS = {
     errno.ETIMEDOUT: "no answer",
     errno.EHOSTUNREACH: "host unreachable",
     errno.ENETUNREACH: "network unreachable",
+    errno.EADDRNOTAVAIL: "the operator's pod has no IPv6 address",
     errno.EPERM: "not permitted by a network policy or firewall on the operator's side",
     errno.EACCES: "not permitted by a network policy or firewall on the operator's side",
 }
 
 
-def is_ours(error: OSError) -> bool:
-    """Whether it says something of this process or machine (no more files, ports or memory), not of the endpoint."""
-    return error.errno in _OURS
+def is_ours(error: OSError, address: str) -> bool:
+    """Whether it says something of this process or machine (no more files, ports or memory), not of the endpoint.
+
+    EADDRNOTAVAIL is also what connect(2) to an IPv6 `address` says where IPv6 is disabled: that does not pass, and as
+    any endpoint that cannot be reached, this one is unhealthy.
+    """
+    return error.errno in _OURS and not (error.errno == errno.EADDRNOTAVAIL and ":" in address)
 
 
 def words(number: int) -> str:
@@ -87,8 +92,8 @@ class Connects(Generic[T]):
             self._opening[sock.fileno()] = sock, tag
             return
         sock.close()
-        error = OSError(number, words(number))
-        if is_ours(error):
+        error = OSError(number, os.strerror(number))
+        if is_ours(error, address):
             raise error
         self._ended[tag] = words(number)
         self._loop.call_soon(self.poll)
