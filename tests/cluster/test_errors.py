@@ -31,6 +31,18 @@ def test_anything_else_is_told_with_the_status_of_http(answer: bytes, status: in
 
 def test_a_long_answer_is_cut() -> None:
     assert len(str(from_answer(b"x" * 100_000, 500))) < 1100
+    assert len(str(from_answer(body(code=403, reason="x\n" * 100_000, message="y" * 100_000), 500))) < 1200
+
+
+def test_a_reason_is_one_line() -> None:
+    assert str(from_answer(body(code=403, reason="For\nbidden", message="no"), 500)) == "no (403 For bidden)"
+
+
+def test_numbers_that_mean_nothing_are_not_taken() -> None:
+    huge = 10**400
+    error = from_answer(body(code=huge, details={"retryAfterSeconds": huge}), 503)
+    assert error.status == 503
+    assert error.retry_after == 24 * 3600
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,10 @@ class _Status(msgspec.Struct, frozen=True, rename="camel"):
 
 
 _decoder = msgspec.json.Decoder(_Status)
-_LONGEST = 1000
+_LONGEST, _LONGEST_REASON = 1000, 100
+_STATUSES = range(100, 600)
+_LONGEST_WAIT = 24 * 3600
+"""Seconds: more is no more to anybody, and a number may be too large for a float."""
 
 
 def from_answer(body: bytes | msgspec.Raw, status: int, retry_after: str | None = None) -> ApiError:
@@ -64,14 +67,15 @@ def from_answer(body: bytes | msgspec.Raw, status: int, retry_after: str | None 
     except (msgspec.DecodeError, UnicodeDecodeError):
         answer = _Status()
     if answer.kind == "Status":
-        status = answer.code or status
+        if answer.code is not None and answer.code in _STATUSES:
+            status = answer.code
         text = answer.message or ""
     else:
         text = bytes(body)[:_LONGEST].decode(errors="replace")
-    reason = answer.reason or _phrase(status).replace(" ", "")
+    reason = one_line((answer.reason or "")[:_LONGEST_REASON]) or _phrase(status).replace(" ", "")
     seconds = float(retry_after) if retry_after and retry_after.isdecimal() else None
     if seconds is None and answer.details and answer.details.retry_after_seconds:
-        seconds = float(answer.details.retry_after_seconds)
+        seconds = float(min(answer.details.retry_after_seconds, _LONGEST_WAIT))
     return ApiError(status, reason, one_line(text) or _phrase(status), seconds)
 
 
