@@ -1,18 +1,24 @@
 """A guarded client connects only where it may, and reads only so much."""
 
+import asyncio
 import gzip
 import socket
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any, cast
 
+import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from moorage.api.core_v1 import Service
 from moorage.cluster.client import Client
-from moorage.cluster.connections import Guard
+from moorage.cluster.connections import READING, Guard
 from moorage.cluster.errors import AnswerError, UnreachableError
 from moorage.cluster.kubeconfig import Config
+from moorage.cluster.pace import Pace
 from tests.support.stub_server import event, service, stream, stub_server
 
 LOOPBACK_ONLY = Guard(refusal=lambda address: None if address.startswith("127.") else "not on this machine")
@@ -105,6 +111,64 @@ async def test_a_long_event_ends_the_watch() -> None:
         await anext(seen)
         with pytest.raises(AnswerError, match="an event of more than 50000 bytes"):
             await anext(seen)
+
+
+class Counting(Pace):
+    """Holds nothing back, and counts."""
+
+    def __init__(self) -> None:
+        super().__init__(1.0, 1.0)
+        self.taken = 0.0
+
+    def take(self, number: float = 1.0) -> float:
+        self.taken += number
+        return 0.0
+
+
+async def test_all_that_is_read_is_held_to_the_pace() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if "watch" not in request.query:
+            return await services(request)
+        return await stream(request, event("ADDED", service("a", 2)), b"\n" * 60_000)
+
+    pace = Counting()
+    guard = Guard(longest_answer=100_000, pace=pace)
+    async with stub_server(answer) as url, Client(Config(server=url), guard=guard) as client:
+        await client.list(Service)
+        listed, pace.taken = pace.taken, 0.0
+        assert listed > READING
+        assert len([each async for each in client.watch(Service, resource_version="1")]) == 2
+        assert pace.taken > READING + 60_000
+
+
+class Content:
+    async def iter_any(self) -> AsyncIterator[bytes]:
+        for _ in range(10):
+            yield b"x"
+
+
+@pytest.mark.looptime
+async def test_a_server_that_sends_single_bytes_is_held_back_as_if_they_were_many() -> None:
+    response = cast("aiohttp.ClientResponse", SimpleNamespace(content=Content()))
+    guard = Guard(pace=Pace(READING + 1, burst=READING + 1))
+    started = asyncio.get_running_loop().time()
+    assert [each async for each in guard.chunks(response)] == [b"x"] * 10
+    assert asyncio.get_running_loop().time() - started == pytest.approx(8, abs=0.01), "one at once, one on credit"
+
+
+async def test_interim_answers_without_end_are_no_answer() -> None:
+    async def interim(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.01)
+
+    server = await asyncio.start_server(interim, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, Client(Config(server=url), timeout=0.2) as client:
+        with pytest.raises(UnreachableError, match=r"no answer for 0\.2 s"):
+            await anext(client.watch(Service, resource_version="1", idle_timeout=100.0))
 
 
 async def test_an_answer_that_is_nested_too_deep_is_no_answer() -> None:

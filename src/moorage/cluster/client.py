@@ -178,19 +178,22 @@ class Client:
         }
         decoder = msgspec.json.Decoder(kind)
         timeout = aiohttp.ClientTimeout(total=None, connect=self._timeout, sock_read=idle_timeout)
-        stands = False
+        begun_within, stands = min(self._timeout, idle_timeout), False
         try:
-            async with self._send("GET", path, params=params, timeout=timeout) as response:
+            # A server can send interim answers (1xx) for ever, each in time.
+            async with asyncio.timeout(begun_within):
+                response = await self._send("GET", path, params=params, timeout=timeout)
+            async with response:
                 if response.status != 200:
                     raise from_answer(
                         await self._guard.read(response), response.status, response.headers.get("Retry-After")
                     )
                 stands = True
                 yield Bookmark(resource_version)
-                async for line in lines(response.content.iter_any(), self._guard.longest_line):
+                async for line in lines(self._guard.chunks(response), self._guard.longest_line):
                     yield read_event(line, decoder)
         except (aiohttp.ClientError, OSError) as error:
-            failure = self._unreachable(error, f"watch of {path}", idle_timeout)
+            failure = self._unreachable(error, f"watch of {path}", idle_timeout if stands else begun_within)
             if stands and isinstance(error, TimeoutError):
                 failure = SilentError(str(failure))
             raise failure from None

@@ -1,7 +1,8 @@
 """How a client connects, and what it is held to where somebody else chose the server."""
 
+import asyncio
 import socket
-from collections.abc import Callable, Sized
+from collections.abc import AsyncIterator, Callable, Sized
 from typing import NamedTuple
 
 import aiohttp
@@ -9,9 +10,12 @@ from aiohttp.abc import AbstractResolver
 
 from moorage.cluster.errors import AnswerError
 from moorage.cluster.events import LONGEST_LINE
+from moorage.cluster.pace import Pace
 
 MOST_PAGES = 10
 """Of a list of a bounded number of objects: a server may say without end that there is more."""
+READING = 4096
+"""What it costs to take what has come, in bytes that could be read meanwhile: it may be a single one."""
 
 
 class RefusedAddressError(OSError):
@@ -29,6 +33,8 @@ class Guard(NamedTuple):
     """Bytes of an answer, or of an event of a watch; a longer one is an AnswerError. Nothing is decompressed then."""
     most_objects: int | None = None
     """Objects of a list; more are an AnswerError."""
+    pace: Pace | None = None
+    """Of bytes, of all answers together. What the server sends beyond that waits on its side."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -55,11 +61,18 @@ class Guard(NamedTuple):
         if self.longest_answer is None:
             return await response.read()
         body = bytearray()
-        async for chunk in response.content.iter_any():
+        async for chunk in self.chunks(response):
             body += chunk
             if len(body) > self.longest_answer:
                 raise AnswerError(f"an answer of more than {self.longest_answer} bytes")
         return bytes(body)
+
+    async def chunks(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        """The body as it comes, held to the pace."""
+        async for chunk in response.content.iter_any():
+            yield chunk
+            if self.pace is not None:
+                await asyncio.sleep(self.pace.take(READING + len(chunk)))
 
     def check(self, items: Sized, pages: int) -> None:
         """AnswerError where a list has too many objects, or comes in too many pages."""

@@ -23,6 +23,7 @@ from moorage.api.show import show
 from moorage.cluster.client import Client
 from moorage.cluster.connections import Guard
 from moorage.cluster.kubeconfig import Config
+from moorage.cluster.pace import Pace
 from moorage.cluster.tls import ssl_context
 from moorage.core.admission import Gate
 from moorage.discovery.resolver import LookupFailedError, Names
@@ -33,6 +34,8 @@ LARGEST = 64 * 2**10
 LONGEST_ANSWER = 8 * 2**20
 """Bytes of another cluster's answer; a page of 500 ordinary Services is about 2 MiB."""
 MOST_SERVICES = 1000
+BYTES_A_SECOND = 2**20
+"""After twice a LONGEST_ANSWER. Whatever a server sends, reading it must leave the process to others."""
 TIMEOUT = 15.0
 """Seconds for one request to another cluster."""
 
@@ -232,6 +235,7 @@ def client_of(config: Config, names: Names, gate: Callable[[], Gate]) -> Client:
         resolver=_Resolver(names),
         longest_answer=LONGEST_ANSWER,
         most_objects=MOST_SERVICES,
+        pace=Pace(BYTES_A_SECOND, burst=2 * LONGEST_ANSWER),
     )
     return Client(config, timeout=TIMEOUT, guard=guard)
 
