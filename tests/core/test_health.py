@@ -130,6 +130,13 @@ def test_a_new_leader_starts_from_the_verdict_in_the_status() -> None:
     assert after(resume(status(health="Healthy"), SUBJECT, LATER), [REFUSED] * 2).health == "Healthy"
 
 
+def test_a_status_without_a_port_says_nothing_of_one_that_has_its_own() -> None:
+    own = Subject("203.0.113.11", 8080, CHECK, own_port=8080)
+    assert resume(status(), own, LATER) == initial(own, LATER)
+    assert follow({}, {"new": own}, [status(name="old")], LATER) == {"new": initial(own, LATER)}
+    assert resume(status(port=8080), own, LATER).verdict == UNHEALTHY.verdict
+
+
 @pytest.mark.parametrize(
     "changes", [{"address": "203.0.113.12"}, {"port": 81}, {"health": "Unchecked"}, {"health": "Splendid"}]
 )

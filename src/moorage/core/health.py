@@ -26,6 +26,8 @@ class Subject(NamedTuple):
     """Where clients' connections go; a check goes to its own port if it has one."""
     check: HealthCheck | None
     """None: the endpoint is not checked."""
+    own_port: int | None = None
+    """`port` where the endpoint has one of its own, as the status says it; None: it is spec.ports' target."""
 
 
 class State(NamedTuple):
@@ -56,7 +58,7 @@ def subjects(spec: ExternalServiceSpec, endpoints: Iterable[Endpoint]) -> dict[s
     tcp = any(port.protocol == "TCP" for port in spec.ports)
     check = spec.health_check if tcp or (spec.health_check and spec.health_check.port) else None
     port = _target(spec)
-    return {each.name: Subject(each.address, each.port or port, check) for each in endpoints}
+    return {each.name: Subject(each.address, each.port or port, check, each.port) for each in endpoints}
 
 
 def checked_port(spec: ExternalServiceSpec, own: int | None) -> int:
@@ -77,7 +79,8 @@ def initial(subject: Subject, now: str) -> State:
 
 def resume(status: EndpointStatus, subject: Subject, now: str) -> State:
     """The state that a new leader begins with: the verdict in the status, where it is about this address and port."""
-    if status.address != subject.address or (status.port is not None and status.port != subject.port):
+    same_port = subject.own_port is None if status.port is None else subject.port == status.port
+    if status.address != subject.address or not same_port:
         return initial(subject, now)
     match status.health:
         case "Healthy" if subject.check:
