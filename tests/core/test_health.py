@@ -69,14 +69,17 @@ def test_the_first_outcome_decides(outcome: Outcome, verdict: Verdict) -> None:
 
 
 def test_fall_failures_in_a_row_make_it_unhealthy() -> None:
-    assert after(HEALTHY, [REFUSED] * 2) == Verdict("Healthy", START)
+    assert after(HEALTHY, [REFUSED] * 2) == Verdict("Healthy", START, turning=True)
     assert after(HEALTHY, [REFUSED] * 3) == Verdict("Unhealthy", LATER, "connection refused")
-    assert after(HEALTHY, [REFUSED, REFUSED, WORKS, REFUSED, REFUSED]) == Verdict("Healthy", START)
+    assert after(HEALTHY, [REFUSED, REFUSED, WORKS]) == Verdict("Healthy", START)
+    assert after(HEALTHY, [REFUSED, REFUSED, WORKS, REFUSED, REFUSED]) == Verdict("Healthy", START, turning=True)
 
 
 def test_rise_successes_in_a_row_make_it_healthy_again() -> None:
-    assert after(UNHEALTHY, [WORKS]) == Verdict("Unhealthy", START, "connection refused")
-    assert after(UNHEALTHY, [WORKS, REFUSED, WORKS]) == Verdict("Unhealthy", START, "connection refused")
+    turning = Verdict("Unhealthy", START, "connection refused", turning=True)
+    assert after(UNHEALTHY, [WORKS]) == turning
+    assert after(UNHEALTHY, [WORKS, REFUSED]) == UNHEALTHY.verdict
+    assert after(UNHEALTHY, [WORKS, REFUSED, WORKS]) == turning
     assert after(UNHEALTHY, [WORKS] * 2) == Verdict("Healthy", LATER)
 
 
@@ -115,7 +118,7 @@ def status(**changes: Any) -> EndpointStatus:
         "address": "203.0.113.11",
         "source": "addresses",
         "health": "Unhealthy",
-        "ready": True,
+        "ready": False,
         "since": START,
         "message": "connection refused",
     }
@@ -128,6 +131,12 @@ def test_a_new_leader_starts_from_the_verdict_in_the_status() -> None:
     assert resume(status(health="Healthy"), SUBJECT, LATER) == HEALTHY
     assert resume(status(health="Unknown"), SUBJECT, LATER).verdict == Verdict("Unknown", START)
     assert after(resume(status(health="Healthy"), SUBJECT, LATER), [REFUSED] * 2).health == "Healthy"
+
+
+def test_what_a_panic_kept_is_doubted_by_a_new_leader_until_its_first_check() -> None:
+    resumed = resume(status(ready=True), SUBJECT, LATER)
+    assert resumed.verdict == UNHEALTHY.verdict._replace(turning=True)
+    assert after(resumed, [REFUSED]) == UNHEALTHY.verdict
 
 
 def test_a_status_without_a_port_says_nothing_of_one_that_has_its_own() -> None:
@@ -162,7 +171,7 @@ def test_another_address_or_port_is_another_instance(changes: dict[str, Any]) ->
 def test_another_check_keeps_the_verdict_and_counts_anew(check: HealthCheck) -> None:
     state = observe(observe(HEALTHY, REFUSED, LATER), REFUSED, LATER)
     revised = revise(state, SUBJECT._replace(check=check), LATER)
-    assert after(revised, [REFUSED] * 2) == Verdict("Healthy", START)
+    assert after(revised, [REFUSED] * 2).health == "Healthy"
     assert after(revised, [REFUSED] * 3).health == "Unhealthy"
 
 
@@ -233,8 +242,9 @@ def test_an_endpoint_s_own_port_is_checked() -> None:
 # --- which are ready ----------------------------------------------------------------------------------------------
 
 
-def verdicts(**health: Health) -> dict[str, Verdict]:
-    return {name: Verdict(each) for name, each in health.items()}
+def verdicts(turning: str = "", **health: Health) -> dict[str, Verdict]:
+    """`turning`: the names of those whose last check says otherwise."""
+    return {name: Verdict(each, turning=name in turning) for name, each in health.items()}
 
 
 def test_healthy_and_unchecked_ones_are_ready_and_unknown_ones_if_they_were() -> None:
@@ -262,12 +272,43 @@ def test_the_threshold_is_met_exactly() -> None:
     assert ready_set({"a", "b"}, half, 50).frozen
 
 
+def test_the_first_to_fall_of_all_is_not_taken_out() -> None:
+    """Where checks fail for want of a network here, they do so one after the other, within an interval."""
+    names = {"a", "b", "c"}
+    first = verdicts("bc", a="Unhealthy", b="Healthy", c="Healthy")
+    assert ready_set(names, first, 0) == Published(frozenset(names), frozen=True)
+    one_passes = verdicts("b", a="Unhealthy", b="Healthy", c="Healthy")
+    assert ready_set(names, one_passes, 0) == Published(frozenset("bc"), frozen=False)
+
+
+def test_the_first_to_recover_of_all_need_not_serve_for_all() -> None:
+    names = {"a", "b", "c"}
+    first = verdicts("b", a="Healthy", b="Unhealthy", c="Unhealthy")
+    assert ready_set(names, first, 0) == Published(frozenset("ab"), frozen=True)
+    assert ready_set({"a"}, first, 0) == Published(frozenset("a"), frozen=False)
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_while_nothing_can_be_checked_from_here_none_is_taken_out_and_none_when_it_can_again(count: int) -> None:
+    """All fail from the fourth round of checks to the ninth, each in its turn, and each turn is looked at."""
+    names = [f"b{number}" for number in range(count)]
+    states = {name: initial(SUBJECT, START) for name in names}
+    ready: frozenset[str] = frozenset()
+    for turn in range(15):
+        for name in names:
+            outcome = REFUSED if 4 <= turn < 10 else WORKS
+            states[name] = observe(states[name], outcome, LATER)
+            before, ready = ready, ready_set(ready, {one: state.verdict for one, state in states.items()}, 0).ready
+            assert ready >= before
+    assert ready == set(names)
+
+
 def test_healthy_ones_are_added_below_the_threshold_too() -> None:
     assert ready_set({"a"}, verdicts(a="Unhealthy", b="Healthy"), 100) == Published(frozenset("ab"), frozen=True)
 
 
 NAMES = st.sampled_from("abcdef")
-VERDICTS = st.dictionaries(NAMES, st.sampled_from(get_args(Health)).map(Verdict))
+VERDICTS = st.dictionaries(NAMES, st.builds(Verdict, st.sampled_from(get_args(Health)), turning=st.booleans()))
 
 
 @given(st.frozensets(NAMES), VERDICTS, st.integers(0, 100))
@@ -276,13 +317,14 @@ def test_readiness(previous: frozenset[str], those: dict[str, Verdict], threshol
     assert published.ready <= those.keys()
     healthy = {name for name, verdict in those.items() if verdict.health == "Healthy"}
     unhealthy = {name for name, verdict in those.items() if verdict.health == "Unhealthy"}
+    turning = {name for name, verdict in those.items() if verdict.turning}
     assert healthy <= published.ready
     assert bool(published.ready & unhealthy) == published.frozen
     assert published.ready & unhealthy <= previous, "an unhealthy one is never made ready"
     if previous & those.keys():
         assert published.ready, "what was ready is never emptied"
-    if published.frozen:
-        assert len(healthy) / (len(healthy) + len(unhealthy)) <= threshold / 100 + 1e-9
+    if published.ready & unhealthy - turning:
+        assert len(healthy - turning) / (len(healthy) + len(unhealthy)) <= threshold / 100 + 1e-9
         assert previous & those.keys() <= published.ready
     if not unhealthy:
         assert not published.frozen

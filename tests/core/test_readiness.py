@@ -1,5 +1,6 @@
 """Which endpoints take new connections."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -22,10 +23,12 @@ def stand(
     before: dict[str, bool] | None = None,
     families: list[str] | None = None,
     written: dict[str, bool] | None = None,
+    turning: Sequence[str] = (),
+    threshold: int = 0,
     **given: Health,
 ) -> Standings:
     """Of endpoints with these healths, in order; `before`: whether each was ready by the slices, `written`: by the
-    status."""
+    status; `turning`: those whose last check says otherwise."""
     spec: dict[str, Any] = {}
     if drained := [name for name in given if name.startswith("drained")]:
         spec["drain"] = [Drain(endpoint=name) for name in drained]
@@ -35,7 +38,8 @@ def stand(
             for name, ready in (written or {}).items()
         ]
     )
-    service = replace(xsvc(health_check=HealthCheck(), **spec), status=status)
+    check = HealthCheck(panic_threshold_percent=threshold)
+    service = replace(xsvc(health_check=check, **spec), status=status)
     each = [
         Endpoint(
             name,
@@ -58,7 +62,7 @@ def stand(
             ],
         )
     ]
-    verdicts = {name: Verdict(health) for name, health in given.items()}
+    verdicts = {name: Verdict(health, turning=name in turning) for name, health in given.items()}
     return standings(service, each, verdicts, slices, families)
 
 
@@ -120,6 +124,36 @@ def test_a_healthy_one_that_is_drained_does_not_end_a_panic() -> None:
     assert (ready(result), result.panic) == (["a"], True)
 
 
+def test_in_a_panic_connections_to_drained_and_standby_ones_last_too() -> None:
+    result = stand(
+        {"b": 10},
+        before={"a": True, "b": True, "drained": True, "dead": False},
+        a="Unhealthy", b="Unhealthy", drained="Unhealthy", dead="Unhealthy",
+    )  # fmt: skip
+    assert (ready(result), serving(result)) == (["a"], ["a", "b", "drained"])
+
+
+def test_a_priority_is_not_kept_by_a_panic_while_another_has_one_that_is_up() -> None:
+    before = {"a": True, "a2": True, "a3": True}
+    for result in (
+        stand({"b": 10}, before, threshold=50, a="Unhealthy", b="Healthy"),
+        stand({"b": 10}, before, threshold=30, a="Unhealthy", a2="Unhealthy", a3="Unhealthy", b="Healthy"),
+    ):
+        assert (ready(result), result.panic) == (["b"], False)
+        assert {each.why for each in result.each} == {None}
+
+
+def test_where_all_fail_one_after_the_other_the_priority_in_use_stays_although_a_standby_is_the_last() -> None:
+    result = stand({"b": 10}, {"a": True}, turning=["b"], a="Unhealthy", b="Healthy")
+    assert (ready(result), result.panic) == (["a"], True)
+
+
+def test_where_all_recover_one_after_the_other_the_priority_in_use_stays_although_a_standby_is_the_first() -> None:
+    result = stand({"b": 10}, {"a": True}, turning=["a"], a="Unhealthy", b="Healthy")
+    assert (ready(result), result.panic) == (["a"], True)
+    assert ready(stand({"b": 10}, {"a": True}, a="Unhealthy", b="Healthy")) == ["b"]
+
+
 def test_in_a_panic_the_priority_that_was_used_stays_in_use() -> None:
     result = stand({"b": 10}, a="Unhealthy", b="Unhealthy", before={"a": False, "b": True})
     assert ready(result) == ["b"]
@@ -160,18 +194,23 @@ def test_withheld_ones_are_not_ready() -> None:
     st.dictionaries(st.sampled_from(["a", "b", "c", "drained"]), st.sampled_from(HEALTHS), min_size=1),
     st.dictionaries(st.sampled_from(["a", "b", "c", "drained"]), st.booleans()),
     st.dictionaries(st.sampled_from(["a", "b", "c"]), st.integers(0, 2)),
+    st.lists(st.sampled_from(["a", "b", "c", "drained"])),
+    st.integers(0, 100),
 )
 def test_whatever_the_checks_say(
-    given: dict[str, Health], before: dict[str, bool], priorities: dict[str, int]
+    given: dict[str, Health],
+    before: dict[str, bool],
+    priorities: dict[str, int],
+    turning: list[str],
+    threshold: int,
 ) -> None:
-    result = stand(priorities, before, None, None, **given)
+    result = stand(priorities, before, None, None, turning, threshold, **given)
     names = set(ready(result))
     assert names <= set(serving(result))
     assert "drained" not in names
     if any(health == "Healthy" for name, health in given.items() if name != "drained"):
         assert names, "a healthy endpoint that is not drained is there to be used"
-    if not result.panic:
-        assert all(given[name] != "Unhealthy" for name in names)
+    assert result.panic == any(given[name] == "Unhealthy" for name in names)
     assert len({priorities.get(name, 0) for name in names}) <= 1
 
 

@@ -39,11 +39,15 @@ class Told:
     def __init__(self) -> None:
         self.verdicts: list[tuple[tuple[str, str], str]] = []
         self.reworded = 0
-        self.board = Board(lambda: NOW, self._changed, self._reworded)
+        self.turned = 0
+        self.board = Board(lambda: NOW, self._changed, self._turned, self._reworded)
 
     def _changed(self, key: tuple[str, str], name: str, before: Verdict, after: Verdict) -> None:
         assert before.health != after.health
         self.verdicts.append((key, after.health))
+
+    def _turned(self, key: tuple[str, str]) -> None:
+        self.turned += 1
 
     def _reworded(self, key: tuple[str, str]) -> None:
         self.reworded += 1
@@ -68,6 +72,19 @@ def test_only_outcomes_that_change_a_verdict_are_told() -> None:
     told.board.observe(KEY, "backend1", Outcome(False, "connection refused"))
     assert (told.verdicts, told.reworded) == ([(KEY, "Unhealthy")], 0)
     assert told.board.verdicts(KEY)["backend1"] == Verdict("Unhealthy", NOW, "connection refused")
+
+
+def test_a_check_that_says_otherwise_is_told_only_while_one_is_unhealthy() -> None:
+    told = Told()
+    told.board.expect(KEY, xsvc(written("backend1", "Healthy"), written("backend2", "Healthy")), [ONE, TWO])
+    told.board.observe(KEY, "backend1", Outcome(False, "refused"))
+    assert told.turned == 0
+    told.board.observe(KEY, "backend1", Outcome(False, "refused"))
+    assert (told.verdicts, told.turned) == ([(KEY, "Unhealthy")], 0)
+    for success in (True, False, False, True):
+        told.board.observe(KEY, "backend2", Outcome(success, None if success else "refused"))
+    assert told.verdicts == [(KEY, "Unhealthy")] * 2
+    assert told.turned == 2, "when it first failed, and when it passed again"
 
 
 def test_another_reason_of_the_same_verdict_is_told_apart() -> None:

@@ -68,14 +68,33 @@ async def test_an_endpoint_that_dies_is_taken_out_and_comes_back(op: Operator) -
         assert (await op.service()).spec.cluster_ip == address
 
 
-async def test_the_last_ones_that_were_ready_stay_when_none_is_healthy(op: Operator) -> None:
+async def test_all_that_were_ready_stay_when_none_is_healthy(op: Operator) -> None:
     async with op.running():
         await op.apply(xsvc("backend", ONE, TWO))
         await op.publishes({ONE: True, TWO: True})
         op.down.update([ONE, TWO])
         op.prober.check(times=2)
         await op.says("Healthy", "Panic")
-        assert True in (await op.published()).values()
+        await op.rests()
+        assert await op.published() == {ONE: True, TWO: True}
+        op.down.clear()
+        op.prober.check(times=2)
+        await op.says("Healthy", "AllHealthy")
+        assert await op.published() == {ONE: True, TWO: True}
+
+
+async def test_one_that_died_while_the_other_failed_a_check_goes_once_that_one_passes(op: Operator) -> None:
+    async with op.running():
+        await op.apply(xsvc("backend", ONE, TWO))
+        await op.publishes({ONE: True, TWO: True})
+        op.prober.tell(KEY, "203-0-113-2", Outcome(False, REFUSED))
+        for _ in range(2):
+            op.prober.tell(KEY, "203-0-113-1", Outcome(False, REFUSED))
+        found = await op.says("Healthy", "Panic")
+        assert found.message.startswith("1 of 2 healthy, but their last checks say otherwise, so all are doubted")
+        assert await op.published() == {ONE: True, TWO: True}
+        op.prober.tell(KEY, "203-0-113-2", Outcome(True))
+        await op.publishes({ONE: False, TWO: True})
 
 
 async def test_another_reason_for_the_same_verdict_is_not_worth_a_write(op: Operator) -> None:

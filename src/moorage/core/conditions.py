@@ -96,8 +96,12 @@ def healthy(xsvc: ExternalService, standings: Standings) -> Said:
     more = f"; and {len(bad) - NAMED} more, see status.endpoints" if len(bad) > NAMED else ""
     count, unhealthy = f"{good} of {total} healthy", "unhealthy: " + "; ".join(listed) + more
     if standings.panic:
-        why = "too few to believe the checks (spec.healthCheck.panicThresholdPercent)"
-        return Said("False", "Panic", f"{count}, {why}: those that took connections last go on doing so; {unhealthy}")
+        threshold = xsvc.spec.health_check.panic_threshold_percent if xsvc.spec.health_check else 0
+        few = 100 * good <= threshold * (total - unknown)
+        why = "too few to believe the checks" if few else "but their last checks say otherwise, so all are doubted"
+        kept = "those that took connections last go on doing so"
+        field = "spec.healthCheck.panicThresholdPercent"
+        return Said("False", "Panic", f"{count}, {why} ({field}): {kept}; {unhealthy}")
     return Said("False", "NoneHealthy" if good == 0 and not unknown else "SomeUnhealthy", f"{count}; {unhealthy}")
 
 

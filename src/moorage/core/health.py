@@ -46,7 +46,8 @@ class Published(NamedTuple):
 
     ready: frozenset[str]
     frozen: bool
-    """Whether unhealthy endpoints are among them, because too few are healthy to believe the checks."""
+    """Whether unhealthy endpoints are among them, because too few are healthy to believe the checks, or were until a
+    moment ago."""
 
 
 def subjects(spec: ExternalServiceSpec, endpoints: Iterable[Endpoint]) -> dict[str, Subject]:
@@ -78,7 +79,10 @@ def initial(subject: Subject, now: str) -> State:
 
 
 def resume(status: EndpointStatus, subject: Subject, now: str) -> State:
-    """The state that a new leader begins with: the verdict in the status, where it is about this address and port."""
+    """The state that a new leader begins with: the verdict in the status, where it is about this address and port.
+
+    What is unhealthy and ready was kept by a panic: it is doubted until its first check.
+    """
     same_port = subject.own_port is None if status.port is None else subject.port == status.port
     if status.address != subject.address or not same_port:
         return initial(subject, now)
@@ -86,7 +90,7 @@ def resume(status: EndpointStatus, subject: Subject, now: str) -> State:
         case "Healthy" if subject.check:
             return State(subject, Verdict("Healthy", status.since))
         case "Unhealthy" if subject.check:
-            return State(subject, Verdict("Unhealthy", status.since, status.message))
+            return State(subject, Verdict("Unhealthy", status.since, status.message, turning=status.ready))
         case "Unknown" if subject.check:
             return State(subject, Verdict("Unknown", status.since))
         case "Unchecked" if not subject.check:
@@ -156,12 +160,12 @@ def observe(state: State, outcome: Outcome, now: str) -> State:
         successes = state.successes + 1
         if health == "Unknown" or (health == "Unhealthy" and successes >= check.rise):
             return State(state.subject, Verdict("Healthy", since=now), successes)
-        return state._replace(successes=successes, failures=0)
+        return State(state.subject, state.verdict._replace(turning=health == "Unhealthy"), successes)
     failures = state.failures + 1
     if health == "Unknown" or (health == "Healthy" and failures >= check.fall):
         return State(state.subject, Verdict("Unhealthy", since=now, message=outcome.message), failures=failures)
-    verdict = state.verdict
-    if health == "Unhealthy" and verdict.message != outcome.message:
+    verdict = state.verdict._replace(turning=health == "Healthy")
+    if health == "Unhealthy":
         verdict = verdict._replace(message=outcome.message)
     return State(state.subject, verdict, failures=failures)
 
@@ -172,6 +176,11 @@ def ready_set(previous: AbstractSet[str], verdicts: Mapping[str, Verdict], thres
     Healthy and unchecked ones do; one of which nothing is known does if it did before (`previous`, as last
     published). Where at most `threshold_percent` of those that were checked are healthy (0: none is), the checks are
     doubted rather than the endpoints: what took connections before goes on doing so, whatever its verdict.
+
+    Checks do not all fail at the same moment, and where they fail for want of a network here, the first verdict must
+    not take an endpoint out before the last one shows what it is. So only what passed its last check counts as
+    healthy for this. For the same reason what was kept stays while its own last check passed: those that recover
+    first would have to serve for all.
     """
     healthy = {name for name, verdict in verdicts.items() if verdict.health == "Healthy"}
     unhealthy = {name for name, verdict in verdicts.items() if verdict.health == "Unhealthy"}
@@ -180,6 +189,7 @@ def ready_set(previous: AbstractSet[str], verdicts: Mapping[str, Verdict], thres
         for name, verdict in verdicts.items()
         if verdict.health in ("Healthy", "Unchecked") or (verdict.health == "Unknown" and name in previous)
     }
-    panic = bool(unhealthy) and 100 * len(healthy) <= threshold_percent * (len(healthy) + len(unhealthy))
-    kept = unhealthy & previous if panic else set()
+    passing = sum(not verdicts[name].turning for name in healthy)
+    panic = 100 * passing <= threshold_percent * (len(healthy) + len(unhealthy))
+    kept = {name for name in unhealthy & previous if panic or verdicts[name].turning}
     return Published(frozenset(ready | kept), frozen=bool(kept))

@@ -66,6 +66,8 @@ class Verdict(NamedTuple):
     """RFC 3339: when `health` became what it is."""
     message: str | None = None
     """Why the last check failed."""
+    turning: bool = False
+    """Whether the last check says otherwise: a healthy endpoint failed it, or an unhealthy one passed."""
 
 
 class Create(NamedTuple):

@@ -27,7 +27,7 @@ class Standings(NamedTuple):
 
     each: tuple[Standing, ...]
     panic: bool
-    """Whether unhealthy endpoints stay ready, because too few are healthy to believe the checks."""
+    """Whether unhealthy endpoints stay ready, because the checks are doubted."""
 
 
 def standings(
@@ -41,7 +41,8 @@ def standings(
 
     Endpoints that `spec.drain` names take nothing new, nor do those of a family that the Service has not; so these do
     not count for the panic threshold either. Of the others those of the lowest SRV priority are used in which one is
-    ready (RFC 2782), the rest stands by. What was published last is taken from our `slices`, which are written before
+    ready (RFC 2782), the rest stands by; one whose checks are only doubted does not hold back others that surely are
+    up. What was published last is taken from our `slices`, which are written before
     the status. `families` are those of the Service's cluster IPs; None: not known yet.
     """
     drained = {each.endpoint for each in xsvc.spec.drain or ()}
@@ -53,26 +54,34 @@ def standings(
     judged = {each.name: known[each.name] for each in carried if each.name not in drained}
     published = ready_set(ready_before, judged, threshold)
     usable = [each for each in carried if each.name in published.ready]
-    priority = min((each.priority for each in usable), default=None)
+    priority = min((each.priority for each in _sound(usable, known)), default=None)
     in_use = {each.name for each in usable if each.priority == priority}
 
     def standing(endpoint: Endpoint) -> Standing:
         name, verdict = endpoint.name, known[endpoint.name]
         if name in in_use:
             return Standing(endpoint, verdict, ready=True, serving=True)
-        serving = verdict.health in ("Healthy", "Unchecked") or (
-            verdict.health == "Unknown" and name in serving_before
-        )
+        doubted = verdict.health == "Unknown" or published.frozen
+        serving = verdict.health in ("Healthy", "Unchecked") or (doubted and name in serving_before)
         why = None
         if name in drained:
             why = "drained: spec.drain names it"
         elif families and _family(endpoint) not in families:
             why = f"the Service has no {_family(endpoint)} address; see spec.ipFamilyPolicy"
-        elif name in published.ready:
+        elif name in published.ready and verdict.health != "Unhealthy":
             why = f"stands by: priority {endpoint.priority}, and one of priority {priority} is healthy"
         return Standing(endpoint, verdict, False, serving, why)
 
-    return Standings(tuple(standing(each) for each in endpoints), published.frozen)
+    panic = any(known[name].health == "Unhealthy" for name in in_use)
+    return Standings(tuple(standing(each) for each in endpoints), panic)
+
+
+def _sound(usable: Sequence[Endpoint], verdicts: Mapping[str, Verdict]) -> Sequence[Endpoint]:
+    """Those that decide which priority is used: where one surely is up, those that are up or coming up; else all."""
+    up = [each for each in usable if verdicts[each.name].health != "Unhealthy"]
+    if all(verdicts[each.name].turning for each in up):
+        return usable
+    return [each for each in usable if each in up or verdicts[each.name].turning]
 
 
 def withheld(standings: Standings, why: str) -> Standings:

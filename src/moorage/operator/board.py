@@ -14,17 +14,20 @@ class Board:
     """The states of the endpoints of all ExternalServices, begun from what their status says.
 
     `verdict_changed(key, name, before, after)` is called when a check changes what is said of an endpoint's health,
-    `reworded(key)` when only the reason is another one.
+    `turned(key)` when a check begins or ceases to say otherwise while one of the endpoints is unhealthy, because then
+    it may count which are ready, `reworded(key)` when only the reason is another one.
     """
 
     def __init__(
         self,
         now: Callable[[], str],
         verdict_changed: Callable[[Key, str, Verdict, Verdict], None],
+        turned: Callable[[Key], None] = lambda key: None,
         reworded: Callable[[Key], None] = lambda key: None,
     ) -> None:
         self._now = now
         self._verdict_changed = verdict_changed
+        self._turned = turned
         self._reworded = reworded
         self._states: dict[Key, dict[str, State]] = {}
         self._counts: Counter[str] = Counter()
@@ -52,7 +55,11 @@ class Board:
             self._counts[before.verdict.health] -= 1
             self._counts[after.verdict.health] += 1
             self._verdict_changed(key, name, before.verdict, after.verdict)
-        elif after.verdict.message != before.verdict.message:
+            return
+        turned = after.verdict.turning != before.verdict.turning
+        if turned and any(each.verdict.health == "Unhealthy" for each in states.values()):
+            self._turned(key)
+        if after.verdict.message != before.verdict.message:
             self._reworded(key)
 
     def verdicts(self, key: Key) -> dict[str, Verdict]:

@@ -101,7 +101,9 @@ class Reconciler:
         self._now = now
         self._again = again
         self._jitter = jitter
-        self.board = Board(now, self._verdict_changed, lambda key: again(key, self.REWORDED))
+        self.board = Board(
+            now, self._verdict_changed, lambda key: again(key, 0.0), lambda key: again(key, self.REWORDED)
+        )
         self.problems: dict[Key, tuple[int, int]] = {}
         """How many sources each ExternalService has, and how many of them have a problem."""
         self._conflicts: dict[Key, int] = {}
