@@ -1,5 +1,11 @@
 """What the leader reads: no more than it needs of what is many, and only what matters makes it look again."""
 
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+
 from moorage.api.core_v1 import (
     Container,
     Node,
@@ -13,8 +19,10 @@ from moorage.api.core_v1 import (
 )
 from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, Endpoint, EndpointSlice
 from moorage.api.meta import ObjectMeta, OwnerReference
-from moorage.cluster.client import Client
+from moorage.api.networking_v1 import ServiceCIDR
+from moorage.cluster.client import Bookmark, Client, Listing
 from moorage.cluster.kubeconfig import Config
+from moorage.core.admission import Gate, gate_of
 from moorage.operator.config import Admission
 from moorage.operator.world import World, slim_node, slim_pod, slim_slice
 
@@ -73,3 +81,57 @@ async def test_slices_are_found_by_their_service_and_by_their_owner() -> None:
     assert world.slices_of(key) == [owned]
     world.gone(EndpointSlice, ("default", "owned"))
     assert world.slices_of(key) == []
+
+
+class OfNodes:
+    """A client of a cluster that has Nodes and nothing else. All lists but that of ServiceCIDRs come at once."""
+
+    def __init__(self, nodes: list[Node]) -> None:
+        self.nodes = nodes
+        self.answers = asyncio.Event()
+
+    async def list(self, kind: type[Any], namespace: str | None = None, **selectors: Any) -> Listing[Any]:
+        if kind is not ServiceCIDR:
+            await self.answers.wait()
+        return Listing(self.nodes if kind is Node else [], "7")
+
+    async def watch(self, kind: type[Any], namespace: str | None = None, **how: Any) -> AsyncGenerator[Any, None]:
+        yield Bookmark("7")
+        await asyncio.Event().wait()
+
+
+@pytest.mark.looptime
+async def test_all_nodes_of_a_list_make_one_gate_and_it_is_there_before_anything_is_decided(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client = OfNodes(
+        [
+            Node(
+                metadata=ObjectMeta(name=f"node-{number}", uid=str(number), resource_version="7"),
+                status=NodeStatus(addresses=[NodeAddress(type="InternalIP", address=f"198.51.100.{number}")]),
+            )
+            for number in range(100)
+        ]
+    )
+    world = World(
+        client,  # type: ignore[arg-type]
+        Admission(),
+        touched=lambda key: None,
+        gate_changed=lambda: None,
+        addresses_changed=lambda addresses: None,
+    )
+    made: list[Gate] = []
+
+    def noted(**of: Any) -> Gate:
+        made.append(gate_of(**of))
+        return made[-1]
+
+    monkeypatch.setattr("moorage.operator.world.gate_of", noted)
+    running = asyncio.create_task(world.run())
+    asyncio.get_running_loop().call_later(1, client.answers.set)
+    await world.until_synced()
+    assert world.gate.refusal("198.51.100.99") == "an address of node node-99 of this cluster"
+    await asyncio.sleep(1)
+    assert made == [world.gate]
+    running.cancel()
+    await asyncio.wait([running])

@@ -52,7 +52,7 @@ class World:
         self._services = Reflector(client, Service, on_change=self._service_told)
         self._slices = Reflector(client, EndpointSlice, on_change=self._slice_told, transform=slim_slice)
         self._nodes = Reflector(client, Node, on_change=self._node_told, transform=slim_node)
-        self._cidrs = Reflector(client, ServiceCIDR, on_change=lambda key, cidr: self._make_gate())
+        self._cidrs = Reflector(client, ServiceCIDR, on_change=lambda key, cidr: self._gate_due())
         self._pods = Reflector(client, Pod, on_change=self._pod_told, transform=slim_pod)
         self.xsvcs = Mirror(self._xsvcs.store, self._touched)
         self.services = Mirror(self._services.store, self._touched)
@@ -64,6 +64,7 @@ class World:
         self._node_facts: dict[Key, tuple[NodeSpec, NodeStatus]] = {}
         self._pod_addresses = PodAddresses()
         self.gate = gate_of(allow=admission.allow, refuse=admission.refuse, pods=self._pod_addresses.addresses)
+        self._gate_is_due = False
         self._cidrs_known = asyncio.Event()
 
     def names(self) -> list[Key]:
@@ -108,10 +109,12 @@ class World:
             tasks.create_task(self._follow_cidrs())
 
     async def until_synced(self) -> None:
-        """Until everything has been read once."""
+        """Until everything has been read once, and `gate` is made of it."""
         for reflector in (self._xsvcs, self._services, self._slices, self._nodes, self._pods):
             await reflector.synced.wait()
         await self._cidrs_known.wait()
+        # To wait for what has been read already lets nothing else run, so the call for the gate may be still to come.
+        self._make_gate()
 
     def _reflectors(self) -> Iterable[Reflector[Object]]:
         return (self._xsvcs, self._services, self._slices, self._nodes, self._cidrs, self._pods)  # type: ignore[return-value]
@@ -190,14 +193,25 @@ class World:
                 del self._node_facts[key]
             else:
                 self._node_facts[key] = facts
-            self._make_gate()
+            self._gate_due()
 
     def _pod_told(self, key: Key, pod: Pod | None) -> None:
         changed = self._pod_addresses.put(key, pod)
         if changed:
             self._addresses_changed(changed)
 
+    def _gate_due(self) -> None:
+        # Once for all Nodes of a list: a gate is made of all of them, and one for each would hold the event loop of a
+        # large cluster's operator for longer than its Lease lasts. Whoever waits for the list is woken after this
+        # call, and what is decided before it is touched by it.
+        if not self._gate_is_due:
+            self._gate_is_due = True
+            asyncio.get_running_loop().call_soon(self._make_gate)
+
     def _make_gate(self) -> None:
+        if not self._gate_is_due:
+            return
+        self._gate_is_due = False
         gate: Gate = gate_of(
             allow=self._admission.allow,
             refuse=self._admission.refuse,
