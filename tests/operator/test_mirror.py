@@ -39,7 +39,7 @@ class Watched:
 async def test_a_write_is_seen_before_the_watch_tells_of_it_and_through_older_news() -> None:
     watched = Watched()
     watched.tell(service("7"))
-    watched.mirror.wrote(service("12"))
+    watched.mirror.wrote(service("12"), made=False)
     assert watched.version == "12"
     watched.tell(service("9"))
     assert watched.version == "12"
@@ -51,23 +51,42 @@ async def test_a_write_is_seen_before_the_watch_tells_of_it_and_through_older_ne
 async def test_a_watch_that_was_faster_than_the_answer_wins() -> None:
     watched = Watched()
     watched.tell(service("15"))
-    watched.mirror.wrote(service("12"))
+    watched.mirror.wrote(service("12"), made=False)
     assert watched.version == "15"
+
+
+async def test_an_answer_that_comes_after_the_watch_told_of_the_end_brings_nothing_back() -> None:
+    watched = Watched()
+    watched.tell(service("7"))
+    watched.tell(service("12"))
+    watched.tell(None)
+    watched.mirror.wrote(service("12"), made=False)
+    assert watched.version is None
+    watched.tell(service("a", uid="2"))
+    watched.mirror.wrote(service("b"), made=False)
+    assert watched.version == "a", "another object of that name"
+
+
+async def test_what_was_made_is_known_and_changed_before_the_watch_tells_of_it() -> None:
+    watched = Watched()
+    watched.mirror.wrote(service("12"), made=True)
+    watched.mirror.wrote(service("13"), made=False)
+    assert watched.version == "13"
 
 
 async def test_what_is_deleted_or_known_to_be_gone_is_gone() -> None:
     watched = Watched()
-    watched.mirror.wrote(service("12"))
+    watched.mirror.wrote(service("12"), made=True)
     watched.tell(None)
     assert watched.version is None
-    watched.mirror.wrote(service("20"))
+    watched.mirror.wrote(service("20"), made=True)
     watched.mirror.gone(KEY)
     assert watched.version is None
 
 
 async def test_versions_that_are_no_numbers_are_taken_in_the_order_in_which_they_come() -> None:
     watched = Watched()
-    watched.mirror.wrote(service("b"))
+    watched.mirror.wrote(service("b"), made=True)
     watched.tell(service("a"))
     assert watched.version == "a"
 
@@ -75,9 +94,9 @@ async def test_versions_that_are_no_numbers_are_taken_in_the_order_in_which_they
 @pytest.mark.looptime
 async def test_a_write_that_the_watch_never_tells_of_is_forgotten_after_a_while() -> None:
     watched = Watched()
-    watched.mirror.wrote(service("12"))
+    watched.mirror.wrote(service("12"), made=True)
     await asyncio.sleep(Mirror.PATIENCE / 2)
-    watched.mirror.wrote(service("13"))
+    watched.mirror.wrote(service("13"), made=False)
     await asyncio.sleep(Mirror.PATIENCE / 2 + 1)
     assert (watched.version, watched.expired) == ("13", [])
     await asyncio.sleep(Mirror.PATIENCE / 2)

@@ -24,6 +24,7 @@ from moorage.cluster.client import Bookmark, Client, Listing
 from moorage.cluster.kubeconfig import Config
 from moorage.core.admission import Gate, gate_of
 from moorage.operator.config import Admission
+from moorage.operator.mirror import Mirror
 from moorage.operator.world import World, slim_node, slim_pod, slim_slice
 
 META = ObjectMeta(name="a", namespace="default", uid="1", resource_version="7", labels={"app": "a"})
@@ -64,23 +65,45 @@ def test_of_others_slices_it_is_kept_that_they_have_endpoints() -> None:
     assert slim_slice(slice_("theirs", "other")).endpoints == TWO[:1]
 
 
-async def test_slices_are_found_by_their_service_and_by_their_owner() -> None:
-    world = World(
-        Client(Config(server="http://127.0.0.1:1")),
+def world_of(client: Client) -> World:
+    return World(
+        client,
         Admission(),
         touched=lambda key: None,
         gate_changed=lambda: None,
         addresses_changed=lambda addresses: None,
     )
+
+
+@pytest.fixture
+def world() -> World:
+    """One that is told of nothing but writes."""
+    return world_of(Client(Config(server="http://127.0.0.1:1")))
+
+
+async def test_slices_are_found_by_their_service_and_by_their_owner(world: World) -> None:
     key = ("default", "backend")
     labelled, owned = slice_("labelled", "backend"), slice_("owned", None, OWNER)
     for each in (labelled, owned, slice_("other", "other")):
-        world.wrote(each)
+        world.wrote(each, made=True)
     assert world.slices_of(key) == [labelled, owned]
-    world.wrote(slice_("labelled", "other"))
+    world.wrote(slice_("labelled", "other"), made=False)
     assert world.slices_of(key) == [owned]
     world.gone(EndpointSlice, ("default", "owned"))
     assert world.slices_of(key) == []
+
+
+@pytest.mark.looptime
+async def test_of_slices_that_are_gone_nothing_is_kept(world: World) -> None:
+    gone, silent = slice_("gone", "backend", OWNER), slice_("silent", "backend", OWNER)
+    for each in (gone, silent):
+        world.wrote(each, made=True)
+    world.gone(EndpointSlice, ("default", "gone"))
+    assert world._slices_of == {("default", "backend"): {("default", "silent")}}
+    world.wrote(gone, made=False)
+    assert world._slices_of == {("default", "backend"): {("default", "silent")}}
+    await asyncio.sleep(Mirror.PATIENCE + 1)
+    assert (world._slices_of, world._owners) == ({}, {})
 
 
 class OfNodes:
@@ -113,13 +136,7 @@ async def test_all_nodes_of_a_list_make_one_gate_and_it_is_there_before_anything
             for number in range(100)
         ]
     )
-    world = World(
-        client,  # type: ignore[arg-type]
-        Admission(),
-        touched=lambda key: None,
-        gate_changed=lambda: None,
-        addresses_changed=lambda addresses: None,
-    )
+    world = world_of(client)  # type: ignore[arg-type]
     made: list[Gate] = []
 
     def noted(**of: Any) -> Gate:

@@ -25,11 +25,15 @@ class Fixture:
     def __init__(self, server: RunningApiServer, client: Client) -> None:
         self.server, self.client = server, client
         self.leads = True
-        self.wrote: list[Object] = []
+        self.wrote: list[tuple[Object, bool]] = []
         self.gone: list[tuple[type[Object], tuple[str, str]]] = []
         self.metrics = Metrics()
         self.writer = Writer(
-            client, self.metrics, self._check, self.wrote.append, lambda kind, key: self.gone.append((kind, key))
+            client,
+            self.metrics,
+            self._check,
+            lambda obj, made: self.wrote.append((obj, made)),
+            lambda kind, key: self.gone.append((kind, key)),
         )
 
     def _check(self) -> None:
@@ -54,11 +58,13 @@ def patch(service: Service, **change: object) -> Patch:
 
 async def test_answers_are_passed_on_and_counted(fixture: Fixture) -> None:
     await fixture.writer.do(Create(SERVICE))
-    [created] = fixture.wrote
+    [(created, made)] = fixture.wrote
+    assert made
     assert isinstance(created, Service)
     assert created.spec.cluster_ip
     await fixture.writer.do(patch(created, sessionAffinity="ClientIP"))
-    changed = fixture.wrote[-1]
+    changed, made = fixture.wrote[-1]
+    assert not made
     uid, version = changed.metadata.uid or "", changed.metadata.resource_version or ""
     await fixture.writer.do(Delete(Service, "default", "backend", uid, version))
     for verb in ("create", "patch", "delete"):

@@ -39,9 +39,12 @@ class Mirror(Generic[T]):
             return self._store.get(key)
         return written.obj
 
-    def wrote(self, obj: T) -> None:
-        """Take the answer to a write."""
+    def wrote(self, obj: T, made: bool) -> None:
+        """Take the answer to a write; `made`: to one that made the object."""
         key = obj.metadata.namespace or "", obj.metadata.name
+        known = self.get(key)
+        if not made and (known is None or known.metadata.uid != obj.metadata.uid):
+            return  # the watch was faster, and has told that it is gone since
         if _is_older(obj, self._store.get(key)):
             return  # the watch was faster
         loop = asyncio.get_running_loop()

@@ -56,7 +56,7 @@ class World:
         self._pods = Reflector(client, Pod, on_change=self._pod_told, transform=slim_pod)
         self.xsvcs = Mirror(self._xsvcs.store, self._touched)
         self.services = Mirror(self._services.store, self._touched)
-        self.slices = Mirror(self._slices.store, self._slice_expired)
+        self.slices = Mirror(self._slices.store, self._slice_changed)
         self._slices_of: dict[Key, set[Key]] = {}
         """ExternalService, or Service -> the slices that say they belong to it."""
         self._owners: dict[Key, set[Key]] = {}
@@ -76,16 +76,16 @@ class World:
         found = (self.slices.get(each) for each in sorted(self._slices_of.get(key, ())))
         return [slice_ for slice_ in found if slice_ is not None]
 
-    def wrote(self, obj: Object) -> None:
-        """Take the answer to a write."""
+    def wrote(self, obj: Object, made: bool) -> None:
+        """Take the answer to a write; `made`: to one that made the object."""
         match obj:
             case ExternalService():
-                self.xsvcs.wrote(obj)
+                self.xsvcs.wrote(obj, made)
             case Service():
-                self.services.wrote(obj)
+                self.services.wrote(obj, made)
             case EndpointSlice():
-                self.slices.wrote(obj)
-                self._index(_key(obj), obj)
+                self.slices.wrote(obj, made)
+                self._index(_key(obj))
 
     def gone(self, kind: type[Object], key: Key) -> None:
         """There is no such object, as the API server said."""
@@ -95,6 +95,7 @@ class World:
             self.services.gone(key)
         elif issubclass(kind, EndpointSlice):
             self.slices.gone(key)
+            self._index(key)
 
     @property
     def error(self) -> MoorageError | None:
@@ -159,13 +160,12 @@ class World:
 
     def _slice_told(self, key: Key, slice_: EndpointSlice | None) -> None:
         self.slices.told(key, slice_)
-        before = self._owners.get(key, set())
-        self._index(key, self.slices.get(key))
-        for owner in before | self._owners.get(key, set()):
-            self._touch_known(owner)
+        self._slice_changed(key)
 
-    def _slice_expired(self, key: Key) -> None:
-        for owner in self._owners.get(key, set()):
+    def _slice_changed(self, key: Key) -> None:
+        before = self._owners.get(key, set())
+        self._index(key)
+        for owner in before | self._owners.get(key, set()):
             self._touch_known(owner)
 
     def _touch_known(self, key: Key) -> None:
@@ -173,7 +173,8 @@ class World:
         if self.xsvcs.get(key) is not None:
             self._touched(key)
 
-    def _index(self, key: Key, slice_: EndpointSlice | None) -> None:
+    def _index(self, key: Key) -> None:
+        slice_ = self.slices.get(key)
         owners = _owners_of(slice_) if slice_ else set()
         for owner in self._owners.pop(key, set()) - owners:
             slices = self._slices_of[owner]

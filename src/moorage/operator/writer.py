@@ -35,7 +35,7 @@ class Writer:
     """Writes for one term of leadership.
 
     `check` is called right before each write and raises where this process may not write any more. `wrote` is told
-    each answer, `gone` what turned out not to be there.
+    each answer, and whether it is to a write that made the object, `gone` what turned out not to be there.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Writer:
         client: Client,
         metrics: Metrics,
         check: Callable[[], None],
-        wrote: Callable[[Object], None],
+        wrote: Callable[[Object, bool], None],
         gone: Callable[[type[Object], tuple[str, str]], None],
     ) -> None:
         self._client = client
@@ -68,9 +68,9 @@ class Writer:
         try:
             match write:
                 case Create(obj):
-                    self._wrote(await self._client.create(obj))
+                    self._wrote(await self._client.create(obj), True)
                 case Patch(kind, namespace, name, body):
-                    self._wrote(await self._client.patch(kind, namespace, name, body))
+                    self._wrote(await self._client.patch(kind, namespace, name, body), False)
                 case Delete(kind, namespace, name, uid, version):
                     await self._client.delete(kind, namespace, name, uid=uid, resource_version=version)
         except ApiError as error:
@@ -101,7 +101,7 @@ class Writer:
             self._metrics.writes.labels("ExternalService", "status", "error").inc()
             raise
         self._metrics.writes.labels("ExternalService", "status", "ok").inc()
-        self._wrote(written)
+        self._wrote(written, False)
         return written
 
     def _failed(self, kind: type[Object], verb: str, key: tuple[str, str], error: ApiError) -> None:
