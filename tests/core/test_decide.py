@@ -266,15 +266,17 @@ def test_of_a_spec_that_cannot_be_carried_out_nothing_is_made_and_what_was_made_
     assert decision.status.endpoints == before
 
 
+THEIRS = Service(
+    api_version="v1",
+    kind="Service",
+    metadata=ObjectMeta(name=NAME, namespace=NAMESPACE),
+    spec=msgspec.convert({"ports": [{"port": 1}]}, type(Service().spec)),
+)
+
+
 def test_a_service_of_somebody_else_is_left_alone_and_gets_no_endpoints() -> None:
     cluster = Cluster()
-    theirs = Service(
-        api_version="v1",
-        kind="Service",
-        metadata=ObjectMeta(name=NAME, namespace=NAMESPACE),
-        spec=msgspec.convert({"ports": [{"port": 1}]}, type(Service().spec)),
-    )
-    cluster.put(theirs)
+    cluster.put(THEIRS)
     story = Story(xsvc(), cluster)
     decision = story.decide(endpoints(2))
     assert decision.writes == ()
@@ -285,6 +287,38 @@ def test_a_service_of_somebody_else_is_left_alone_and_gets_no_endpoints() -> Non
     assert not any(each.ready for each in decision.status.endpoints or ())
     story.do(decision)
     assert story.decide(endpoints(2), LATER).happenings == ()
+
+
+def test_a_service_that_somebody_put_in_place_of_ours_loses_our_endpoints_and_ours_comes_back_with_them() -> None:
+    story = Story(xsvc())
+    story.step(endpoints(150))
+    del story.cluster.objects["Service", NAME]
+    story.cluster.put(THEIRS)
+    story.cluster.put(slice_of_others("example.com"))
+    theirs = story.cluster.objects["Service", NAME]
+    taken = story.step(endpoints(150))
+    assert [type(write) for write in taken.writes] == [Delete, Delete]
+    assert story.cluster.objects["Service", NAME] == theirs
+    assert [each.metadata.name for each in story.cluster.slices] == ["backend-x7k2p"]
+    del story.cluster.objects["Service", NAME]
+    del story.cluster.objects["EndpointSlice", "backend-x7k2p"]
+    back = story.step(endpoints(150))
+    assert [type(write.obj) for write in back.writes if isinstance(write, Create)] == [
+        Service,
+        EndpointSlice,
+        EndpointSlice,
+    ]
+    assert len(story.cluster.ready()) == 150
+
+
+def slice_of_others(manager: str) -> EndpointSlice:
+    labels = {"kubernetes.io/service-name": NAME, "endpointslice.kubernetes.io/managed-by": manager}
+    return EndpointSlice(
+        api_version="discovery.k8s.io/v1",
+        kind="EndpointSlice",
+        metadata=ObjectMeta(name="backend-x7k2p", namespace=NAMESPACE, labels=labels),
+        address_type="IPv4",
+    )
 
 
 def test_what_an_earlier_object_of_the_same_name_left_is_waited_for() -> None:
@@ -306,21 +340,7 @@ def test_what_an_earlier_object_of_the_same_name_left_is_waited_for() -> None:
 def test_slices_that_others_wrote_are_named_and_left_alone() -> None:
     story = Story(xsvc())
     story.step(endpoints(2))
-    story.cluster.put(
-        EndpointSlice(
-            api_version="discovery.k8s.io/v1",
-            kind="EndpointSlice",
-            metadata=ObjectMeta(
-                name="backend-x7k2p",
-                namespace=NAMESPACE,
-                labels={
-                    "kubernetes.io/service-name": NAME,
-                    "endpointslice.kubernetes.io/managed-by": "endpointslicemirroring-controller.k8s.io",
-                },
-            ),
-            address_type="IPv4",
-        )
-    )
+    story.cluster.put(slice_of_others("endpointslicemirroring-controller.k8s.io"))
     decision = story.decide(endpoints(2))
     assert decision.writes == ()
     ready = {each.type: each for each in decision.status.conditions or ()}["Ready"]

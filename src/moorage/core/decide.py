@@ -57,7 +57,8 @@ def decide(
         endpoints=endpoint_statuses(xsvc, standings.each, now) or None,
         healthy=healthy_of(standings.each),
     )
-    writes = () if taken else _writes(xsvc, own_service, standings.each, found)
+    # Slices of ours that are still there go: by their label Kubernetes takes them for those of the other Service.
+    writes = slices.changes(xsvc, None, (), found) if taken else _writes(xsvc, own_service, standings.each, found)
     return Decision(writes, status, happenings(xsvc, merged, resolutions, status))
 
 
