@@ -1,12 +1,14 @@
 """What the operator does about an ExternalService: as things are now, however they came to be so."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from moorage.api.core_v1 import Pod, Service
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.moorage_v1alpha1 import ExternalService
+from moorage.cluster.errors import ApiError
 from moorage.core.health import Outcome
 from moorage.core.model import Found, Problem
 from moorage.lab.apiserver import credentials
@@ -127,6 +129,28 @@ async def test_one_that_is_never_at_rest_has_its_share_of_the_time_and_no_more(
         assert op.writes() == before
         await op.apply(xsvc("other", ONE))
         await op.publishes({ONE: True}, "other")
+
+
+async def test_a_refusal_in_other_words_each_time_is_not_tried_again_and_again(
+    op: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Reconciler, "SHARE", 1e-6)
+    monkeypatch.setattr(Reconciler, "BURST", 1.0)
+    create = op.client.create
+    tried: list[Service] = []
+
+    async def refused(obj: Any) -> Any:
+        if not isinstance(obj, Service):
+            return await create(obj)
+        tried.append(obj)
+        raise ApiError(403, "Forbidden", f"admission webhook denied the request (request {len(tried)})")
+
+    monkeypatch.setattr(op.client, "create", refused)
+    async with op.running():
+        await op.apply(xsvc("backend", ONE))
+        assert (await op.says("Ready", "WriteRefused")).message.endswith("(request 1)")
+        await op.rests()
+        assert len(tried) == 1
 
 
 async def test_what_is_kept_of_a_silent_source_is_refused_once_it_is_a_pods_address(op: Operator) -> None:

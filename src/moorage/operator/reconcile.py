@@ -73,7 +73,8 @@ class Reconciler:
     SHARE, BURST = 0.1, 4.0
     """The share of the time that may go into changes of one ExternalService, and the seconds that may at once: one
     whose endpoints come and go without end, or which somebody else changes back, must leave the API server and this
-    process to the others. What fails is held by back-off, so one change counts for a second at most."""
+    process to the others. What fails is held by back-off, so one change counts for a second at most. So does a
+    refusal that is told: the watch then tells of the status, which ends the back-off."""
     REWORDED = 60.0
     """Seconds after which another reason of the same verdict is written: most change again before that."""
 
@@ -135,8 +136,7 @@ class Reconciler:
             changed, wait = await self._look(key)
             result = "changed" if changed else "unchanged"
             if changed:
-                seconds = asyncio.get_running_loop().time() - started
-                self._paces.setdefault(key, Pace(self.SHARE, self.BURST)).take(min(seconds, 1.0))
+                self._charge(key, min(asyncio.get_running_loop().time() - started, 1.0))
             self._conflicts.pop(key, None)
             self._unreached.pop(key, None)
             return wait
@@ -224,7 +224,7 @@ class Reconciler:
             for write in decision.writes:
                 await self._write(key, write)
         except RefusedError as refused:
-            await self._tell(xsvc, decision.status, refused)
+            await self._tell(key, xsvc, decision.status, refused)
             raise
         changed = bool(decision.writes) or decision.status != xsvc.status
         if decision.writes:
@@ -286,7 +286,9 @@ class Reconciler:
                 self._in_the_way.setdefault(key, set()).add((key[0], write.obj.metadata.name))
             raise
 
-    async def _tell(self, xsvc: ExternalService, status: ExternalServiceStatus, refused: RefusedError) -> None:
+    async def _tell(
+        self, key: Key, xsvc: ExternalService, status: ExternalServiceStatus, refused: RefusedError
+    ) -> None:
         """Say in the status that the API server does not want what was decided: what it says is what to do."""
         said = Said("False", "WriteRefused", f"{refused.what} could not be written: {refused.error.message}")
         told = {each.type: each for each in conditions(xsvc, {"Ready": said}, self._now())}
@@ -300,8 +302,13 @@ class Reconciler:
         )
         if status != xsvc.status:
             xsvc = await self._writer.status(xsvc, status)
+            # A policy's words may be others each time.
+            self._charge(key, 1.0)
         if before is None or (before.reason, before.message) != (ready.reason, ready.message):
             self._events.record(xsvc, "Warning", ready.reason, ready.message)
+
+    def _charge(self, key: Key, seconds: float) -> None:
+        self._paces.setdefault(key, Pace(self.SHARE, self.BURST)).take(seconds)
 
     def _use(self, key: Key, addresses: frozenset[str]) -> None:
         before = self._addresses.pop(key, frozenset())
