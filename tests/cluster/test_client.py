@@ -448,6 +448,23 @@ async def test_a_token_that_is_refused_is_replaced_at_once_by_the_one_in_the_fil
     assert sent == ["Bearer one", "Bearer one", "Bearer two", "Bearer two"]
 
 
+async def test_all_requests_that_were_under_way_with_a_refused_token_are_sent_again(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("one\n")
+    under_way = asyncio.Barrier(3)
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        if request.headers["Authorization"] == "Bearer two":
+            return web.json_response(service("a", 3))
+        await under_way.wait()
+        file.write_text("two\n")
+        return refuse(401, "Unauthorized")
+
+    async with stub_client(serve, token_file=str(file)) as client:
+        got = await asyncio.gather(*(client.get(Service, "default", "a") for _ in range(3)))
+    assert [each.metadata.name for each in got] == ["a", "a", "a"]
+
+
 async def test_a_token_without_file_is_refused_once(tmp_path: Path) -> None:
     answers = Recorder(refuse(401, "Unauthorized"), service("a", 3))
     async with stub_client(answers, token="old") as client:

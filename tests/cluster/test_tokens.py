@@ -17,7 +17,7 @@ def config(**fields: str) -> Config:
 async def test_a_token_of_the_kubeconfig_stays_and_wins_over_a_file(tmp_path: Path) -> None:
     token = Token(config(token="fixed", token_file=str(tmp_path / "none")))
     assert token.bearer() == "fixed"
-    assert not token.refused()
+    assert not token.refused("fixed")
     assert token.bearer() == "fixed"
     assert Token(config()).bearer() is None
 
@@ -39,10 +39,12 @@ async def test_a_refused_token_is_replaced_at_once_where_the_file_has_another(tm
     file.write_text("one\n")
     token = Token(config(token_file=str(file)))
     assert token.bearer() == "one"
-    assert not token.refused()
+    assert not token.refused("one")
     file.write_text("two\n")
-    assert token.refused()
+    assert token.refused("one")
     assert token.bearer() == "two"
+    assert token.refused("one"), "another request that was under way"
+    assert not token.refused("two")
 
 
 async def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ class Client:
         try:
             # A server can send interim answers (1xx) for ever, each in time.
             async with asyncio.timeout(begun_within):
-                response = await self._send("GET", path, params=params, timeout=timeout)
+                response = await self._send("GET", path, token=self._token.bearer(), params=params, timeout=timeout)
             async with response:
                 if response.status != 200:
                     raise from_answer(
@@ -304,9 +304,17 @@ class Client:
     ) -> bytes:
         timeout = aiohttp.ClientTimeout(total=self._timeout)
         for attempt in range(RETRIES + 1):
+            token = self._token.bearer()
             try:
                 async with self._send(
-                    method, path, params=params, body=body, content_type=content_type, accept=accept, timeout=timeout
+                    method,
+                    path,
+                    token=token,
+                    params=params,
+                    body=body,
+                    content_type=content_type,
+                    accept=accept,
+                    timeout=timeout,
                 ) as response:
                     answer = await self._guard.read(response)
             except (aiohttp.ClientError, OSError) as error:
@@ -315,7 +323,7 @@ class Client:
                 raise self._nonsense(f"{method} {path}", error) from None
             if 200 <= response.status < 300:
                 return answer
-            if response.status == 401 and attempt == 0 and self._token.refused():
+            if response.status == 401 and attempt == 0 and self._token.refused(token):
                 continue
             refusal = from_answer(answer, response.status, response.headers.get("Retry-After"))
             wait = refusal.retry_after
@@ -330,6 +338,7 @@ class Client:
         method: str,
         path: str,
         *,
+        token: str | None,
         timeout: aiohttp.ClientTimeout,
         params: Mapping[str, str | None] | None = None,
         body: object = None,
@@ -341,7 +350,7 @@ class Client:
         headers = {"Accept": accept or JSON}
         if body is not None:
             headers["Content-Type"] = content_type or JSON
-        if token := self._token.bearer():
+        if token:
             headers["Authorization"] = f"Bearer {token}"
         url = URL(self.config.server + path).update_query({k: v for k, v in (params or {}).items() if v is not None})
         return self._session.request(

@@ -31,12 +31,14 @@ class Token:
             self._read_at = now
         return self._token
 
-    def refused(self) -> bool:
-        """Take note of a 401; whether there is another token to try by now. Raises as `bearer`.
+    def refused(self, sent: str | None) -> bool:
+        """Take note of a 401 to this token; whether there is another one to try by now. Raises as `bearer`.
 
-        A node that was asleep, or a token that was revoked, makes one useless before it is due.
+        A node that was asleep, or a token that was revoked, makes one useless before it is due, for all requests that
+        are under way with it.
         """
         if self._file is None:
             return False
-        old, self._token = self._token, None
-        return self.bearer() != old
+        if self._token == sent:
+            self._token = None
+        return self.bearer() != sent
