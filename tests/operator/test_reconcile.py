@@ -1,5 +1,6 @@
 """What the operator does about an ExternalService: as things are now, however they came to be so."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -151,6 +152,22 @@ async def test_a_refusal_in_other_words_each_time_is_not_tried_again_and_again(
         assert (await op.says("Ready", "WriteRefused")).message.endswith("(request 1)")
         await op.rests()
         assert len(tried) == 1
+
+
+async def test_work_that_the_end_of_a_term_cuts_off_counts_as_nothing(
+    op: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = asyncio.Event()
+
+    async def hangs(obj: Service) -> Service:
+        begun.set()
+        return await asyncio.Future()
+
+    async with op.running():
+        monkeypatch.setattr(op.client, "create", hangs)
+        await op.apply(xsvc("backend", ONE))
+        await asyncio.wait_for(begun.wait(), 20)
+    assert 'moorage_reconciles_total{result="error"}' not in op.metrics.text().decode()
 
 
 async def test_what_is_kept_of_a_silent_source_is_refused_once_it_is_a_pods_address(op: Operator) -> None:

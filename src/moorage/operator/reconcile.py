@@ -131,7 +131,7 @@ class Reconciler:
         if (pace := self._paces.get(key)) and (rest := pace.wait()) > 0:
             return rest
         started = asyncio.get_running_loop().time()
-        result = "error"
+        result: str | None = "error"
         try:
             changed, wait = await self._look(key)
             result = "changed" if changed else "unchanged"
@@ -155,9 +155,13 @@ class Reconciler:
             if len(self._unreached) == 1 and count == 1:
                 log.warning("cannot write; endpoints stay as they are", error=str(error))
             return wait
+        except asyncio.CancelledError:
+            result = None  # the term is over
+            raise
         finally:
-            self._metrics.reconciles.labels(result).inc()
-            self._metrics.reconcile_seconds.observe(asyncio.get_running_loop().time() - started)
+            if result is not None:
+                self._metrics.reconciles.labels(result).inc()
+                self._metrics.reconcile_seconds.observe(asyncio.get_running_loop().time() - started)
 
     def observe(self, key: Key, name: str, outcome: Outcome) -> None:
         """Take the outcome of one check."""
