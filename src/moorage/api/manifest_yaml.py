@@ -39,6 +39,7 @@ class TextError(MoorageError):
 
     def __init__(self, line: int, message: str) -> None:
         super().__init__(f"line {line}: {message}")
+        self.line = line
 
 
 def documents(text: str) -> Iterator[Document | TextError]:

@@ -150,7 +150,9 @@ def _document(text: str, complain: _Complain) -> Mapping:
     if len(found) != 1:
         raise complain("kubeconfig", f"holds {len(found)} YAML documents; put one kubeconfig there")
     if not isinstance(found[0], Document):
-        raise complain("kubeconfig", str(found[0]))
+        # Its own words may quote what is there, which whoever reads a status need not have the right to read.
+        what = "not valid YAML, or a key that is given twice; fetch the kubeconfig anew"
+        raise complain("kubeconfig", f"line {found[0].line}: {what}")
     if not isinstance(found[0].value, dict):
         raise complain("kubeconfig", "is not one: it must hold one mapping")
     return found[0].value
@@ -206,6 +208,8 @@ def _pem(of: Mapping, field: str, at: str, complain: _Complain) -> str | None:
 
 
 def _server(server: str, field: str, complain: _Complain, gate: Gate) -> str:
+    if "@" in server:  # Also where it is no URL otherwise: a message must not quote a password.
+        raise complain(field, "has a user name or password in it; use a token")
     try:
         parts = urlsplit(server)
         host, port = parts.hostname, parts.port
@@ -213,8 +217,6 @@ def _server(server: str, field: str, complain: _Complain, gate: Gate) -> str:
     except ValueError:
         host, port = None, None
     else:
-        if parts.username is not None or parts.password is not None:
-            raise complain(field, "has a user name or password in it; use a token")
         if parts.scheme != "https" or parts.query or parts.fragment or port == 0:
             host = None
     if not host:
