@@ -81,6 +81,76 @@ async def test_only_what_is_used_of_a_service_is_kept() -> None:
         assert len(repr(kept)) < 10_000
 
 
+def one(metadata: dict[str, Any] = {}, port: dict[str, Any] = {}, ingress: dict[str, Any] = {}) -> dict[str, Any]:  # noqa: B006
+    """A Service with these fields among others."""
+    obj = service("backend1", 7, "backend")
+    obj["metadata"].update(metadata)
+    obj["spec"] = {"type": "LoadBalancer", "ports": [{"port": 80, **port}]}
+    obj["status"] = {"loadBalancer": {"ingress": [ingress]}}
+    return obj
+
+
+LONG = "x" * 2**16
+
+
+@pytest.mark.parametrize("watched", [False, True])
+@pytest.mark.parametrize(
+    ("obj", "field"),
+    [
+        (one({"name": LONG}), "metadata.name"),
+        (one({"namespace": LONG}), "Service backend1: metadata.namespace"),
+        (one({"uid": LONG}), "Service backend1: metadata.uid"),
+        (one({"resourceVersion": LONG}), "Service backend1: metadata.resourceVersion"),
+        (one(port={"protocol": LONG}), "Service backend1: spec.ports.protocol"),
+        (one(ingress={"ip": LONG}), "Service backend1: status.loadBalancer.ingress.ip"),
+        (one(ingress={"hostname": LONG}), "Service backend1: status.loadBalancer.ingress.hostname"),
+        ({**one(), "spec": {"type": LONG}}, "Service backend1: spec.type"),
+    ],
+)
+async def test_text_longer_than_any_in_kubernetes_is_refused(obj: dict[str, Any], field: str, watched: bool) -> None:
+    async with running(served([], event("ADDED", obj)) if watched else served([obj])) as balancers:
+        assert (await trouble(balancers)).startswith(f"{field} has {len(LONG)} characters, of at most ")
+        assert not balancers.services
+
+
+async def test_the_longest_host_names_and_addresses_are_taken() -> None:
+    ingress = {"hostname": "x." * 126 + "x", "ip": "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255"}
+    async with running(served([one(ingress=ingress)])) as balancers:
+
+        async def condition() -> bool:
+            return bool(balancers.services)
+
+        await eventually(condition)
+        assert balancers.trouble is None
+
+
+async def test_fields_that_are_not_used_are_not_kept() -> None:
+    obj = one({"name": "backend1"}, {"name": LONG, "appProtocol": LONG, "targetPort": LONG}, {"ipMode": LONG})
+    huge = {**obj["spec"]["ports"][0], "port": 10**4000}
+    obj["spec"]["ports"].append(huge)
+    async with running(served([], event("ADDED", {**obj, "kind": LONG, "apiVersion": LONG}))) as balancers:
+
+        async def condition() -> bool:
+            return bool(balancers.services)
+
+        await eventually(condition)
+        assert balancers.services is not None
+        assert len(repr(balancers.services)) < 2000
+
+
+@pytest.mark.parametrize("watched", [False, True])
+async def test_a_resource_version_without_end_is_refused(watched: bool) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.query.get("watch") == "true":
+            response = await stream(request, event("BOOKMARK", {"metadata": {"resourceVersion": LONG}}))
+            await asyncio.sleep(60)
+            return response
+        return web.json_response({"metadata": {"resourceVersion": "1" if watched else LONG}, "items": []})
+
+    async with running(answer) as balancers:
+        assert (await trouble(balancers)).startswith(f"resourceVersion has {len(LONG)} characters, of at most 128; ")
+
+
 async def test_a_list_of_too_many_is_refused() -> None:
     async with running(served([service(f"s{number}", 1) for number in range(1001)])) as balancers:
         assert "more than 1000 objects; narrow the selector" in await trouble(balancers)

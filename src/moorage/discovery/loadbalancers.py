@@ -6,8 +6,16 @@ from typing import Any, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
-from moorage.api.core_v1 import LoadBalancerIngress, LoadBalancerStatus, Service, ServiceSpec, ServiceStatus
+from moorage.api.core_v1 import (
+    LoadBalancerIngress,
+    LoadBalancerStatus,
+    Service,
+    ServicePort,
+    ServiceSpec,
+    ServiceStatus,
+)
 from moorage.api.meta import Object, ObjectMeta
+from moorage.api.show import show
 from moorage.cluster.client import Client, Listing
 from moorage.cluster.errors import AnswerError
 from moorage.cluster.events import Bookmark, Event
@@ -21,9 +29,18 @@ from moorage.discovery.watched import Trouble, Watched
 from moorage.errors import MoorageError
 
 T = TypeVar("T", bound=Object)
+S = TypeVar("S", str, str | None)
 
 MOST_INGRESS = 16
 MOST_PORTS = 100
+LONGEST_NAME = 253
+"""Characters of a host name (RFC 1123, 2.1) or of a name in Kubernetes."""
+LONGEST_ADDRESS = 45
+"""Characters: IPv6 with the IPv4 address in it written out."""
+LONGEST_VERSION = 128
+"""Characters of a uid or resourceVersion; kube-apiserver's have 36 and 20."""
+LONGEST_WORD = 16
+"""Characters of a protocol or of a type of Service."""
 EVENTS_A_SECOND = 50.0
 """After a burst of MOST_SERVICES. What a server sends beyond that waits in its own buffers."""
 REQUESTS_A_SECOND = 1.0
@@ -95,8 +112,10 @@ class _Slim:
     async def list(self, kind: type[T], namespace: str | None = None, **selectors: Any) -> Listing[T]:
         await self._requests.turn()
         found = await self._client.list(kind, namespace, **selectors)
-        self._seen = {_key(each) for each in found.items}
-        return Listing([_slim(each) for each in found.items], found.resource_version)
+        version = _bounded("resourceVersion", found.resource_version, LONGEST_VERSION)
+        slim = [_slim(each) for each in found.items]
+        self._seen = {_key(each) for each in slim}
+        return Listing(slim, version)
 
     async def watch(
         self, kind: type[T], namespace: str | None = None, **request: Any
@@ -106,14 +125,15 @@ class _Slim:
             async for event in events:
                 await self._events.turn()
                 if isinstance(event, Bookmark):
-                    yield event
+                    yield Bookmark(_bounded("resourceVersion", event.resource_version, LONGEST_VERSION))
                     continue
-                self._seen.add(_key(event.object))
+                slim = _slim(event.object)
+                self._seen.add(_key(slim))
                 if len(self._seen) > MOST_SERVICES:
                     raise AnswerError(f"more than {MOST_SERVICES} Services; narrow the selector")
                 if event.type == "DELETED":
-                    self._seen.discard(_key(event.object))
-                yield Event(event.type, _slim(event.object))
+                    self._seen.discard(_key(slim))
+                yield Event(event.type, slim)
 
 
 def _key(obj: Object) -> Key:
@@ -121,17 +141,40 @@ def _key(obj: Object) -> Key:
 
 
 def _slim(obj: T) -> T:
+    """What is used of a Service. Raises AnswerError where that is longer than anything in Kubernetes."""
     assert isinstance(obj, Service)
     meta = obj.metadata
+    _bounded("metadata.name", meta.name, LONGEST_NAME)
+    where = f"Service {show(meta.name)}: "
+    _bounded(f"{where}metadata.namespace", meta.namespace, LONGEST_NAME)
+    _bounded(f"{where}metadata.uid", meta.uid, LONGEST_VERSION)
+    _bounded(f"{where}metadata.resourceVersion", meta.resource_version, LONGEST_VERSION)
     balancer = obj.status.load_balancer
     ingress = [
-        LoadBalancerIngress(ip=each.ip, hostname=each.hostname) for each in (balancer and balancer.ingress) or ()
+        LoadBalancerIngress(
+            ip=_bounded(f"{where}status.loadBalancer.ingress.ip", each.ip, LONGEST_ADDRESS),
+            hostname=_bounded(f"{where}status.loadBalancer.ingress.hostname", each.hostname, LONGEST_NAME),
+        )
+        for each in ((balancer and balancer.ingress) or ())[:MOST_INGRESS]
+    ]
+    ports = [
+        ServicePort(protocol=_bounded(f"{where}spec.ports.protocol", each.protocol, LONGEST_WORD), port=each.port)
+        for each in (obj.spec.ports or ())[:MOST_PORTS]
+        if 0 < each.port < 2**16
     ]
     return replace(
         obj,
+        api_version="",
+        kind="",
         metadata=ObjectMeta(
             name=meta.name, namespace=meta.namespace, uid=meta.uid, resource_version=meta.resource_version
         ),
-        spec=ServiceSpec(type=obj.spec.type, ports=(obj.spec.ports or [])[:MOST_PORTS]),
-        status=ServiceStatus(load_balancer=LoadBalancerStatus(ingress=ingress[:MOST_INGRESS])),
+        spec=ServiceSpec(type=_bounded(f"{where}spec.type", obj.spec.type, LONGEST_WORD), ports=ports),
+        status=ServiceStatus(load_balancer=LoadBalancerStatus(ingress=ingress)),
     )
+
+
+def _bounded(field: str, value: S, longest: int) -> S:
+    if value is not None and len(value) > longest:
+        raise AnswerError(f"{field} has {len(value)} characters, of at most {longest}; is it a Kubernetes API?")
+    return value
