@@ -206,6 +206,18 @@ def test_certificates_that_openssl_does_not_take_are_refused() -> None:
     assert "certificate-authority: not a certificate" in refusal(kubeconfig(cluster, {"token": "t"}))
 
 
+def test_a_key_with_which_signing_takes_long_is_refused(issued: credentials.Certificates) -> None:
+    def user(length: int) -> dict[str, Any]:
+        key = "-----BEGIN PRIVATE KEY-----\n".ljust(length, "A")
+        return {"client-certificate-data": encoded(issued.certificate), "client-key-data": encoded(key)}
+
+    assert refusal(kubeconfig({"server": SERVER}, user(6363))) == (  # as long as RSA of 8192 bits
+        "users[reader].user.client-key-data: 6363 bytes, more than 4096; use an ECDSA key, or RSA of at most 4096 "
+        "bits"
+    )
+    assert refusal(kubeconfig({"server": SERVER}, user(3272))).startswith("certificates: ")  # of 4096 bits
+
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),

@@ -325,6 +325,28 @@ async def test_a_plain_server_is_told(authority: trustme.CA) -> None:
     assert message == "TLS: wrong version number; does the port speak plain HTTP?"
 
 
+async def test_a_server_that_would_have_the_event_loop_calculate_for_long_is_not_agreed_with(
+    authority: trustme.CA,
+) -> None:
+    context = certified(authority, "127.0.0.1")
+    context.set_ecdh_curve("ffdhe8192")
+    async with serving(saying(OK), context) as target:
+        for tls in (Tls(ca=pem(authority)), Tls(verify=False)):
+            message = await check(target, Http(tls=tls))
+            assert message == "TLS: the connection was closed during the handshake"
+
+
+async def test_a_server_that_takes_nothing_of_what_it_is_offered_is_told() -> None:
+    async def alert(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(b"\x15\x03\x03\x00\x02\x02\x28")  # handshake_failure (RFC 8446, 6.2)
+        await reader.read()
+
+    async with serving(alert) as target:
+        message = await check(target, Http(tls=Tls(verify=False)))
+    assert message == "TLS: sslv3 alert handshake failure; does the server take ECDHE with P-256?"
+
+
 async def test_a_secret_without_certificates_is_told() -> None:
     async with serving(saying(OK)) as target:
         message = await check(target, Http(tls=Tls(ca="certainly not")))

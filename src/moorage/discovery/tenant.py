@@ -31,6 +31,9 @@ from moorage.errors import MoorageError
 
 LARGEST = 64 * 2**10
 """Bytes of a kubeconfig."""
+LONGEST_KEY = 4 * 2**10
+"""Bytes of a client's key: RSA of 4096 bits has about 3.2 KiB. Each connection signs with it, for 12 ms with that one
+and for seconds with one of 16384 bits, while nothing else is done."""
 LONGEST_ANSWER = 8 * 2**20
 """Bytes of another cluster's answer; a page of 500 ordinary Services is about 2 MiB."""
 MOST_SERVICES = 1000
@@ -134,6 +137,11 @@ def _config(
     )
     if (config.client_certificate is None) != (config.client_key is None):
         raise complain(at_user, "client-certificate-data and client-key-data are needed both, or neither")
+    if config.client_key and len(config.client_key) > LONGEST_KEY:
+        raise complain(
+            f"{at_user}.client-key-data",
+            f"{len(config.client_key)} bytes, more than {LONGEST_KEY}; use an ECDSA key, or RSA of at most 4096 bits",
+        )
     if config.token is None and config.client_key is None:
         raise complain(at_user, "has neither a token nor client-certificate-data; put one in")
     if config.token and not (config.token.isascii() and config.token.isprintable()):

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Protocol, TypeVar
 
 from moorage.api.show import show
+from moorage.cluster.tls import client_context
 from moorage.errors import MoorageError
 from moorage.probe.check import Http, Target, Tls
 from moorage.probe.tcp import is_ours, new_socket, words
@@ -30,6 +31,10 @@ _READ = 4096
 _STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9]{2})(?: [^\r\n]*)?")
 _HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH = 62, 64
 """OpenSSL's X509_V_ERR_*."""
+_HINTS = {
+    "wrong version number": "does the port speak plain HTTP?",
+    "sslv3 alert handshake failure": "does the server take ECDHE with P-256?",
+}
 
 
 async def get(target: Target, http: Http) -> str | None:
@@ -201,15 +206,13 @@ class _Encrypted:
 @lru_cache(maxsize=1024)
 def _context(ca: str | None, verify: bool) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cadata=ca)
+        context = client_context(ca)
     except (ssl.SSLError, ValueError) as error:
         raise MoorageError(
             f"spec.healthCheck.http.tls.caSecretRef: not PEM certificates: {_tls_words(error)}"
         ) from None
-    # As Python 3.13 has the first and lacks the second: a certificate that is given is trusted whether or not it
-    # signed itself, and authorities without the extensions that RFC 5280 wants are many.
+    # As Python 3.13 has it: a certificate that is given is trusted whether or not it signed itself.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -241,7 +244,7 @@ def _tls_words(error: ssl.SSLError | ValueError) -> str:
     if isinstance(error, ssl.SSLEOFError):
         return "the connection was closed during the handshake"
     said: str = (getattr(error, "reason", None) or str(error)).lower().replace("_", " ")
-    return f"{said}; does the port speak plain HTTP?" if said == "wrong version number" else said
+    return f"{said}; {_HINTS[said]}" if said in _HINTS else said
 
 
 def _range(first: int, last: int) -> str:
