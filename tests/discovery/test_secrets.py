@@ -1,19 +1,21 @@
 """Secrets are read one by one, and what is missing is said with what to do."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 
 import pytest
+from msgspec.structs import replace
 
 from moorage.api.core_v1 import Namespace, Secret
 from moorage.api.meta import ObjectMeta
 from moorage.cluster.client import Client
-from moorage.discovery.secrets import SecretKey, WatchedSecret
+from moorage.discovery.secrets import LARGEST, SecretKey, WatchedSecret
 from tests.support.apiserver import RunningApiServer, api_server
 from tests.support.eventually import eventually
-from tests.support.tenants import secret
+from tests.support.tenants import encoded, secret
 
-KEY = SecretKey("frontend", "cluster-a")
+KEY = SecretKey("frontend", "cluster-a", "kubeconfig")
 
 
 class Fixture:
@@ -59,6 +61,28 @@ async def test_a_secret_is_followed_as_it_comes_changes_and_goes(fixture: Fixtur
     await fixture.client.delete(Secret, "frontend", "cluster-a")
     await fixture.until("SecretMissing")
     assert fixture.problems == ["SecretMissing", "SecretMissing"]
+
+
+async def test_of_a_secret_only_what_is_used_is_kept(fixture: Fixture) -> None:
+    given = secret("x" * 100_000)
+    assert given.data is not None
+    others = {f"{number:02}": encoded("x" * 1000) for number in range(100)}
+    annotations = {"kubectl.kubernetes.io/last-applied-configuration": "x" * 100_000}
+    meta = ObjectMeta(name="cluster-a", namespace="frontend", annotations=annotations)
+    await fixture.client.create(replace(given, metadata=meta, data={**given.data, **others}))
+
+    async def condition() -> bool:
+        return fixture.watched.secret is not None
+
+    await eventually(condition)
+    kept = fixture.watched.secret
+    assert kept is not None
+    assert kept.metadata.uid
+    assert kept.data is not None
+    value = kept.data.pop("kubeconfig")
+    assert LARGEST < len(base64.b64decode(value)) < LARGEST + 4
+    assert kept.data == dict.fromkeys(["00", "01", "02", "03", "04"], "")
+    assert len(repr(kept)) < 1000
 
 
 async def test_a_right_that_is_missing_is_said_with_the_commands_that_give_it(fixture: Fixture) -> None:

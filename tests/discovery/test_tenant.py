@@ -186,7 +186,7 @@ def test_a_password_in_an_address_that_is_none_is_not_said() -> None:
 
 
 def test_a_huge_kubeconfig_is_not_read() -> None:
-    with pytest.raises(MoorageError, match=r"key kubeconfig: 70000 bytes; a kubeconfig has at most 65536"):
+    with pytest.raises(MoorageError, match=r"key kubeconfig: too large; a kubeconfig has at most 65536 bytes"):
         read("a" * 70_000)
 
 

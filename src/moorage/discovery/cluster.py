@@ -49,7 +49,7 @@ class ClusterServices(Source):
     ) -> None:
         super().__init__(setting)
         self._spec = spec
-        self._secret_key = SecretKey(namespace, spec.kubeconfig_secret_ref.name)
+        self._secret_key = SecretKey(namespace, spec.kubeconfig_secret_ref.name, spec.kubeconfig_secret_ref.key)
         self._names = names
         self._gate = gate
         self._secrets = secrets

@@ -4,20 +4,31 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from moorage.api.core_v1 import Secret
+from moorage.api.meta import ObjectMeta
 from moorage.cluster.errors import ApiError, one_line
 from moorage.cluster.reflector import ListWatch, Reflector
 from moorage.core.model import Problem
 from moorage.discovery.watched import Watched
 from moorage.errors import MoorageError
 
+LARGEST = 64 * 2**10
+"""Bytes of a kubeconfig, or of certificates: some forty. Reading and keeping them takes time and memory that all
+share; a Secret may have a MiB."""
+_LONGEST = (LARGEST // 3 + 1) * 4
+"""Characters of base64 that are kept: of what is too large, so much that it still is."""
+_MOST_NAMES = 5
+
 
 class SecretKey(NamedTuple):
+    """A key of a Secret."""
+
     namespace: str
     name: str
+    key: str
 
 
 class WatchedSecret:
-    """One Secret: its content while it may be read."""
+    """One key of a Secret: its content while it may be read."""
 
     def __init__(
         self, key: SecretKey, client: ListWatch, on_change: Callable[[], None], now: Callable[[], str], account: str
@@ -34,15 +45,20 @@ class WatchedSecret:
             key.namespace,
             field_selector=f"metadata.name={key.name}",
             on_change=lambda _, secret: self._changed(secret),
+            transform=self._slim,
         )
         self._missing_since = now()
 
     @property
     def secret(self) -> Secret | None:
-        """None while there is none, and once it may no longer be read."""
+        """None while there is none, and once it may no longer be read.
+
+        It has no values but that of the key, which may be cut where it is more than `LARGEST` bytes; of others the
+        first names.
+        """
         if self._refused() is not None:
             return None
-        return self._reflector.store.get((self._key.namespace, self._key.name))
+        return self._reflector.store.get(self._key[:2])
 
     @property
     def problem(self) -> Problem | None:
@@ -74,11 +90,23 @@ class WatchedSecret:
         return None
 
     def _grant(self) -> str:
-        namespace, name = self._key
+        namespace, name, _ = self._key
         return (
             f"grant it: kubectl -n {namespace} create role moorage-{name} --verb=get,list,watch "
             f"--resource=secrets --resource-name={name} && kubectl -n {namespace} create rolebinding moorage-{name} "
             f"--role=moorage-{name} --serviceaccount={self._account}"
+        )
+
+    def _slim(self, secret: Secret) -> Secret:
+        meta, data, key = secret.metadata, secret.data or {}, self._key.key
+        kept = dict.fromkeys(sorted(data)[:_MOST_NAMES], "")
+        if key in data:
+            kept[key] = data[key][:_LONGEST]
+        return Secret(
+            metadata=ObjectMeta(
+                name=meta.name, namespace=meta.namespace, uid=meta.uid, resource_version=meta.resource_version
+            ),
+            data=kept,
         )
 
     def _changed(self, secret: Secret | None) -> None:

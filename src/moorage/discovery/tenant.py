@@ -27,10 +27,9 @@ from moorage.cluster.pace import Pace
 from moorage.cluster.tls import ssl_context
 from moorage.core.admission import Gate
 from moorage.discovery.resolver import LookupFailedError, Names
+from moorage.discovery.secrets import LARGEST
 from moorage.errors import MoorageError
 
-LARGEST = 64 * 2**10
-"""Bytes of a kubeconfig."""
 LONGEST_KEY = 4 * 2**10
 """Bytes of a client's key: RSA of 4096 bits has about 3.2 KiB. Each connection signs with it, for 12 ms with that one
 and for seconds with one of 16384 bits, while nothing else is done."""
@@ -83,7 +82,7 @@ def config_of(secret: Secret, ref: SecretKeyReference, gate: Gate) -> Config:
     try:
         text = base64.b64decode(encoded, validate=True)
         if len(text) > LARGEST:
-            raise MoorageError(f"{where}: {len(text)} bytes; a kubeconfig has at most {LARGEST}")
+            raise MoorageError(f"{where}: too large; a kubeconfig has at most {LARGEST} bytes")
         return _read(text.decode(), lambda field, what: MoorageError(f"{where}: {field}: {what}"), gate)
     except (binascii.Error, UnicodeDecodeError):
         raise MoorageError(f"{where}: is not text; put a kubeconfig there") from None

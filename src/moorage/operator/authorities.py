@@ -12,12 +12,8 @@ from moorage.api.moorage_v1alpha1 import ExternalServiceSpec, SecretKeyReference
 from moorage.api.show import show
 from moorage.cluster.reflector import Key
 from moorage.core.model import Problem
-from moorage.discovery.secrets import SecretKey, WatchedSecret
+from moorage.discovery.secrets import LARGEST, SecretKey, WatchedSecret
 from moorage.discovery.shared import Shared
-
-LARGEST = 64 * 2**10
-"""Bytes: some forty certificates. They are read and kept for each check that names them, which takes time and memory
-that all share; a Secret may have a MiB."""
 
 
 class Authority(NamedTuple):
@@ -56,7 +52,7 @@ class Authorities:
         if ref is None:
             self.remove(key)
             return Authority(None, None)
-        wanted = SecretKey(key[0], ref.name)
+        wanted = SecretKey(key[0], ref.name, ref.key)
         if key not in self._taken or self._taken[key][0] != wanted:
             self.remove(key)
             on_change = partial(self._changed, key)
@@ -67,7 +63,7 @@ class Authorities:
             return Authority(None, problem)
         if watched.secret is None:
             return Authority(
-                None, Problem("Pending", f"Secret {'/'.join(wanted)} has not been read yet", self._now())
+                None, Problem("Pending", f"Secret {'/'.join(wanted[:2])} has not been read yet", self._now())
             )
         version = watched.secret.metadata.uid, watched.secret.metadata.resource_version, ref.key
         if key not in self._read or self._read[key][0] != version:
@@ -111,7 +107,7 @@ def certificates(secret: Secret, ref: SecretKeyReference) -> str | tuple[str]:
     try:
         content = base64.b64decode(encoded, validate=True)
         if len(content) > LARGEST:
-            return (f"{where}: {len(content)} bytes, more than {LARGEST}; leave out authorities that are not needed",)
+            return (f"{where}: more than {LARGEST} bytes; leave out authorities that are not needed",)
         text = content.decode()
         ssl.create_default_context(cadata=text)
     except (binascii.Error, UnicodeDecodeError, ssl.SSLError, ValueError):
