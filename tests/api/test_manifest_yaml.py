@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moorage.api.manifest_yaml import Document, TextError, documents
+from moorage.api.manifest_yaml import Document, TextError, TooManyValuesError, bounded_documents, documents
 
 TEXT = st.text().filter(lambda text: text == text.encode(errors="ignore").decode())  # no half surrogate pairs
 JSON = st.recursive(
@@ -121,3 +121,12 @@ def test_json_is_read_as_json(value: dict[str, Any]) -> None:
 def test_no_text_raises(text: str) -> None:
     for found in documents(text):
         assert isinstance(found, Document) or str(found).isprintable()
+
+
+def test_reading_ends_after_as_many_values_as_are_allowed() -> None:
+    text = '{"a": 1}\n---\nb: [1,\n2]\n'  # seven events, and nine
+    assert list(bounded_documents(text, 100)) == [Document(1, {"a": 1}), Document(3, {"b": [1, 2]})]
+    first, error = bounded_documents(text, 13)
+    assert first == Document(1, {"a": 1})
+    assert isinstance(error, TooManyValuesError)
+    assert str(error) == "line 4: more than 13 values; leave out what is not used"

@@ -20,8 +20,10 @@ from moorage.api.moorage_v1alpha1 import (
     SecretKeyReference,
 )
 from moorage.cluster.client import Client
+from moorage.core.admission import Gate
 from moorage.core.model import Resolution
 from moorage.discovery.sources import Sources
+from moorage.discovery.tenant import Kubeconfig, read_kubeconfig
 from moorage.lab.apiserver import credentials
 from tests.support.apiserver import RunningApiServer, api_server
 from tests.support.eventually import eventually
@@ -61,8 +63,9 @@ class Fixture:
         self.there = there
         self.other = other
         self.names = FakeNames()
+        self.gate = LOOPBACK_ALLOWED
         self.changes = 0
-        self.sources = Sources(here, self.names, lambda: LOOPBACK_ALLOWED, self._changed, now=lambda: "T")
+        self.sources = Sources(here, self.names, lambda: self.gate, self._changed, now=lambda: "T")
 
     def _changed(self, key: tuple[str, str]) -> None:
         assert key == KEY
@@ -327,6 +330,26 @@ async def test_a_server_inside_this_cluster_is_refused(fixture: Fixture) -> None
         await fixture.until(None, "KubeconfigRefused")
         assert "the server must be outside this cluster" in message(fixture)
         fixture.sources.remove(KEY)
+
+
+async def test_a_kubeconfig_is_read_once_for_all_sources_and_only_its_server_is_looked_at_again(
+    fixture: Fixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def counting(secret: Secret, key: str) -> Kubeconfig:
+        read.append(key)
+        return read_kubeconfig(secret, key)
+
+    monkeypatch.setattr("moorage.discovery.cluster.read_kubeconfig", counting)
+    monkeypatch.setattr("moorage.discovery.cluster.LOOK_AGAIN", 0.05)
+    fixture.gate = Gate()
+    await fixture.give()
+    fixture.sources.set(KEY, external(None, {"app": "backend"}))
+    await fixture.until(None, "KubeconfigRefused")
+    fixture.gate = LOOPBACK_ALLOWED
+    await fixture.until({})
+    assert read == ["kubeconfig"]
 
 
 async def test_addresses_that_are_none_are_noted(fixture: Fixture) -> None:

@@ -102,6 +102,22 @@ async def test_a_right_that_is_missing_is_said_with_the_commands_that_give_it(fi
     await fixture.until(None, "one")
 
 
+async def test_what_is_made_of_a_secret_is_made_once_for_each_state_of_it(fixture: Fixture) -> None:
+    made: list[str] = []
+
+    def make(found: Secret, key: str) -> int:
+        made.append((found.data or {})[key])
+        return len(made)
+
+    await fixture.client.create(secret("one"))
+    await fixture.until(None, "one")
+    assert [fixture.watched.once(make), fixture.watched.once(make)] == [1, 1]
+    await fixture.client.patch(Secret, "frontend", "cluster-a", {"data": secret("two").data})
+    await fixture.until(None, "two")
+    assert [fixture.watched.once(make), fixture.watched.once(make)] == [2, 2]
+    assert made == [encoded("one"), encoded("two")]
+
+
 async def test_a_secret_stays_known_while_the_api_is_away(fixture: Fixture) -> None:
     await fixture.client.create(secret("one"))
     await fixture.until(None, "one")

@@ -1,27 +1,28 @@
 """Tenants' kubeconfigs: what is taken from them, what is refused, and what their servers are held to."""
 
+import json
 import re
 import socket
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from moorage.api import manifest_yaml
 from moorage.api.core_v1 import Service
-from moorage.api.moorage_v1alpha1 import SecretKeyReference
 from moorage.cluster.client import UnreachableError
 from moorage.cluster.kubeconfig import Config
 from moorage.core.admission import Gate, gate_of
-from moorage.discovery.tenant import _Resolver, client_of, config_of
+from moorage.discovery.tenant import MOST_VALUES, _Resolver, client_of, read_kubeconfig
 from moorage.errors import MoorageError
 from moorage.lab.apiserver import credentials
 from tests.support.apiserver import api_server
 from tests.support.fake_names import FakeNames
 from tests.support.tenants import LOOPBACK_ALLOWED, encoded, kubeconfig, kubeconfig_of, secret
 
-REF = SecretKeyReference(name="cluster-a", key="kubeconfig")
 SERVER = "https://203.0.113.10:6443"
 GATE = gate_of(refuse=["10.244.0.0/16"])
 WHERE = "Secret frontend/cluster-a, key kubeconfig: "
@@ -33,7 +34,10 @@ def issued() -> credentials.Certificates:
 
 
 def read(text: str, gate: Gate = GATE) -> Config:
-    return config_of(secret(text), REF, gate)
+    found = read_kubeconfig(secret(text), "kubeconfig")
+    if why := found.refusal(gate):
+        raise MoorageError(why)
+    return found.config
 
 
 def refusal(text: str, gate: Gate = GATE) -> str:
@@ -153,10 +157,10 @@ def test_contexts_that_lead_nowhere(more: dict[str, Any], why: str) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "kubeconfig: holds 0 YAML documents; put one kubeconfig there"),
+        ("", "kubeconfig: holds no YAML documents; put one kubeconfig there"),
         ("just text", "kubeconfig: is not one: it must hold one mapping"),
         ("{", "kubeconfig: line 1: not valid YAML, or a key that is given twice; fetch the kubeconfig anew"),
-        ("a: 1\n---\nb: 2\n", "kubeconfig: holds 2 YAML documents; put one kubeconfig there"),
+        ("a: 1\n---\nb: 2\n", "kubeconfig: holds several YAML documents; put one kubeconfig there"),
     ],
 )  # fmt: skip
 def test_what_is_no_kubeconfig(text: str, why: str) -> None:
@@ -185,6 +189,48 @@ def test_a_password_in_an_address_that_is_none_is_not_said() -> None:
     assert why == "clusters[a].cluster.server: has a user name or password in it; use a token"
 
 
+def test_json_is_read_too() -> None:
+    content = json.dumps(yaml.safe_load(kubeconfig({"server": SERVER}, {"token": "t"})), indent="\t")
+    assert read(content).server == SERVER
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [" + "0," * 32_000 + "]",
+        '{"a": [' + "{}," * 20_000 + "0]}",
+        "---\n" * 16_000,
+        "{}\n---\n" * 8_000,
+        "a: &a []\nb: [" + "*a," * 9_000 + "]",
+    ],
+)
+def test_text_of_many_values_is_read_no_further_than_allowed(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = 0
+    take = manifest_yaml._Builder.take
+
+    def counting(self: Any, event: Any) -> bool:
+        nonlocal taken
+        taken += 1
+        return take(self, event)
+
+    monkeypatch.setattr(manifest_yaml._Builder, "take", counting)
+    why = refusal(text)
+    assert re.match(
+        r"kubeconfig: (line \d+: more than 2000 values; leave|holds several YAML documents; put one)", why
+    )
+    assert 0 < taken <= MOST_VALUES
+
+
+def test_a_kubeconfig_of_many_contexts_is_taken() -> None:
+    more = {
+        "clusters": [{"name": "a", "cluster": {"server": SERVER}}]
+        + [{"name": f"c{number}", "cluster": {"server": SERVER, "extensions": [{"x": 1}]}} for number in range(40)],
+        "users": [{"name": "reader", "user": {"token": "t"}}]
+        + [{"name": f"u{number}", "user": {"token": "t"}} for number in range(40)],
+    }
+    assert read(kubeconfig({}, {}, **more)).server == SERVER
+
+
 def test_a_huge_kubeconfig_is_not_read() -> None:
     with pytest.raises(MoorageError, match=r"key kubeconfig: too large; a kubeconfig has at most 65536 bytes"):
         read("a" * 70_000)
@@ -195,10 +241,10 @@ def test_the_key_must_be_there_and_be_text() -> None:
     with pytest.raises(
         MoorageError, match=r"^Secret frontend/cluster-a: has no key config; its keys are: kubeconfig$"
     ):
-        config_of(given_, SecretKeyReference(name="cluster-a", key="config"), GATE)
+        read_kubeconfig(given_, "config")
     for data in ("%%%", "gICA"):
         with pytest.raises(MoorageError, match="is not text; put a kubeconfig there"):
-            config_of(replace(given_, data={"kubeconfig": data}), REF, GATE)
+            read_kubeconfig(replace(given_, data={"kubeconfig": data}), "kubeconfig")
 
 
 def test_certificates_that_openssl_does_not_take_are_refused() -> None:

@@ -42,6 +42,10 @@ class TextError(MoorageError):
         self.line = line
 
 
+class TooManyValuesError(TextError):
+    """Nothing of the text is in its message."""
+
+
 def documents(text: str) -> Iterator[Document | TextError]:
     """Every document of `text` in turn, empty ones left out; an error stands for the document that it spoils."""
     if not re.match(r'\s*\{\s*["}]', text):
@@ -55,6 +59,15 @@ def documents(text: str) -> Iterator[Document | TextError]:
             problem = error.msg[:1].lower() + error.msg[1:]
             found = [TextError(error.lineno, f"not valid JSON: {problem}; look at the quotes, commas and brackets")]
         return iter(found)
+
+
+def bounded_documents(text: str, most: int) -> Iterator[Document | TextError]:
+    """As `documents`, where the time that it takes matters: an error ends it, and so do more than `most` values.
+
+    JSON is read as YAML. What counts as a value is each beginning and end of a document, mapping or list, each scalar
+    and each alias; one takes some microseconds.
+    """
+    return _yaml_documents(text, 1, most)
 
 
 # --- JSON --------------------------------------------------------------------------------------------------------
@@ -147,10 +160,13 @@ def _parts(text: str) -> Iterator[tuple[int, str]]:
     yield line, part
 
 
-def _yaml_documents(text: str, first_line: int) -> Iterator[Document | TextError]:
+def _yaml_documents(text: str, first_line: int, most: float = math.inf) -> Iterator[Document | TextError]:
     builder = _Builder(first_line)
     try:
-        for event in yaml.parse(text, Loader=_LOADER):
+        for number, event in enumerate(yaml.parse(text, Loader=_LOADER), start=1):
+            if number > most:
+                line = first_line + (event.start_mark.line if event.start_mark else 0)
+                raise TooManyValuesError(line, f"more than {most} values; leave out what is not used")
             if builder.take(event):
                 yield Document(builder.line, builder.value)
     except TextError as error:

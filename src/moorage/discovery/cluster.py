@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
 
-from moorage.api.core_v1 import LoadBalancerIngress, Service
+from moorage.api.core_v1 import LoadBalancerIngress, Secret, Service
 from moorage.api.moorage_v1alpha1 import ClusterSource, ExternalServicePort
 from moorage.api.show import show
 from moorage.cluster.errors import ApiError, one_line
@@ -21,7 +21,7 @@ from moorage.discovery.resolver import Addresses, Names
 from moorage.discovery.secrets import SecretKey, WatchedSecret
 from moorage.discovery.shared import Shared
 from moorage.discovery.source import MOST_ENDPOINTS, MOST_LOOKUPS, Setting, Source, State
-from moorage.discovery.tenant import config_of
+from moorage.discovery.tenant import Kubeconfig, read_kubeconfig
 from moorage.discovery.watched import Trouble
 from moorage.errors import MoorageError
 
@@ -103,12 +103,14 @@ class ClusterServices(Source):
             version = secret.metadata.uid, secret.metadata.resource_version
             if version != self._read:
                 self._read = version
-                try:
-                    self._follow(config_of(secret, self._spec.kubeconfig_secret_ref, self._gate()))
+                found = self._secret.once(_kubeconfig)
+                wrong = found if isinstance(found, str) else found.refusal(self._gate())
+                if isinstance(found, Kubeconfig) and wrong is None:
+                    self._follow(found.config)
                     self._config_problem = None
-                except MoorageError as error:
+                else:
                     self._let_go()
-                    last, what = self._config_problem, _cut(str(error))
+                    last, what = self._config_problem, _cut(wrong or "")
                     if last is None or last.message != what:
                         self._config_problem = Problem("KubeconfigRefused", what, self.setting.now())
         self._publish()
@@ -253,6 +255,14 @@ class ClusterServices(Source):
             case _:
                 reason, what = "ClusterUnreachable", f"the other cluster cannot be read: {what}"
         return Problem(reason, what, trouble.since)
+
+
+def _kubeconfig(secret: Secret, key: str) -> Kubeconfig | str:
+    """What is in this key, or what is wrong with it."""
+    try:
+        return read_kubeconfig(secret, key)
+    except MoorageError as error:
+        return str(error)
 
 
 def _ingress(service: Service) -> list[LoadBalancerIngress]:

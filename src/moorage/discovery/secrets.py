@@ -1,7 +1,7 @@
 """Secrets of tenants, each watched by its name: this needs no more than a Role in that namespace."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from moorage.api.core_v1 import Secret
 from moorage.api.meta import ObjectMeta
@@ -10,6 +10,8 @@ from moorage.cluster.reflector import ListWatch, Reflector
 from moorage.core.model import Problem
 from moorage.discovery.watched import Watched
 from moorage.errors import MoorageError
+
+R = TypeVar("R")
 
 LARGEST = 64 * 2**10
 """Bytes of a kubeconfig, or of certificates: some forty. Reading and keeping them takes time and memory that all
@@ -48,6 +50,7 @@ class WatchedSecret:
             transform=self._slim,
         )
         self._missing_since = now()
+        self._made: dict[Callable[[Secret, str], Any], Any] = {}
 
     @property
     def secret(self) -> Secret | None:
@@ -59,6 +62,17 @@ class WatchedSecret:
         if self._refused() is not None:
             return None
         return self._reflector.store.get(self._key[:2])
+
+    def once(self, make: Callable[[Secret, str], R]) -> R:
+        """What `make` makes of the Secret, which is there, and of the key: called once for each state of it.
+
+        Whoever follows the Secret shares what is made. `make` raises nothing.
+        """
+        if make not in self._made:
+            assert self.secret is not None
+            self._made[make] = make(self.secret, self._key.key)
+        made: R = self._made[make]
+        return made
 
     @property
     def problem(self) -> Problem | None:
@@ -110,6 +124,7 @@ class WatchedSecret:
         )
 
     def _changed(self, secret: Secret | None) -> None:
+        self._made.clear()
         if secret is None:
             self._missing_since = self._now()
         self._on_change()

@@ -10,15 +10,15 @@ import binascii
 import socket
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Any, cast
+from itertools import islice
+from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from moorage.api.core_v1 import Secret
-from moorage.api.manifest_yaml import Document, documents
-from moorage.api.moorage_v1alpha1 import SecretKeyReference
+from moorage.api.manifest_yaml import TextError, TooManyValuesError, bounded_documents
 from moorage.api.show import show
 from moorage.cluster.client import Client
 from moorage.cluster.connections import Guard
@@ -30,6 +30,8 @@ from moorage.discovery.resolver import LookupFailedError, Names
 from moorage.discovery.secrets import LARGEST
 from moorage.errors import MoorageError
 
+MOST_VALUES = 2000
+"""Of a kubeconfig; a context with its cluster and user has some 40. They are read on the event loop."""
 LONGEST_KEY = 4 * 2**10
 """Bytes of a client's key: RSA of 4096 bits has about 3.2 KiB. Each connection signs with it, for 12 ms with that one
 and for seconds with one of 16384 bits, while nothing else is done."""
@@ -66,24 +68,44 @@ _REFUSED_OF_USER = {
 Mapping = dict[str, Any]
 
 
-def config_of(secret: Secret, ref: SecretKeyReference, gate: Gate) -> Config:
-    """The server and identity in the kubeconfig that `ref` names in `secret`.
+class Kubeconfig(NamedTuple):
+    """What a tenant's kubeconfig says."""
+
+    config: Config
+    field: str
+    """Secret, key and field that name the server."""
+
+    def refusal(self, gate: Gate) -> str | None:
+        """Why the server may not be connected to, where its address says so, and what to do.
+
+        None for a name: it is looked up, and passes the gate, whenever a connection is opened.
+        """
+        host = urlsplit(self.config.server).hostname or ""
+        try:
+            ip_address(host)
+        except ValueError:
+            return None
+        why = gate.refusal(host)
+        return f"{self.field}: {host} is {why}; the server must be outside this cluster" if why else None
+
+
+def read_kubeconfig(secret: Secret, key: str) -> Kubeconfig:
+    """The server and identity in the kubeconfig that is in `key` of `secret`.
 
     Raises MoorageError that names Secret, key and field: for anything in it that names a file, a program, a proxy or
-    another identity, in whichever of its contexts; for credentials that are missing, TLS that is not verified, and
-    an address of a server that `gate` refuses.
+    another identity, in whichever of its contexts; for credentials that are missing, and TLS that is not verified.
     """
     where = f"Secret {secret.metadata.namespace}/{secret.metadata.name}"
-    encoded = (secret.data or {}).get(ref.key)
+    encoded = (secret.data or {}).get(key)
     if encoded is None:
         known = ", ".join(sorted(secret.data or {})[:5]) or "none"
-        raise MoorageError(f"{where}: has no key {show(ref.key)}; its keys are: {known}")
-    where = f"{where}, key {ref.key}"
+        raise MoorageError(f"{where}: has no key {show(key)}; its keys are: {known}")
+    where = f"{where}, key {key}"
     try:
         text = base64.b64decode(encoded, validate=True)
         if len(text) > LARGEST:
             raise MoorageError(f"{where}: too large; a kubeconfig has at most {LARGEST} bytes")
-        return _read(text.decode(), lambda field, what: MoorageError(f"{where}: {field}: {what}"), gate)
+        return _read(text.decode(), lambda field, what: MoorageError(f"{where}: {field}: {what}"), where)
     except (binascii.Error, UnicodeDecodeError):
         raise MoorageError(f"{where}: is not text; put a kubeconfig there") from None
 
@@ -91,7 +113,7 @@ def config_of(secret: Secret, ref: SecretKeyReference, gate: Gate) -> Config:
 _Complain = Callable[[str, str], MoorageError]
 
 
-def _read(text: str, complain: _Complain, gate: Gate) -> Config:
+def _read(text: str, complain: _Complain, where: str) -> Kubeconfig:
     file = _document(text, complain)
     clusters, users = _named(file, "cluster", complain), _named(file, "user", complain)
     contexts = _named(file, "context", complain)
@@ -114,12 +136,11 @@ def _read(text: str, complain: _Complain, gate: Gate) -> Config:
         raise complain(f"{at}.cluster", f"no cluster is named {show(cluster_name)}")
     if user_name not in users:
         raise complain(f"{at}.user", f"no user is named {show(user_name)}")
-    return _config(clusters[cluster_name], users[user_name], cluster_name, user_name, complain, gate)
+    config = _config(clusters[cluster_name], users[user_name], cluster_name, user_name, complain)
+    return Kubeconfig(config, f"{where}: clusters[{show(cluster_name)}].cluster.server")
 
 
-def _config(
-    cluster: Mapping, user: Mapping, cluster_name: str, user_name: str, complain: _Complain, gate: Gate
-) -> Config:
+def _config(cluster: Mapping, user: Mapping, cluster_name: str, user_name: str, complain: _Complain) -> Config:
     at_cluster, at_user = f"clusters[{show(cluster_name)}].cluster", f"users[{show(user_name)}].user"
     if cluster.get("insecure-skip-tls-verify"):
         raise complain(
@@ -127,7 +148,7 @@ def _config(
             "the credentials would go to whoever answers; give certificate-authority-data",
         )
     config = Config(
-        server=_server(_text(cluster, "server", at_cluster, complain), f"{at_cluster}.server", complain, gate),
+        server=_server(_text(cluster, "server", at_cluster, complain), f"{at_cluster}.server", complain),
         token=_text(user, "token", at_user, complain).strip() or None,
         ca=_pem(cluster, "certificate-authority-data", at_cluster, complain),
         client_certificate=_pem(user, "client-certificate-data", at_user, complain),
@@ -153,16 +174,22 @@ def _config(
 
 
 def _document(text: str, complain: _Complain) -> Mapping:
-    found = list(documents(text))
-    if len(found) != 1:
-        raise complain("kubeconfig", f"holds {len(found)} YAML documents; put one kubeconfig there")
-    if not isinstance(found[0], Document):
-        # Its own words may quote what is there, which whoever reads a status need not have the right to read.
-        what = "not valid YAML, or a key that is given twice; fetch the kubeconfig anew"
-        raise complain("kubeconfig", f"line {found[0].line}: {what}")
-    if not isinstance(found[0].value, dict):
+    values = []
+    for found in islice(bounded_documents(text, MOST_VALUES), 2):
+        if isinstance(found, TooManyValuesError):
+            raise complain("kubeconfig", str(found))
+        if isinstance(found, TextError):
+            # Its own words may quote what is there, which whoever reads a status need not have the right to read.
+            what = "not valid YAML, or a key that is given twice; fetch the kubeconfig anew"
+            raise complain("kubeconfig", f"line {found.line}: {what}")
+        values.append(found.value)
+    if len(values) != 1:
+        raise complain(
+            "kubeconfig", f"holds {'several' if values else 'no'} YAML documents; put one kubeconfig there"
+        )
+    if not isinstance(values[0], dict):
         raise complain("kubeconfig", "is not one: it must hold one mapping")
-    return found[0].value
+    return values[0]
 
 
 def _named(file: Mapping, kind: str, complain: _Complain) -> dict[str, Mapping]:
@@ -214,7 +241,7 @@ def _pem(of: Mapping, field: str, at: str, complain: _Complain) -> str | None:
     return text
 
 
-def _server(server: str, field: str, complain: _Complain, gate: Gate) -> str:
+def _server(server: str, field: str, complain: _Complain) -> str:
     if "@" in server:  # Also where it is no URL otherwise: a message must not quote a password.
         raise complain(field, "has a user name or password in it; use a token")
     try:
@@ -228,12 +255,6 @@ def _server(server: str, field: str, complain: _Complain, gate: Gate) -> str:
             host = None
     if not host:
         raise complain(field, f"{show(server)} is not a URL such as https://203.0.113.10:6443")
-    try:
-        ip_address(host)
-    except ValueError:
-        return server.rstrip("/")  # A name is looked up, and passes the gate, whenever a connection is opened.
-    if why := gate.refusal(host):
-        raise complain(field, f"{host} is {why}; the server must be outside this cluster")
     return server.rstrip("/")
 
 
