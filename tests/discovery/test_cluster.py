@@ -1,13 +1,23 @@
 """The cluster source, between two API servers of the lab: this cluster's Secrets, the other's Services."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from moorage.api.core_v1 import Namespace, Secret, Service
+from moorage.api.core_v1 import (
+    LoadBalancerIngress,
+    LoadBalancerStatus,
+    Namespace,
+    Secret,
+    Service,
+    ServicePort,
+    ServiceSpec,
+    ServiceStatus,
+)
 from moorage.api.meta import LabelSelector, ObjectMeta
 from moorage.api.moorage_v1alpha1 import (
     ClusterSource,
@@ -20,8 +30,13 @@ from moorage.api.moorage_v1alpha1 import (
     SecretKeyReference,
 )
 from moorage.cluster.client import Client
+from moorage.cluster.kubeconfig import Config
+from moorage.cluster.reflector import Key
 from moorage.core.admission import Gate
 from moorage.core.model import Resolution
+from moorage.discovery.choice import choose
+from moorage.discovery.cluster import ClusterServices
+from moorage.discovery.source import Setting
 from moorage.discovery.sources import Sources
 from moorage.discovery.tenant import Kubeconfig, read_kubeconfig
 from moorage.lab.apiserver import credentials
@@ -215,6 +230,144 @@ async def test_a_port_that_a_service_does_not_serve_is_noted(fixture: Fixture) -
 
     await eventually(condition)
     assert fixture.found == {"backend1": "203.0.113.11"}
+
+
+# --- many, and often ------------------------------------------------------------------------------------------------
+
+
+class Played:
+    """A source whose Secret and cluster say what a test puts here."""
+
+    def __init__(self, names: FakeNames | None = None, ports: Sequence[ExternalServicePort] = ()) -> None:
+        self.problem = self.trouble = None
+        self.secret = secret("")
+        self.services: dict[Key, Service] = {}
+        self.changes = 0
+        self.changed: Callable[[], None] = lambda: None
+        spec = ClusterSource(
+            kubeconfig_secret_ref=SecretKeyReference(name="cluster-a", key="kubeconfig"), namespace="backend"
+        )
+        shared: Any = self
+        setting = Setting(self._count, ports=tuple(ports))
+        self.source = ClusterServices(spec, "frontend", names or FakeNames(), Gate, shared, shared, setting)
+
+    def once(self, make: object) -> Kubeconfig:
+        return Kubeconfig(Config(server="https://203.0.113.1"), "server")
+
+    def take(self, key: object, on_change: Callable[[], None]) -> "Played":
+        self.changed = on_change
+        return self
+
+    def give_back(self, key: object, on_change: object) -> None:
+        pass
+
+    def _count(self) -> None:
+        self.changes += 1
+
+    def put(self, name: str, *ports: int, **ingress: Any) -> None:
+        """A Service there."""
+        balancer = LoadBalancerStatus(ingress=[LoadBalancerIngress(**ingress)])
+        self.services["backend", name] = Service(
+            metadata=ObjectMeta(name=name, namespace="backend"),
+            spec=ServiceSpec(type="LoadBalancer", ports=[ServicePort(port=each) for each in ports]),
+            status=ServiceStatus(load_balancer=balancer),
+        )
+        self.changed()
+
+    @property
+    def found(self) -> dict[str, str]:
+        return {each.name: each.address for each in self.source.state.endpoints or ()}
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.source.run())
+        await asyncio.sleep(0)
+        yield
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Each time that an address is chosen for a Service, among how many."""
+    times: list[int] = []
+
+    def counting(current: str | None, candidates: Sequence[str], families: Any) -> str | None:
+        times.append(len(candidates))
+        return choose(current, candidates, families)
+
+    monkeypatch.setattr("moorage.discovery.cluster.choose", counting)
+    return times
+
+
+@pytest.mark.looptime
+async def test_a_change_is_seen_at_once_and_changes_without_end_twice_a_second() -> None:
+    played = Played()
+    async with played.running():
+        played.put("backend1", ip="203.0.113.11")
+        await asyncio.sleep(0.01)
+        assert played.found == {"backend1": "203.0.113.11"}
+        for number in range(1000):
+            played.put("backend1", ip=f"203.0.{number // 250}.{number % 250}")
+            await asyncio.sleep(0.01)
+        assert 20 <= played.changes <= 30
+        await asyncio.sleep(0.5)
+        assert played.found == {"backend1": "203.0.3.249"}
+        await asyncio.sleep(10)
+        played.put("backend1", ip="203.0.113.12")
+        await asyncio.sleep(0.01)
+        assert played.found == {"backend1": "203.0.113.12"}
+
+
+@pytest.mark.looptime
+async def test_of_many_services_only_those_that_changed_are_looked_at(looked_at: list[int]) -> None:
+    names = FakeNames()
+    names.put("lb.example.com", *(f"203.0.{number // 250}.{number % 250}" for number in range(1000)), ttl=300)
+    played = Played(names)
+    async with played.running():
+        for number in range(100):
+            played.put(f"a{number}", ip=f"203.0.113.{number}")
+            played.put(f"b{number}", hostname="lb.example.com")
+        await asyncio.sleep(10)
+        assert len(played.found) == 200
+        looked_at.clear()
+        played.put("a7", ip="203.0.113.107")
+        await asyncio.sleep(10)
+        assert played.found["a7"] == "203.0.113.107"
+        assert looked_at == [1]
+        looked_at.clear()
+        names.put("lb.example.com", "203.0.113.200", ttl=300)
+        await asyncio.sleep(400)
+        assert played.found["b99"] == "203.0.113.200"
+        assert looked_at == [1] * 100
+
+
+@pytest.mark.looptime
+async def test_of_a_host_name_with_many_addresses_the_lowest_are_looked_at(looked_at: list[int]) -> None:
+    names = FakeNames()
+    names.put("lb.example.com", *(f"203.0.113.{number}" for number in range(100, 200)), ttl=300)
+    played = Played(names)
+    async with played.running():
+        played.put("backend1", hostname="lb.example.com")
+        await asyncio.sleep(1)
+        assert played.found == {"backend1": "203.0.113.100"}
+        assert max(looked_at) == 16
+
+
+@pytest.mark.looptime
+async def test_there_is_one_note_about_ports_a_service_and_it_names_a_few() -> None:
+    wanted = [ExternalServicePort(port=20000 + number, name=f"p{number}") for number in range(100)]
+    played = Played(ports=wanted)
+    async with played.running():
+        for number in range(20):
+            played.put(f"s{number:02}", *range(1, 101), ip=f"203.0.113.{number}")
+        await asyncio.sleep(1)
+        notes = played.source.state.notes
+        assert notes[0] == (
+            "Service backend/s00 does not serve TCP 20000, TCP 20001, TCP 20002, TCP 20003, TCP 20004 and 95 more, "
+            "it serves TCP 1, TCP 2, TCP 3, TCP 4, TCP 5 and 95 more; change targetPort"
+        )
+        assert notes[10:] == ("and 10 more like these",)
 
 
 # --- host names -----------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 
-from moorage.api.addresses import Family, family
+from moorage.api.addresses import Family
 from moorage.discovery.resolver import LONGEST, Addresses, AddressType, Names
 
 Families = tuple[Family, ...]
@@ -43,5 +43,4 @@ async def addresses_of(names: Names, name: str, families: Families) -> Addresses
 
 
 def _family(address: str) -> Family:
-    # A mapped address is no address to `family`; here it only has to be passed on to the gate, which refuses it.
-    return "IPv6" if ":" in address else family(address)
+    return "IPv6" if ":" in address else "IPv4"

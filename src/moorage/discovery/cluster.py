@@ -5,12 +5,15 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
+from typing import NamedTuple
 
 from moorage.api.core_v1 import LoadBalancerIngress, Secret, Service
 from moorage.api.moorage_v1alpha1 import ClusterSource, ExternalServicePort
 from moorage.api.show import show
 from moorage.cluster.errors import ApiError, one_line
 from moorage.cluster.kubeconfig import Config
+from moorage.cluster.pace import Pace
+from moorage.cluster.reflector import Key
 from moorage.core.admission import Gate
 from moorage.core.model import Found, Problem
 from moorage.discovery import selectors
@@ -29,6 +32,22 @@ LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 LOOK_AGAIN = 60.0
 """Seconds until a kubeconfig that was refused is looked at again."""
 LONGEST_MESSAGE = 500
+LOOKS_A_SECOND = 2.0
+"""After a burst of 5: to look at all Services takes some hundredths of a second, and a server may change one at a
+time."""
+MOST_ADDRESSES = 16
+"""Of a host name, the lowest ones."""
+MOST_NAMED = 5
+"""Ports in one note."""
+
+
+class _Made(NamedTuple):
+    """What was made of a Service, until that or an answer about its host names is another."""
+
+    service: Service
+    answers: tuple[Addresses | None, ...]
+    found: Found | None
+    notes: list[str]
 
 
 class ClusterServices(Source):
@@ -63,6 +82,8 @@ class ClusterServices(Source):
         self._hosts: dict[str, tuple[Following[Addresses], asyncio.Task[None]]] = {}
         self._chosen = dict(setting.known)
         """The address of each endpoint, by name."""
+        self._made: dict[Key, _Made] = {}
+        self._pace = Pace(LOOKS_A_SECOND, burst=5)
         self._tasks: asyncio.TaskGroup | None = None
         self._again = asyncio.Event()
 
@@ -78,6 +99,7 @@ class ClusterServices(Source):
                         async with asyncio.timeout(LOOK_AGAIN if self._config_problem else None):
                             await self._again.wait()
                     self._read = self._read if self._again.is_set() else None
+                    await self._pace.turn()
                     self._again.clear()
         finally:
             self._let_go()
@@ -87,6 +109,7 @@ class ClusterServices(Source):
 
     def set_ports(self, ports: Sequence[ExternalServicePort]) -> None:
         super().set_ports(ports)
+        self._made = {}
         self._again.set()
 
     # --- from the Secret to a watch ------------------------------------------------------------------------------
@@ -137,23 +160,29 @@ class ClusterServices(Source):
         if services is None:
             self.become(State(self.state.endpoints, problem, self.state.notes))
             return
-        notes: list[str] = []
-        used = [service for _, service in sorted(services.items()) if service.spec.type == "LoadBalancer"]
-        if not used:
-            notes.append(self._none())
-        self._follow_hosts({host for service in used for host in _hosts(service)})
-        endpoints = []
-        for service in used:
-            name = service.metadata.name
-            if not LABEL.fullmatch(name):
-                notes.append(f"Service {show(name)} is left out: an endpoint's name is a DNS label")
-                continue
-            address = self._address(service, notes)
-            if address is not None:
-                endpoints.append(Found(name, address))
-                notes += self._port_notes(service)
+        used = {key: each for key, each in sorted(services.items()) if each.spec.type == "LoadBalancer"}
+        self._follow_hosts({host for service in used.values() for host in _hosts(service)})
+        self._made = {key: self._make(key, service) for key, service in used.items()}
+        endpoints = tuple(made.found for made in self._made.values() if made.found)
+        notes = [note for made in self._made.values() for note in made.notes] if used else [self._none()]
         self._chosen = {each.name: each.address for each in endpoints}
-        self.become(State(tuple(endpoints), problem or self._host_problem(), tuple(notes)))
+        self.become(State(endpoints, problem or self._host_problem(), tuple(notes)))
+
+    def _make(self, key: Key, service: Service) -> _Made:
+        name = service.metadata.name
+        answers = tuple(self._hosts[host][0].answer for host in _hosts(service) if host in self._hosts)
+        last = self._made.get(key)
+        if last is not None and last.service is service and last.answers == answers:
+            return last
+        if not LABEL.fullmatch(name):
+            return _Made(
+                service, answers, None, [f"Service {show(name)} is left out: an endpoint's name is a DNS label"]
+            )
+        notes: list[str] = []
+        address = self._address(service, notes)
+        if address is None:
+            return _Made(service, answers, None, notes)
+        return _Made(service, answers, Found(name, address), [*notes, *self._port_notes(service)])
 
     def _address(self, service: Service, notes: list[str]) -> str | None:
         """The one address of this Service; None, and a note, where it has none."""
@@ -199,13 +228,12 @@ class ClusterServices(Source):
         return f"Service {self._spec.namespace}/{service.metadata.name}"
 
     def _port_notes(self, service: Service) -> Iterator[str]:
+        """One at most."""
         served = {(port.protocol, port.port) for port in service.spec.ports or ()}
-        for port in self.setting.ports:
-            target = port.target_port or port.port
-            if (port.protocol, target) not in served:
-                there = ", ".join(f"{protocol} {number}" for protocol, number in sorted(served)) or "no port"
-                wanted = f"{port.protocol} {target}"
-                yield f"{self._where(service)} does not serve {wanted}, it serves {there}; change targetPort"
+        missing = {(port.protocol, port.target_port or port.port) for port in self.setting.ports} - served
+        if missing:
+            there = _few(served) or "no port"
+            yield f"{self._where(service)} does not serve {_few(missing)}, it serves {there}; change targetPort"
 
     # --- host names ------------------------------------------------------------------------------------------------
 
@@ -225,6 +253,7 @@ class ClusterServices(Source):
 
     async def _look_up(self, host: str) -> tuple[Addresses, float]:
         found = await addresses_of(self._names, host, self.setting.families)
+        found = found._replace(addresses=found.addresses[:MOST_ADDRESSES])
         return found, max(found.ttl, len(self._hosts) / MOST_LOOKUPS)
 
     def _host_problem(self) -> Problem | None:
@@ -272,6 +301,11 @@ def _ingress(service: Service) -> list[LoadBalancerIngress]:
 
 def _hosts(service: Service) -> Iterator[str]:
     return (each.hostname for each in _ingress(service) if each.hostname and not each.ip)
+
+
+def _few(ports: set[tuple[str, int]]) -> str:
+    named = ", ".join(f"{protocol} {number}" for protocol, number in sorted(ports)[:MOST_NAMED])
+    return f"{named} and {len(ports) - MOST_NAMED} more" if len(ports) > MOST_NAMED else named
 
 
 def _cut(text: str) -> str:
