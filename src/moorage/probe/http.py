@@ -23,8 +23,10 @@ T = TypeVar("T")
 
 LONGEST_STATUS_LINE = 1024
 """Bytes."""
-LONGEST_HEADERS = 65536
+LONGEST_HEADERS = 16 * 2**10
 """Bytes, with the status lines of interim answers."""
+MOST_LINES = 200
+"""Of these. They are read one by one, at every check."""
 LONGEST_ANSWER = 2**20
 """Bytes that are read from one connection. TLS has messages of its own, and a server may send them without end."""
 _READ = 4096
@@ -73,12 +75,13 @@ class Reading:
         self._line = bytearray()
         self._status: int | None = None
         self._size = 0
+        self._lines = 0
 
     def feed(self, data: bytes) -> int | None:
         """The status once the headers are complete; None: there is more to come.
 
         Interim answers (1xx, RFC 9110 15.2) are passed over. Raises MoorageError for what is not HTTP/1, and for
-        headers that are too long.
+        headers that are too long or too many.
         """
         self._size += len(data)
         lines = data.split(b"\n")
@@ -89,6 +92,9 @@ class Reading:
                 raise MoorageError("not an HTTP/1 answer")
             if number == len(lines) - 1:
                 break
+            self._lines += 1
+            if self._lines > MOST_LINES:
+                raise MoorageError(f"headers of more than {MOST_LINES} lines")
             if self._ends():
                 assert self._status is not None
                 return self._status
