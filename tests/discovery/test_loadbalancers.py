@@ -27,7 +27,7 @@ from tests.support.tenants import LOOPBACK_ALLOWED
 @asynccontextmanager
 async def running(handler: Handler) -> AsyncIterator[LoadBalancers]:
     async with stub_server(handler) as url:
-        selected = Selected(Config(server=url, token="t"), "backend", None)
+        selected = Selected("frontend", Config(server=url, token="t"), "backend", None)
         made = LoadBalancers(selected, FakeNames(), lambda: LOOPBACK_ALLOWED, lambda: None, lambda: "T")
         task = asyncio.create_task(made.run())
         try:

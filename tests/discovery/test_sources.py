@@ -18,8 +18,10 @@ from moorage.api.moorage_v1alpha1 import (
     StaticAddress,
 )
 from moorage.cluster.client import Listing
+from moorage.cluster.kubeconfig import Config
 from moorage.core.admission import Gate
 from moorage.core.model import Found, Problem, Resolution
+from moorage.discovery.loadbalancers import Selected
 from moorage.discovery.resolver import Server
 from moorage.discovery.share import AT_ONCE
 from moorage.discovery.sources import Sources
@@ -228,6 +230,25 @@ async def test_a_namespace_with_many_names_does_not_ask_them_all_at_once(fixture
     fixture.names.gate.set()
     await asyncio.sleep(1)
     assert len(fixture.names.asked) == 51
+
+
+async def test_servers_of_kubeconfigs_are_looked_up_within_the_share_of_their_namespace(fixture: Fixture) -> None:
+    def told() -> None:
+        pass
+
+    fixture.names.gate.clear()
+    taken = [
+        Selected(tenant, Config(server=f"https://{tenant}{number}.example.com", token="t"), "backend", None)
+        for tenant in ("many", "frontend")
+        for number in range(50)
+    ]
+    for each in taken:
+        fixture.sources._clusters.take(each, told)
+    await asyncio.sleep(1)
+    assert fixture.names.asked.total() == 2 * AT_ONCE
+    for each in taken:
+        fixture.sources._clusters.give_back(each, told)
+    await asyncio.sleep(1)
 
 
 async def test_closing_ends_everything(fixture: Fixture) -> None:

@@ -139,7 +139,9 @@ class ClusterServices(Source):
         self._publish()
 
     def _follow(self, config: Config) -> None:
-        selected = Selected(config, self._spec.namespace, selectors.text(self._spec.selector))
+        selected = Selected(
+            self._secret_key.namespace, config, self._spec.namespace, selectors.text(self._spec.selector)
+        )
         if selected != self._selected:
             self._let_go()
             self._balancers = self._clusters.take(selected, self._again.set)

@@ -49,8 +49,10 @@ soon as it has said something."""
 
 
 class Selected(NamedTuple):
-    """Which Services of which cluster. Those who select the same share one watch."""
+    """Which Services of which cluster. Those of a namespace who select the same share one watch."""
 
+    tenant: str
+    """The namespace here whose share of the look-ups it takes."""
     config: Config
     namespace: str
     selector: str | None

@@ -82,7 +82,7 @@ class Sources:
             lambda key, changed: WatchedSecret(key, client, changed, now, account)
         )
         self._clusters: Shared[Selected, LoadBalancers] = Shared(
-            lambda selected, changed: LoadBalancers(selected, names, gate, changed, now)
+            lambda selected, changed: LoadBalancers(selected, self._share(selected.tenant), gate, changed, now)
         )
 
     def set(self, key: Key, xsvc: ExternalService) -> None:
@@ -176,7 +176,7 @@ class Sources:
         return _Running(source, task, crashed)
 
     def _source(self, entry: EndpointSource, namespace: str, setting: Setting) -> Source:
-        names = self._shares.get(namespace) or self._shares.setdefault(namespace, Share(self._names))
+        names = self._share(namespace)
         if entry.cluster is not None:
             return ClusterServices(entry.cluster, namespace, names, self._gate, self.secrets, self._clusters, setting)
         assert entry.dns is not None
@@ -185,6 +185,9 @@ class Sources:
                 return AddressRecords(entry.dns, type, names, setting)
             case _:
                 return ServiceRecords(entry.dns, names, setting)
+
+    def _share(self, namespace: str) -> Share:
+        return self._shares.get(namespace) or self._shares.setdefault(namespace, Share(self._names))
 
     def _changed(self, key: Key) -> None:
         followed = self._followed.get(key)
