@@ -1,11 +1,15 @@
 """What a client of a server that somebody else chose offers it."""
 
+import gc
 import ssl
+import weakref
 
 import pytest
 import trustme
+from msgspec.structs import replace
 
-from moorage.cluster.tls import client_context
+from moorage.cluster.kubeconfig import Config
+from moorage.cluster.tls import client_context, ssl_context
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +55,23 @@ def test_no_server_can_choose_a_large_group_of_finite_field_diffie_hellman(
     server.set_ecdh_curve("ffdhe8192")
     with pytest.raises(ssl.SSLError):
         shake_hands(client, server)
+
+
+def test_what_trusts_and_presents_the_same_is_shared_while_somebody_has_it(authority: trustme.CA) -> None:
+    ca = authority.cert_pem.bytes().decode()
+    me = authority.issue_cert("me@example.com")
+    certificate, key = me.cert_chain_pems[0].bytes().decode(), me.private_key_pem.bytes().decode()
+    first = Config(server="https://192.0.2.1", ca=ca, token="one")
+    shared = ssl_context(first)
+    assert shared is not None
+    assert ssl_context(Config(server="https://192.0.2.2", ca=ca, token="two", tls_server_name="kube")) is shared
+    others = [
+        ssl_context(replace(first, ca=trustme.CA().cert_pem.bytes().decode())),
+        ssl_context(replace(first, client_certificate=certificate, client_key=key)),
+        ssl_context(replace(first, insecure_skip_tls_verify=True)),
+    ]
+    assert len({shared, *others}) == 4
+    gone = weakref.ref(shared)
+    del shared, others
+    gc.collect()
+    assert gone() is None

@@ -252,7 +252,7 @@ class Played:
         self.source = ClusterServices(spec, "frontend", names or FakeNames(), Gate, shared, shared, setting)
 
     def once(self, make: object) -> Kubeconfig:
-        return Kubeconfig(Config(server="https://203.0.113.1"), "server")
+        return Kubeconfig(Config(server="https://203.0.113.1"), "server", None)
 
     def take(self, key: object, on_change: Callable[[], None]) -> "Played":
         self.changed = on_change

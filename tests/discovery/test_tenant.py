@@ -292,6 +292,13 @@ async def test_a_client_reads_a_server_that_the_gate_lets_through() -> None:
             assert (await client.list(Service, "default")).items == []
 
 
+def test_clients_of_a_kubeconfig_share_its_certificates() -> None:
+    found = read_kubeconfig(secret(kubeconfig({"server": SERVER}, {"token": "t"})), "kubeconfig")
+    assert found.tls is not None
+    for _ in range(2):
+        assert client_of(found.config, FakeNames(), lambda: GATE)._tls is found.tls
+
+
 async def test_a_name_passes_the_gate_at_every_connection() -> None:
     names = FakeNames()
     async with api_server(tls=True) as server:

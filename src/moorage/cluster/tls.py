@@ -2,12 +2,17 @@
 
 import os
 import ssl
+from weakref import WeakValueDictionary
 
 from moorage.cluster.kubeconfig import Config
 from moorage.errors import MoorageError
 
 _CIPHERS = "@SECLEVEL=2:ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM"
 """Python's own choice, without finite-field Diffie-Hellman."""
+
+
+_shared: WeakValueDictionary[tuple[str | bool | None, ...], ssl.SSLContext] = WeakValueDictionary()
+"""By what they are made of, for as long as somebody has them."""
 
 
 def client_context(ca: str | None) -> ssl.SSLContext:
@@ -30,10 +35,19 @@ def client_context(ca: str | None) -> ssl.SSLContext:
 def ssl_context(config: Config) -> ssl.SSLContext | None:
     """The TLS settings for `config.server`, None where it is plain http.
 
-    Raises MoorageError for certificates or keys that OpenSSL does not take.
+    One is shared by all who have it and trust and present the same: with the machine's authorities it takes 0.8 MiB,
+    and some hundredths of a second. Raises MoorageError for certificates or keys that OpenSSL does not take.
     """
     if not config.server.startswith("https://"):
         return None
+    made_of = config.ca, config.insecure_skip_tls_verify, config.client_certificate, config.client_key
+    context = _shared.get(made_of)
+    if context is None:
+        context = _shared[made_of] = _made(config)
+    return context
+
+
+def _made(config: Config) -> ssl.SSLContext:
     try:
         context = client_context(config.ca)
     except (ssl.SSLError, ValueError) as error:

@@ -8,6 +8,7 @@ program or a proxy, and every connection passes the gate.
 import base64
 import binascii
 import socket
+import ssl
 from collections.abc import Callable
 from ipaddress import ip_address
 from itertools import islice
@@ -74,6 +75,8 @@ class Kubeconfig(NamedTuple):
     config: Config
     field: str
     """Secret, key and field that name the server."""
+    tls: ssl.SSLContext | None
+    """Kept, so that all who connect by this kubeconfig share it."""
 
     def refusal(self, gate: Gate) -> str | None:
         """Why the server may not be connected to, where its address says so, and what to do.
@@ -137,7 +140,11 @@ def _read(text: str, complain: _Complain, where: str) -> Kubeconfig:
     if user_name not in users:
         raise complain(f"{at}.user", f"no user is named {show(user_name)}")
     config = _config(clusters[cluster_name], users[user_name], cluster_name, user_name, complain)
-    return Kubeconfig(config, f"{where}: clusters[{show(cluster_name)}].cluster.server")
+    try:
+        tls = ssl_context(config)
+    except MoorageError as error:
+        raise complain("certificates", str(error)) from None
+    return Kubeconfig(config, f"{where}: clusters[{show(cluster_name)}].cluster.server", tls)
 
 
 def _config(cluster: Mapping, user: Mapping, cluster_name: str, user_name: str, complain: _Complain) -> Config:
@@ -166,10 +173,6 @@ def _config(cluster: Mapping, user: Mapping, cluster_name: str, user_name: str, 
         raise complain(at_user, "has neither a token nor client-certificate-data; put one in")
     if config.token and not (config.token.isascii() and config.token.isprintable()):
         raise complain(f"{at_user}.token", "holds characters that no token has; copy it again")
-    try:
-        ssl_context(config)
-    except MoorageError as error:
-        raise complain("certificates", str(error)) from None
     return config
 
 
