@@ -32,8 +32,8 @@ LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 LOOK_AGAIN = 60.0
 """Seconds until a kubeconfig that was refused is looked at again."""
 LONGEST_MESSAGE = 500
-LOOKS_A_SECOND = 2.0
-"""After a burst of 5: to look at all Services takes some hundredths of a second, and a server may change one at a
+LOOKS_A_SECOND = 5.0
+"""After a burst of 10: to look at all Services takes some hundredths of a second, and a server may change one at a
 time."""
 MOST_ADDRESSES = 16
 """Of a host name, the lowest ones."""
@@ -83,7 +83,7 @@ class ClusterServices(Source):
         self._chosen = dict(setting.known)
         """The address of each endpoint, by name."""
         self._made: dict[Key, _Made] = {}
-        self._pace = Pace(LOOKS_A_SECOND, burst=5)
+        self._pace = Pace(LOOKS_A_SECOND, burst=10)
         self._tasks: asyncio.TaskGroup | None = None
         self._again = asyncio.Event()
 
