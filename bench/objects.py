@@ -28,6 +28,8 @@ from moorage.api.moorage_v1alpha1 import (
 )
 
 NAMESPACE = "bench"
+BARE_NAMESPACE = "bare"
+"""Of what a client writes that is no operator."""
 SOURCE_NAMESPACE = "source"
 """Where the load balancers are: as if it were another cluster's."""
 KUBECONFIG = SecretKeyReference(name="source", key="kubeconfig")
@@ -51,7 +53,7 @@ def address(number: int, endpoint: int, endpoints: int) -> str:
     return str(ipaddress.IPv4Address(_FIRST + number * endpoints + endpoint))
 
 
-def external_services(services: int, endpoints: int, closing: int) -> Iterator[ExternalService]:
+def external_services(namespace: str, services: int, endpoints: int, closing: int) -> Iterator[ExternalService]:
     """With TCP checks; the first endpoint of each of the first `closing` has CLOSING_PORT."""
     for number in range(services):
         addresses = [
@@ -61,18 +63,18 @@ def external_services(services: int, endpoints: int, closing: int) -> Iterator[E
             )
             for endpoint in range(endpoints)
         ]
-        yield _external_service(name(number), EndpointSource(addresses=addresses))
+        yield _external_service(namespace, name(number), EndpointSource(addresses=addresses))
 
 
 def follower() -> ExternalService:
     """The ExternalService that follows the load balancers."""
     source = ClusterSource(kubeconfig_secret_ref=KUBECONFIG, namespace=SOURCE_NAMESPACE, selector=LabelSelector())
-    return _external_service("follower", EndpointSource(cluster=source))
+    return _external_service(NAMESPACE, "follower", EndpointSource(cluster=source))
 
 
-def _external_service(called: str, source: EndpointSource) -> ExternalService:
+def _external_service(namespace: str, called: str, source: EndpointSource) -> ExternalService:
     spec = ExternalServiceSpec(ports=_PORTS, endpoints=[source], health_check=CHECK)
-    return ExternalService(metadata=ObjectMeta(name=called, namespace=NAMESPACE), spec=spec)
+    return ExternalService(metadata=ObjectMeta(name=called, namespace=namespace), spec=spec)
 
 
 def load_balancer() -> Service:

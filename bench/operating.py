@@ -3,6 +3,7 @@
 One network namespace holds etcd, kube-apiserver, the operator and the endpoints, whose addresses are local there. The
 steps, with one operator process:
 
+0. *bare*: the same writes by a client that does nothing else, to see what of the time is the API server's.
 1. *cold*: all ExternalServices are there, and nothing of theirs is; the operator is started.
 2. *steady*: nothing changes.
 3. *moved*: the load balancer's address changes in the cluster that a source follows.
@@ -18,12 +19,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
-from bench import BUILD, objects
+from bench import BUILD, bare, objects
 from bench.namespaces import BenchError, output
 from bench.scrape import Histogram, Scrape, scrape
 from bench.watching import Seen
@@ -35,8 +36,6 @@ from moorage.api.meta import Object, ObjectMeta
 from moorage.cluster import kubeconfig
 from moorage.cluster.client import Client
 
-AT_ONCE = 16
-"""Requests of the bench's own."""
 COLD_SECONDS = 300
 QUIET = 5
 """Seconds without a write after which nothing more is thought to follow from a step."""
@@ -52,6 +51,10 @@ metadata: {{name: {objects.NAMESPACE}}}
 apiVersion: v1
 kind: Namespace
 metadata: {{name: {objects.SOURCE_NAMESPACE}}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {{name: {objects.BARE_NAMESPACE}}}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
@@ -81,6 +84,8 @@ class Options(msgspec.Struct):
 class Result(msgspec.Struct):
     """Times in seconds."""
 
+    bare: float
+    """By a client that only writes."""
     cold: float
     """From the start of the process until a watch has seen every endpoint ready and every status say so."""
     quiet: float
@@ -148,18 +153,23 @@ class Bench:
         await asyncio.to_thread(self._prepare)
         server = self._listen(objects.PORT)
         closing = self._listen(objects.CLOSING_PORT)
-        await self._create(objects.external_services(options.services, options.endpoints, options.deaths))
+        size = options.services, options.endpoints, options.deaths
+        _say("bare")
+        bare_seconds = await bare.seconds(
+            self._client, objects.BARE_NAMESPACE, objects.external_services(objects.BARE_NAMESPACE, *size)
+        )
+        await bare.each(list(objects.external_services(objects.NAMESPACE, *size)), self._create)
         async with self._seen.watching():
             _say("cold")
             operator = Operator(self._api)
             try:
-                return await self._steps(operator, closing)
+                return await self._steps(bare_seconds, operator, closing)
             except BenchError as error:
                 raise BenchError(f"{error}\nThe operator's last words:\n{operator.last_words()}") from None
             finally:
                 server.stop()
 
-    async def _steps(self, operator: Operator, closing: Process) -> Result:
+    async def _steps(self, bare_seconds: float, operator: Operator, closing: Process) -> Result:
         options, seen = self._options, self._seen
 
         def all_ready() -> bool:
@@ -186,6 +196,7 @@ class Bench:
         _say("silent")
         silent = await self._die(self._drop, range(options.deaths, 2 * options.deaths))
         return Result(
+            bare=bare_seconds,
             cold=cold,
             quiet=quiet,
             cold_cpu=cold_cpu,
@@ -257,14 +268,8 @@ class Bench:
         wait(f"port {port}", lambda: "listening" in process.log.read_text(), 10, process)
         return process
 
-    async def _create(self, made: Iterable[Object]) -> None:
-        pending = list(made)
-
-        async def work() -> None:
-            while pending:
-                await self._client.create(pending.pop())
-
-        await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+    async def _create(self, made: Object) -> None:
+        await self._client.create(made)
 
     def _kubeconfig_secret(self) -> Secret:
         keys = self._api.credentials

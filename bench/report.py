@@ -200,6 +200,12 @@ def operator_table(options: OperatorOptions, result: OperatorResult) -> Table:
             )
         ),
         Row(("  writes, without Events", f"{result.cold_writes:,.0f}")),
+        Row(
+            (
+                "  the same writes by a client that does nothing else",
+                f"{_seconds(result.bare)} (x {result.cold / result.bare:.2f})",
+            )
+        ),
         Row(("  until the last Event is written", _seconds(result.quiet))),
         _row(
             f"{rate:,.0f} checks/s, late at most: p99",

@@ -60,6 +60,7 @@ def test_aims_of_a_sync_hold_for_the_full_size_only() -> None:
 
 def operated(**changes: Any) -> OperatorResult:
     good: dict[str, Any] = {
+        "bare": 6.0,
         "cold": 9.0,
         "quiet": 30.0,
         "cold_cpu": 5.0,
