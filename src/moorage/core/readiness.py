@@ -42,8 +42,8 @@ def standings(
     Endpoints that `spec.drain` names take nothing new, nor do those of a family that the Service has not; so these do
     not count for the panic threshold either. Of the others those of the lowest SRV priority are used in which one is
     ready (RFC 2782), the rest stands by; one whose checks are only doubted does not hold back others that surely are
-    up. What was published last is taken from our `slices`, which are written before
-    the status. `families` are those of the Service's cluster IPs; None: not known yet.
+    up. What was published last is taken from our `slices`, which are written before the status. `families` are those
+    of the Service's cluster IPs; None: not known yet.
     """
     drained = {each.endpoint for each in xsvc.spec.drain or ()}
     unchecked = Verdict("Unknown" if xsvc.spec.health_check else "Unchecked")
@@ -78,10 +78,12 @@ def standings(
 
 def _sound(usable: Sequence[Endpoint], verdicts: Mapping[str, Verdict]) -> Sequence[Endpoint]:
     """Those that decide which priority is used: where one surely is up, those that are up or coming up; else all."""
-    up = [each for each in usable if verdicts[each.name].health != "Unhealthy"]
-    if all(verdicts[each.name].turning for each in up):
+    known = [verdicts[each.name] for each in usable]
+    if all(verdict.health == "Unhealthy" or verdict.turning for verdict in known):
         return usable
-    return [each for each in usable if each in up or verdicts[each.name].turning]
+    return [
+        each for each, verdict in zip(usable, known, strict=True) if verdict.health != "Unhealthy" or verdict.turning
+    ]
 
 
 def withheld(standings: Standings, why: str) -> Standings:
