@@ -17,11 +17,7 @@ ACCOUNT = "system:serviceaccount:moorage-system:moorage-operator"
 @pytest.fixture(scope="module")
 def installation(clusters: Clusters, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     yield (found := Installation(clusters, tmp_path_factory.mktemp("install")))
-    found.run(
-        "kubectl --context b delete -k deploy/operator --ignore-not-found",
-        "kubectl --context b delete namespace frontend --ignore-not-found",
-        "kubectl --context a delete namespace backend --ignore-not-found",
-    )
+    found.remove()
 
 
 @pytest.fixture(scope="module")

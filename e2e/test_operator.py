@@ -94,11 +94,7 @@ def installed(clusters: Clusters, tmp_path_factory: pytest.TempPathFactory) -> I
             installation.run(*steps[step])
         yield clusters
     finally:
-        installation.run(
-            "kubectl --context b delete -k deploy/operator --ignore-not-found",
-            "kubectl --context b delete namespace frontend --ignore-not-found",
-            "kubectl --context a delete namespace backend --ignore-not-found",
-        )
+        installation.remove()
 
 
 @pytest.fixture

@@ -12,6 +12,14 @@ from e2e.harness.world import Process
 ROOT = Path(__file__).parents[2]
 NAMESPACE = "moorage-system"
 
+_IMPATIENT = """
+from moorage.cli.main import main
+from moorage.cluster.reflector import Reflector
+Reflector.__init__.__kwdefaults__["idle_timeout"] = {}
+main()
+"""
+"""The same program, for tests that cannot wait."""
+
 
 def install(api: ApiServer) -> str:
     """Apply `deploy/operator`; a token of the operator's account. Nothing there runs: no kubelet is near."""
@@ -23,14 +31,16 @@ def install(api: ApiServer) -> str:
 class Operator:
     """One process, that reaches the API server through a proxy of its own."""
 
-    def __init__(self, api: ApiServer, proxy: Proxy, token: str, name: str, directory: Path) -> None:
-        """`directory`: where it gets its kubeconfig."""
+    def __init__(
+        self, api: ApiServer, proxy: Proxy, token: str, name: str, directory: Path, idle: float | None = None
+    ) -> None:
+        """`directory`: where it gets its kubeconfig; `idle`: seconds of silence after which it gives up a watch."""
         self.name, self.proxy = name, proxy
         self.port = free_port()
         """Of /healthz, /readyz and /metrics, on loopback."""
         kubeconfig = proxy.kubeconfig_of(token, f"{name}.kubeconfig")
         argv = [
-            *(sys.executable, "-m", "moorage", "operator"),
+            *(sys.executable, *(("-m", "moorage") if idle is None else ("-c", _IMPATIENT.format(idle))), "operator"),
             *("--kubeconfig", str(kubeconfig), "--namespace", NAMESPACE),
             *("--identity", name, "--listen", f"127.0.0.1:{self.port}"),
         ]
