@@ -287,6 +287,23 @@ def test_while_the_other_cluster_cannot_be_reached_the_last_endpoints_stay(
     assert slices.now == before
 
 
+def test_while_no_backend_can_be_reached_none_is_taken_out_and_none_when_they_can_again(
+    played: PlayedClusters, installed: Clusters, slices: Slices
+) -> None:
+    # Their checks fail one after the other.
+    change({"healthCheck": {"fall": 3}}, installed)
+    started = time.monotonic()
+    played.a.cut()
+    try:
+        installed.b.eventually("both fail", lambda: condition(installed, "Healthy")["message"].startswith("0 of 2"))
+        assert condition(installed, "Healthy")["reason"] == "Panic"
+    finally:
+        played.a.mend()
+    installed.b.eventually("both pass", lambda: condition(installed, "Healthy")["reason"] == "AllHealthy")
+    assert {ready(state) for at, state in slices.states if at > started} <= {2}
+    change({"healthCheck": {"fall": 2}}, installed)
+
+
 def test_while_its_own_api_server_is_down_clients_go_on_and_it_recovers(
     played: PlayedClusters, installed: Clusters, slices: Slices, url: str
 ) -> None:
