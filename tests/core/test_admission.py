@@ -8,10 +8,21 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from moorage.api.addresses import special
-from moorage.api.core_v1 import Node, NodeAddress, NodeSpec, NodeStatus, Pod, PodIP, PodSpec, PodStatus
+from moorage.api.core_v1 import (
+    Node,
+    NodeAddress,
+    NodeSpec,
+    NodeStatus,
+    Pod,
+    PodIP,
+    PodSpec,
+    PodStatus,
+    Service,
+    ServiceSpec,
+)
 from moorage.api.meta import ObjectMeta
 from moorage.api.networking_v1 import ServiceCIDR, ServiceCIDRSpec
-from moorage.core.admission import Gate, PodAddresses, Ranges, gate_of
+from moorage.core.admission import Addresses, Gate, Ranges, cluster_ips, gate_of, pod_addresses
 
 
 def node(name: str, *addresses: str, pod_cidrs: tuple[str, ...] = ()) -> Node:
@@ -35,8 +46,8 @@ def pod(*addresses: str, host_network: bool = False, phase: str = "Running") -> 
 
 @pytest.fixture
 def gate() -> Gate:
-    pods = PodAddresses()
-    pods.put(("default", "web"), pod("198.19.0.7", "2001:db8:9::7"))
+    pods = Addresses()
+    pods.put(("default", "web"), pod_addresses(pod("198.19.0.7", "2001:db8:9::7")))
     return gate_of(
         refuse=["198.18.0.0/16"],
         nodes=[
@@ -140,31 +151,44 @@ def test_gates_of_the_same_cluster_are_equal(gate: Gate) -> None:
     assert gate_of(service_cidrs=cidrs) != gate_of(service_cidrs=[service_cidr("10.96.0.0/13")])
 
 
-# --- pods ---------------------------------------------------------------------------------------------------------
+# --- pods and Services ---------------------------------------------------------------------------------------------
 
 WEB, API = ("default", "web"), ("default", "api")
 
 
 def test_a_gate_sees_pods_come_and_go_without_being_made_again() -> None:
-    pods = PodAddresses()
+    pods = Addresses()
     gate = gate_of(pods=pods.addresses)
-    assert pods.put(WEB, pod("203.0.113.7")) == {"203.0.113.7"}
+    assert pods.put(WEB, pod_addresses(pod("203.0.113.7"))) == {"203.0.113.7"}
     assert gate.refusal("203.0.113.7") == "the address of pod default/web of this cluster"
-    assert pods.put(WEB, pod("203.0.113.7")) == frozenset()
-    assert pods.put(WEB, pod("203.0.113.8")) == {"203.0.113.7", "203.0.113.8"}
+    assert pods.put(WEB, pod_addresses(pod("203.0.113.7"))) == frozenset()
+    assert pods.put(WEB, pod_addresses(pod("203.0.113.8"))) == {"203.0.113.7", "203.0.113.8"}
     assert gate.refusal("203.0.113.7") is None
-    assert pods.put(WEB, None) == {"203.0.113.8"}
+    assert pods.put(WEB, pod_addresses(None)) == {"203.0.113.8"}
     assert gate.refusal("203.0.113.8") is None
 
 
 def test_pods_in_the_hosts_network_and_those_that_have_ended_have_no_address_of_their_own() -> None:
-    pods = PodAddresses()
+    pods = Addresses()
     running = pod("203.0.113.7")
-    assert pods.put(WEB, pod("203.0.113.7", host_network=True)) == frozenset()
-    assert pods.put(WEB, running) == {"203.0.113.7"}
+    assert pods.put(WEB, pod_addresses(pod("203.0.113.7", host_network=True))) == frozenset()
+    assert pods.put(WEB, pod_addresses(running)) == {"203.0.113.7"}
     ended = replace(running, status=replace(running.status, phase="Succeeded"))
-    assert pods.put(WEB, ended) == {"203.0.113.7"}
+    assert pods.put(WEB, pod_addresses(ended)) == {"203.0.113.7"}
     assert not pods.addresses
+
+
+def test_cluster_ips_are_refused_where_nobody_tells_their_range() -> None:
+    services = Addresses()
+    gate = gate_of(services=services.addresses)
+    both = Service(spec=ServiceSpec(cluster_ip="10.96.0.1", cluster_ips=["10.96.0.1", "2001:db8:e:0::1"]))
+    assert services.put(("default", "kubernetes"), cluster_ips(both)) == {"10.96.0.1", "2001:db8:e::1"}
+    assert gate.refusal("10.96.0.1") == "the cluster IP of Service default/kubernetes of this cluster"
+    assert gate.refusal("64:ff9b::10.96.0.1") == f"the NAT64 form of 10.96.0.1, {gate.refusal('10.96.0.1')}"
+    headless = Service(spec=ServiceSpec(cluster_ip="None", cluster_ips=["None"]))
+    assert services.put(WEB, cluster_ips(headless)) == frozenset()
+    services.put(("default", "kubernetes"), cluster_ips(None))
+    assert gate.refusal("10.96.0.1") is None
 
 
 addresses = st.sampled_from(["203.0.113.7", "203.0.113.8", "2001:db8::7"])
@@ -173,12 +197,12 @@ states = st.one_of(st.none(), st.lists(addresses, min_size=1, max_size=2).map(la
 
 @given(st.lists(st.tuples(st.sampled_from([WEB, API]), states), max_size=30))
 def test_addresses_follow_any_churn(steps: list[tuple[tuple[str, str], Pod | None]]) -> None:
-    pods = PodAddresses()
+    pods = Addresses()
     known: dict[tuple[str, str], Pod | None] = {}
     for key, now in steps:
         before = set(pods.addresses)
         known[key] = now
-        changed = pods.put(key, now)
+        changed = pods.put(key, pod_addresses(now))
         after = {each.ip for each_pod in known.values() if each_pod for each in each_pod.status.pod_ips or ()}
         assert set(pods.addresses) == after
         assert changed == before ^ after

@@ -4,7 +4,18 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from moorage.api.core_v1 import Container, Node, NodeAddress, NodeSpec, NodeStatus, Pod, PodSpec, Service
+from moorage.api.core_v1 import (
+    Container,
+    Node,
+    NodeAddress,
+    NodeSpec,
+    NodeStatus,
+    Pod,
+    PodSpec,
+    Service,
+    ServicePort,
+    ServiceSpec,
+)
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.meta import ObjectMeta
 from moorage.operator.config import Admission
@@ -119,6 +130,22 @@ async def test_ranges_of_the_cluster_are_refused_as_they_become_known(op: Operat
         )
         await op.client.delete(Pod, "default", "pod")
         await op.publishes({ONE: True, THREE: True})
+
+
+async def test_a_services_cluster_ip_is_refused_from_when_it_has_it(op: Operator) -> None:
+    inside = "10.96.0.77"
+    async with op.running():
+        await op.apply(xsvc("backend", ONE, inside))
+        await op.publishes({ONE: True})
+        assert f"{inside} is in the service range" in (await op.says("Accepted", "AddressRefused")).message
+        spec = ServiceSpec(ports=[ServicePort(port=80)], cluster_ip=inside)
+        await op.client.create(Service(metadata=ObjectMeta(name="other", namespace="default"), spec=spec))
+
+        async def told() -> bool:
+            said = (await op.says("Accepted", "AddressRefused")).message
+            return f"{inside} is the cluster IP of Service default/other of this cluster" in said
+
+        await eventually(told)
 
 
 async def test_a_nodes_heartbeat_makes_nobody_look_again(op: Operator) -> None:

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from moorage.api.addresses import embedded, special
-from moorage.api.core_v1 import Node, Pod
+from moorage.api.core_v1 import Node, Pod, Service
 from moorage.api.networking_v1 import ServiceCIDR
 
 Network = IPv4Network | IPv6Network
@@ -53,7 +53,10 @@ class Gate(NamedTuple):
     inside: Mapping[str, str] = MappingProxyType({})
     """Nodes' addresses, in their canonical spelling, each with whose it is."""
     pods: Mapping[str, str] = MappingProxyType({})
-    """Pods' addresses; a live view where it is that of `PodAddresses`, so that a gate is not made for each pod."""
+    """Pods' addresses, each with namespace and name; a live view where it is that of `Addresses`, so that a gate is
+    not made for each pod."""
+    services: Mapping[str, str] = MappingProxyType({})
+    """The same of Services' cluster IPs: before Kubernetes 1.33 nobody tells which range they are from."""
 
     def refusal(self, address: str) -> str | None:
         """Why `address` is not let through, to be read after "is": `a loopback address`; None where it is.
@@ -92,6 +95,8 @@ class Gate(NamedTuple):
             return whose
         if pod := self.pods.get(text):
             return f"the address of pod {pod} of this cluster"
+        if service := self.services.get(text):
+            return f"the cluster IP of Service {service} of this cluster"
         return self.refused.find(address)
 
 
@@ -102,11 +107,12 @@ def gate_of(
     nodes: Iterable[Node] = (),
     service_cidrs: Iterable[ServiceCIDR] = (),
     pods: Mapping[str, str] = MappingProxyType({}),
+    services: Mapping[str, str] = MappingProxyType({}),
 ) -> Gate:
     """The gate of a cluster with these Nodes and ServiceCIDRs, and with the operator's configuration.
 
-    `allow` and `refuse` are ranges (CIDR) or addresses; ValueError for what is neither. `pods` is best
-    `PodAddresses.addresses`, which follows the pods by itself: a gate is only made anew when anything else changes.
+    `allow` and `refuse` are ranges (CIDR) or addresses; ValueError for what is neither. `pods` and `services` are
+    best those of `Addresses`, which follow by themselves: a gate is only made anew when anything else changes.
     What Nodes and ServiceCIDRs hold that is no address or range is left out.
     """
     inside: dict[str, str] = {}
@@ -126,26 +132,24 @@ def gate_of(
         where = f"of node {node.metadata.name} of this cluster"
         ranges += [(network, f"in the pod range {network} {where}") for network in found]
     allowed = Ranges((ip_network(text, strict=False), text) for text in allow)
-    return Gate(allowed, Ranges(ranges), inside, pods)
+    return Gate(allowed, Ranges(ranges), inside, pods, services)
 
 
-class PodAddresses:
-    """The addresses of a cluster's pods, kept pod by pod, at a cost that does not grow with their number."""
+class Addresses:
+    """The addresses of a cluster's objects of one kind, kept object by object, at a cost that does not grow with
+    their number."""
 
     def __init__(self) -> None:
         self._of: dict[Key, frozenset[str]] = {}
         self._holders: dict[str, list[Key]] = {}
-        """More than one while a pod that is gone has not been seen to go."""
+        """More than one while an object that is gone has not been seen to go."""
         self._names: dict[str, str] = {}
         self.addresses: Mapping[str, str] = MappingProxyType(self._names)
-        """Each address, canonical, with `namespace/name` of its pod. A live view."""
+        """Each address, canonical, with `namespace/name` of its object. A live view."""
 
-    def put(self, key: Key, pod: Pod | None) -> frozenset[str]:
-        """Take in a pod as it is now, None: it is gone. Returns the addresses that became or ceased to be a pod's.
-
-        Pods in the host's network have a node's address, which the Node says; those that have ended have none.
-        """
-        old, new = self._of.pop(key, frozenset()), frozenset(_addresses(pod) if pod else ())
+    def put(self, key: Key, addresses: Iterable[str]) -> frozenset[str]:
+        """Take in the addresses that an object has now. Returns those that became or ceased to be any object's."""
+        old, new = self._of.pop(key, frozenset()), frozenset(addresses)
         if new:
             self._of[key] = new
         changed = set()
@@ -166,12 +170,25 @@ class PodAddresses:
         return frozenset(changed)
 
 
-def _addresses(pod: Pod) -> Iterable[str]:
-    if pod.spec.host_network or pod.status.phase in ("Succeeded", "Failed"):
-        return
-    for text in (pod.status.pod_ip, *(each.ip for each in pod.status.pod_ips or ())):
+def pod_addresses(pod: Pod | None) -> Iterable[str]:
+    """A pod's, canonical; None: it is gone.
+
+    Pods in the host's network have a node's address, which the Node says; those that have ended have none.
+    """
+    if pod is None or pod.spec.host_network or pod.status.phase in ("Succeeded", "Failed"):
+        return ()
+    return _canonical((pod.status.pod_ip, *(each.ip for each in pod.status.pod_ips or ())))
+
+
+def cluster_ips(service: Service | None) -> Iterable[str]:
+    """A Service's, canonical; None: it is gone. A headless one (`None`) has none."""
+    return _canonical((service.spec.cluster_ip, *(service.spec.cluster_ips or ()))) if service else ()
+
+
+def _canonical(texts: Iterable[str | None]) -> Iterable[str]:
+    for text in texts:
         # Of an IPv4 address there is one spelling, and there may be a hundred thousand of them.
-        if text and (address := _address(text) if ":" in text else text):
+        if text and text != "None" and (address := _address(text) if ":" in text else text):
             yield address
 
 

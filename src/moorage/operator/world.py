@@ -15,7 +15,7 @@ from moorage.cluster.backoff import backoff
 from moorage.cluster.client import Client
 from moorage.cluster.errors import ApiError
 from moorage.cluster.reflector import Key, Reflector
-from moorage.core.admission import Gate, PodAddresses, gate_of
+from moorage.core.admission import Addresses, Gate, cluster_ips, gate_of, pod_addresses
 from moorage.errors import MoorageError
 from moorage.log import get_logger
 from moorage.operator.config import Admission
@@ -62,8 +62,8 @@ class World:
         self._owners: dict[Key, set[Key]] = {}
         """The reverse."""
         self._node_facts: dict[Key, tuple[NodeSpec, NodeStatus]] = {}
-        self._pod_addresses = PodAddresses()
-        self.gate = gate_of(allow=admission.allow, refuse=admission.refuse, pods=self._pod_addresses.addresses)
+        self._pod_addresses, self._cluster_ips = Addresses(), Addresses()
+        self.gate = self._gate()
         self._gate_is_due = False
         self._cidrs_known = asyncio.Event()
 
@@ -157,6 +157,7 @@ class World:
     def _service_told(self, key: Key, service: Service | None) -> None:
         self.services.told(key, service)
         self._touch_known(key)
+        self._took(self._cluster_ips.put(key, cluster_ips(service)))
 
     def _slice_told(self, key: Key, slice_: EndpointSlice | None) -> None:
         self.slices.told(key, slice_)
@@ -197,7 +198,9 @@ class World:
             self._gate_due()
 
     def _pod_told(self, key: Key, pod: Pod | None) -> None:
-        changed = self._pod_addresses.put(key, pod)
+        self._took(self._pod_addresses.put(key, pod_addresses(pod)))
+
+    def _took(self, changed: frozenset[str]) -> None:
         if changed:
             self._addresses_changed(changed)
 
@@ -213,16 +216,20 @@ class World:
         if not self._gate_is_due:
             return
         self._gate_is_due = False
-        gate: Gate = gate_of(
+        gate = self._gate()
+        if (gate.refused, gate.inside) != (self.gate.refused, self.gate.inside):
+            self.gate = gate
+            self._gate_changed()
+
+    def _gate(self) -> Gate:
+        return gate_of(
             allow=self._admission.allow,
             refuse=self._admission.refuse,
             nodes=self._nodes.store.values(),
             service_cidrs=self._cidrs.store.values(),
             pods=self._pod_addresses.addresses,
+            services=self._cluster_ips.addresses,
         )
-        if (gate.refused, gate.inside) != (self.gate.refused, self.gate.inside):
-            self.gate = gate
-            self._gate_changed()
 
 
 def _key(obj: Object) -> Key:
