@@ -160,14 +160,14 @@ def cases(running: Following) -> dict[str, tuple[object, str, list[str]]]:
             [KUBECONFIG, f"clusters[e2e].cluster.server: {here} is a cloud metadata address", INSIDE],
         ),
         "service-range": (
-            running.kubeconfig(server="https://10.96.0.1"),
+            running.kubeconfig(server="https://10.96.7.7"),
             "KubeconfigRefused",
-            [KUBECONFIG, "10.96.0.1 is in the service range 10.96.0.0/16 of this cluster", INSIDE],
+            [KUBECONFIG, "10.96.7.7 is in the service range 10.96.0.0/16 of this cluster", INSIDE],
         ),
         "name-inside": (
             running.kubeconfig(server="https://inside.example.com"),
             "ClusterUnreachable",
-            ["cannot connect: 10.96.0.1 is in the service range 10.96.0.0/16 of this cluster"],
+            ["cannot connect: 10.96.0.1 is the cluster IP of Service default/kubernetes of this cluster"],
         ),
         "no-such-name": (
             running.kubeconfig(server="https://nothing.example.com"),
