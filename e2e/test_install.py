@@ -8,6 +8,8 @@ import yaml
 
 from e2e.harness.clusters import Clusters
 from e2e.harness.install import Installation, commands, example
+from e2e.harness.played import PlayedClusters
+from e2e.harness.topology import INTERNET
 
 OPERATOR, SOURCE, DEMO = "The operator, in cluster B", "The other cluster, A", "The demo, in cluster B"
 ANSWER = re.compile(r"^frontend\[frontend-[\w-]+\] -> backend\[(backend[12])-[\w-]+\]$", re.MULTILINE)
@@ -47,6 +49,17 @@ def test_the_demo_s_frontend_always_reaches_the_same_backend(clusters: Clusters,
     answered = ANSWER.findall(printed)
     assert len(answered) == 5
     assert set(answered + asked(clusters, frontend)) == {answered[0]}
+
+
+def test_the_frontend_is_asked_again_while_its_load_balancer_is_not_ready(
+    played: PlayedClusters, installation: Installation, frontend: str
+) -> None:
+    """A cloud tells the address before all of it works: then there is no way to the host for a moment."""
+    address = frontend.removeprefix("http://")
+    (request,) = (line for line in commands()[DEMO] if "curl" in line)
+    played.world.execute("ip", "route", "add", "unreachable", f"{address}/32", network=INTERNET)
+    there_soon = f"(sleep 1; ip route del unreachable {address}/32) &"
+    assert len(ANSWER.findall(installation.run(f"FRONTEND={address}", there_soon, request, "wait"))) == 5
 
 
 def test_no_address_was_typed() -> None:
