@@ -322,7 +322,9 @@ async def test_a_plain_server_is_told(authority: trustme.CA) -> None:
 
     async with serving(plain) as target:
         message = await check(target, Http(tls=Tls(ca=pem(authority))))
-    assert message == "TLS: wrong version number; does the port speak plain HTTP?"
+    assert message is not None
+    assert message.startswith("TLS: ")
+    assert message.endswith("; does the port speak plain HTTP?")
 
 
 async def test_a_server_that_would_have_the_event_loop_calculate_for_long_is_not_agreed_with(

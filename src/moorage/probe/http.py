@@ -33,8 +33,12 @@ _READ = 4096
 _STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9]{2})(?: [^\r\n]*)?")
 _HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH = 62, 64
 """OpenSSL's X509_V_ERR_*."""
+_PLAIN = "does the port speak plain HTTP?"
+"""Releases of OpenSSL from 3.2.1 to 3.5.4 have other words for it than those before and after them."""
 _HINTS = {
-    "wrong version number": "does the port speak plain HTTP?",
+    "wrong version number": _PLAIN,
+    "packet length too long": _PLAIN,
+    "record layer failure": _PLAIN,
     "sslv3 alert handshake failure": "does the server take ECDHE with P-256?",
 }
 
