@@ -1,6 +1,7 @@
 """Settings that all tests share."""
 
 import logging
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,11 @@ from hypothesis import settings
 from tests.support.other_nft import other_nft
 
 __all__ = ["other_nft"]
+
+# What programs print, and whom they ask, does not depend on the terminal and the network of who runs the tests.
+for variable in ("COLUMNS", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+    os.environ.pop(variable, None)
+os.environ["no_proxy"] = os.environ["NO_PROXY"] = "localhost,127.0.0.1,::1"
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("moorage", deadline=None)
