@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def packages(programs: Path) -> subprocess.CompletedProcess[str]:
 
 def test_packages_that_are_there_are_not_asked_for(programs: Path, stub: Stub) -> None:
     stub("apt-get", "echo asked; exit 1")
-    done = run(ROOT / "scripts" / "packages", programs=programs)
+    done = run(ROOT / "scripts" / "packages", programs=programs, PYTHON=sys.executable)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

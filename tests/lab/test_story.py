@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from moorage.lab.answers import Answer, check_one_backend, how_many_to_show
+from moorage.lab.checks import UNSHARE
 from moorage.lab.narrator import Narrator
 from tests.support.labs import ROOT, User, a_user
 
@@ -103,6 +104,8 @@ def an_ordinary_user() -> Iterator[User]:
     """This one, or where that is root, nobody, who has installed the wheel over a Python that they may run."""
     root = os.geteuid() == 0
     prefix = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups") if root else ()
+    if subprocess.run([*prefix, *UNSHARE, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("this machine forbids user namespaces to ordinary users")
     with tempfile.TemporaryDirectory() as directory:
         base = Path(directory)
         base.chmod(0o755)

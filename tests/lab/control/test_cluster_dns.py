@@ -1,6 +1,5 @@
 """The hosts file and its dnsmasq; the records and the objects are tested in `test_dns` and `test_control`."""
 
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -14,10 +13,11 @@ from tests.support.labs import until
 @contextmanager
 def program(path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process of that name that does nothing."""
-    path.symlink_to(shutil.which("sleep") or "")
+    path.write_text("#!/bin/sh\nread forever\n")
+    path.chmod(0o755)
     # Under nohup the signal would be ignored, by children as well.
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    with subprocess.Popen([path, "60"]) as process:
+    with subprocess.Popen([path], stdin=subprocess.PIPE) as process:
         try:
             # The kernel names a process only after the exec that Popen waits for.
             comm = Path(f"/proc/{process.pid}/comm")
