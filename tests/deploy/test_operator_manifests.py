@@ -135,7 +135,10 @@ def test_two_replicas_of_which_one_may_be_away_are_spread(
     budget = operator["PodDisruptionBudget", "moorage-operator"]["spec"]
     assert budget["minAvailable"] == 1
     selectors = [deployment["selector"], budget["selector"]]
-    selectors += [spread["labelSelector"] for spread in pod["topologySpreadConstraints"]]
+    apart = pod["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    terms = [each["podAffinityTerm"] for each in apart]
+    assert [each["topologyKey"] for each in terms] == ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
+    selectors += [each["labelSelector"] for each in terms]
     selectors.append(operator["NetworkPolicy", "moorage-operator"]["spec"]["podSelector"])
     assert selectors == [{"matchLabels": labels}] * len(selectors)
 
