@@ -87,14 +87,14 @@ class Scene:
         path = f"/namespaces/{self._namespace}/(?!events)"
         if number:
             self._proxy.slow(0, path=path, count=number)
-        # Long enough for the signal, or so long that it never ends.
-        self._proxy.slow(1.0 if done else 3600.0, path=path, count=1)
+        self._proxy.slow(3600.0, path=path, count=1)
         since = time.monotonic()
         self.want(wanted)
         wait(f"write {number + 1}", lambda: self.writes(since) == number and self._proxy.held() > 0, SECONDS)
         if done:
             assert self._process is not None
             self._process.send(signal.SIGSTOP)
+            self._proxy.release()
             wait(f"the end of write {number + 1}", lambda: self.writes(since) == number + 1, SECONDS)
         self.kill()
         self._proxy.clear()

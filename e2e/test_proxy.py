@@ -11,6 +11,7 @@ import pytest
 from e2e.harness.control_plane import ApiServer
 from e2e.harness.kubectl import Kubectl
 from e2e.harness.proxy import Proxy
+from e2e.harness.world import wait
 from moorage.api.core_v1 import Secret
 from moorage.api.meta import ObjectMeta
 from moorage.cluster import kubeconfig
@@ -72,14 +73,24 @@ async def test_it_says_when_to_come_again_and_holds_back(client: Client, proxy: 
     assert [(one.status, one.faulty) for one in proxy.requests] == [(429, True), (200, False)]
 
 
+async def test_what_it_holds_back_goes_on_when_it_is_released(client: Client, proxy: Proxy, namespace: str) -> None:
+    proxy.slow(3600, count=1)
+    answer = asyncio.create_task(client.list(Secret, namespace))
+    await asyncio.to_thread(wait, "it is held back", lambda: proxy.held() == 1, 20)
+    assert proxy.requests == []
+    proxy.release()
+    async with asyncio.timeout(20):
+        await answer
+
+
 async def test_it_silences_and_expires_watches(client: Client, proxy: Proxy, namespace: str) -> None:
     version = (await client.list(Secret, namespace)).resource_version
-    watch = client.watch(Secret, namespace, resource_version=version, idle_timeout=1)
+    watch = client.watch(Secret, namespace, resource_version=version, idle_timeout=5)
     async with aclosing(watch), asyncio.timeout(20):
         await anext(watch)
         assert proxy.silence("/secrets") == 1
         await client.create(secret(namespace, "silent"))
-        with pytest.raises(UnreachableError, match="no answer for 1 s"):
+        with pytest.raises(UnreachableError, match="no answer for 5 s"):
             await anext(watch)
     later = client.watch(Secret, namespace, resource_version=version)
     async with aclosing(later), asyncio.timeout(20):

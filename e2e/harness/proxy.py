@@ -106,6 +106,7 @@ class Proxy:
         """All that have been answered; watches as soon as their answer has begun."""
         self._faults: list[_Fault] = []
         self._held = 0
+        self._released = asyncio.Event()
         self._watches: set[_Watch] = set()
         self._transports: set[asyncio.Transport] = set()
         self._loop = asyncio.new_event_loop()
@@ -138,8 +139,12 @@ class Proxy:
         self._add(_Fault(code, method, re.compile(path), count, retry_after=retry_after, late=late))
 
     def slow(self, seconds: float, *, method: str = "", path: str = "", count: int | None = None) -> None:
-        """Hold matching requests back for so long, then do them."""
+        """Hold matching requests back for so long, or until `release`, then do them."""
         self._add(_Fault(-1, method, re.compile(path), count, seconds))
+
+    def release(self) -> None:
+        """Go on with what is held back now."""
+        self._do(self._release)
 
     def clear(self) -> None:
         """No more trouble, except for watches that are silent."""
@@ -271,6 +276,10 @@ class Proxy:
                 watch.transport.close()
         return len(found)
 
+    def _release(self) -> None:
+        self._released.set()
+        self._released = asyncio.Event()
+
     # --- a request -----------------------------------------------------------------------------------------------
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -293,7 +302,8 @@ class Proxy:
         if fault is not None:
             self._held += 1
             try:
-                await asyncio.sleep(fault.seconds)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._released.wait(), fault.seconds)
             finally:
                 self._held -= 1
         if fault is None or fault.code < 0:
