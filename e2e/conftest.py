@@ -7,6 +7,7 @@
 - `clusters`: two whole clusters, `clusters.a` and `clusters.b`, with nodes that run pods; their API servers are
   reached by `clusters.a.kubectl(...)`, load balancers by `clusters.curl(...)`. With `E2E_KUBECONFIG_A`,
   `E2E_KUBECONFIG_B` and `E2E_IMAGE` they are existing ones.
+- `stalls`: `stalls.since(moment)`, the seconds that this machine lost since then, for bounds in seconds.
 - `played`: `clusters`, for tests that need what only the clusters of this machine can do: `played.a.cloud` (changes
   load balancers' addresses), `played.a.cut()`, `played.dns`. Skipped, with the reason, on existing clusters.
 
@@ -27,6 +28,7 @@ from e2e.harness import played as local
 from e2e.harness.clusters import Clusters
 from e2e.harness.control_plane import ApiServer
 from e2e.harness.played import PlayedClusters
+from e2e.harness.stalls import Stalls
 
 _NUMBERS = itertools.count(1)
 _TIMEOUT = 600
@@ -68,6 +70,12 @@ def api() -> Iterator[ApiServer]:
 def token(api: ApiServer) -> str:
     """That of the operator's account, in `api`, with the rights and CRDs of `deploy/operator`."""
     return operator.install(api)
+
+
+@pytest.fixture(scope="session")
+def stalls() -> Iterator[Stalls]:
+    with Stalls() as stalls:
+        yield stalls
 
 
 @pytest.fixture

@@ -1,0 +1,41 @@
+"""How long this machine let nobody run: what was promised in seconds may take that much longer."""
+
+import threading
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Self
+
+PAUSE = 0.05
+"""Seconds between two ticks, where nothing holds them up."""
+
+
+def lost(ticks: Sequence[float], since: float, until: float) -> float:
+    """Seconds by which ticks between these times were late. Pure."""
+    return sum(max(0.0, min(late, until) - max(early, since) - PAUSE) for early, late in pairwise(ticks))
+
+
+class Stalls:
+    """Notes when it gets to run, in a thread, within the `with` block."""
+
+    def __init__(self) -> None:
+        self._ticks = [time.monotonic()]
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="stalls", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join(10)
+
+    def since(self, moment: float) -> float:
+        """Seconds that were lost since then, a time by `time.monotonic`."""
+        now = time.monotonic()
+        return lost([*self._ticks, now], moment, now)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(PAUSE):
+            self._ticks.append(time.monotonic())
