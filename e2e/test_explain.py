@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -31,7 +32,7 @@ STATUS = {
             "status": "False",
             "reason": "SomeUnhealthy",
             "message": "backend3 is down.",
-            "lastTransitionTime": "2026-01-01T00:00:00Z",
+            "lastTransitionTime": (datetime.now(UTC) - timedelta(days=30)).strftime("%Y-%m-%dT%H:%M:%SZ"),
         },
         {
             "type": "Ready",

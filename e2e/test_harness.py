@@ -123,14 +123,19 @@ def test_a_load_balancer_gets_an_address_that_the_world_reaches(clusters: Cluste
 
 def test_pods_of_b_reach_a_s_load_balancers_and_api_server(clusters: Clusters, service: str) -> None:
     address = clusters.a.load_balancer(service, "web")
+    clusters.a.eventually("an answer", lambda: clusters.curl(f"http://{address}"))
     fetch = "import sys, urllib.request, ssl; print(urllib.request.urlopen(sys.argv[1], timeout=5).read())"
     connect = "import sys, socket; socket.create_connection((sys.argv[1], int(sys.argv[2])), 5); print('open')"
     host, _, port = clusters.a.server.removeprefix("https://").partition(":")
 
     def said(*arguments: str) -> str:
-        run = ["run", "probe", "--rm", "--restart=Never", "--attach", "--quiet", f"--image={clusters.image}"]
-        more = ["--image-pull-policy=IfNotPresent", "--command", "--", "python", "-c", *arguments]
-        return clusters.b.kubectl(*run, *more)
+        run = ["run", "probe", "--restart=Never", f"--image={clusters.image}", "--image-pull-policy=IfNotPresent"]
+        clusters.b.kubectl(*run, "--command", "--", "python", "-c", *arguments)
+        ended = "--for=jsonpath={.status.phase}=Succeeded"
+        clusters.b.kubectl("wait", "pod/probe", ended, "--timeout=60s")
+        output = clusters.b.kubectl("logs", "probe")
+        clusters.b.kubectl("delete", "pod", "probe")
+        return output
 
     assert "backend[web-" in said(fetch, f"http://{address}")
     assert "open" in said(connect, host, port or "443")

@@ -91,7 +91,10 @@ def test_one_line_shows_how_a_service_is(printed: str) -> None:
 
 
 def test_describe_shows_endpoints_conditions_and_what_happened(clusters: Clusters, printed: str) -> None:
-    described = clusters.b.kubectl("-n", "frontend", "describe", "xsvc", "backend")
+    describe = ("-n", "frontend", "describe", "xsvc", "backend")
+    # An Event is written after the status, and this one last.
+    clusters.b.eventually("its Events", lambda: re.search(r"Normal +Ready ", clusters.b.kubectl(*describe)))
+    described = clusters.b.kubectl(*describe)
     print(described)
     for name in ("backend1-lb", "backend2-lb"):
         address = clusters.a.load_balancer("backend", name)
@@ -216,11 +219,13 @@ def test_clients_of_a_backend_that_goes_down_go_on_at_the_other(clusters: Cluste
     clusters.a.kubectl(*scale, "--replicas=0")
     try:
         clusters.b.eventually("answers of the other", lambda: set(asked(clusters, frontend)) == {other})
-        table = clusters.b.kubectl("get", "xsvc", "-A", "-o", "wide")
-        print(table)
-        assert "1/2" in table
-        described = clusters.b.kubectl("-n", "frontend", "describe", "xsvc", "backend")
-        assert re.search(rf"Warning +EndpointUnhealthy .*{pinned}-lb", described)
+        # Told after it is done.
+        table = ("get", "xsvc", "-A", "-o", "wide")
+        clusters.b.eventually("the table says so", lambda: "1/2" in clusters.b.kubectl(*table))
+        event = re.compile(rf"Warning +EndpointUnhealthy .*{pinned}-lb")
+        describe = ("-n", "frontend", "describe", "xsvc", "backend")
+        clusters.b.eventually("an Event says so", lambda: event.search(clusters.b.kubectl(*describe)))
+        print(clusters.b.kubectl(*table))
     finally:
         clusters.a.kubectl(*scale, "--replicas=1")
     clusters.b.kubectl("-n", "frontend", "wait", "--for=condition=Healthy", "--timeout=60s", "xsvc/backend")

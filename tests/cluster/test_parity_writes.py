@@ -330,7 +330,7 @@ async def test_candidates_take_turns(client: Client, namespace: str) -> None:
             leads.put_nowait(name)
             await asyncio.Event().wait()
 
-        election = Election(client, namespace, "operator", name, timings=Timings(3, 2, 0.2))
+        election = Election(client, namespace, "operator", name, timings=Timings(15, 10, 1))
         return asyncio.create_task(election.run(lead))
 
     tasks = {name: candidate(name) for name in ("a", "b")}

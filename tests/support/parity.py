@@ -12,7 +12,7 @@ from moorage.api.discovery_v1 import Endpoint, EndpointSlice
 from moorage.api.meta import ObjectMeta
 from moorage.cluster.client import ApiError, Client, Event
 
-SOON = 10.0
+SOON = 30.0
 """Seconds within which what must come has come."""
 
 
