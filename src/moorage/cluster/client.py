@@ -9,7 +9,8 @@ import asyncio
 import os
 import random
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any, Generic, Literal, Self, TypeVar
+from types import MappingProxyType
+from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar
 
 import aiohttp
 import msgspec
@@ -74,6 +75,19 @@ class _Page(msgspec.Struct, Generic[T], frozen=True):
     items: list[T] | None = None
 
 
+class _Request(NamedTuple):
+    method: str
+    path: str
+    params: Mapping[str, str | None] = MappingProxyType({})
+    """Those that are None are left out."""
+    body: object = None
+    content_type: str = JSON
+    accept: str = JSON
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
 class Client:
     """One API server. An async context manager; usable from one event loop.
 
@@ -113,7 +127,7 @@ class Client:
 
     async def get(self, kind: type[T], namespace: str | None, name: str) -> T:
         """One object. `namespace` is None for kinds that have none."""
-        return await self._call(kind, "GET", object_path(kind_of(kind), namespace, name))
+        return await self._call(kind, _Request("GET", object_path(kind_of(kind), namespace, name)))
 
     async def list(
         self,
@@ -133,17 +147,17 @@ class Client:
         selectors = {"labelSelector": label_selector, "fieldSelector": field_selector}
         first = {**selectors, "resourceVersion": resource_version}
         decoder: msgspec.json.Decoder[_Page[T]] = msgspec.json.Decoder(_Page[kind])  # type: ignore[valid-type]
-        page = await self._decode(decoder, "GET", path, params={**first, "limit": str(PAGE)})
+        page = await self._decode(decoder, _Request("GET", path, {**first, "limit": str(PAGE)}))
         items, version, pages = page.items or [], page.metadata.resource_version, 1
         self._guard.check(items, pages)
         while page.metadata.continue_:
             more = {**selectors, "limit": str(PAGE), "continue": page.metadata.continue_}
             try:
-                page = await self._decode(decoder, "GET", path, params=more)
+                page = await self._decode(decoder, _Request("GET", path, more))
             except ApiError as error:
                 if error.status != 410:
                     raise
-                page = await self._decode(decoder, "GET", path, params=first)
+                page = await self._decode(decoder, _Request("GET", path, first))
                 items, version = [], page.metadata.resource_version
             items += page.items or []
             pages += 1
@@ -182,7 +196,7 @@ class Client:
         try:
             # A server can send interim answers (1xx) for ever, each in time.
             async with asyncio.timeout(begun_within):
-                response = await self._send("GET", path, token=self._token.bearer(), params=params, timeout=timeout)
+                response = await self._send(_Request("GET", path, params), self._token.bearer(), timeout)
             async with response:
                 if response.status != 200:
                     raise from_answer(
@@ -203,7 +217,7 @@ class Client:
     async def create(self, obj: T) -> T:
         """POST; ApiError 409 `AlreadyExists` where there is such an object. Answers what the server stored."""
         path = creation_path(kind_of(type(obj)), obj.metadata.namespace)
-        return await self._call(type(obj), "POST", path, body=with_type(obj))
+        return await self._call(type(obj), _Request("POST", path, body=with_type(obj)))
 
     async def replace(self, obj: T, subresource: str | None = None) -> T:
         """PUT, with the object's own resourceVersion as precondition (409 `Conflict`); none: unconditional.
@@ -211,7 +225,7 @@ class Client:
         Fields that the struct does not know are lost: only for objects that Moorage wrote, or for subresources.
         """
         path = object_path(kind_of(type(obj)), obj.metadata.namespace, obj.metadata.name, subresource)
-        return await self._call(type(obj), "PUT", path, body=with_type(obj))
+        return await self._call(type(obj), _Request("PUT", path, body=with_type(obj)))
 
     async def patch(
         self,
@@ -230,8 +244,7 @@ class Client:
         `metadata.uid` is refused where the object is another one by now (422 `Invalid`).
         """
         path = object_path(kind_of(kind), namespace, name, subresource)
-        params = {"fieldManager": field_manager}
-        return await self._call(kind, "PATCH", path, params=params, body=body, content_type=content_type)
+        return await self._call(kind, _Request("PATCH", path, {"fieldManager": field_manager}, body, content_type))
 
     async def apply(self, obj: dict[str, Any], *, field_manager: str, force: bool = False) -> dict[str, Any]:
         """Server-side apply of an unstructured object (KEP-555).
@@ -264,63 +277,43 @@ class Client:
             options["propagationPolicy"] = propagation
         if grace_period_seconds is not None:
             options["gracePeriodSeconds"] = grace_period_seconds
-        await self._request("DELETE", object_path(kind_of(kind), namespace, name), body=options)
+        await self._request(_Request("DELETE", object_path(kind_of(kind), namespace, name), body=options))
 
     async def raw(
         self,
         method: str,
         path: str,
         *,
-        params: Mapping[str, str | None] | None = None,
+        params: Mapping[str, str | None] = MappingProxyType({}),
         body: object = None,
-        content_type: str | None = None,
-        accept: str | None = None,
+        content_type: str = JSON,
+        accept: str = JSON,
     ) -> dict[str, Any]:
         """Any request, unstructured. Parameters that are None are left out."""
         decoder = msgspec.json.Decoder(dict[str, Any])
-        return await self._decode(
-            decoder, method, path, params=params, body=body, content_type=content_type, accept=accept
-        )
+        return await self._decode(decoder, _Request(method, path, params, body, content_type, accept))
 
-    async def _call(self, kind: type[T], method: str, path: str, **request: Any) -> T:
-        return await self._decode(msgspec.json.Decoder(kind), method, path, **request)
+    async def _call(self, kind: type[T], request: _Request) -> T:
+        return await self._decode(msgspec.json.Decoder(kind), request)
 
-    async def _decode(self, decoder: "msgspec.json.Decoder[D]", method: str, path: str, **request: Any) -> D:
-        answer = await self._request(method, path, **request)
+    async def _decode(self, decoder: "msgspec.json.Decoder[D]", request: _Request) -> D:
+        answer = await self._request(request)
         try:
             return decoder.decode(answer)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise self._nonsense(f"{method} {path}", error) from None
+            raise self._nonsense(str(request), error) from None
 
-    async def _request(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, str | None] | None = None,
-        body: object = None,
-        content_type: str | None = None,
-        accept: str | None = None,
-    ) -> bytes:
+    async def _request(self, request: _Request) -> bytes:
         timeout = aiohttp.ClientTimeout(total=self._timeout)
         for attempt in range(RETRIES + 1):
             token = self._token.bearer()
             try:
-                async with self._send(
-                    method,
-                    path,
-                    token=token,
-                    params=params,
-                    body=body,
-                    content_type=content_type,
-                    accept=accept,
-                    timeout=timeout,
-                ) as response:
+                async with self._send(request, token, timeout) as response:
                     answer = await self._guard.read(response)
             except (aiohttp.ClientError, OSError) as error:
-                raise self._unreachable(error, f"{method} {path}", self._timeout) from None
+                raise self._unreachable(error, str(request), self._timeout) from None
             except AnswerError as error:
-                raise self._nonsense(f"{method} {path}", error) from None
+                raise self._nonsense(str(request), error) from None
             if 200 <= response.status < 300:
                 return answer
             if response.status == 401 and attempt == 0 and self._token.refused(token):
@@ -334,29 +327,20 @@ class Client:
         raise AssertionError("the last attempt returns or raises")
 
     def _send(
-        self,
-        method: str,
-        path: str,
-        *,
-        token: str | None,
-        timeout: aiohttp.ClientTimeout,
-        params: Mapping[str, str | None] | None = None,
-        body: object = None,
-        content_type: str | None = None,
-        accept: str | None = None,
+        self, request: _Request, token: str | None, timeout: aiohttp.ClientTimeout
     ) -> "aiohttp.client._RequestContextManager":
         if self._session is None:
             raise RuntimeError("the client is used outside its context manager")
-        headers = {"Accept": accept or JSON}
-        if body is not None:
-            headers["Content-Type"] = content_type or JSON
+        headers = {"Accept": request.accept}
+        if request.body is not None:
+            headers["Content-Type"] = request.content_type
         if token:
             headers["Authorization"] = f"Bearer {token}"
-        url = URL(self.config.server + path).update_query({k: v for k, v in (params or {}).items() if v is not None})
+        params = {name: value for name, value in request.params.items() if value is not None}
         return self._session.request(
-            method,
-            url,
-            data=msgspec.json.encode(body) if body is not None else None,
+            request.method,
+            URL(self.config.server + request.path).update_query(params),
+            data=msgspec.json.encode(request.body) if request.body is not None else None,
             headers=headers,
             timeout=timeout,
             # The token must not follow a redirect to somebody else.
