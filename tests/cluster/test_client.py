@@ -397,7 +397,7 @@ async def test_hundreds_of_watches_do_not_hold_up_a_request() -> None:
         await asyncio.Event().wait()
         return response
 
-    async with stub_client(serve) as client:
+    async with stub_client(serve, answer_within=20) as client:
         watches = [client.watch(Service, resource_version="5") for _ in range(150)]
         await asyncio.gather(*(anext(watch) for watch in watches))
         await client.get(Service, "default", "a")

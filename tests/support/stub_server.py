@@ -25,7 +25,8 @@ async def stub_server(handler: Handler) -> AsyncGenerator[str, None]:
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        # What the backlog has no room for is dropped in silence, and knocks again after a second.
+        await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
         port = runner.addresses[0][1]
         yield f"http://127.0.0.1:{port}"
     finally:
