@@ -21,6 +21,7 @@ from moorage.cluster.errors import AnswerError, ApiError, SilentError, Unreachab
 from moorage.cluster.events import Bookmark, Event
 from moorage.cluster.kubeconfig import Config
 from moorage.errors import MoorageError
+from tests.support.still_clock import still_clock
 from tests.support.stub_server import event, refuse, service, status, stream, stub_client, stub_server
 
 
@@ -349,8 +350,13 @@ async def test_a_silent_watch_ends_after_the_idle_time_out() -> None:
         return response
 
     async with stub_client(serve) as client:
-        with pytest.raises(SilentError, match=r"watch of /api/v1/services: no answer for 0\.1 s"):
-            await take(client.watch(Service, resource_version="5", idle_timeout=0.1))
+        watch = client.watch(Service, resource_version="5", idle_timeout=10)
+        with still_clock() as let_pass:
+            while not isinstance(await anext(watch), Event):
+                pass
+            let_pass(10)
+            with pytest.raises(SilentError, match="watch of /api/v1/services: no answer for 10 s"):
+                await anext(watch)
 
 
 async def test_a_watch_that_is_not_even_begun_in_time_is_a_failure() -> None:
@@ -365,15 +371,24 @@ async def test_a_watch_that_is_not_even_begun_in_time_is_a_failure() -> None:
 
 
 async def test_a_watch_that_keeps_talking_outlives_both_time_outs() -> None:
+    heard = asyncio.Event()
+
     async def serve(request: web.Request) -> web.StreamResponse:
         response = await stream(request)
         for version in range(10, 20):
+            await heard.wait()
+            heard.clear()
             await response.write(event("BOOKMARK", {"metadata": {"resourceVersion": str(version)}}))
-            await asyncio.sleep(0.05)
         return response
 
-    async with stub_client(serve, answer_within=0.2) as client:
-        assert len(await take(client.watch(Service, resource_version="5", idle_timeout=0.3))) == 11
+    async with stub_client(serve, answer_within=20) as client:
+        got = 0
+        with still_clock() as let_pass:
+            async for _ in client.watch(Service, resource_version="5", idle_timeout=30):
+                got += 1
+                let_pass(29)
+                heard.set()
+        assert got == 11
 
 
 @pytest.mark.parametrize(
