@@ -67,17 +67,13 @@ class Network:
 
     def _links(self) -> None:
         for name, inside, addresses, gateway, gateway6 in (
-            ("clients", self.clients, [*CLIENTS, *CLIENTS6], "10.244.1.1/24", "fd00:10:244:1::1/64"),
-            ("endpoints", self.endpoints, [*ENDPOINTS, *ENDPOINTS6], f"{NODE}/24", "2001:db8::fe/64"),
+            ("clients", self.clients, [*CLIENTS, *CLIENTS6], "10.244.1.1", "fd00:10:244:1::1"),
+            ("endpoints", self.endpoints, [*ENDPOINTS, *ENDPOINTS6], NODE, "2001:db8::fe"),
         ):
-            lines = [
-                f"address add {each}/{64 if ':' in each else 24} dev eth0{' nodad' if ':' in each else ''}"
-                for each in addresses
-            ]
-            vias = [each.partition("/")[0] for each in (gateway, gateway6)]
-            lines += ["link set eth0 up", *(f"route add default via {each}" for each in vias)]
-            ours = [f"address add {gateway} dev {name}", f"address add {gateway6} dev {name} nodad"]
-            self.node.run("ip", "-batch", "-", input="\n".join([*ours, f"link set {name} up"]) + "\n")
+            lines = [*_up("eth0", "fe80::2"), *(_address(each, "eth0") for each in addresses)]
+            lines += [f"route add default via {each}" for each in (gateway, gateway6)]
+            ours = [*_up(name, "fe80::1"), *(_address(each, name) for each in (gateway, gateway6))]
+            self.node.run("ip", "-batch", "-", input="\n".join(ours) + "\n")
             inside.run("ip", "-batch", "-", input="\n".join(lines) + "\n")
         for setting in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
             self.node.run("sysctl", "-qw", f"{setting}=1")
@@ -88,6 +84,17 @@ class Network:
         program = self._stack.enter_context(subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True))
         self._stack.callback(program.kill)
         return program
+
+
+def _up(device: str, link_local: str) -> list[str]:
+    # Without a link-local address a router does not ask for its neighbours (RFC 4861, 7.2.2), and the kernel's own
+    # choice would first be checked for duplicates: for two seconds no IPv6 connection came through.
+    return [f"link set {device} addrgenmode none", f"link set {device} up", _address(link_local, device)]
+
+
+def _address(address: str, device: str) -> str:
+    length, more = (64, " nodad") if ":" in address else (24, "")
+    return f"address add {address}/{length} dev {device}{more}"
 
 
 @contextmanager
