@@ -7,6 +7,7 @@ Requests come as JSON lines on standard input, answers go as JSON lines to stand
 - `["say", name]`: send on an open connection: who answers, or `reset`, `timed out`.
 - `["close", name]`: close an open connection.
 - `["udp", source, source port (0: any), address, port]`: send one datagram: who answers, or how that failed.
+- `["send", source, source port, address, port]`: send one datagram, for an answer to which nobody waits: `sent`.
 """
 
 import errno
@@ -40,11 +41,11 @@ def answer(request: list[object]) -> str:
             case ["close", str(name)]:
                 _open.pop(name).close()
                 return "closed"
-            case ["udp", str(source), int(source_port), str(address), int(port)]:
+            case ["udp" | "send" as what, str(source), int(source_port), str(address), int(port)]:
                 with _socket(source, source_port, socket.SOCK_DGRAM) as made:
                     made.connect((address, port))
                     made.send(b"x")
-                    return _read(made)
+                    return _read(made) if what == "udp" else "sent"
     except TimeoutError:
         return "timed out"
     except OSError as error:
