@@ -15,7 +15,8 @@ import json
 import socket
 import sys
 
-SECONDS = 3.0
+SECONDS = 20.0
+"""A lost SYN is sent again after a second, and then after longer."""
 _WORDS = {
     errno.ECONNREFUSED: "refused",
     errno.ECONNRESET: "reset",
