@@ -101,6 +101,10 @@ class KernelWorld(_Base):
         return await self._ask("say", name)
 
     async def expire(self) -> None:
+        # Sessions so short that they could be waited for would end while they are still needed.
+        old = [sessions.Correction(each, each.timeout, left=1) for each in await sessions.read(self.nft)]
+        for script in sessions.scripts(old):
+            await self.nft.run(script)
         async with asyncio.timeout(30):
             while await sessions.read(self.nft):  # noqa: ASYNC110  # the kernel tells nobody that an element expired
                 await asyncio.sleep(0.1)
