@@ -289,14 +289,15 @@ async def test_a_full_map_takes_no_new_key_but_takes_those_it_has(nft: Nft) -> N
 async def test_an_expired_element_is_gone_for_listing_deleting_and_adding(executor: Executor) -> None:
     nft = executor.nft
     await nft.run(SETS)
-    await nft.run(SESSION.replace("30s", "1s"))
+    await nft.run(SESSION)
 
     async def gone() -> bool:
         return await nft.elements("sessions4") == []
 
     assert not await gone()
-    await executor.until(gone)
     delete = "delete element inet moorage sessions4 { 10.0.0.1 . 10.96.0.1 . tcp . 80 }"
+    await nft.run(f"{delete}\n{SESSION.replace('30s', '30s expires 1s')}")
+    await executor.until(gone)
     assert "No such file or directory" in await refused(nft, delete)
     await nft.run(SESSION.replace("203.0.113.1", "203.0.113.2"))
     assert (await nft.elements("sessions4"))[0].value == ("203.0.113.2", 80)
