@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from moorage.api import manifest
-from moorage.api.core_v1 import Pod, Service
+from moorage.api.core_v1 import Service
 from moorage.cluster import verbs
-from moorage.errors import MoorageError
-from moorage.lab import enter, manifests, waiting
+from moorage.lab import manifests, waiting
 from moorage.lab.answers import Frontend, check_one_backend, deployment_of, shares
-from moorage.lab.kernel import Kernel
 from moorage.lab.narrator import shown
 from moorage.lab.stage import EFFECT_SECONDS, Stage
 
@@ -104,14 +102,14 @@ class Act:
         service = self._service()
         if service["spec"].get("sessionAffinity") != "ClientIP":
             service["spec"]["sessionAffinity"] = "ClientIP"
-            await self._apply_and_wait("sessionAffinity: ClientIP")
+            await self._stage.edit(self._file, self._manifest, "sessionAffinity: ClientIP")
         answers = await self._frontend.ask(STICKY_REQUESTS)
         return check_one_backend(self._narrator, answers)
 
     async def _balanced(self) -> None:
         self._narrator.step("Affinity off: balanced")
         del self._service()["spec"]["sessionAffinity"]
-        await self._apply_and_wait("sessionAffinity: ClientIP taken out")
+        await self._stage.edit(self._file, self._manifest, "sessionAffinity: ClientIP taken out")
         answers = await self._frontend.ask(BALANCED_REQUESTS)
         counts = Counter(answer.backend for answer in answers)
         # 40 fair choices fall outside of 8..32 once in 10,000 runs.
@@ -142,7 +140,7 @@ class Act:
         self._set_endpoints([address for address in self._addresses() if address != gone])
         self._narrator.command(f"edit {shown(self._file)}")
         self._show_slice()
-        node, kernel = await self._kernel()
+        node, kernel = await self._stage.kernel()
         self._narrator.command(self._line("apply", "b", f"-f {shown(self._file)}"))
         started = time.monotonic()
         told = asyncio.create_task(kernel.until(lambda table: gone not in table, table=True, seconds=EFFECT_SECONDS))
@@ -190,21 +188,3 @@ class Act:
 
     async def _apply(self) -> str:
         return await verbs.apply(self._b, self._manifest)
-
-    async def _apply_and_wait(self, edit: str) -> None:
-        """Apply the edited manifest; wait until the kernel of the frontend's node has taken it up."""
-        self._narrator.command(f"edit {shown(self._file)}   # {edit}")
-        self._narrator.command(self._line("apply", "b", f"-f {shown(self._file)}"))
-        _, kernel = await self._kernel()
-        before = await kernel.digest()
-        await self._apply()
-        if await kernel.until(lambda digest: digest != before, seconds=EFFECT_SECONDS) is None:
-            raise MoorageError(f"{edit}: has not reached the kernel after {EFFECT_SECONDS:g} s")
-
-    async def _kernel(self) -> tuple[str, Kernel]:
-        """The frontend's node, and its kernel."""
-        nodes = [pod.spec.node_name for pod in (await self._b.list(Pod, "frontend")).items if pod.spec.node_name]
-        prefix = enter.on_node(self._lab.state, "b", nodes[0]) if nodes else None
-        if prefix is None:
-            raise MoorageError("Deployment frontend/frontend: has no pod on a node; was it deleted meanwhile?")
-        return nodes[0], Kernel(prefix)

@@ -125,6 +125,9 @@ class Act:
         await waiting.deployments(self._a, manifests.deployments(third))
         address = (await self._stage.lab.relay("a", "backend", "backend3-lb")).address
         xsvc = await self._until(lambda xsvc: address in {each.address for each in _ready(xsvc)})
+        # What the kernel takes up after the next edit is to be that edit.
+        _, kernel = await self._stage.kernel()
+        await kernel.until(lambda table: address in table, table=True, seconds=EFFECT_SECONDS)
         await self._show()
         names = [each.name for each in _ready(xsvc)]
         self._narrator.check(
@@ -132,13 +135,9 @@ class Act:
             f"backend3-lb at {address} is found, healthy, and takes connections",
             f"backend3-lb at {address} is not among what takes connections: {names}",
         )
-        self._narrator.command(f"edit {shown(self._file)}   # sessionAffinity: None")
-        self._narrator.command(self._line("apply", "b", f"-f {shown(self._file)}"))
         [spec] = [each["spec"] for each in self._manifest if each["kind"] == "ExternalService"]
         spec["sessionAffinity"] = "None"
-        await verbs.apply(self._b, self._manifest)
-        generation = (await self._get()).metadata.generation
-        await self._until(lambda xsvc: xsvc.status.observed_generation == generation)
+        await self._stage.edit(self._file, self._manifest, "sessionAffinity: None")
         answers = await self._frontend.ask(BALANCED_REQUESTS)
         deployments = {deployment_of(each.backend) for each in answers if each.backend}
         self._narrator.check(

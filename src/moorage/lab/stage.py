@@ -1,14 +1,17 @@
 """What the acts of the demo's story have in common: the lab, its clusters, and who tells."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import moorage
+from moorage.api.core_v1 import Pod
 from moorage.cluster import verbs
 from moorage.cluster.client import Client
 from moorage.errors import MoorageError
-from moorage.lab import waiting
-from moorage.lab.narrator import Narrator
+from moorage.lab import enter, waiting
+from moorage.lab.kernel import Kernel
+from moorage.lab.narrator import Narrator, shown
 from moorage.lab.outside import Lab
 
 EFFECT_SECONDS = 5.0
@@ -56,3 +59,21 @@ class Stage:
         kind = verbs.resolve("deployment")
         self.narrator.output(await verbs.scale(self.a, kind, deployment, replicas, namespace="backend"))
         await waiting.deployments(self.a, [("backend", deployment)])
+
+    async def edit(self, file: Path, manifest: Sequence[dict[str, Any]], edit: str) -> None:
+        """Apply a manifest of cluster B, edited; wait until the kernel of the frontend's node has taken it up."""
+        self.narrator.command(f"edit {shown(file)}   # {edit}")
+        self.narrator.command(self.line("apply", "b", f"-f {shown(file)}"))
+        _, kernel = await self.kernel()
+        before = await kernel.digest()
+        await verbs.apply(self.b, manifest)
+        if await kernel.until(lambda digest: digest != before, seconds=EFFECT_SECONDS) is None:
+            raise MoorageError(f"{edit}: has not reached the kernel after {EFFECT_SECONDS:g} s")
+
+    async def kernel(self) -> tuple[str, Kernel]:
+        """The frontend's node, and its kernel."""
+        nodes = [pod.spec.node_name for pod in (await self.b.list(Pod, "frontend")).items if pod.spec.node_name]
+        prefix = enter.on_node(self.lab.state, "b", nodes[0]) if nodes else None
+        if prefix is None:
+            raise MoorageError("Deployment frontend/frontend: has no pod on a node; was it deleted meanwhile?")
+        return nodes[0], Kernel(prefix)
