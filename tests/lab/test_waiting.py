@@ -9,7 +9,8 @@ import pytest
 
 from moorage.api.apps_v1 import Deployment, DeploymentSpec, DeploymentStatus
 from moorage.api.meta import ObjectMeta
-from moorage.lab.waiting import connections, is_complete
+from moorage.lab import waiting
+from tests.support.eventually import eventually
 
 UP = DeploymentStatus(observed_generation=3, replicas=2, updated_replicas=2, ready_replicas=2)
 
@@ -30,7 +31,7 @@ def test_a_deployment_is_complete_with_exactly_its_pods(
     replicas: int | None, status: DeploymentStatus, expected: bool
 ) -> None:
     spec = DeploymentSpec(replicas=replicas)
-    assert is_complete(Deployment(metadata=ObjectMeta(generation=3), spec=spec, status=status)) is expected
+    assert waiting.is_complete(Deployment(metadata=ObjectMeta(generation=3), spec=spec, status=status)) is expected
 
 
 @asynccontextmanager
@@ -52,16 +53,26 @@ async def relay(refusals: float) -> AsyncIterator[tuple[int, list[bool]]]:
 
 
 @pytest.mark.parametrize("refusals", [0, 2])
-async def test_a_relay_is_waited_for_until_it_lets_a_connection_through(refusals: int) -> None:
+async def test_a_relay_is_waited_for_until_it_lets_a_connection_through(
+    refusals: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "_ANSWER_SECONDS", 60)
     async with relay(refusals) as (port, seen):
-        await connections(port)
+        await waiting.connections(port, seconds=60)
         assert seen == [False] * refusals + [True]
 
 
-async def test_a_relay_that_lets_nothing_through_is_not_waited_for_for_ever() -> None:
+async def test_a_relay_that_lets_nothing_through_is_asked_again_and_again_but_not_for_ever() -> None:
     async with relay(math.inf) as (port, seen):
-        await connections(port, seconds=0.3)
-        assert seen
+        asking = asyncio.create_task(waiting.connections(port, seconds=1000))
+
+        async def asked_twice() -> bool:
+            return len(seen) >= 2
+
+        await eventually(asked_twice)
+        assert not asking.done()
+        asking.cancel()
+        await waiting.connections(port, seconds=0.1)
         assert not any(seen)
 
 
@@ -69,5 +80,5 @@ async def test_a_relay_that_takes_no_connection_is_waited_for_too() -> None:
     async with relay(0) as (port, _):
         pass
     started = asyncio.get_running_loop().time()
-    await connections(port, seconds=0.3)
+    await waiting.connections(port, seconds=0.3)
     assert asyncio.get_running_loop().time() - started >= 0.3
