@@ -20,6 +20,8 @@ from moorage.lab.narrator import Narrator
 from tests.support.labs import ROOT, User, a_user
 
 NOBODY = 65534
+DEMO = ("demo", "--slack", "20")
+"""People are told where a failover is half a second late. Where tests run, something else may run, too."""
 CURL_LINE = re.compile(r"frontend\[frontend-\w+-\w+\] -> backend\[(backend[123])-\w+-\w+\]")
 
 
@@ -49,7 +51,7 @@ def expect_the_story(done: subprocess.CompletedProcess[str]) -> None:
     assert len(set(kept)) == 1
     assert survivor != kept[0]
     assert set(backends["A third backend is added in cluster A"]) == {survivor, "backend3"}
-    assert re.search(r"went on at the other one \d\.\d s .* timeout = 1 s x 2 \+ 1 s = 3 s", done.stdout)
+    assert re.search(r"went on at the other one \d+\.\d s .* timeout = 1 s x 2 \+ 1 s = 3 s", done.stdout)
     assert re.search(r"^(\d+) of \1 checks passed, in \d+\.\d s$", done.stdout, re.MULTILINE)
 
 
@@ -149,15 +151,17 @@ def unpack_wheel(packages: Path) -> None:
             archive.extractall(packages)
 
 
+@pytest.mark.timeout(300)
 def test_the_story_holds() -> None:
     with a_user() as user:
-        expect_the_story(user.run("demo"))
+        expect_the_story(user.run(*DEMO))
         assert user.ok("lab", "list") == "no lab runs\n"
 
 
+@pytest.mark.timeout(300)
 def test_the_story_holds_for_an_ordinary_user_who_has_installed_the_wheel() -> None:
     with an_ordinary_user() as user:
-        done = user.run("demo")
+        done = user.run(*DEMO)
         expect_the_story(done)
         assert "site-packages/moorage/deploy/demo/k8s-frontend.yml" in done.stdout
         assert user.ok("lab", "list") == "no lab runs\n"

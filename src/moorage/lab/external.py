@@ -17,8 +17,6 @@ from moorage.lab.state import inside_kubeconfig
 
 REQUESTS = 20
 BALANCED_REQUESTS = 30
-SLACK = 0.5
-"""Seconds for what follows a verdict, until a client's next connection goes elsewhere."""
 SECRET = "cluster-a"
 NAMESPACE, NAME = "frontend", "backend"
 
@@ -103,7 +101,7 @@ class Act:
         seconds, failed = await self._frontend.until_left(pinned, bound + EFFECT_SECONDS)
         rule = f"{check.interval_seconds} s x {check.fall} + {check.timeout_seconds} s"
         self._narrator.check(
-            seconds is not None and seconds <= bound + SLACK,
+            seconds is not None and seconds <= bound + self._stage.slack,
             f"its clients went on at the other one {seconds or 0:.1f} s after its last answer ({failed} requests "
             f"failed; bound: interval x fall + timeout = {rule} = {bound} s)",
             f"its clients should go on at the other one within {bound} s ({rule}): "

@@ -14,8 +14,10 @@ from moorage.lab.kernel import Kernel
 from moorage.lab.narrator import Narrator, shown
 from moorage.lab.outside import Lab
 
-EFFECT_SECONDS = 5.0
-"""How long a change may take until its effect is seen."""
+EFFECT_SECONDS = 20.0
+"""How long the effect of a change is waited for, which is seen within a second where the machine has little to do."""
+SLACK = 0.5
+"""Seconds for what follows a verdict, until a client's next connection goes elsewhere."""
 
 
 class Files(NamedTuple):
@@ -44,8 +46,8 @@ def files() -> Files:
 class Stage:
     """Clusters A and B of a lab, and what a person does to them."""
 
-    def __init__(self, lab: Lab, narrator: Narrator, a: Client, b: Client) -> None:
-        self.lab, self.narrator, self.a, self.b = lab, narrator, a, b
+    def __init__(self, lab: Lab, narrator: Narrator, a: Client, b: Client, slack: float) -> None:
+        self.lab, self.narrator, self.a, self.b, self.slack = lab, narrator, a, b, slack
         self.files = files()
         self._option = "" if lab.state.name == "demo" else f" --name {lab.state.name}"
 
