@@ -76,6 +76,11 @@ class ServiceSpec(Resource, kw_only=True, frozen=True):
     publish_not_ready_addresses: bool | None = None
     traffic_distribution: str | None = None
 
+    @property
+    def every_cluster_ip(self) -> list[str]:
+        """As they are written; none of a headless Service, and before there are any."""
+        return [each for each in self.cluster_ips or [self.cluster_ip or ""] if each not in ("", "None")]
+
 
 class LoadBalancerIngress(Resource, kw_only=True, frozen=True):
     ip: str | None = None

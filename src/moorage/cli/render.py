@@ -94,7 +94,7 @@ def with_cluster_ips(services: dict[str, Service]) -> dict[str, Service]:
 
     The address is a hash of the name, so that one Service more or less changes no other's.
     """
-    taken = {str(ip_address(each)) for service in services.values() for each in _cluster_ips(service)}
+    taken = {str(ip_address(each)) for service in services.values() for each in service.spec.every_cluster_ip}
     result = {}
     for name, service in sorted(services.items()):
         result[name] = service
@@ -104,11 +104,6 @@ def with_cluster_ips(services: dict[str, Service]) -> dict[str, Service]:
             spec = replace(service.spec, cluster_ip=addresses[0], cluster_ips=addresses)
             result[name] = replace(service, spec=spec)
     return result
-
-
-def _cluster_ips(service: Service) -> list[str]:
-    found = service.spec.cluster_ips or [service.spec.cluster_ip or ""]
-    return [address for address in found if address not in ("", "None")]
 
 
 def _families(service: Service) -> list[str]:

@@ -181,14 +181,14 @@ def pod_addresses(pod: Pod | None) -> Iterable[str]:
 
 
 def cluster_ips(service: Service | None) -> Iterable[str]:
-    """A Service's, canonical; None: it is gone. A headless one (`None`) has none."""
-    return _canonical((service.spec.cluster_ip, *(service.spec.cluster_ips or ()))) if service else ()
+    """A Service's, canonical; None: it is gone."""
+    return _canonical(service.spec.every_cluster_ip) if service else ()
 
 
 def _canonical(texts: Iterable[str | None]) -> Iterable[str]:
     for text in texts:
         # Of an IPv4 address there is one spelling, and there may be a hundred thousand of them.
-        if text and text != "None" and (address := _address(text) if ":" in text else text):
+        if text and (address := _address(text) if ":" in text else text):
             yield address
 
 

@@ -72,8 +72,8 @@ def _addresses(service: Service, scope: Scope) -> list[str]:
         balancer = service.status.load_balancer
         given = [ingress.ip for ingress in (balancer.ingress if balancer else None) or ()]
     else:
-        given = [*(service.spec.cluster_ips or [service.spec.cluster_ip or ""])]
-    return [str(ipaddress.ip_address(address)) for address in given if address and address != "None"]
+        given = [*service.spec.every_cluster_ip]
+    return [str(ipaddress.ip_address(address)) for address in given if address]
 
 
 class _Found(NamedTuple):

@@ -78,8 +78,7 @@ def _lines(
     meta, spec = service.metadata, service.spec
     name = f"{meta.name}.{meta.namespace}.svc.{domain}"
     if spec.cluster_ip != "None":
-        addresses = spec.cluster_ips or ([spec.cluster_ip] if spec.cluster_ip else [])
-        return [(name, address) for address in addresses] if spec.type != "ExternalName" else []
+        return [(name, address) for address in spec.every_cluster_ip] if spec.type != "ExternalName" else []
     lines = []
     for endpoint in endpoints.get((meta.namespace or "", meta.name), ()):
         if endpoint.conditions.ready is not False:
