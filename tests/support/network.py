@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from moorage.lab.topology import up
 from tests.support.netns import Namespace, namespace
 
 CLIENTS = [f"10.244.1.{number}" for number in range(2, 42)]
@@ -70,9 +71,9 @@ class Network:
             ("clients", self.clients, [*CLIENTS, *CLIENTS6], "10.244.1.1", "fd00:10:244:1::1"),
             ("endpoints", self.endpoints, [*ENDPOINTS, *ENDPOINTS6], NODE, "2001:db8::fe"),
         ):
-            lines = [*_up("eth0", "fe80::2"), *(_address(each, "eth0") for each in addresses)]
+            lines = [*up("eth0", "fe80::2", ipv6=True), *(_address(each, "eth0") for each in addresses)]
             lines += [f"route add default via {each}" for each in (gateway, gateway6)]
-            ours = [*_up(name, "fe80::1"), *(_address(each, name) for each in (gateway, gateway6))]
+            ours = [*up(name, "fe80::1", ipv6=True), *(_address(each, name) for each in (gateway, gateway6))]
             self.node.run("ip", "-batch", "-", input="\n".join(ours) + "\n")
             inside.run("ip", "-batch", "-", input="\n".join(lines) + "\n")
         for setting in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
@@ -84,12 +85,6 @@ class Network:
         program = self._stack.enter_context(subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True))
         self._stack.callback(program.kill)
         return program
-
-
-def _up(device: str, link_local: str) -> list[str]:
-    # Without a link-local address a router does not ask for its neighbours (RFC 4861, 7.2.2), and the kernel's own
-    # choice would first be checked for duplicates: for two seconds no IPv6 connection came through.
-    return [f"link set {device} addrgenmode none", f"link set {device} up", _address(link_local, device)]
 
 
 def _address(address: str, device: str) -> str:

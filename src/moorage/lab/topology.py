@@ -119,7 +119,7 @@ def pod_commands(node: NodePlan, pod_id: str, addresses: Sequence[str]) -> PodNe
     netns, interface = pod_netns(node.cluster, pod_id), f"pod{_short(pod_id)}"
     ipv6 = any(ip_address(address).version == 6 for address in addresses)
     outside = _link(interface, "eth0", netns, ipv6=ipv6)
-    inside = ["link set lo up", *_up("eth0", _INNER, ipv6=ipv6)]
+    inside = ["link set lo up", *up("eth0", _INNER, ipv6=ipv6)]
     for address in addresses:
         outside.append(f"route add {host(address)} dev {interface}")
         if ip_address(address).version == 4:
@@ -210,7 +210,7 @@ def _internet(lab: LabPlan) -> Netns:
 
 
 def _gateway(cluster: ClusterPlan) -> Netns:
-    lines = ["link set lo up", *_up("internet", _INNER, ipv6=len(cluster.pod_ranges) > 1)]
+    lines = ["link set lo up", *up("internet", _INNER, ipv6=len(cluster.pod_ranges) > 1)]
     for address, internet in zip(cluster.public_addresses, _INTERNET, strict=False):
         lines += _point_to_point("internet", address, internet)
         lines.append(f"route add default via {internet} dev internet")
@@ -237,7 +237,7 @@ add rule inet lab cloud-nat iifname "node-*" oifname "node-*" ct status dnat mas
 
 
 def _node(cluster: ClusterPlan, node: NodePlan) -> Netns:
-    lines = ["link set lo up", *_up("eth0", _INNER, ipv6=len(cluster.pod_ranges) > 1)]
+    lines = ["link set lo up", *up("eth0", _INNER, ipv6=len(cluster.pod_ranges) > 1)]
     for address, gateway, pods in zip(node.addresses, cluster.gateway_addresses, node.pod_ranges, strict=True):
         lines += _point_to_point("eth0", address, gateway)
         lines.append(f"route add default via {gateway} dev eth0")
@@ -262,12 +262,15 @@ def _sysctls(cluster: ClusterPlan) -> dict[str, str]:
 
 
 def _link(device: str, peer: str, peer_netns: str, *, ipv6: bool) -> list[str]:
-    return [f"link add {device} type veth peer name {peer} netns {peer_netns}", *_up(device, _OUTER, ipv6=ipv6)]
+    return [f"link add {device} type veth peer name {peer} netns {peer_netns}", *up(device, _OUTER, ipv6=ipv6)]
 
 
-def _up(device: str, link_local: str, *, ipv6: bool) -> list[str]:
-    # A link-local address, at once: without one a router does not ask for its neighbours (RFC 4861, 7.2.2),
-    # and the kernel's own choice would first be checked for duplicates, for a second.
+def up(device: str, link_local: str, *, ipv6: bool) -> list[str]:
+    """Commands of `ip` that set a device up; with IPv6 it has this link-local address at once.
+
+    Without one a router does not ask for its neighbours (RFC 4861, 7.2.2), and the kernel's own choice would first be
+    checked for duplicates, for a second or two.
+    """
     lines = [f"link set {device} addrgenmode none", f"link set {device} up"]
     return [*lines, f"addr add {link_local}/64 dev {device} nodad"] if ipv6 else lines
 
