@@ -16,9 +16,9 @@ from moorage.lab.state import kubeconfig
 @click.command()
 @click.option("--keep", is_flag=True, help="Leave the clusters up at the end, until Ctrl-C.")
 @click.option("--name", default="demo", show_default=True, help="What to call the lab.")
-@click.option("--slack", default=stage.SLACK, hidden=True, help="Seconds past a bound that still hold.")
+@click.option("--patience", default=0.0, hidden=True, help="Seconds by which everything may take longer.")
 @click.pass_context
-def command(ctx: click.Context, keep: bool, name: str, slack: float) -> None:
+def command(ctx: click.Context, keep: bool, name: str, patience: float) -> None:
     """See sticky connections between two clusters, as network namespaces on this machine.
 
     Exit status 0 only if every check holds.
@@ -26,15 +26,15 @@ def command(ctx: click.Context, keep: bool, name: str, slack: float) -> None:
     os.environ["PATH"] = search_path(os.environ.get("PATH", ""))
     console = Console(highlight=False)
     narrator = Narrator(console)
-    until_told(_run(name, keep, slack, console, narrator))
+    until_told(_run(name, keep, patience, console, narrator))
     ctx.exit(0 if narrator.holds else 1)
 
 
-async def _run(name: str, keep: bool, slack: float, console: Console, narrator: Narrator) -> None:
+async def _run(name: str, keep: bool, patience: float, console: Console, narrator: Narrator) -> None:
     stage.files()
     console.print("starting two clusters ...")
     async with outside.running(name, topology.plan(story.CLUSTERS, ipv6=has_ipv6())) as lab:
-        scaled = await story.tell(lab, narrator, slack)
+        scaled = await story.tell(lab, narrator, patience)
         if keep:
             _invite(console, lab, scaled or "backend1")
             await asyncio.Event().wait()

@@ -12,7 +12,7 @@ from moorage.cluster import verbs
 from moorage.lab import manifests, waiting
 from moorage.lab.answers import Frontend, check_one_backend, deployment_of, shares
 from moorage.lab.narrator import shown
-from moorage.lab.stage import EFFECT_SECONDS, Stage
+from moorage.lab.stage import Stage
 
 STICKY_REQUESTS = 20
 BALANCED_REQUESTS = 40
@@ -88,11 +88,11 @@ class Act:
         await waiting.deployments(self._b, names)
         relay = await self._lab.relay("b", "frontend", "frontend-lb")
         frontend = Frontend(f"http://localhost:{relay.port}", self._narrator)
-        first = await frontend.until_answer(EFFECT_SECONDS)
+        first = await frontend.until_answer(self._stage.effect_seconds)
         self._narrator.check(
             first.backend is not None,
             f"the frontend answers at {frontend.url}, relayed to its load balancer {relay.address}",
-            f"no answer of a backend at {frontend.url} in {EFFECT_SECONDS:g} s: {first.text}",
+            f"no answer of a backend at {frontend.url} in {self._stage.effect_seconds:g} s: {first.text}",
         )
         return frontend
 
@@ -143,7 +143,9 @@ class Act:
         node, kernel = await self._stage.kernel()
         self._narrator.command(self._line("apply", "b", f"-f {shown(self._file)}"))
         started = time.monotonic()
-        told = asyncio.create_task(kernel.until(lambda table: gone not in table, table=True, seconds=EFFECT_SECONDS))
+        told = asyncio.create_task(
+            kernel.until(lambda table: gone not in table, table=True, seconds=self._stage.effect_seconds)
+        )
         await self._apply()
         applied = time.monotonic()
         effect = await told
@@ -161,7 +163,7 @@ class Act:
             effect is not None,
             f"{((effect or 0) - started) * 1000:.0f} ms"
             f" from sending the edit to {node}'s kernel having it ({api_server})",
-            f"{gone} still in {node}'s kernel {EFFECT_SECONDS:g} s after the edit ({api_server})",
+            f"{gone} still in {node}'s kernel {self._stage.effect_seconds:g} s after the edit ({api_server})",
         )
 
     # --- The manifest of the frontend, as a person edits it ------------------------------------------------------

@@ -12,7 +12,7 @@ from moorage.cluster import verbs
 from moorage.lab import manifests, waiting
 from moorage.lab.answers import Frontend, check_one_backend, deployment_of, shares
 from moorage.lab.narrator import shown
-from moorage.lab.stage import EFFECT_SECONDS, Stage
+from moorage.lab.stage import Stage
 from moorage.lab.state import inside_kubeconfig
 
 REQUESTS = 20
@@ -84,11 +84,11 @@ class Act:
             f"no address is written in {shown(self._file)}",
             f"addresses are written in {shown(self._file)}: {typed}",
         )
-        first = await self._frontend.until_answer(EFFECT_SECONDS)
+        first = await self._frontend.until_answer(self._stage.effect_seconds)
         self._narrator.check(
             first.backend is not None,
             f"{self._frontend.url} answers as before",
-            f"no answer of a backend at {self._frontend.url} in {EFFECT_SECONDS:g} s: {first.text}",
+            f"no answer of a backend at {self._frontend.url} in {self._stage.effect_seconds:g} s: {first.text}",
         )
 
     async def _one_goes_down(self, pinned: str) -> None:
@@ -98,7 +98,7 @@ class Act:
         bound = check.interval_seconds * check.fall + check.timeout_seconds
         await self._stage.scale(deployment_of(pinned), 0)
         self._narrator.command(f"curl {self._frontend.url}   # again and again")
-        seconds, failed = await self._frontend.until_left(pinned, bound + EFFECT_SECONDS)
+        seconds, failed = await self._frontend.until_left(pinned, bound + self._stage.effect_seconds)
         rule = f"{check.interval_seconds} s x {check.fall} + {check.timeout_seconds} s"
         self._narrator.check(
             seconds is not None and seconds <= bound + self._stage.slack,
@@ -125,7 +125,7 @@ class Act:
         xsvc = await self._until(lambda xsvc: address in {each.address for each in _ready(xsvc)})
         # What the kernel takes up after the next edit is to be that edit.
         _, kernel = await self._stage.kernel()
-        await kernel.until(lambda table: address in table, table=True, seconds=EFFECT_SECONDS)
+        await kernel.until(lambda table: address in table, table=True, seconds=self._stage.effect_seconds)
         await self._show()
         names = [each.name for each in _ready(xsvc)]
         self._narrator.check(
@@ -151,7 +151,7 @@ class Act:
 
     async def _until(self, holds: Callable[[ExternalService], bool]) -> ExternalService:
         """The ExternalService as soon as it is so, or as it is after some seconds."""
-        end = time.monotonic() + 2 * EFFECT_SECONDS
+        end = time.monotonic() + 2 * self._stage.effect_seconds
         while True:
             xsvc = await self._get()
             if holds(xsvc) or time.monotonic() > end:

@@ -14,8 +14,8 @@ from moorage.lab.kernel import Kernel
 from moorage.lab.narrator import Narrator, shown
 from moorage.lab.outside import Lab
 
-EFFECT_SECONDS = 20.0
-"""How long the effect of a change is waited for, which is seen within a second where the machine has little to do."""
+EFFECT_SECONDS = 5.0
+"""How long a change may take until its effect is seen."""
 SLACK = 0.5
 """Seconds for what follows a verdict, until a client's next connection goes elsewhere."""
 
@@ -46,8 +46,9 @@ def files() -> Files:
 class Stage:
     """Clusters A and B of a lab, and what a person does to them."""
 
-    def __init__(self, lab: Lab, narrator: Narrator, a: Client, b: Client, slack: float) -> None:
-        self.lab, self.narrator, self.a, self.b, self.slack = lab, narrator, a, b, slack
+    def __init__(self, lab: Lab, narrator: Narrator, a: Client, b: Client, patience: float) -> None:
+        self.lab, self.narrator, self.a, self.b = lab, narrator, a, b
+        self.effect_seconds, self.slack = EFFECT_SECONDS + patience, SLACK + patience
         self.files = files()
         self._option = "" if lab.state.name == "demo" else f" --name {lab.state.name}"
 
@@ -69,8 +70,8 @@ class Stage:
         _, kernel = await self.kernel()
         before = await kernel.digest()
         await verbs.apply(self.b, manifest)
-        if await kernel.until(lambda digest: digest != before, seconds=EFFECT_SECONDS) is None:
-            raise MoorageError(f"{edit}: has not reached the kernel after {EFFECT_SECONDS:g} s")
+        if await kernel.until(lambda digest: digest != before, seconds=self.effect_seconds) is None:
+            raise MoorageError(f"{edit}: has not reached the kernel after {self.effect_seconds:g} s")
 
     async def kernel(self) -> tuple[str, Kernel]:
         """The frontend's node, and its kernel."""

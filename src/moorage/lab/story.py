@@ -9,16 +9,16 @@ from moorage.lab.stage import Stage
 CLUSTERS = {"a": 1, "b": 2}
 
 
-async def tell(lab: Lab, narrator: Narrator, slack: float) -> str | None:
+async def tell(lab: Lab, narrator: Narrator, patience: float) -> str | None:
     """The whole story, in a lab of the clusters `CLUSTERS`, which is left as the story ends.
 
-    Where it holds the clusters to a bound, they may come `slack` seconds later.
+    What is waited for, or held to a bound, may take `patience` seconds longer.
 
     Returns the backend Deployment that has no pods then, None if the story did not come so far. Raises MoorageError
     where it cannot go on.
     """
     async with lab.client("a") as a, lab.client("b") as b:
-        stage = Stage(lab, narrator, a, b, slack)
+        stage = Stage(lab, narrator, a, b, patience)
         narrator.act("By hand: a Service, and addresses that somebody copied")
         first = await by_hand.Act(stage).tell()
         left: str | None = None
