@@ -322,9 +322,9 @@ async def test_a_plain_server_is_told(authority: trustme.CA) -> None:
 
     async with serving(plain) as target:
         message = await check(target, Http(tls=Tls(ca=pem(authority))))
-    assert message is not None
-    assert message.startswith("TLS: ")
-    assert message.endswith("; does the port speak plain HTTP?")
+    # OpenSSL's words have not always been the same.
+    said = ("wrong version number", "record layer failure")
+    assert message in [f"TLS: {words}; does the port speak plain HTTP?" for words in said]
 
 
 async def test_a_server_that_would_have_the_event_loop_calculate_for_long_is_not_agreed_with(

@@ -37,7 +37,6 @@ _PLAIN = "does the port speak plain HTTP?"
 """Releases of OpenSSL from 3.2.1 to 3.5.4 have other words for it than those before and after them."""
 _HINTS = {
     "wrong version number": _PLAIN,
-    "packet length too long": _PLAIN,
     "record layer failure": _PLAIN,
     "sslv3 alert handshake failure": "does the server take ECDHE with P-256?",
 }
