@@ -5,7 +5,7 @@ Each is behind a proxy of its own, which sees what it writes.
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from e2e.harness.control_plane import ApiServer
 from e2e.harness.operator import NAMESPACE, Operator
 from e2e.harness.proxy import Proxy, Request
 from e2e.harness.stalls import Stalls
+from e2e.harness.world import wait
 
 TAKEN_OVER = 20
 """Seconds within which another leads after the leader has vanished: the lease's 15, and an attempt."""
@@ -87,14 +88,6 @@ def field(api: ApiServer, token: str, tmp_path: Path) -> Iterator[Field]:
         yield Field(api, namespace, operators)
 
 
-def until(what: str, condition: Callable[[], object], seconds: float) -> None:
-    """Wait until the condition holds; fails the test if it does not in time."""
-    started = time.monotonic()
-    while not condition():
-        assert time.monotonic() - started < seconds, f"not within {seconds} s: {what}"
-        time.sleep(0.05)
-
-
 def claims(one: Operator, since: float) -> list[Request]:
     """Its successful writes to the Lease since then."""
     return [each for each in one.proxy.writes(since, but="") if "/leases" in each.path and each.status < 300]
@@ -112,11 +105,11 @@ def test_when_the_leader_is_killed_another_takes_over(field: Field, stalls: Stal
     killed = time.monotonic()
     leader.process.stop(signal.SIGKILL)
     field.change()
-    until("another leads", lambda: claims(other, killed), TAKEN_OVER + BOUND)
+    wait("another leads", lambda: claims(other, killed), TAKEN_OVER + BOUND)
     took = claims(other, killed)[0].at - killed
     assert took > 10, "it cannot have waited for the lease"
     assert took < TAKEN_OVER + stalls.since(killed)
-    until("it does what there is to do", field.done, BOUND)
+    wait("it does what there is to do", field.done, BOUND)
     assert other.leads(field.api)
     assert field.transitions() == before + 1
 
@@ -128,31 +121,33 @@ def test_a_leader_that_stops_hands_over_at_once(field: Field, stalls: Stalls) ->
     leader.process.stop(signal.SIGTERM)
     assert leader.process.popen.returncode == 0
     field.change()
-    until("another leads", lambda: claims(other, stopped), BOUND)
+    wait("another leads", lambda: claims(other, stopped), BOUND)
     assert claims(other, stopped)[0].at - stopped < HANDED_OVER + stalls.since(stopped)
-    until("it does what there is to do", field.done, BOUND)
+    wait("it does what there is to do", field.done, BOUND)
     assert max(each.at for each in claims(leader, 0)) < claims(other, stopped)[0].at
 
 
-def test_a_leader_that_was_frozen_writes_nothing_more(field: Field) -> None:
+def test_a_leader_that_was_frozen_writes_nothing_more(field: Field, stalls: Stalls) -> None:
     leader = field.leader()
     other = field.other(leader)
     leader.freeze()
     field.change()
-    until("another does what there is to do", field.done, TAKEN_OVER + BOUND)
+    wait("another does what there is to do", field.done, TAKEN_OVER + BOUND)
     # The other's work is also news to the one that slept, and so is this.
     field.change()
     thawed = time.monotonic()
     leader.thaw()
-    until("it is a candidate again, and not only once", lambda: looks(leader, thawed) >= 2, BOUND)
-    until("the other goes on", field.done, BOUND)
+    wait("it is a candidate again, and not only once", lambda: looks(leader, thawed) >= 2, BOUND)
+    wait("the other goes on", field.done, BOUND)
     assert [each for each in leader.proxy.writes(thawed) if each.status < 400] == []
     assert claims(leader, thawed) == []
     assert other.leads(field.api)
+    stopped = time.monotonic()
     other.process.stop(signal.SIGTERM)
-    until("it leads again", lambda: claims(leader, thawed), BOUND)
+    wait("it leads again", lambda: claims(leader, thawed), BOUND)
+    assert claims(leader, thawed)[0].at - stopped < HANDED_OVER + stalls.since(stopped)
     field.change()
-    until("it does what there is to do", field.done, BOUND)
+    wait("it does what there is to do", field.done, BOUND)
 
 
 def test_a_write_that_was_under_way_when_the_leader_froze_is_refused(field: Field) -> None:
@@ -160,13 +155,13 @@ def test_a_write_that_was_under_way_when_the_leader_froze_is_refused(field: Fiel
     # It has left the leader, and arrives after another has taken over.
     leader.proxy.slow(TAKEN_OVER + 10, method="PATCH", path="/endpointslices/", count=1)
     field.change()
-    until("it is on its way", lambda: leader.proxy.held() == 1, BOUND)
+    wait("it is on its way", lambda: leader.proxy.held() == 1, BOUND)
     before = leader.proxy.writes()
     leader.freeze()
-    until("another does what there is to do", field.done, TAKEN_OVER + BOUND)
+    wait("another does what there is to do", field.done, TAKEN_OVER + BOUND)
     field.change()
-    until("the other goes on", field.done, BOUND)
-    until("the late write is answered", lambda: len(leader.proxy.writes()) > len(before), TAKEN_OVER + BOUND)
+    wait("the other goes on", field.done, BOUND)
+    wait("the late write is answered", lambda: len(leader.proxy.writes()) > len(before), TAKEN_OVER + BOUND)
     [late] = leader.proxy.writes()[len(before) :]
     assert (late.method, late.status) == ("PATCH", 409)
     assert field.done()

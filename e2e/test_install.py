@@ -13,6 +13,7 @@ from e2e.harness.topology import INTERNET
 
 OPERATOR, SOURCE, DEMO = "The operator, in cluster B", "The other cluster, A", "The demo, in cluster B"
 ANSWER = re.compile(r"^frontend\[frontend-[\w-]+\] -> backend\[(backend[12])-[\w-]+\]$", re.MULTILINE)
+DESCRIBE = ("-n", "frontend", "describe", "xsvc", "backend")
 ACCOUNT = "system:serviceaccount:moorage-system:moorage-operator"
 
 
@@ -91,10 +92,9 @@ def test_one_line_shows_how_a_service_is(printed: str) -> None:
 
 
 def test_describe_shows_endpoints_conditions_and_what_happened(clusters: Clusters, printed: str) -> None:
-    describe = ("-n", "frontend", "describe", "xsvc", "backend")
     # An Event is written after the status, and this one last.
-    clusters.b.eventually("its Events", lambda: re.search(r"Normal +Ready ", clusters.b.kubectl(*describe)))
-    described = clusters.b.kubectl(*describe)
+    clusters.b.eventually("its Events", lambda: re.search(r"Normal +Ready ", clusters.b.kubectl(*DESCRIBE)))
+    described = clusters.b.kubectl(*DESCRIBE)
     print(described)
     for name in ("backend1-lb", "backend2-lb"):
         address = clusters.a.load_balancer("backend", name)
@@ -223,8 +223,7 @@ def test_clients_of_a_backend_that_goes_down_go_on_at_the_other(clusters: Cluste
         table = ("get", "xsvc", "-A", "-o", "wide")
         clusters.b.eventually("the table says so", lambda: "1/2" in clusters.b.kubectl(*table))
         event = re.compile(rf"Warning +EndpointUnhealthy .*{pinned}-lb")
-        describe = ("-n", "frontend", "describe", "xsvc", "backend")
-        clusters.b.eventually("an Event says so", lambda: event.search(clusters.b.kubectl(*describe)))
+        clusters.b.eventually("an Event says so", lambda: event.search(clusters.b.kubectl(*DESCRIBE)))
         print(clusters.b.kubectl(*table))
     finally:
         clusters.a.kubectl(*scale, "--replicas=1")

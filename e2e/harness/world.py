@@ -233,7 +233,7 @@ def execute(argv: Sequence[str], *, input: str | None = None, seconds: float = 1
     return done.stdout
 
 
-def wait(what: str, condition: Callable[[], bool], seconds: float, *processes: Process) -> None:
+def wait(what: str, condition: Callable[[], object], seconds: float, *processes: Process) -> None:
     """Until the condition holds. Raises HarnessError, with a process's last words, if one ends or time is up."""
     deadline = time.monotonic() + seconds
     while not condition():
