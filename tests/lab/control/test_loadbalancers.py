@@ -44,16 +44,24 @@ def test_who_is_no_load_balancer_any_more_loses_its_address() -> None:
 
 
 def test_another_clouds_class_is_not_ours() -> None:
-    theirs = balancer("a")
-    assert assigned(replace(theirs, spec=replace(theirs.spec, load_balancer_class="example.com/other"))) == {}
+    for theirs in (balancer("a"), balancer("a", "198.51.100.9"), balancer("a", "203.0.113.65")):
+        other = replace(theirs, spec=replace(theirs.spec, load_balancer_class="example.com/other"))
+        assert assigned(other) == {}
+    named = ServiceStatus(load_balancer=LoadBalancerStatus(ingress=[LoadBalancerIngress(hostname="db.example.com")]))
+    assert assigned(replace(other, status=named)) == {}
 
 
 def test_a_wish_is_honoured_where_it_is_free_and_of_the_range() -> None:
     def wishing(name: str, ip: str) -> Service:
         return replace(balancer(name), spec=replace(balancer(name).spec, load_balancer_ip=ip))
 
-    made = assigned(wishing("a", "203.0.113.68"), wishing("b", "203.0.113.68"), wishing("c", "192.0.2.1"))
-    assert made == {"a": ["203.0.113.68"], "b": ["203.0.113.65"], "c": ["203.0.113.66"]}
+    made = assigned(
+        wishing("a", "203.0.113.68"),
+        wishing("b", "203.0.113.68"),
+        wishing("c", "192.0.2.1"),
+        wishing("d", "no address"),
+    )
+    assert made == {"a": ["203.0.113.68"], "b": ["203.0.113.65"], "c": ["203.0.113.66"], "d": ["203.0.113.67"]}
 
 
 @given(st.lists(st.booleans(), max_size=9))

@@ -14,8 +14,10 @@ def assign(services: Iterable[Service], ranges: Sequence[str]) -> list[tuple[Ser
 
     A Service keeps its addresses while it is a LoadBalancer; `spec.loadBalancerIP` is honoured where it is free and
     of the range; a range's first and last address are not used. Where a range is used up, that family is missing.
+    A Service with a `spec.loadBalancerClass` is another controller's, and so is its status.
     """
-    services = sorted(services, key=lambda service: (service.metadata.creation_timestamp or "", _key(service)))
+    ours = (service for service in services if not service.spec.load_balancer_class)
+    services = sorted(ours, key=lambda service: (service.metadata.creation_timestamp or "", _key(service)))
     used: set[str] = set()
     keeps = {_key(service): _kept(service, ranges, used) for service in services}
     changes = []
@@ -35,7 +37,7 @@ def _kept(service: Service, ranges: Sequence[str], used: set[str]) -> dict[str, 
     """Family -> the address that the service has and keeps; added to `used`."""
     kept: dict[str, str] = {}
     for entry in _ingress(service):
-        family = entry.ip and f"IPv{ip_address(entry.ip).version}"
+        family = _family(entry.ip)
         if entry.ip and family in _families(service) and family not in kept and _may(entry.ip, ranges, used):
             kept[family] = entry.ip
             used.add(entry.ip)
@@ -44,7 +46,7 @@ def _kept(service: Service, ranges: Sequence[str], used: set[str]) -> dict[str, 
 
 def _take(service: Service, family: str, ranges: Sequence[str], used: set[str]) -> str | None:
     wish = service.spec.load_balancer_ip
-    candidates = [wish] if wish and f"IPv{ip_address(wish).version}" == family else []
+    candidates = [wish] if wish and _family(wish) == family else []
     for range_ in ranges:
         network = ip_network(range_)
         if f"IPv{network.version}" == family:
@@ -67,9 +69,17 @@ def _may(address: str, ranges: Sequence[str], used: set[str]) -> bool:
 def _families(service: Service) -> list[str]:
     """Empty for a Service that gets no load balancer from this cloud."""
     spec = service.spec
-    if spec.type != "LoadBalancer" or spec.load_balancer_class or service.metadata.deletion_timestamp:
+    if spec.type != "LoadBalancer" or service.metadata.deletion_timestamp:
         return []
     return spec.ip_families or ["IPv4"]
+
+
+def _family(address: str | None) -> str | None:
+    """None for what is no address: Kubernetes takes any text as `spec.loadBalancerIP`."""
+    try:
+        return f"IPv{ip_address(address or '').version}"
+    except ValueError:
+        return None
 
 
 def _ingress(service: Service) -> list[LoadBalancerIngress]:
