@@ -4,7 +4,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from moorage.api.addresses import canonical, embedded, family, parse, special
+from moorage.api.addresses import as_kubernetes_reads, canonical, embedded, family, parse, special
 from moorage.errors import MoorageError
 
 
@@ -43,6 +43,52 @@ def test_what_is_not_an_address_is_explained(address: str, why: str) -> None:
     with pytest.raises(MoorageError) as caught:
         canonical(address)
     assert str(caught.value) == why
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("198.51.100.7", "198.51.100.7"),
+        ("198.051.100.007", "198.51.100.7"),
+        ("010.000.0.0000000000000000000008", "10.0.0.8"),
+        ("2001:DB8:0:0::0a", "2001:db8::a"),
+        ("2001:000000db8::00001", "2001:db8::1"),
+        ("::ffff:198.51.100.7", "198.51.100.7"),
+        ("::ffff:198.051.100.007", "198.51.100.7"),
+        ("0:0:0:0:0:FFFF:c633:6407", "198.51.100.7"),
+        ("::198.051.100.007", "::c633:6407"),
+        ("0::0", "::"),
+        ("198.51.100.256", None),
+        ("198.51.100", None),
+        ("198.51.100.7/32", None),
+        (" 198.51.100.7", None),
+        ("0x10.0.0.1", None),
+        ("١٠.0.0.1", None),
+        ("fe80::1%eth0", None),
+        ("fe80::1%", None),
+        ("2001:db8::10000", None),
+        ("1:2:3:4:5:6:7::8:9", None),
+        ("0" * 10_000, None),
+        ("None", None),
+        ("", None),
+    ],
+)
+def test_an_address_is_read_as_kubernetes_reads_it(written: str, read: str | None) -> None:
+    assert as_kubernetes_reads(written) == read
+
+
+@given(st.ip_addresses(), st.integers(0, 5))
+def test_leading_zeros_change_no_address_of_kubernetes(address: IPv4Address | IPv6Address, zeros: int) -> None:
+    separator = "." if isinstance(address, IPv4Address) else ":"
+    written = separator.join("0" * zeros + part for part in address.exploded.split(separator))
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    assert as_kubernetes_reads(written) == str(mapped or address)
+
+
+@given(st.text(max_size=50))
+def test_what_kubernetes_reads_has_one_spelling(text: str) -> None:
+    read = as_kubernetes_reads(text)
+    assert read is None or canonical(read) == read
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """IP addresses: how they are read, and which may never be an endpoint."""
 
+import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Literal
 
@@ -87,6 +88,30 @@ def _without_leading_zeros(address: str) -> str | None:
         return str(IPv4Address(plain))
     except ValueError:
         return None
+
+
+_LEADING_ZEROS = re.compile(r"(?<![0-9A-Fa-f])0+(?=[0-9A-Fa-f])")
+
+
+def as_kubernetes_reads(address: str) -> str | None:
+    """The one spelling of an address that a Kubernetes object holds, as Kubernetes reads it; None for no address.
+
+    Its objects may hold spellings that `parse` refuses, and its parts read them alike (`ParseIPSloppy` of
+    k8s.io/utils/net, which is Go's `net.ParseIP` before 1.17): leading zeros mean nothing, so `010.0.0.1` is
+    `10.0.0.1`; an IPv4-mapped IPv6 address is that IPv4 address; what has a zone is no address.
+    """
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        try:
+            parsed = ip_address(_LEADING_ZEROS.sub("", address))
+        except ValueError:
+            return None
+    if isinstance(parsed, IPv4Address):
+        return str(parsed)
+    if parsed.scope_id is not None:
+        return None
+    return str(parsed.ipv4_mapped or parsed)
 
 
 def canonical(address: str) -> str:
