@@ -13,6 +13,7 @@ from moorage.cluster.election import Election, Leadership, process_identity
 from moorage.cluster.kubeconfig import Config
 from moorage.errors import MoorageError
 from moorage.log import get_logger
+from moorage.operator import lag
 from moorage.operator.config import Configuration
 from moorage.operator.metrics import Metrics
 from moorage.operator.term import Makers, Term, make_sources
@@ -65,7 +66,8 @@ class Process:
             log.info("the operator is up", identity=self.identity, port=port)
             asking = asyncio.create_task(self._ask())
             try:
-                await self._lead_in_turn()
+                with lag.measured(self._metrics.loop_lag_seconds.observe):
+                    await self._lead_in_turn()
             finally:
                 asking.cancel()
                 with suppress(asyncio.CancelledError):

@@ -73,6 +73,13 @@ class Metrics:
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
             registry=registry,
         )
+        self.loop_lag_seconds = Histogram(
+            "moorage_loop_lag_seconds",
+            "How long what is due waits for the event loop, every 10 ms.",
+            # Fine where it matters: health probes, renewals of the Lease and decisions wait as long.
+            buckets=(0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2, 5, 10),
+            registry=registry,
+        )
         self.sources = Gauge(
             "moorage_sources", "Sources, by whether their answer is current.", ["state"], registry=registry
         )
