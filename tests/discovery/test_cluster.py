@@ -209,7 +209,7 @@ async def test_only_what_is_selected_is_found_and_equal_selections_share_a_watch
     fixture.sources.set(("frontend", "third"), external({"app": "other"}))
 
     async def condition() -> bool:
-        return fixture.sources._clusters.count == 2 and fixture.sources.secrets.count == 1
+        return fixture.sources.follower.clusters.count == 2 and fixture.sources.secrets.count == 1
 
     fixture.sources._on_change = lambda key: None
     await eventually(condition)
@@ -423,7 +423,7 @@ async def test_a_secret_that_is_missing_bad_or_goes_away_leaves_what_was_found(f
     await fixture.until({"backend1": "203.0.113.11"})
     await fixture.give("broken")
     await fixture.until({"backend1": "203.0.113.11"}, "KubeconfigRefused")
-    assert fixture.sources._clusters.count == 0
+    assert fixture.sources.follower.clusters.count == 0
     await fixture.here.delete(Secret, "frontend", "cluster-a")
     await fixture.until({"backend1": "203.0.113.11"}, "SecretMissing")
     await fixture.give()
@@ -510,15 +510,16 @@ async def test_addresses_that_are_none_are_noted(fixture: Fixture) -> None:
     await fixture.service("backend1", "203.0.113.11")
     fixture.sources.set(KEY, external())
     await fixture.until({"backend1": "203.0.113.11"})
-    source = next(iter(fixture.sources._followed[KEY].running.values())).source
     bad = (await fixture.there.get(Service, "backend", "backend1")).status.load_balancer
     assert bad is not None
     assert bad.ingress is not None
-    store = source._balancers._reflector.store  # type: ignore[attr-defined]
+    [balancers] = fixture.sources.follower.clusters.running
+    store = balancers.services
+    assert store is not None
     broken = replace(bad.ingress[0], ip="010.0.0.1")
     key = ("backend", "backend1")
     store[key] = replace(store[key], status=replace(store[key].status, load_balancer=replace(bad, ingress=[broken])))
-    source._again.set()  # type: ignore[attr-defined]
+    await fixture.service("backend2")  # so that the source looks again
     await fixture.until({})
     assert fixture.now.notes[0] == "Service backend/backend1: its load balancer's address 010.0.0.1 is none"
 
@@ -530,7 +531,7 @@ async def test_it_ends_when_it_is_removed(fixture: Fixture) -> None:
     fixture.sources.remove(KEY)
 
     async def condition() -> bool:
-        return fixture.sources._clusters.count == fixture.sources.secrets.count == 0
+        return fixture.sources.follower.clusters.count == fixture.sources.secrets.count == 0
 
     await eventually(condition)
     assert fixture.sources.resolutions(KEY) == ()

@@ -243,11 +243,11 @@ async def test_servers_of_kubeconfigs_are_looked_up_within_the_share_of_their_na
         for number in range(50)
     ]
     for each in taken:
-        fixture.sources._clusters.take(each, told)
+        fixture.sources.follower.clusters.take(each, told)
     await asyncio.sleep(1)
     assert fixture.names.asked.total() == 2 * AT_ONCE
     for each in taken:
-        fixture.sources._clusters.give_back(each, told)
+        fixture.sources.follower.clusters.give_back(each, told)
     await asyncio.sleep(1)
 
 

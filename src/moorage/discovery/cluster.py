@@ -21,7 +21,7 @@ from moorage.discovery.choice import addresses_of, choose
 from moorage.discovery.following import Following
 from moorage.discovery.loadbalancers import LoadBalancers, Selected
 from moorage.discovery.resolver import Addresses, Names
-from moorage.discovery.secrets import SecretKey, WatchedSecret
+from moorage.discovery.secrets import ReadSecret, SecretKey, Secrets
 from moorage.discovery.shared import Shared
 from moorage.discovery.source import MOST_ENDPOINTS, MOST_LOOKUPS, Setting, Source, State
 from moorage.discovery.tenant import Kubeconfig, read_kubeconfig
@@ -62,7 +62,7 @@ class ClusterServices(Source):
         namespace: str,
         names: Names,
         gate: Callable[[], Gate],
-        secrets: Shared[SecretKey, WatchedSecret],
+        secrets: Secrets,
         clusters: Shared[Selected, LoadBalancers],
         setting: Setting,
     ) -> None:
@@ -73,7 +73,7 @@ class ClusterServices(Source):
         self._gate = gate
         self._secrets = secrets
         self._clusters = clusters
-        self._secret: WatchedSecret | None = None
+        self._secret: ReadSecret | None = None
         self._selected: Selected | None = None
         self._balancers: LoadBalancers | None = None
         self._config_problem: Problem | None = None

@@ -1,7 +1,8 @@
 """Secrets of tenants, each watched by its name: this needs no more than a Role in that namespace."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from moorage.api.core_v1 import Secret
 from moorage.api.meta import ObjectMeta
@@ -29,14 +30,59 @@ class SecretKey(NamedTuple):
     key: str
 
 
-class WatchedSecret:
+OPERATOR = "moorage-system:moorage-operator"
+"""Namespace and name of the operator's service account, as `deploy/operator` has them."""
+
+
+class ReadSecret(ABC):
     """One key of a Secret: its content while it may be read."""
+
+    def __init__(self, key: SecretKey) -> None:
+        self._key = key
+        self._made: dict[Callable[[Secret, str], Any], Any] = {}
+
+    @property
+    @abstractmethod
+    def secret(self) -> Secret | None:
+        """None while there is none, and once it may no longer be read.
+
+        It has no values but that of the key, which may be cut where it is more than `LARGEST` bytes; of others the
+        first names.
+        """
+
+    @property
+    @abstractmethod
+    def problem(self) -> Problem | None:
+        """Why there is none; None also while it has not been asked for yet."""
+
+    def once(self, make: Callable[[Secret, str], R]) -> R:
+        """What `make` makes of the Secret, which is there, and of the key: called once for each state of it.
+
+        Whoever follows the Secret shares what is made. `make` raises nothing.
+        """
+        if make not in self._made:
+            assert self.secret is not None
+            self._made[make] = make(self.secret, self._key.key)
+        made: R = self._made[make]
+        return made
+
+
+class Secrets(Protocol):
+    """Keys of Secrets, followed while somebody has taken them."""
+
+    def take(self, key: SecretKey, on_change: Callable[[], None]) -> ReadSecret: ...
+
+    def give_back(self, key: SecretKey, on_change: Callable[[], None]) -> None: ...
+
+
+class WatchedSecret(ReadSecret):
+    """One key of a Secret, read from the API server."""
 
     def __init__(
         self, key: SecretKey, client: ListWatch, on_change: Callable[[], None], now: Callable[[], str], account: str
     ) -> None:
         """`account` is the operator's own service account, such as `moorage-system:moorage-operator`."""
-        self._key = key
+        super().__init__(key)
         self._now = now
         self._account = account
         self._on_change = on_change
@@ -50,33 +96,15 @@ class WatchedSecret:
             transform=self._slim,
         )
         self._missing_since = now()
-        self._made: dict[Callable[[Secret, str], Any], Any] = {}
 
     @property
     def secret(self) -> Secret | None:
-        """None while there is none, and once it may no longer be read.
-
-        It has no values but that of the key, which may be cut where it is more than `LARGEST` bytes; of others the
-        first names.
-        """
         if self._refused() is not None:
             return None
         return self._reflector.store.get(self._key[:2])
 
-    def once(self, make: Callable[[Secret, str], R]) -> R:
-        """What `make` makes of the Secret, which is there, and of the key: called once for each state of it.
-
-        Whoever follows the Secret shares what is made. `make` raises nothing.
-        """
-        if make not in self._made:
-            assert self.secret is not None
-            self._made[make] = make(self.secret, self._key.key)
-        made: R = self._made[make]
-        return made
-
     @property
     def problem(self) -> Problem | None:
-        """Why there is none; None also while it has not been asked for yet."""
         where = f"Secret {self._key.namespace}/{self._key.name}"
         if refusal := self._refused():
             return Problem("SecretNotReadable", f"{where} may not be read by the operator; {self._grant()}", refusal)

@@ -75,6 +75,11 @@ class Shared(Generic[K, R]):
             task.cancel()
 
     @property
+    def running(self) -> list[R]:
+        """What runs, in the order in which it was begun."""
+        return [made for made, _, _ in self._running.values()]
+
+    @property
     def count(self) -> int:
         """How many run."""
         return len(self._running)

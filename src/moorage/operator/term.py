@@ -12,9 +12,9 @@ from moorage.cluster.reflector import Key
 from moorage.core.admission import Gate
 from moorage.core.health import Outcome
 from moorage.discovery.resolver import Resolver
-from moorage.discovery.secrets import SecretKey, WatchedSecret
+from moorage.discovery.secrets import OPERATOR, SecretKey, WatchedSecret
 from moorage.discovery.shared import Shared
-from moorage.discovery.sources import OPERATOR, Sources
+from moorage.discovery.sources import Sources
 from moorage.log import get_logger
 from moorage.operator.authorities import Authorities
 from moorage.operator.config import Configuration
