@@ -338,6 +338,13 @@ async def test_a_server_that_would_have_the_event_loop_calculate_for_long_is_not
             assert message == "TLS: the connection was closed during the handshake"
 
 
+async def test_a_server_whose_certificates_are_too_large_is_told(authority: trustme.CA) -> None:
+    context = certified(authority, "127.0.0.1", *(f"name-{number:04}.example.com" for number in range(1000)))
+    async with serving(saying(OK), context) as target:
+        message = await check(target, Http(tls=Tls(ca=pem(authority))))
+    assert message == "TLS: the server's certificates are larger than 16 KiB"
+
+
 async def test_a_server_that_takes_nothing_of_what_it_is_offered_is_told() -> None:
     async def alert(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(100)

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Protocol, TypeVar
 
 from moorage.api.show import show
+from moorage.cluster.handshake import TooCostlyError, bounded
 from moorage.cluster.tls import client_context
 from moorage.errors import MoorageError
 from moorage.probe.check import Http, Target, Tls
@@ -215,7 +216,7 @@ class _Encrypted:
 @lru_cache(maxsize=1024)
 def _context(ca: str | None, verify: bool) -> ssl.SSLContext:
     try:
-        context = client_context(ca)
+        context = bounded(client_context(ca))
     except (ssl.SSLError, ValueError) as error:
         raise MoorageError(
             f"spec.healthCheck.http.tls.caSecretRef: not PEM certificates: {_tls_words(error)}"
@@ -252,6 +253,8 @@ def _distrust(error: ssl.SSLCertVerificationError, expected: str) -> str:
 def _tls_words(error: ssl.SSLError | ValueError) -> str:
     if isinstance(error, ssl.SSLEOFError):
         return "the connection was closed during the handshake"
+    if isinstance(error, TooCostlyError):
+        return str(error)
     said: str = (getattr(error, "reason", None) or str(error)).lower().replace("_", " ")
     return f"{said}; {_HINTS[said]}" if said in _HINTS else said
 

@@ -1,0 +1,78 @@
+"""What the TLS handshake of a client may cost.
+
+The server chooses its certificates. OpenSSL takes 100 KiB of them, and keys of which each takes 7 ms to check a
+signature with: half a second in which nothing else of the process runs, at every handshake.
+"""
+
+import ssl
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, Self
+
+MOST_BYTES = 16 * 2**10
+"""That a server sends until the handshake is over. Most send 2 to 4 KiB; five certificates of RSA-4096, one of which
+is for 100 names, make 12.3 KiB."""
+MOST_SECONDS = 0.05
+"""Of processor time. With ordinary keys it is 1 to 4 ms."""
+
+account: ContextVar[Callable[[float], None] | None] = ContextVar("account", default=None)
+"""Is told, after each step of a handshake, the seconds of processor time that it took. To be set in the task that
+connects."""
+
+
+class TooCostlyError(ssl.SSLError):
+    """The handshake was ended for what it cost. Its text is for people."""
+
+    def __str__(self) -> str:
+        return str(self.args[1])
+
+
+class Handshake(ssl.SSLObject):
+    """A connection's TLS whose handshake ends with TooCostlyError beyond MOST_BYTES or MOST_SECONDS.
+
+    A step that has begun cannot be ended: it may take longer than MOST_SECONDS, but no longer than MOST_BYTES of
+    certificates make it. `do_handshake` may be called in a thread, other steps need not wait for it.
+    """
+
+    _incoming: ssl.MemoryBIO
+    _account: Callable[[float], None] | None
+    _bytes = 0
+    _seconds = 0.0
+
+    @classmethod
+    def _create(cls, incoming: ssl.MemoryBIO, *args: Any, **named: Any) -> Self:
+        # The one way to the bytes that come in; SSLContext.wrap_bio calls it in all versions of Python since 3.7.
+        self: Self = super()._create(incoming, *args, **named)  # type: ignore[misc]
+        self._incoming = incoming
+        self._account = account.get()
+        return self
+
+    def do_handshake(self) -> None:
+        if self._bytes + self._incoming.pending > MOST_BYTES:
+            raise TooCostlyError(1, f"the server's certificates are larger than {MOST_BYTES // 1024} KiB")
+        self._check_time()
+        pending, began = self._incoming.pending, time.thread_time()
+        try:
+            super().do_handshake()
+        finally:
+            seconds = time.thread_time() - began
+            self._bytes += pending - self._incoming.pending
+            self._seconds += seconds
+            if self._account is not None:
+                self._account(seconds)
+        self._check_time()
+
+    def _check_time(self) -> None:
+        if self._seconds > MOST_SECONDS:
+            raise TooCostlyError(
+                1,
+                f"the handshake took {1000 * self._seconds:.0f} ms of processor time, more than "
+                f"{1000 * MOST_SECONDS:.0f}; give the server certificates with ordinary keys",
+            )
+
+
+def bounded(context: ssl.SSLContext) -> ssl.SSLContext:
+    """The same context, whose connections shake hands within these bounds from now on; asyncio's too."""
+    context.sslobject_class = Handshake
+    return context

@@ -1,0 +1,102 @@
+"""Handshakes in memory, and with a real server through asyncio."""
+
+import asyncio
+import ssl
+import time
+from contextlib import suppress
+
+import pytest
+import trustme
+
+from moorage.cluster.handshake import MOST_BYTES, TooCostlyError, account, bounded
+from moorage.cluster.tls import client_context
+
+NAME = "db.example.com"
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def server(authority: trustme.CA, names: int = 0) -> ssl.SSLContext:
+    """Of a server whose certificate is also for so many other names."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    others = [f"name-{number:04}-of-this-server.example.com" for number in range(names)]
+    authority.issue_cert(NAME, *others).configure_cert(context)
+    return context
+
+
+def client(authority: trustme.CA) -> ssl.SSLContext:
+    return bounded(client_context(authority.cert_pem.bytes().decode()))
+
+
+def shake(client: ssl.SSLContext, server: ssl.SSLContext, piece: int = 2**20) -> None:
+    """Until the client has done; it gets the server's bytes in such pieces."""
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    theirs = server.wrap_bio(to_server, sent := ssl.MemoryBIO(), server_side=True)
+    ours = client.wrap_bio(to_client, to_server, server_hostname=NAME)
+    while True:
+        try:
+            ours.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+        else:
+            return
+        if not sent.pending:
+            with suppress(ssl.SSLWantReadError):
+                theirs.do_handshake()
+        to_client.write(sent.read(piece))
+
+
+def test_an_ordinary_handshake_is_done(authority: trustme.CA) -> None:
+    shake(client(authority), server(authority))
+
+
+@pytest.mark.parametrize("piece", [2**20, 1000])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_certificates_that_are_too_large_are_refused_in_words(
+    authority: trustme.CA, version: ssl.TLSVersion, piece: int
+) -> None:
+    # Each name is 38 bytes.
+    theirs = server(authority, names=MOST_BYTES // 30)
+    theirs.maximum_version = version
+    with pytest.raises(TooCostlyError) as caught:
+        shake(client(authority), theirs, piece)
+    assert str(caught.value) == "the server's certificates are larger than 16 KiB"
+
+
+def test_a_handshake_that_takes_too_much_time_is_refused_in_words(
+    authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(0.02 * number for number in range(100))
+    monkeypatch.setattr(time, "thread_time", lambda: next(clock))
+    shake(client(authority), server(authority))
+    clock = iter(0.03 * number for number in range(100))
+    with pytest.raises(TooCostlyError) as caught:
+        shake(client(authority), server(authority))
+    assert str(caught.value) == (
+        "the handshake took 60 ms of processor time, more than 50; give the server certificates with ordinary keys"
+    )
+
+
+async def test_connections_of_asyncio_are_bounded_and_their_time_is_charged(authority: trustme.CA) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async def connect(theirs: ssl.SSLContext) -> None:
+        async with await asyncio.start_server(silent, "127.0.0.1", 0, ssl=theirs) as listening:
+            port = listening.sockets[0].getsockname()[1]
+            _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client(authority), server_hostname=NAME)
+            writer.close()
+
+    charged: list[float] = []
+    token = account.set(charged.append)
+    try:
+        await connect(server(authority))
+    finally:
+        account.reset(token)
+    assert len(charged) >= 2
+    assert min(charged) > 0
+    with pytest.raises(TooCostlyError):
+        await connect(server(authority, names=MOST_BYTES // 30))
