@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from moorage.cluster.kubeconfig import Config
 from moorage.cluster.tls import client_context, ssl_context
+from moorage.errors import MoorageError
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,36 @@ def test_no_server_can_choose_a_large_group_of_finite_field_diffie_hellman(
     server.set_ecdh_curve("ffdhe8192")
     with pytest.raises(ssl.SSLError):
         shake_hands(client, server)
+
+
+def test_an_authority_that_did_not_sign_itself_is_trusted(authority: trustme.CA) -> None:
+    intermediate = authority.create_child_ca()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    intermediate.issue_cert("127.0.0.1").configure_cert(server)
+    assert shake_hands(client_context(intermediate.cert_pem.bytes().decode()), server) == "TLSv1.3"
+
+
+def test_comments_in_any_language_may_stand_among_authorities(authority: trustme.CA, server: ssl.SSLContext) -> None:
+    bundle = f"# Prüfstelle\n{authority.cert_pem.bytes().decode()}# 認証局\n"
+    assert shake_hands(client_context(bundle), server) == "TLSv1.3"
+
+
+def test_no_server_can_have_the_handshake_repeated(authority: trustme.CA) -> None:
+    for ca in (authority.cert_pem.bytes().decode(), None):
+        assert client_context(ca).options & ssl.OP_NO_RENEGOTIATION
+
+
+@pytest.mark.parametrize("ca", ["", "# nothing\n", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
+def test_text_without_certificates_never_means_the_machines_authorities(ca: str) -> None:
+    with pytest.raises(MoorageError, match=r"^holds no certificates; put PEM text there"):
+        client_context(ca)
+
+
+def test_a_key_among_the_certificates_is_not_the_clients(authority: trustme.CA) -> None:
+    me, other = authority.issue_cert("me@example.com"), authority.issue_cert("other@example.com")
+    own, foreign = me.private_key_pem.bytes().decode(), other.private_key_pem.bytes().decode()
+    certificate = foreign + me.cert_chain_pems[0].bytes().decode()
+    assert ssl_context(Config(server="https://192.0.2.1", client_certificate=certificate, client_key=own))
 
 
 def test_what_trusts_and_presents_the_same_is_shared_while_somebody_has_it(authority: trustme.CA) -> None:

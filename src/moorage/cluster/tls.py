@@ -4,6 +4,8 @@ import os
 import ssl
 from weakref import WeakValueDictionary
 
+from moorage.api.show import show
+from moorage.cluster.certificates import certificates, pem
 from moorage.cluster.kubeconfig import Config
 from moorage.errors import MoorageError
 
@@ -20,15 +22,24 @@ def client_context(ca: str | None) -> ssl.SSLContext:
 
     Keys are agreed upon by ECDHE with P-256 only, which every server of TLS 1.3 has (RFC 8446, 9.1). The server
     chooses among what it is offered, and the event loop stands still meanwhile: with the largest groups of
-    finite-field Diffie-Hellman for 0.15 s (ffdhe8192) and for over a second (10,000 bits). Raises ssl.SSLError or
-    ValueError for what is no certificate.
+    finite-field Diffie-Hellman for 0.15 s (ffdhe8192) and for over a second (10,000 bits). Handshakes are not
+    repeated on a connection (renegotiation of TLS 1.2), for the same reason. Raises MoorageError for what is no
+    certificate.
     """
-    context = ssl.create_default_context(cadata=ca)
+    # As bytes: of text the ssl module wants ASCII, and bundles of authorities have comments in UTF-8.
+    trusted = None if ca is None else b"".join(certificates(ca))
+    try:
+        context = ssl.create_default_context(cadata=trusted)
+    except (ssl.SSLError, ValueError) as error:
+        raise MoorageError(f"not a certificate: {_words(error)}") from None
     context.set_ciphers(_CIPHERS)
     context.set_ecdh_curve("prime256v1")
+    context.options |= ssl.OP_NO_RENEGOTIATION
     # Python 3.13 began to insist on extensions that many authorities lack (RFC 5280 lets a self-signed one leave
     # them out), so that no cluster of such an authority could be reached.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    # As Python 3.13 has it, and Go: what is given is trusted whether or not it signed itself.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return context
 
 
@@ -38,8 +49,11 @@ def ssl_context(config: Config) -> ssl.SSLContext | None:
     One is shared by all who have it and trust and present the same: with the machine's authorities it takes 0.8 MiB,
     and some hundredths of a second. Raises MoorageError for certificates or keys that OpenSSL does not take.
     """
-    if not config.server.startswith("https://"):
+    scheme = config.server.partition("://")[0]
+    if scheme == "http":
         return None
+    if scheme != "https":
+        raise MoorageError(f"{show(config.server)} is not a URL such as https://203.0.113.10:6443")
     made_of = config.ca, config.insecure_skip_tls_verify, config.client_certificate, config.client_key
     context = _shared.get(made_of)
     if context is None:
@@ -50,24 +64,27 @@ def ssl_context(config: Config) -> ssl.SSLContext | None:
 def _made(config: Config) -> ssl.SSLContext:
     try:
         context = client_context(config.ca)
-    except (ssl.SSLError, ValueError) as error:
-        raise MoorageError(f"{config.server}: certificate-authority: not a certificate: {_words(error)}") from None
+    except MoorageError as error:
+        raise MoorageError(f"{config.server}: certificate-authority: {error}") from None
     if config.insecure_skip_tls_verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if config.client_certificate and config.client_key:
         try:
             _load_cert_chain(context, config.client_certificate, config.client_key)
+        except MoorageError as error:
+            raise MoorageError(f"{config.server}: client-certificate: {error}") from None
         except (ssl.SSLError, ValueError) as error:
             raise MoorageError(f"{config.server}: client-certificate or client-key: {_words(error)}") from None
     return context
 
 
 def _load_cert_chain(context: ssl.SSLContext, certificate: str, key: str) -> None:
-    # The ssl module takes files only; one in memory leaves no key on a disk and needs no writable directory.
+    # The ssl module takes files only; one in memory leaves no key on a disk and needs no writable directory. OpenSSL
+    # takes the first key in it, which must not be one that stands among the certificates.
     memory = os.memfd_create("client-certificate")
     try:
-        os.write(memory, f"{certificate}\n{key}\n".encode())
+        os.write(memory, f"{pem(certificates(certificate))}{key}\n".encode())
         context.load_cert_chain(f"/proc/self/fd/{memory}", password=_no_password)
     finally:
         os.close(memory)

@@ -217,12 +217,8 @@ class _Encrypted:
 def _context(ca: str | None, verify: bool) -> ssl.SSLContext:
     try:
         context = bounded(client_context(ca))
-    except (ssl.SSLError, ValueError) as error:
-        raise MoorageError(
-            f"spec.healthCheck.http.tls.caSecretRef: not PEM certificates: {_tls_words(error)}"
-        ) from None
-    # As Python 3.13 has it: a certificate that is given is trusted whether or not it signed itself.
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    except MoorageError as error:
+        raise MoorageError(f"spec.healthCheck.http.tls.caSecretRef: not PEM certificates: {error}") from None
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -250,7 +246,7 @@ def _distrust(error: ssl.SSLCertVerificationError, expected: str) -> str:
     return error.verify_message or _tls_words(error)
 
 
-def _tls_words(error: ssl.SSLError | ValueError) -> str:
+def _tls_words(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLEOFError):
         return "the connection was closed during the handshake"
     if isinstance(error, TooCostlyError):
