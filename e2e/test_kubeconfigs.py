@@ -167,7 +167,7 @@ def cases(running: Following) -> dict[str, tuple[object, str, list[str]]]:
         "name-inside": (
             running.kubeconfig(server="https://inside.example.com"),
             "ClusterUnreachable",
-            ["cannot connect: 10.96.0.1 is the cluster IP of Service default/kubernetes of this cluster"],
+            ["cannot connect: 10.96.0.1 is in the service range 10.96.0.0/16 of this cluster"],
         ),
         "no-such-name": (
             running.kubeconfig(server="https://nothing.example.com"),

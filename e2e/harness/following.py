@@ -152,10 +152,11 @@ class Following:
 
 
 @contextmanager
-def following(*, allow: tuple[str, ...] = ("127.0.0.1/32",)) -> Iterator[Following]:
+def following(*, allow: tuple[str, ...] = ("127.0.0.1/32", "203.0.113.0/24")) -> Iterator[Following]:
     """A running operator. It has the rights of `deploy/operator`, and reads Secrets in no namespace.
 
-    `allow` is its configuration's: the other cluster's API server, on loopback, would be refused without.
+    `allow` is its configuration's: the API server and the load balancers that play the other cluster's are the
+    operator's own, and would be refused without.
     """
     with control_plane.api_server() as api, _names() as (names, address):
         token = operator.install(api)

@@ -131,6 +131,12 @@ def test_what_kubernetes_reads_has_one_spelling(text: str) -> None:
         ("::ffff:0:127.0.0.1", "a loopback address in IPv4-translated form"),
         ("2002:7f00:1::", "a loopback address in 6to4 form"),
         ("::127.0.0.1", "a loopback address in IPv4-compatible form"),
+        ("fec0::1", "a site-local address (RFC 3879)"),
+        ("feff:ffff::1", "a site-local address (RFC 3879)"),
+        ("2001:0:7f00:1::", "a loopback address in Teredo form"),
+        ("2001:0:cb00:7101::80ff:fffe", "a loopback address in Teredo form"),
+        ("2001:db8::5efe:7f00:1", "a loopback address in ISATAP form"),
+        ("2001:db8::200:5efe:a9fe:a9fe", "a cloud metadata address in ISATAP form"),
         ("backend1", "not an IP address"),
     ],
 )
@@ -141,7 +147,7 @@ def test_a_special_address_is_never_an_endpoint(address: str, why: str) -> None:
 @pytest.mark.parametrize(
     "address",
     ["203.0.113.11", "10.0.0.1", "1.0.0.0", "126.255.255.255", "169.253.255.255", "169.255.0.0", "223.255.255.255",
-     "168.63.129.17", "2001:db8::1", "fd00::1", "fec0::1", "64:ff9b::203.0.113.1",
+     "168.63.129.17", "2001:db8::1", "fd00::1", "2001:db8::5efe", "64:ff9b::203.0.113.1",
      "64:ff9b:1::cb:71:b00:0", "64:ff9b:1:cb00:71:b00::", "64:ff9b:1:cb:0:710b::", "::ffff:0:203.0.113.1",
      "2002:cb00:7101::"],
 )  # fmt: skip

@@ -1,5 +1,6 @@
 """The gate: nothing inside the cluster, and nothing that no endpoint can be, becomes an endpoint."""
 
+import pickle
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_network
 
 import pytest
@@ -9,6 +10,8 @@ from msgspec.structs import replace
 
 from moorage.api.addresses import special
 from moorage.api.core_v1 import (
+    LoadBalancerIngress,
+    LoadBalancerStatus,
     Node,
     NodeAddress,
     NodeSpec,
@@ -19,10 +22,27 @@ from moorage.api.core_v1 import (
     PodStatus,
     Service,
     ServiceSpec,
+    ServiceStatus,
 )
+from moorage.api.discovery_v1 import Endpoint, EndpointSlice
 from moorage.api.meta import ObjectMeta
 from moorage.api.networking_v1 import ServiceCIDR, ServiceCIDRSpec
-from moorage.core.admission import Addresses, Gate, Ranges, cluster_ips, gate_of, pod_addresses
+from moorage.core.admission import (
+    API_SERVER,
+    CLUSTER_IP,
+    EXTERNAL_IP,
+    LOAD_BALANCER,
+    NODE,
+    POD,
+    Addresses,
+    Gate,
+    Ranges,
+    gate_of,
+    node_addresses,
+    pod_addresses,
+    service_addresses,
+    slice_addresses,
+)
 
 
 def node(name: str, *addresses: str, pod_cidrs: tuple[str, ...] = ()) -> Node:
@@ -44,18 +64,35 @@ def pod(*addresses: str, host_network: bool = False, phase: str = "Running") -> 
     )
 
 
+def load_balancer() -> Service:
+    """One that has an address, an external IP, and a host name as some clouds have."""
+    ingress = [LoadBalancerIngress(ip="203.0.113.65"), LoadBalancerIngress(hostname="front.example.com")]
+    return Service(
+        spec=ServiceSpec(type="LoadBalancer", cluster_ip="10.113.7.7", external_ips=["203.0.113.66"]),
+        status=ServiceStatus(load_balancer=LoadBalancerStatus(ingress=ingress)),
+    )
+
+
 @pytest.fixture
 def gate() -> Gate:
-    pods = Addresses()
-    pods.put(("default", "web"), pod_addresses(pod("198.19.0.7", "2001:db8:9::7")))
+    own = Addresses()
+    own.put(POD, ("default", "web"), pod_addresses(pod("198.19.0.7", "2001:db8:9::7")))
+    nodes = [
+        node("node-1", "192.0.2.10", "node-1.example.com", pod_cidrs=("10.244.0.0/24", "2001:db8:f::/64")),
+        node("node-2", "192.0.2.011", pod_cidrs=("10.244.001.0/24",)),
+    ]
+    for each in nodes:
+        own.put(NODE, ("", each.metadata.name), node_addresses(each))
+    for what, addresses in service_addresses(load_balancer()).items():
+        own.put(what, ("shop", "front"), addresses)
+    endpoints = [Endpoint(addresses=[each]) for each in ("192.0.2.20", "192.0.2.21")]
+    servers = EndpointSlice(address_type="IPv4", endpoints=endpoints)
+    own.put(API_SERVER, ("default", "kubernetes"), slice_addresses(servers))
     return gate_of(
         refuse=["198.18.0.0/16"],
-        nodes=[
-            node("node-1", "192.0.2.10", "node-1.example.com", pod_cidrs=("10.244.0.0/24", "2001:db8:f::/64")),
-            node("node-2", "192.0.2.11", pod_cidrs=("10.244.1.0/24",)),
-        ],
+        nodes=nodes,
         service_cidrs=[service_cidr("10.96.0.0/12", "2001:db8:e::/112"), service_cidr("10.112.0.0/24")],
-        pods=pods.addresses,
+        own=own,
     )
 
 
@@ -69,17 +106,26 @@ def gate() -> Gate:
         ("10.96.0.1", "in the service range 10.96.0.0/12 of this cluster"),
         ("10.112.0.9", "in the service range 10.112.0.0/24 of this cluster"),
         ("2001:db8:e::7", "in the service range 2001:db8:e::/112 of this cluster"),
-        ("10.244.1.7", "in the pod range 10.244.1.0/24 of node node-2 of this cluster"),
-        ("2001:db8:f::7", "in the pod range 2001:db8:f::/64 of node node-1 of this cluster"),
+        ("10.244.1.7", "in the pod range 10.244.1.0/24 of this cluster"),
+        ("2001:db8:f::7", "in the pod range 2001:db8:f::/64 of this cluster"),
         ("198.18.7.7", "in the range 198.18.0.0/16, which the operator's configuration refuses"),
-        ("198.19.0.7", "the address of pod default/web of this cluster"),
-        ("2001:DB8:9:0::7", "the address of pod default/web of this cluster"),
-        ("192.0.2.10", "an address of node node-1 of this cluster"),
+        ("198.19.0.7", POD),
+        ("2001:DB8:9:0::7", POD),
+        ("192.0.2.10", NODE),
         ("::ffff:10.96.0.1", "the IPv4-mapped form of 10.96.0.1, in the service range 10.96.0.0/12 of this cluster"),
-        ("64:ff9b::192.0.2.11", "the NAT64 form of 192.0.2.11, an address of node node-2 of this cluster"),
-        ("64:ff9b:1::198.19.0.7", "the NAT64 form of 198.19.0.7, the address of pod default/web of this cluster"),
-        ("2002:0af4:0107::1", "the 6to4 form of 10.244.1.7, in the pod range 10.244.1.0/24 of node node-2 of this "
-         "cluster"),
+        ("64:ff9b::192.0.2.11", f"the NAT64 form of 192.0.2.11, {NODE}"),
+        ("64:ff9b:1::198.19.0.7", f"the NAT64 form of 198.19.0.7, {POD}"),
+        ("2002:0af4:0107::1", "the 6to4 form of 10.244.1.7, in the pod range 10.244.1.0/24 of this cluster"),
+        ("10.113.7.7", CLUSTER_IP),
+        ("203.0.113.65", LOAD_BALANCER),
+        ("203.0.113.66", EXTERNAL_IP),
+        ("192.0.2.21", API_SERVER),
+        ("2001:0:cb00:7142:0:ffff:34ff:8ebe", f"the Teredo form of 203.0.113.66, {EXTERNAL_IP}"),
+        ("2001:db8:7::5efe:198.19.0.7", f"the ISATAP form of 198.19.0.7, {POD}"),
+        ("2001:db8:7::200:5efe:198.19.0.7", f"the ISATAP form of 198.19.0.7, {POD}"),
+        ("2001:db8:7::5efe:127.0.0.1", "a loopback address in ISATAP form"),
+        ("2001:0:cb00:7101::5601:5601", "a cloud metadata address in Teredo form"),
+        ("fec0::7", "a site-local address (RFC 3879)"),
         ("::ffff:203.0.113.11", "the IPv4-mapped form of 203.0.113.11"),
         ("2001:db8::11%eth0", "an address with a zone, which means nothing on other machines"),
         ("node-1.example.com", "not an IP address"),
@@ -91,7 +137,17 @@ def test_what_is_inside_the_cluster_is_refused(gate: Gate, address: str, why: st
 
 
 @pytest.mark.parametrize(
-    "address", ["203.0.113.11", "10.0.0.1", "10.244.2.1", "198.19.0.8", "2001:db8::11", "64:ff9b::203.0.113.11"]
+    "address",
+    [
+        "203.0.113.11",
+        "10.0.0.1",
+        "10.244.2.1",
+        "198.19.0.8",
+        "2001:db8::11",
+        "64:ff9b::203.0.113.11",
+        "2001:db8::5eff:127.0.0.1",
+        "2001:db8::100:5efe:7f00:1",
+    ],
 )
 def test_what_is_outside_is_let_through(gate: Gate, address: str) -> None:
     assert gate.refusal(address) is None
@@ -102,7 +158,7 @@ def test_what_the_configuration_allows_wins_over_everything(gate: Gate) -> None:
         allow=["127.0.0.0/8", "10.96.0.0/16", "198.19.0.7", "64:ff9b::/96"],
         refuse=["127.0.0.0/24"],
         service_cidrs=[service_cidr("10.96.0.0/12")],
-        pods=gate.pods,
+        own=gate.own,
     )
     for address in ("127.0.0.1", "10.96.0.1", "198.19.0.7", "64:ff9b::10.97.0.1"):
         assert allowed.refusal(address) is None
@@ -151,62 +207,101 @@ def test_gates_of_the_same_cluster_are_equal(gate: Gate) -> None:
     assert gate_of(service_cidrs=cidrs) != gate_of(service_cidrs=[service_cidr("10.96.0.0/13")])
 
 
-# --- pods and Services ---------------------------------------------------------------------------------------------
+# --- the cluster's own addresses -----------------------------------------------------------------------------------
 
 WEB, API = ("default", "web"), ("default", "api")
 
 
 def test_a_gate_sees_pods_come_and_go_without_being_made_again() -> None:
-    pods = Addresses()
-    gate = gate_of(pods=pods.addresses)
-    assert pods.put(WEB, pod_addresses(pod("203.0.113.7"))) == {"203.0.113.7"}
-    assert gate.refusal("203.0.113.7") == "the address of pod default/web of this cluster"
-    assert pods.put(WEB, pod_addresses(pod("203.0.113.7"))) == frozenset()
-    assert pods.put(WEB, pod_addresses(pod("203.0.113.8"))) == {"203.0.113.7", "203.0.113.8"}
+    own = Addresses()
+    gate = gate_of(own=own)
+    assert own.put(POD, WEB, pod_addresses(pod("203.0.113.7"))) == {"203.0.113.7"}
+    assert gate.refusal("203.0.113.7") == POD
+    assert own.put(POD, WEB, pod_addresses(pod("203.0.113.7"))) == frozenset()
+    assert own.put(POD, WEB, pod_addresses(pod("203.0.113.8"))) == {"203.0.113.7", "203.0.113.8"}
     assert gate.refusal("203.0.113.7") is None
-    assert pods.put(WEB, pod_addresses(None)) == {"203.0.113.8"}
+    assert own.put(POD, WEB, pod_addresses(None)) == {"203.0.113.8"}
     assert gate.refusal("203.0.113.8") is None
 
 
 def test_pods_in_the_hosts_network_and_those_that_have_ended_have_no_address_of_their_own() -> None:
-    pods = Addresses()
+    own = Addresses()
     running = pod("203.0.113.7")
-    assert pods.put(WEB, pod_addresses(pod("203.0.113.7", host_network=True))) == frozenset()
-    assert pods.put(WEB, pod_addresses(running)) == {"203.0.113.7"}
+    assert own.put(POD, WEB, pod_addresses(pod("203.0.113.7", host_network=True))) == frozenset()
+    assert own.put(POD, WEB, pod_addresses(running)) == {"203.0.113.7"}
     ended = replace(running, status=replace(running.status, phase="Succeeded"))
-    assert pods.put(WEB, pod_addresses(ended)) == {"203.0.113.7"}
-    assert not pods.addresses
+    assert own.put(POD, WEB, pod_addresses(ended)) == {"203.0.113.7"}
+    assert not own
+
+
+def test_addresses_are_read_as_kubernetes_reads_them() -> None:
+    own = Addresses()
+    odd = ServiceSpec(cluster_ip="10.96.011.012", external_ips=["::ffff:203.0.113.7", "no address", "fe80::1%eth0"])
+    for what, addresses in service_addresses(Service(spec=odd)).items():
+        own.put(what, WEB, addresses)
+    assert dict(own) == {"10.96.11.12": CLUSTER_IP, "203.0.113.7": EXTERNAL_IP}
+    own.put(POD, WEB, pod_addresses(pod("198.19.0.07")))
+    assert own["198.19.0.7"] == POD
 
 
 def test_cluster_ips_are_refused_where_nobody_tells_their_range() -> None:
-    services = Addresses()
-    gate = gate_of(services=services.addresses)
+    own = Addresses()
+    gate = gate_of(own=own)
     both = Service(spec=ServiceSpec(cluster_ip="10.96.0.1", cluster_ips=["10.96.0.1", "2001:db8:e:0::1"]))
-    assert services.put(("default", "kubernetes"), cluster_ips(both)) == {"10.96.0.1", "2001:db8:e::1"}
-    assert gate.refusal("10.96.0.1") == "the cluster IP of Service default/kubernetes of this cluster"
-    assert gate.refusal("64:ff9b::10.96.0.1") == f"the NAT64 form of 10.96.0.1, {gate.refusal('10.96.0.1')}"
+    assert own.put(CLUSTER_IP, WEB, service_addresses(both)[CLUSTER_IP]) == {"10.96.0.1", "2001:db8:e::1"}
+    assert gate.refusal("10.96.0.1") == CLUSTER_IP
+    assert gate.refusal("64:ff9b::10.96.0.1") == f"the NAT64 form of 10.96.0.1, {CLUSTER_IP}"
     headless = Service(spec=ServiceSpec(cluster_ip="None", cluster_ips=["None"]))
-    assert services.put(WEB, cluster_ips(headless)) == frozenset()
-    services.put(("default", "kubernetes"), cluster_ips(None))
+    assert own.put(CLUSTER_IP, API, service_addresses(headless)[CLUSTER_IP]) == frozenset()
+    own.put(CLUSTER_IP, WEB, service_addresses(None)[CLUSTER_IP])
     assert gate.refusal("10.96.0.1") is None
 
 
+def test_nothing_that_is_said_names_an_object_and_the_log_can() -> None:
+    own = Addresses()
+    secret = ("secret-project", "secret-thing")
+    for number, what in enumerate([API_SERVER, CLUSTER_IP, EXTERNAL_IP, LOAD_BALANCER, NODE, POD]):
+        own.put(what, secret, [f"203.0.113.{number}"])
+        assert own.holder(f"203.0.113.{number}") == (what, secret)
+    gate = gate_of(nodes=[node("secret-node", pod_cidrs=("10.244.1.0/24",))], own=own)
+    for address in (*own, "10.244.1.7"):
+        assert "secret" not in (gate.refusal(address) or "secret")
+    assert own.holder("203.0.113.99") is None
+
+
+def test_what_others_can_claim_hides_nothing_of_what_an_address_is(gate: Gate) -> None:
+    own = gate.own
+    assert isinstance(own, Addresses)
+    before = {each: gate.refusal(each) for each in ("198.19.0.7", "192.0.2.10", "10.96.0.1", "10.244.1.7")}
+    for address in before:
+        own.put(EXTERNAL_IP, ("shop", address), [address])
+        own.put(LOAD_BALANCER, ("shop", address), [address])
+    assert {each: gate.refusal(each) for each in before} == before
+    assert own["10.244.1.7"] == LOAD_BALANCER
+
+
+def test_a_gate_is_plain_data_that_another_process_can_have(gate: Gate) -> None:
+    there = Gate(Ranges(gate.allowed), Ranges(gate.refused), dict(gate.own))
+    assert pickle.loads(pickle.dumps(there)) == there
+    assert (there.allowed, there.refused) == (gate.allowed, gate.refused)
+    for address in (*gate.own, "10.96.0.1", "10.244.1.7", "198.18.7.7", "2001:db8:f::7", "203.0.113.11"):
+        assert there.refusal(address) == gate.refusal(address)
+
+
 addresses = st.sampled_from(["203.0.113.7", "203.0.113.8", "2001:db8::7"])
-states = st.one_of(st.none(), st.lists(addresses, min_size=1, max_size=2).map(lambda given: pod(*given)))
+holders = st.tuples(st.sampled_from([POD, NODE, LOAD_BALANCER]), st.sampled_from([WEB, API]))
 
 
-@given(st.lists(st.tuples(st.sampled_from([WEB, API]), states), max_size=30))
-def test_addresses_follow_any_churn(steps: list[tuple[tuple[str, str], Pod | None]]) -> None:
-    pods = Addresses()
-    known: dict[tuple[str, str], Pod | None] = {}
-    for key, now in steps:
-        before = set(pods.addresses)
-        known[key] = now
-        changed = pods.put(key, pod_addresses(now))
-        after = {each.ip for each_pod in known.values() if each_pod for each in each_pod.status.pod_ips or ()}
-        assert set(pods.addresses) == after
-        assert changed == before ^ after
-        for address, name in pods.addresses.items():
-            holder = known[(name.split("/")[0], name.split("/")[1])]
-            assert holder is not None
-            assert address in {each.ip for each in holder.status.pod_ips or ()}
+@given(st.lists(st.tuples(holders, st.lists(addresses, max_size=2)), max_size=30))
+def test_addresses_follow_any_churn(steps: list[tuple[tuple[str, tuple[str, str]], list[str]]]) -> None:
+    own = Addresses()
+    known: dict[tuple[str, tuple[str, str]], list[str]] = {}
+    for (what, key), now in steps:
+        before = dict(own)
+        known[what, key] = now
+        changed = own.put(what, key, now)
+        assert set(own) == {address for those in known.values() for address in those}
+        assert changed == {each for each in {*before, *own} if before.get(each) != own.get(each)}
+        for address in own:
+            assert own[address] in {what for (what, _), those in known.items() if address in those}
+            assert address in known[own.holder(address) or ("", ("", ""))]

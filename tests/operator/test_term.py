@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from moorage.api.core_v1 import (
     Container,
@@ -18,6 +19,7 @@ from moorage.api.core_v1 import (
 )
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.meta import ObjectMeta
+from moorage.core.admission import POD
 from moorage.operator.config import Admission
 from moorage.operator.term import Term
 from tests.support.eventually import eventually
@@ -125,27 +127,70 @@ async def test_ranges_of_the_cluster_are_refused_as_they_become_known(op: Operat
         running = {"status": {"phase": "Running", "podIP": THREE}}
         await op.client.patch(Pod, "default", "pod", running, subresource="status")
         await op.publishes({ONE: True})
-        assert (
-            "203.0.113.3 is the address of pod default/pod" in (await op.says("Accepted", "AddressRefused")).message
-        )
+        said = (await op.says("Accepted", "AddressRefused")).message
+        assert "203.0.113.3 is the address of a pod of this cluster; endpoints must be outside" in said
         await op.client.delete(Pod, "default", "pod")
         await op.publishes({ONE: True, THREE: True})
 
 
-async def test_a_services_cluster_ip_is_refused_from_when_it_has_it(op: Operator) -> None:
-    inside = "10.96.0.77"
+async def test_a_services_own_addresses_are_refused_from_when_it_has_them(op: Operator) -> None:
     async with op.running():
-        await op.apply(xsvc("backend", ONE, inside))
+        await op.apply(xsvc("backend", ONE, TWO, THREE))
+        await op.publishes({ONE: True, TWO: True, THREE: True})
+        spec = ServiceSpec(type="LoadBalancer", ports=[ServicePort(port=80)], external_ips=[TWO])
+        await op.client.create(Service(metadata=ObjectMeta(name="front", namespace="default"), spec=spec))
+        await op.publishes({ONE: True, THREE: True})
+        ingress = [{"ip": THREE}, {"hostname": "front.example.com"}]
+        body = {"status": {"loadBalancer": {"ingress": ingress}}}
+        await op.client.patch(Service, "default", "front", body, subresource="status")
         await op.publishes({ONE: True})
-        assert f"{inside} is in the service range" in (await op.says("Accepted", "AddressRefused")).message
-        spec = ServiceSpec(ports=[ServicePort(port=80)], cluster_ip=inside)
-        await op.client.create(Service(metadata=ObjectMeta(name="other", namespace="default"), spec=spec))
 
         async def told() -> bool:
             said = (await op.says("Accepted", "AddressRefused")).message
-            return f"{inside} is the cluster IP of Service default/other of this cluster" in said
+            return all(
+                each in said
+                for each in (
+                    f"{TWO} is an external IP of a Service of this cluster;",
+                    f"{THREE} is a load-balancer address of this cluster;",
+                )
+            )
 
         await eventually(told)
+        await op.client.delete(Service, "default", "front")
+        await op.publishes({ONE: True, TWO: True, THREE: True})
+
+
+async def test_the_api_servers_are_no_endpoints(op: Operator) -> None:
+    servers = {"addressType": "IPv4", "endpoints": [{"addresses": [each]} for each in ("192.0.2.9", TWO)]}
+    meta = {"name": "kubernetes", "labels": {"kubernetes.io/service-name": "kubernetes"}}
+    kind = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "ports": [{"port": 6443}]}
+    await op.apply({**kind, **servers, "metadata": {**meta, "namespace": "default"}})
+    elsewhere = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
+    others = {"addressType": "IPv4", "endpoints": [{"addresses": [ONE]}]}
+    await op.apply(elsewhere, {**kind, **others, "metadata": {**meta, "namespace": "shop"}})
+    async with op.running():
+        await op.apply(xsvc("backend", ONE, TWO))
+        await op.publishes({ONE: True})
+        said = (await op.says("Accepted", "AddressRefused")).message
+        assert f"{TWO} is an address of this cluster's API server;" in said
+
+
+async def test_whose_a_refused_address_is_stands_in_the_operators_log_once(op: Operator) -> None:
+    spec = PodSpec(containers=[Container(name="main", image="moorage")])
+    await op.client.create(Pod(metadata=ObjectMeta(name="secret", namespace="default"), spec=spec))
+    await op.client.patch(Pod, "default", "secret", {"status": {"podIP": TWO}}, subresource="status")
+    async with op.running():
+        with capture_logs() as logs:
+            await op.apply(xsvc("backend", ONE, TWO, "64:ff9b::cb00:7102"))
+            await op.publishes({ONE: True})
+            assert "secret" not in (await op.says("Accepted", "AddressRefused")).message
+            await op.rests()
+            op.down.add(ONE)
+            op.prober.check(times=2)
+            await op.says("Healthy", "Panic")
+    pod = f"{POD}: default/secret"
+    named = [each["addresses"] for each in logs if each["event"] == "addresses of this cluster are no endpoints"]
+    assert named == [{TWO: pod, "64:ff9b::cb00:7102": pod}]
 
 
 async def test_a_nodes_heartbeat_makes_nobody_look_again(op: Operator) -> None:

@@ -22,7 +22,7 @@ from moorage.api.meta import ObjectMeta, OwnerReference
 from moorage.api.networking_v1 import ServiceCIDR
 from moorage.cluster.client import Bookmark, Client, Listing
 from moorage.cluster.kubeconfig import Config
-from moorage.core.admission import Gate, gate_of
+from moorage.core.admission import API_SERVER, NODE, Gate, gate_of
 from moorage.operator.config import Admission
 from moorage.operator.mirror import Mirror
 from moorage.operator.world import World, slim_node, slim_pod, slim_slice
@@ -63,6 +63,19 @@ def test_of_a_node_its_addresses_and_ranges_are_kept() -> None:
 def test_of_others_slices_it_is_kept_that_they_have_endpoints() -> None:
     assert slim_slice(slice_("ours", "backend", OWNER)).endpoints == TWO
     assert slim_slice(slice_("theirs", "other")).endpoints == TWO[:1]
+    assert slim_slice(slice_("kubernetes", "kubernetes")).endpoints == TWO
+
+
+async def test_the_addresses_of_an_api_server_that_has_a_name_are_looked_up() -> None:
+    client = OfNodes([])
+    client.config = Config(server="https://localhost:6443")
+    client.answers.set()
+    world = world_of(client)  # type: ignore[arg-type]
+    running = asyncio.create_task(world.run())
+    await world.until_synced()
+    assert world.whose("127.0.0.1") == f"{API_SERVER}: localhost"
+    running.cancel()
+    await asyncio.wait([running])
 
 
 def world_of(client: Client) -> World:
@@ -110,6 +123,7 @@ class OfNodes:
     """A client of a cluster that has Nodes and nothing else. All lists but that of ServiceCIDRs come at once."""
 
     def __init__(self, nodes: list[Node]) -> None:
+        self.config = Config(server="https://192.0.2.6:6443/prefix")
         self.nodes = nodes
         self.answers = asyncio.Event()
 
@@ -131,6 +145,7 @@ async def test_all_nodes_of_a_list_make_one_gate_and_it_is_there_before_anything
         [
             Node(
                 metadata=ObjectMeta(name=f"node-{number}", uid=str(number), resource_version="7"),
+                spec=NodeSpec(pod_cidr=f"10.244.{number}.0/24"),
                 status=NodeStatus(addresses=[NodeAddress(type="InternalIP", address=f"198.51.100.{number}")]),
             )
             for number in range(100)
@@ -147,7 +162,9 @@ async def test_all_nodes_of_a_list_make_one_gate_and_it_is_there_before_anything
     running = asyncio.create_task(world.run())
     asyncio.get_running_loop().call_later(1, client.answers.set)
     await world.until_synced()
-    assert world.gate.refusal("198.51.100.99") == "an address of node node-99 of this cluster"
+    assert world.gate.refusal("198.51.100.99") == NODE
+    assert world.gate.refusal("10.244.99.1") == "in the pod range 10.244.99.0/24 of this cluster"
+    assert world.gate.refusal("192.0.2.6") == API_SERVER
     await asyncio.sleep(1)
     assert made == [world.gate]
     running.cancel()

@@ -39,6 +39,7 @@ _SPECIAL6 = (
     (IPv6Network("::/128"), "the unspecified address"),
     (IPv6Network("::1/128"), "a loopback address"),
     (IPv6Network("fe80::/10"), "a link-local address"),
+    (IPv6Network("fec0::/10"), "a site-local address (RFC 3879)"),
     (IPv6Network("ff00::/8"), "a multicast address"),
     # AWS's services for instances: metadata, EKS' pod identity agent, name and time servers.
     (IPv6Network("fd00:ec2::/32"), "a cloud metadata address"),
@@ -52,6 +53,9 @@ _EMBEDDING = (
 )
 """IPv6 ranges whose last 32 bits are an IPv4 address that the packet may end up at (RFC 2765, 4291, 6052, 8215)."""
 _LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")
+_ISATAP = 0x00005EFE
+"""What an interface identifier begins with whose other half is an IPv4 address, under any prefix (RFC 5214, 6.1). One
+bit of it may be set."""
 
 
 def parse(address: str) -> IPv4Address | IPv6Address:
@@ -172,13 +176,19 @@ def _special6(address: IPv6Address) -> str | None:
 
 
 def embedded(address: IPv6Address) -> list[tuple[str, IPv4Address]]:
-    """The IPv4 addresses that a packet to `address` may end up at, each with the name of the form; mostly none."""
+    """The IPv4 addresses that a packet to `address` may end up at, each with the name of the form; mostly none.
+
+    A Teredo address (RFC 4380, 4) has two: the server's, and that of the client's NAT.
+    """
     number = int(address)
     found = [(form, IPv4Address(number & 0xFFFFFFFF)) for network, form in _EMBEDDING if address in network]
     if address in _LOCAL_NAT64:
         found += [("NAT64", inner) for inner in _local_nat64(number)]
     if address.sixtofour is not None:
         found.append(("6to4", address.sixtofour))
+    found += [("Teredo", inner) for inner in address.teredo or ()]
+    if number >> 32 & 0xFDFFFFFF == _ISATAP:
+        found.append(("ISATAP", IPv4Address(number & 0xFFFFFFFF)))
     return found
 
 

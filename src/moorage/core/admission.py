@@ -1,17 +1,30 @@
 """Which addresses may be endpoints (CVE-2021-25740), and which a tenant's kubeconfig may lead to."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from types import MappingProxyType
 from typing import NamedTuple
 
-from moorage.api.addresses import embedded, special
-from moorage.api.core_v1 import Node, Pod, Service
+from moorage.api.addresses import as_kubernetes_reads, embedded, special
+from moorage.api.core_v1 import Node, Pod, Service, ServiceSpec
+from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.networking_v1 import ServiceCIDR
 
 Network = IPv4Network | IPv6Network
 Key = tuple[str, str]
 """Namespace and name."""
+Holder = tuple[str, Key]
+"""What an address is, and whose."""
+
+
+CLUSTER_IP = "a cluster IP of this cluster"
+LOAD_BALANCER = "a load-balancer address of this cluster"
+EXTERNAL_IP = "an external IP of a Service of this cluster"
+NODE = "an address of a node of this cluster"
+POD = "the address of a pod of this cluster"
+API_SERVER = "an address of this cluster's API server"
+_KINDS = (CLUSTER_IP, NODE, POD, API_SERVER, LOAD_BALANCER, EXTERNAL_IP)
+"""An address that is several of these is said to be the first: whoever writes Services can claim the last ones."""
 
 
 class Ranges:
@@ -36,6 +49,12 @@ class Ranges:
                 return what
         return None
 
+    def __iter__(self) -> Iterator[tuple[Network, str]]:
+        """What `Ranges` makes the same ones of, in another process too."""
+        for (version, length, bits), what in self._what.items():
+            address = (IPv4Address if version == 4 else IPv6Address)(bits << ((32 if version == 4 else 128) - length))
+            yield ip_network((address, length)), what
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Ranges) and self._what == other._what
 
@@ -45,23 +64,20 @@ class Ranges:
 class Gate(NamedTuple):
     """What may not be an endpoint: everything inside the cluster, and what no endpoint can be.
 
-    What the operator's own configuration allows wins over everything.
+    What the operator's own configuration allows wins over everything. It names no objects: what it says is read by
+    whoever may write an ExternalService, and that may be somebody who may not see the pods of others.
     """
 
     allowed: Ranges = Ranges()
     refused: Ranges = Ranges()
-    inside: Mapping[str, str] = MappingProxyType({})
-    """Nodes' addresses, in their canonical spelling, each with whose it is."""
-    pods: Mapping[str, str] = MappingProxyType({})
-    """Pods' addresses, each with namespace and name; a live view where it is that of `Addresses`, so that a gate is
-    not made for each pod."""
-    services: Mapping[str, str] = MappingProxyType({})
-    """The same of Services' cluster IPs: before Kubernetes 1.33 nobody tells which range they are from."""
+    own: Mapping[str, str] = MappingProxyType({})
+    """The cluster's own addresses, in their canonical spelling, each with what it is. Where these are `Addresses`
+    the gate follows them by itself, and is not made anew for each pod."""
 
     def refusal(self, address: str) -> str | None:
         """Why `address` is not let through, to be read after "is": `a loopback address`; None where it is.
 
-        An IPv6 address that leads to an IPv4 one (mapped, NAT64, 6to4, compatible) must be let through as both,
+        An IPv6 address that leads to an IPv4 one (mapped, NAT64, 6to4, Teredo, ...) must be let through as both,
         unless it is itself in an allowed range.
         """
         try:
@@ -90,14 +106,8 @@ class Gate(NamedTuple):
         return None
 
     def _inside(self, address: IPv4Address | IPv6Address) -> str | None:
-        text = str(address)
-        if whose := self.inside.get(text):
-            return whose
-        if pod := self.pods.get(text):
-            return f"the address of pod {pod} of this cluster"
-        if service := self.services.get(text):
-            return f"the cluster IP of Service {service} of this cluster"
-        return self.refused.find(address)
+        # Ranges first: what is said of an address in one does not change with each pod that gets it.
+        return self.refused.find(address) or self.own.get(str(address))
 
 
 def gate_of(
@@ -106,68 +116,83 @@ def gate_of(
     refuse: Iterable[str] = (),
     nodes: Iterable[Node] = (),
     service_cidrs: Iterable[ServiceCIDR] = (),
-    pods: Mapping[str, str] = MappingProxyType({}),
-    services: Mapping[str, str] = MappingProxyType({}),
+    own: Mapping[str, str] = MappingProxyType({}),
 ) -> Gate:
-    """The gate of a cluster with these Nodes and ServiceCIDRs, and with the operator's configuration.
+    """The gate of a cluster with the ranges of these Nodes and ServiceCIDRs, and with the operator's configuration.
 
-    `allow` and `refuse` are ranges (CIDR) or addresses; ValueError for what is neither. `pods` and `services` are
-    best those of `Addresses`, which follow by themselves: a gate is only made anew when anything else changes.
-    What Nodes and ServiceCIDRs hold that is no address or range is left out.
+    `allow` and `refuse` are ranges (CIDR) or addresses; ValueError for what is neither. `own` are the addresses of
+    the cluster's objects, best those of `Addresses`, which follow by themselves: then a gate is only made anew when
+    a range changes. What Nodes and ServiceCIDRs hold that is no range is left out.
     """
-    inside: dict[str, str] = {}
     ranges: list[tuple[Network, str]] = [
         (ip_network(text, strict=False), f"in the range {text}, which the operator's configuration refuses")
         for text in refuse
     ]
-    for service_cidr in service_cidrs:
-        found = _networks(service_cidr.spec.cidrs)
-        ranges += [(network, f"in the service range {network} of this cluster") for network in found]
-    for node in nodes:
-        for each in node.status.addresses or ():
-            # Some clouds put an address where a host name belongs; a name is none.
-            if address := _address(each.address):
-                inside[address] = f"an address of node {node.metadata.name} of this cluster"
-        found = _networks([*(node.spec.pod_cidrs or ()), *filter(None, [node.spec.pod_cidr])])
-        where = f"of node {node.metadata.name} of this cluster"
-        ranges += [(network, f"in the pod range {network} {where}") for network in found]
-    allowed = Ranges((ip_network(text, strict=False), text) for text in allow)
-    return Gate(allowed, Ranges(ranges), inside, pods, services)
+    for what, texts in (
+        ("service", (cidr for each in service_cidrs for cidr in each.spec.cidrs)),
+        ("pod", (cidr for each in nodes for cidr in pod_ranges(each))),
+    ):
+        ranges += [(network, f"in the {what} range {network} of this cluster") for network in _networks(texts)]
+    return Gate(Ranges((ip_network(text, strict=False), text) for text in allow), Ranges(ranges), own)
 
 
-class Addresses:
-    """The addresses of a cluster's objects of one kind, kept object by object, at a cost that does not grow with
-    their number."""
+class Addresses(Mapping[str, str]):
+    """The addresses of a cluster's objects, canonical, each with what it is (`POD`, ...).
+
+    Kept object by object, at a cost that does not grow with their number.
+    """
 
     def __init__(self) -> None:
-        self._of: dict[Key, frozenset[str]] = {}
-        self._holders: dict[str, list[Key]] = {}
-        """More than one while an object that is gone has not been seen to go."""
-        self._names: dict[str, str] = {}
-        self.addresses: Mapping[str, str] = MappingProxyType(self._names)
-        """Each address, canonical, with `namespace/name` of its object. A live view."""
+        self._of: dict[Holder, tuple[str, ...]] = {}
+        self._holders: dict[str, list[Holder]] = {}
+        """More than one while an object that is gone has not been seen to go, and where objects share an address."""
 
-    def put(self, key: Key, addresses: Iterable[str]) -> frozenset[str]:
-        """Take in the addresses that an object has now. Returns those that became or ceased to be any object's."""
-        old, new = self._of.pop(key, frozenset()), frozenset(addresses)
+    def put(self, what: str, key: Key, addresses: Iterable[str]) -> frozenset[str]:
+        """Take in the addresses of this kind that an object has now. Returns those that changed what they are."""
+        holder = what, key
+        old, new = self._of.get(holder, ()), tuple(dict.fromkeys(addresses))
+        if old == new:
+            return frozenset()
         if new:
-            self._of[key] = new
-        changed = set()
-        for address in old - new:
-            holders = self._holders[address]
-            holders.remove(key)
-            if holders:
-                self._names[address] = "/".join(holders[-1])
-            else:
-                del self._holders[address], self._names[address]
-                changed.add(address)
-        for address in new - old:
-            holders = self._holders.setdefault(address, [])
-            if not holders:
-                changed.add(address)
-            holders.append(key)
-            self._names[address] = "/".join(key)
-        return frozenset(changed)
+            self._of[holder] = new
+        else:
+            del self._of[holder]
+        changed = {each: self._what(each) for each in (*old, *new)}
+        for address in old:
+            if address not in new:
+                holders = self._holders[address]
+                holders.remove(holder)
+                if not holders:
+                    del self._holders[address]
+        for address in new:
+            if address not in old:
+                self._holders.setdefault(address, []).append(holder)
+        return frozenset(each for each, before in changed.items() if self._what(each) != before)
+
+    def holder(self, address: str) -> Holder | None:
+        """Whose an address is, for the operator's log alone; None where it is no object's."""
+        return min(self._holders.get(address, ()), key=_rank, default=None)
+
+    def _what(self, address: str) -> str | None:
+        found = self.holder(address)
+        return found[0] if found else None
+
+    def __getitem__(self, address: str) -> str:
+        what = self._what(address)
+        if what is None:
+            raise KeyError(address)
+        return what
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._holders)
+
+    def __len__(self) -> int:
+        return len(self._holders)
+
+
+def _rank(holder: Holder) -> tuple[int, Key]:
+    what, key = holder
+    return _KINDS.index(what), key
 
 
 def pod_addresses(pod: Pod | None) -> Iterable[str]:
@@ -180,28 +205,44 @@ def pod_addresses(pod: Pod | None) -> Iterable[str]:
     return _canonical((pod.status.pod_ip, *(each.ip for each in pod.status.pod_ips or ())))
 
 
-def cluster_ips(service: Service | None) -> Iterable[str]:
-    """A Service's, canonical; None: it is gone."""
-    return _canonical(service.spec.every_cluster_ip) if service else ()
+def node_addresses(node: Node | None) -> Iterable[str]:
+    """A Node's, canonical; None: it is gone. Some clouds put a host name where an address belongs: that is none."""
+    return _canonical(each.address for each in node.status.addresses or ()) if node else ()
+
+
+def pod_ranges(node: Node | None) -> tuple[str, ...]:
+    """The ranges that a Node's pods have, as they are written; None: it is gone."""
+    return (*(node.spec.pod_cidrs or ()), *filter(None, [node.spec.pod_cidr])) if node else ()
+
+
+def service_addresses(service: Service | None) -> dict[str, Iterable[str]]:
+    """A Service's, canonical, by what they are; None: it is gone.
+
+    Before Kubernetes 1.33 nobody tells which range cluster IPs are from. A load balancer that has only a host name
+    has no address that could be told.
+    """
+    spec = service.spec if service else ServiceSpec()
+    balancer = service.status.load_balancer if service else None
+    return {
+        CLUSTER_IP: _canonical(spec.every_cluster_ip),
+        LOAD_BALANCER: _canonical(each.ip for each in (balancer.ingress if balancer else None) or ()),
+        EXTERNAL_IP: _canonical(spec.external_ips or ()),
+    }
+
+
+def slice_addresses(slice_: EndpointSlice | None) -> Iterable[str]:
+    """A slice's, canonical; None: it is gone."""
+    return _canonical(address for each in (slice_.endpoints if slice_ else None) or () for address in each.addresses)
 
 
 def _canonical(texts: Iterable[str | None]) -> Iterable[str]:
-    for text in texts:
-        # Of an IPv4 address there is one spelling, and there may be a hundred thousand of them.
-        if text and (address := _address(text) if ":" in text else text):
-            yield address
-
-
-def _address(text: str) -> str | None:
-    try:
-        return str(ip_address(text))
-    except ValueError:
-        return None
+    return (address for text in dict.fromkeys(texts) if text and (address := as_kubernetes_reads(text)))
 
 
 def _networks(texts: Iterable[str]) -> Iterable[Network]:
     for text in texts:
+        address, slash, length = text.partition("/")
         try:
-            yield ip_network(text, strict=False)
+            yield ip_network(f"{as_kubernetes_reads(address)}{slash}{length}", strict=False)
         except ValueError:
             continue

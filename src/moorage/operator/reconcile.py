@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -75,6 +76,8 @@ class Reconciler:
     whose endpoints come and go without end, or which somebody else changes back, must leave the API server and this
     process to the others. What fails is held by back-off, so one change counts for a second at most. So does a
     refusal that is told: the watch then tells of the status, which ends the back-off."""
+    NAMED = 10
+    """How many addresses of this cluster the log names at once."""
     REWORDED = 60.0
     """Seconds after which another reason of the same verdict is written: most change again before that."""
 
@@ -237,7 +240,15 @@ class Reconciler:
             xsvc = await self._writer.status(xsvc, decision.status)
         for happening in decision.happenings:
             self._events.record(xsvc, *happening)
+        if any(each.reason == "AddressRefused" for each in decision.happenings):
+            self._name_owners(key)
         return changed, None
+
+    def _name_owners(self, key: Key) -> None:
+        """Log whose the refused addresses are: in the status, others' objects are not named."""
+        whose = ((each, self._world.whose(each)) for each in sorted(self._addresses.get(key, ())))
+        if found := dict(islice((each for each in whose if each[1]), self.NAMED)):
+            log.info("addresses of this cluster are no endpoints", object="/".join(key), addresses=found)
 
     def _unsettled(self, key: Key, xsvc: ExternalService, resolutions: Sequence[Resolution]) -> float | None:
         """Seconds for which a new ExternalService is left for a moment, because more is about to be known of it.

@@ -2,11 +2,16 @@
 
 import asyncio
 import random
+import socket
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from ipaddress import IPv6Address, ip_address
+from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
-from moorage.api.core_v1 import Node, NodeSpec, NodeStatus, Pod, PodSpec, PodStatus, Service
+from moorage.api.addresses import as_kubernetes_reads, embedded
+from moorage.api.core_v1 import Node, NodeStatus, Pod, PodSpec, PodStatus, Service
 from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, EndpointSlice
 from moorage.api.meta import Object, ObjectMeta
 from moorage.api.moorage_v1alpha1 import ExternalService
@@ -15,7 +20,19 @@ from moorage.cluster.backoff import backoff
 from moorage.cluster.client import Client
 from moorage.cluster.errors import ApiError
 from moorage.cluster.reflector import Key, Reflector
-from moorage.core.admission import Addresses, Gate, cluster_ips, gate_of, pod_addresses
+from moorage.core.admission import (
+    API_SERVER,
+    NODE,
+    POD,
+    Addresses,
+    Gate,
+    gate_of,
+    node_addresses,
+    pod_addresses,
+    pod_ranges,
+    service_addresses,
+    slice_addresses,
+)
 from moorage.errors import MoorageError
 from moorage.log import get_logger
 from moorage.operator.config import Admission
@@ -24,6 +41,10 @@ from moorage.operator.mirror import Mirror
 log = get_logger("moorage.operator.world")
 
 OWNER = "ExternalService"
+KUBERNETES = ("default", "kubernetes")
+"""The Service whose endpoints are the API servers."""
+ASK_NAME_SECONDS = 60.0
+"""How often the name of the API server is looked up anew, where the operator connects to a name."""
 
 
 class World:
@@ -61,15 +82,27 @@ class World:
         """ExternalService, or Service -> the slices that say they belong to it."""
         self._owners: dict[Key, set[Key]] = {}
         """The reverse."""
-        self._node_facts: dict[Key, tuple[NodeSpec, NodeStatus]] = {}
-        self._pod_addresses, self._cluster_ips = Addresses(), Addresses()
+        self._pod_ranges: dict[Key, tuple[str, ...]] = {}
+        """Of Nodes."""
+        self._own = Addresses()
         self.gate = self._gate()
         self._gate_is_due = False
-        self._cidrs_known = asyncio.Event()
+        self._cidrs_known, self._server_known = asyncio.Event(), asyncio.Event()
 
     def names(self) -> list[Key]:
         """Of all ExternalServices there are."""
         return list(self._xsvcs.store)
+
+    def whose(self, address: str) -> str | None:
+        """Whose an address of this cluster is; for the log alone, because tenants may not know of each other."""
+        try:
+            parsed = ip_address(address)
+        except ValueError:
+            return None
+        inner = [str(each) for _, each in embedded(parsed)] if isinstance(parsed, IPv6Address) else []
+        holders = (self._own.holder(each) for each in (str(parsed), *inner))
+        what, key = next(filter(None, holders), ("", ("", "")))
+        return f"{what}: {'/'.join(key).lstrip('/')}" if what else None
 
     def slices_of(self, key: Key) -> list[EndpointSlice]:
         """The slices of the Service of this name, and those that say this ExternalService owns them, by name."""
@@ -108,12 +141,14 @@ class World:
             for reflector in (self._xsvcs, self._services, self._slices, self._nodes, self._pods):
                 tasks.create_task(reflector.run())
             tasks.create_task(self._follow_cidrs())
+            tasks.create_task(self._follow_server())
 
     async def until_synced(self) -> None:
         """Until everything has been read once, and `gate` is made of it."""
         for reflector in (self._xsvcs, self._services, self._slices, self._nodes, self._pods):
             await reflector.synced.wait()
         await self._cidrs_known.wait()
+        await self._server_known.wait()
         # To wait for what has been read already lets nothing else run, so the call for the gate may be still to come.
         self._make_gate()
 
@@ -148,6 +183,20 @@ class World:
             await self._cidrs.synced.wait()
             self._cidrs_known.set()
 
+    async def _follow_server(self) -> None:
+        """Which addresses the operator itself connects to. A name that cannot be looked up keeps those it had."""
+        host = urlsplit(self._client.config.server).hostname or ""
+        loop = asyncio.get_running_loop()
+        literal = as_kubernetes_reads(host)
+        while not literal:
+            with suppress(OSError, UnicodeError):
+                found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+                self._took(self._own.put(API_SERVER, ("", host), (str(each[4][0]) for each in found)))
+            self._server_known.set()
+            await asyncio.sleep(ASK_NAME_SECONDS)
+        self._took(self._own.put(API_SERVER, ("", host), [literal]))
+        self._server_known.set()
+
     # --- What the watches tell -----------------------------------------------------------------------------------
 
     def _xsvc_told(self, key: Key, xsvc: ExternalService | None) -> None:
@@ -157,11 +206,15 @@ class World:
     def _service_told(self, key: Key, service: Service | None) -> None:
         self.services.told(key, service)
         self._touch_known(key)
-        self._took(self._cluster_ips.put(key, cluster_ips(service)))
+        for what, addresses in service_addresses(service).items():
+            self._took(self._own.put(what, key, addresses))
 
     def _slice_told(self, key: Key, slice_: EndpointSlice | None) -> None:
         self.slices.told(key, slice_)
         self._slice_changed(key)
+        if key[0] == KUBERNETES[0]:
+            of_servers = slice_ is not None and KUBERNETES in _owners_of(slice_)
+            self._took(self._own.put(API_SERVER, key, slice_addresses(slice_ if of_servers else None)))
 
     def _slice_changed(self, key: Key) -> None:
         before = self._owners.get(key, set())
@@ -188,17 +241,16 @@ class World:
             self._owners[key] = owners
 
     def _node_told(self, key: Key, node: Node | None) -> None:
+        self._took(self._own.put(NODE, key, node_addresses(node)))
         # A node tells of itself every few seconds, nearly always the same.
-        facts = (node.spec, node.status) if node else None
-        if facts != self._node_facts.get(key):
-            if facts is None:
-                del self._node_facts[key]
-            else:
-                self._node_facts[key] = facts
+        ranges = pod_ranges(node)
+        if ranges != self._pod_ranges.pop(key, ()):
             self._gate_due()
+        if ranges:
+            self._pod_ranges[key] = ranges
 
     def _pod_told(self, key: Key, pod: Pod | None) -> None:
-        self._took(self._pod_addresses.put(key, pod_addresses(pod)))
+        self._took(self._own.put(POD, key, pod_addresses(pod)))
 
     def _took(self, changed: frozenset[str]) -> None:
         if changed:
@@ -217,7 +269,7 @@ class World:
             return
         self._gate_is_due = False
         gate = self._gate()
-        if (gate.refused, gate.inside) != (self.gate.refused, self.gate.inside):
+        if gate.refused != self.gate.refused:
             self.gate = gate
             self._gate_changed()
 
@@ -227,8 +279,7 @@ class World:
             refuse=self._admission.refuse,
             nodes=self._nodes.store.values(),
             service_cidrs=self._cidrs.store.values(),
-            pods=self._pod_addresses.addresses,
-            services=self._cluster_ips.addresses,
+            own=self._own,
         )
 
 
@@ -262,8 +313,11 @@ def slim_node(node: Node) -> Node:
 
 
 def slim_slice(slice_: EndpointSlice) -> EndpointSlice:
-    """The slice, and of one that is not the operator's no more endpoints than show that it has some."""
+    """The slice, and of one that is neither the operator's nor the API servers' no more endpoints than show that it
+    has some."""
     if not slice_.endpoints or any(each.kind == OWNER for each in slice_.metadata.owner_references or ()):
+        return slice_
+    if KUBERNETES in _owners_of(slice_):
         return slice_
     return replace(slice_, endpoints=slice_.endpoints[:1])
 
