@@ -68,7 +68,9 @@ def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
-    assert len(load([io.BytesIO(b"\xef\xbb\xbf" + SERVICE.encode())])) == 1
+    for encoding in ("utf-8-sig", "utf-16"):  # as Windows' editors and PowerShell write
+        assert len(load([io.BytesIO(SERVICE.encode(encoding))])) == 1
+    assert len(load([io.StringIO("\ufeff" + SERVICE)])) == 1
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moorage.api.manifest_yaml import Document, TextError, TooManyValuesError, bounded_documents, documents
+from moorage.api.manifest_yaml import (
+    Document,
+    TextError,
+    TooManyValuesError,
+    UnquotedError,
+    bounded_documents,
+    documents,
+)
 
 TEXT = st.text().filter(lambda text: text == text.encode(errors="ignore").decode())  # no half surrogate pairs
 JSON = st.recursive(
@@ -89,6 +96,20 @@ def test_directives_belong_to_the_document_after_them() -> None:
     assert list(documents("%YAML 1.1\n# comment\n---\na: 1\n")) == [Document(4, {"a": 1})]
 
 
+def test_a_byte_order_mark_may_precede_any_document() -> None:
+    text = "\ufeffa: 1\n---\n\ufeffb: 2\n\ufeff---\nc: 3\n...\n\ufeff# comment\n---\r\n\ufeffd: 4\r\n"
+    expected = [Document(1, {"a": 1}), Document(3, {"b": 2}), Document(5, {"c": 3}), Document(9, {"d": 4})]
+    assert list(documents(text)) == list(bounded_documents(text, 100)) == expected
+    assert list(documents('\ufeff{"a": 1}')) == [Document(1, {"a": 1})]
+
+
+@pytest.mark.parametrize("begin", ["---", "--- # comment", "---# comment", "---#", "---\t#", "--- "])
+def test_a_comment_may_follow_the_beginning_of_a_document(begin: str) -> None:
+    text = f"{begin}\na: 1\n{begin}\nb: '---#'\n"
+    expected = [Document(2, {"a": 1}), Document(4, {"b": "---#"})]
+    assert list(documents(text)) == list(bounded_documents(text, 100)) == expected
+
+
 def test_a_bad_document_spoils_no_other() -> None:
     found = list(documents("a: 1\n---\nb: [\n---\nc: 3\n"))
     assert [document.value for document in found if isinstance(document, Document)] == [{"a": 1}, {"c": 3}]
@@ -130,3 +151,9 @@ def test_reading_ends_after_as_many_values_as_are_allowed() -> None:
     assert first == Document(1, {"a": 1})
     assert isinstance(error, TooManyValuesError)
     assert str(error) == "line 4: more than 13 values; leave out what is not used"
+
+
+def test_where_time_matters_aliases_are_refused() -> None:
+    (error,) = bounded_documents("a: &a [1]\nb: *a\n", 100)
+    assert isinstance(error, UnquotedError)
+    assert str(error) == "line 2: aliases are not supported; write the value out"

@@ -69,7 +69,7 @@ class RunningApiServer:
     ) -> Answer:
         """One request with plain JSON, for what a client library would hide. Plain HTTP only."""
         sent = {"Authorization": f"Bearer {self.config.token}", "Content-Type": content_type, **(headers or {})}
-        data = body if isinstance(body, str) or body is None else json.dumps(body)
+        data = body if isinstance(body, str | bytes) or body is None else json.dumps(body)
         url = self.config.server + path
         async with self._session.request(
             method, url, params={**(query or {}), **more}, data=data, headers=sent

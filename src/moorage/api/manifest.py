@@ -4,6 +4,7 @@ Every error is one line that names the file, the object, the field, what is wron
 `demo.yml: Service frontend/backend: spec.ports[0].port: 99999 is not a port; use 1 to 65535`.
 """
 
+import codecs
 import difflib
 import sys
 from collections.abc import Iterable, Iterator
@@ -146,12 +147,15 @@ def _text(source: Source) -> str:
     content = source.read(_LARGEST + 1)
     if len(content) > _LARGEST:
         raise ValueError(f"more than {_LARGEST} bytes; split it into files")
-    return content.decode("utf-8-sig") if isinstance(content, bytes) else content.removeprefix("\ufeff")
+    if isinstance(content, str):
+        return content
+    # As kubectl has it: PowerShell writes UTF-16.
+    return content.decode("utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8")
 
 
 def _why_not_text(error: ValueError) -> str:
     if isinstance(error, UnicodeDecodeError):
-        return f"not UTF-8 text at byte {error.start}; save it as UTF-8"
+        return f"not {error.encoding.upper()} text at byte {error.start}; save it as UTF-8"
     return str(error) if str(error).startswith("more than") else "not a file name; name a file that can be read"
 
 

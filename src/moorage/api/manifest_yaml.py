@@ -42,12 +42,17 @@ class TextError(MoorageError):
         self.line = line
 
 
-class TooManyValuesError(TextError):
+class UnquotedError(TextError):
     """Nothing of the text is in its message."""
+
+
+class TooManyValuesError(UnquotedError):
+    """More than the reader was asked for."""
 
 
 def documents(text: str) -> Iterator[Document | TextError]:
     """Every document of `text` in turn, empty ones left out; an error stands for the document that it spoils."""
+    text = _clean(text)
     if not re.match(r'\s*\{\s*["}]', text):
         return (found for line, part in _parts(text) for found in _yaml_documents(part, line))
     try:
@@ -64,10 +69,18 @@ def documents(text: str) -> Iterator[Document | TextError]:
 def bounded_documents(text: str, most: int) -> Iterator[Document | TextError]:
     """As `documents`, where the time that it takes matters: an error ends it, and so do more than `most` values.
 
-    JSON is read as YAML. What counts as a value is each beginning and end of a document, mapping or list, each scalar
-    and each alias; one takes some microseconds.
+    JSON is read as YAML, and aliases are refused. What counts as a value is each beginning and end of a document,
+    mapping or list, and each scalar; one takes some microseconds.
     """
-    return _yaml_documents(text, 1, most)
+    return _yaml_documents(_clean(text), 1, most)
+
+
+def _clean(text: str) -> str:
+    """Without byte order marks, which may precede any document where files were joined (YAML 1.2, 5.2).
+
+    `---#` begins a document for kubectl and Helm, to whose templates it happens; for YAML it is text.
+    """
+    return re.sub(r"^---(?=#)", "--- ", re.sub(r"^\ufeff", "", text, flags=re.MULTILINE), flags=re.MULTILINE)
 
 
 # --- JSON --------------------------------------------------------------------------------------------------------
@@ -161,7 +174,7 @@ def _parts(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _yaml_documents(text: str, first_line: int, most: float = math.inf) -> Iterator[Document | TextError]:
-    builder = _Builder(first_line)
+    builder = _Builder(first_line, aliases=most == math.inf)
     try:
         for number, event in enumerate(yaml.parse(text, Loader=_LOADER), start=1):
             if number > most:
@@ -200,8 +213,9 @@ class _Frame:
 class _Builder:
     """Builds the values of one part from its events."""
 
-    def __init__(self, first_line: int) -> None:
+    def __init__(self, first_line: int, *, aliases: bool) -> None:
         self._first_line = first_line
+        self._aliases_allowed = aliases
         self._begin(first_line)
 
     def _begin(self, line: int) -> None:
@@ -263,6 +277,8 @@ class _Builder:
     def _alias(self, name: str, line: int) -> None:
         if name not in self._anchors:
             raise TextError(line, f"alias *{show(name)} has no anchor &{show(name)} that ends before it; define one")
+        if not self._aliases_allowed:
+            raise UnquotedError(line, "aliases are not supported; write the value out")
         value, size, depth = self._anchors[name]
         self._aliased += size
         if self._aliased > _ALIASED:

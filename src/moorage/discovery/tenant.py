@@ -19,7 +19,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from moorage.api.core_v1 import Secret
-from moorage.api.manifest_yaml import TextError, TooManyValuesError, bounded_documents
+from moorage.api.manifest_yaml import TextError, UnquotedError, bounded_documents
 from moorage.api.show import show
 from moorage.cluster.client import Client
 from moorage.cluster.connections import Guard
@@ -179,7 +179,7 @@ def _config(cluster: Mapping, user: Mapping, cluster_name: str, user_name: str, 
 def _document(text: str, complain: _Complain) -> Mapping:
     values = []
     for found in islice(bounded_documents(text, MOST_VALUES), 2):
-        if isinstance(found, TooManyValuesError):
+        if isinstance(found, UnquotedError):
             raise complain("kubeconfig", str(found))
         if isinstance(found, TextError):
             # Its own words may quote what is there, which whoever reads a status need not have the right to read.

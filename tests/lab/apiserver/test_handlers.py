@@ -179,6 +179,20 @@ async def test_taking_a_field_out_of_what_is_applied_gives_its_default_back(serv
     assert off.body["spec"]["clusterIP"] == on.body["spec"]["clusterIP"]
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("spec:\n  type: a\n  type: b\n", "line 3: key type is given twice, first on line 2; keep one"),
+        ("spec: {}\n---\nspec: {}\n", "2 documents; send one"),
+        (b"spec: \xff", "not UTF-8 text"),
+    ],
+)
+async def test_yaml_is_read_as_manifests_are(server: RunningApiServer, text: str | bytes, why: str) -> None:
+    refused = await server.call("PATCH", f"{SERVICES}/s", text, content_type=APPLY, fieldManager="kubectl")
+    assert refused.status == 400
+    assert refused.body["message"].startswith(f"error parsing YAML: {why}")
+
+
 async def test_an_apply_conflicts_with_another_manager_unless_forced(server: RunningApiServer) -> None:
     body = service(sessionAffinity="ClientIP")
     await server.call("PATCH", f"{SERVICES}/s", body, content_type=APPLY, fieldManager="a")

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-import yaml
 from aiohttp import web
 
 from moorage.api.kinds import Kind
+from moorage.api.manifest_yaml import TextError, documents
 from moorage.lab.apiserver import deletion, discovery, openapi, patches, scale, status, strategic, watch
 from moorage.lab.apiserver.discovery import Target
 from moorage.lab.apiserver.faults import Faults
@@ -27,16 +27,6 @@ STRATEGIC_PATCH, APPLY_PATCH = "application/strategic-merge-patch+json", "applic
 _OPEN = {"/healthz", "/livez", "/readyz", "/version"}
 _LONGEST_WATCH_SECONDS = 3600
 _DEPRECATED = {("", "Endpoints"): "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"}
-
-
-class _YamlLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """YAML as Kubernetes reads it: timestamps stay text."""
-
-
-_YamlLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
 
 
 class Handlers:
@@ -265,9 +255,17 @@ def _parse(raw: bytes, *, yaml_too: bool) -> Any:
         if not yaml_too:
             raise status.bad_request(f"error decoding the body: {error}") from None
     try:
-        return yaml.load(raw, Loader=_YamlLoader)
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-        raise status.bad_request("error parsing YAML: " + " ".join(str(error).split())) from None
+        found = list(documents(raw.decode()))
+    except UnicodeDecodeError:
+        raise status.bad_request("error parsing YAML: not UTF-8 text") from None
+    values = []
+    for document in found:
+        if isinstance(document, TextError):
+            raise status.bad_request(f"error parsing YAML: {document}")
+        values.append(document.value)
+    if len(values) > 1:
+        raise status.bad_request(f"error parsing YAML: {len(values)} documents; send one")
+    return values[0] if values else None
 
 
 async def _delete_options(request: web.Request) -> deletion.DeleteOptions:
