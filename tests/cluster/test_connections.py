@@ -3,19 +3,16 @@
 import asyncio
 import gzip
 import socket
-from collections.abc import AsyncIterator
 from contextlib import suppress
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from moorage.api.core_v1 import Service
 from moorage.cluster.client import Client
-from moorage.cluster.connections import READING, Guard
+from moorage.cluster.connections import READING, Guard, _Connection
 from moorage.cluster.errors import AnswerError, UnreachableError
 from moorage.cluster.kubeconfig import Config
 from moorage.cluster.pace import Pace
@@ -141,19 +138,78 @@ async def test_all_that_is_read_is_held_to_the_pace() -> None:
         assert pace.taken > READING + 60_000
 
 
-class Content:
-    async def iter_any(self) -> AsyncIterator[bytes]:
-        for _ in range(10):
-            yield b"x"
+class Transport(asyncio.Transport):
+    """Says whether it is read from."""
+
+    reading = True
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
 
 
 @pytest.mark.looptime
 async def test_a_server_that_sends_single_bytes_is_held_back_as_if_they_were_many() -> None:
-    response = cast("aiohttp.ClientResponse", SimpleNamespace(content=Content()))
     guard = Guard(pace=Pace(READING + 1, burst=READING + 1))
-    started = asyncio.get_running_loop().time()
-    assert [each async for each in guard.chunks(response)] == [b"x"] * 10
-    assert asyncio.get_running_loop().time() - started == pytest.approx(8, abs=0.01), "one at once, one on credit"
+    connection, transport = _Connection(asyncio.get_running_loop(), guard, set()), Transport()
+    connection.connection_made(transport)
+    connection.data_received(b"x")
+    assert transport.reading
+    connection.data_received(b"x")
+    connection.data_received(b"x")
+    assert not transport.reading
+    connection.resume_reading()
+    assert not transport.reading, "whoever reads the body has room again, but it is not the server's turn yet"
+    await asyncio.sleep(2.1)
+    assert transport.reading
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        b"HTTP/1.1 103 Early Hints\r\n\r\n" * 2000,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;" + b"x" * 7000,
+    ],
+    ids=["interim answers", "chunk extensions"],
+)
+async def test_what_never_becomes_part_of_an_answer_is_held_to_the_pace_too(noise: bytes) -> None:
+    async def noisy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(noise)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(noisy, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    pace = Counting()
+    async with server, Client(Config(server=url), timeout=5.0, guard=Guard(pace=pace)) as client:
+        with pytest.raises(UnreachableError):
+            await client.list(Service)
+    assert pace.taken > len(noise)
+
+
+async def test_open_connections_to_an_address_that_comes_to_be_refused_are_closed() -> None:
+    refused: set[str] = set()
+    guard = Guard(refusal=lambda address: "inside" if address in refused else None)
+
+    async def watch(request: web.Request) -> web.StreamResponse:
+        response = await stream(request, event("ADDED", service("a", 2)))
+        await asyncio.sleep(60)
+        return response
+
+    async with stub_server(watch) as url, Client(Config(server=url), guard=guard) as client:
+        seen = client.watch(Service, resource_version="1")
+        await anext(seen)
+        await anext(seen)
+        client.hang_up()
+        refused.add("127.0.0.1")
+        client.hang_up()
+        with pytest.raises(UnreachableError, match="the connection broke"):
+            await anext(seen)
+        with pytest.raises(UnreachableError, match=r"127\.0\.0\.1 is inside"):
+            await client.list(Service)
 
 
 async def test_interim_answers_without_end_are_no_answer() -> None:

@@ -40,7 +40,7 @@ async def test_a_line_that_never_ends_is_refused() -> None:
 
 def test_an_event_holds_the_typed_object() -> None:
     line = b'{"type": "DELETED", "object": {"metadata": {"name": "a"}, "spec": {"clusterIP": "10.96.0.7"}}}'
-    match read_event(line, DECODER):
+    match read_event(line, DECODER.decode):
         case Event("DELETED", obj):
             assert (obj.metadata.name, obj.spec.cluster_ip) == ("a", "10.96.0.7")
         case other:
@@ -49,11 +49,11 @@ def test_an_event_holds_the_typed_object() -> None:
 
 def test_a_bookmark_needs_nothing_but_its_version() -> None:
     line = b'{"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "7"}, "spec": {"ports": "?"}}}'
-    assert read_event(line, DECODER) == Bookmark("7")
+    assert read_event(line, DECODER.decode) == Bookmark("7")
 
 
 def test_an_error_event_is_raised_as_what_it_says() -> None:
     line = b'{"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired", "message": "old"}}'
     with pytest.raises(ApiError) as caught:
-        read_event(line, DECODER)
+        read_event(line, DECODER.decode)
     assert (caught.value.status, caught.value.reason, caught.value.message) == (410, "Expired", "old")

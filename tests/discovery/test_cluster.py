@@ -505,6 +505,34 @@ async def test_a_kubeconfig_is_read_once_for_all_sources_and_only_its_server_is_
     assert read == ["kubeconfig"]
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "api.example.com"])
+async def test_a_server_that_the_gate_comes_to_refuse_is_spoken_to_no_more(
+    fixture: Fixture, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setattr("moorage.discovery.watched.GRACE", 0.2)
+    fixture.names.put("api.example.com", "127.0.0.1")
+    server = fixture.other.config.server.replace("127.0.0.1", host)
+    await fixture.give(
+        kubeconfig_of(replace(fixture.other.config, server=server), **{"tls-server-name": "127.0.0.1"})
+    )
+    await fixture.service("backend1", "203.0.113.11")
+    fixture.sources.set(KEY, external())
+    await fixture.until({"backend1": "203.0.113.11"})
+    fixture.gate = Gate()
+    fixture.sources.gate_changed()
+    await fixture.until(
+        {"backend1": "203.0.113.11"}, "KubeconfigRefused" if host == "127.0.0.1" else "ClusterUnreachable"
+    )
+
+    async def refused() -> bool:
+        return "127.0.0.1 is " in message(fixture)
+
+    await eventually(refused)
+    fixture.gate = LOOPBACK_ALLOWED
+    fixture.sources.gate_changed()
+    await fixture.until({"backend1": "203.0.113.11"})
+
+
 async def test_addresses_that_are_none_are_noted(fixture: Fixture) -> None:
     await fixture.give()
     await fixture.service("backend1", "203.0.113.11")

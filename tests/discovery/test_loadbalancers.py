@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+import tracemalloc
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
@@ -16,8 +17,12 @@ from moorage.cluster.errors import ApiError
 from moorage.cluster.events import Event
 from moorage.cluster.kubeconfig import Config
 from moorage.cluster.reflector import Reflector
+from moorage.cluster.room import House, Room
 from moorage.discovery import loadbalancers as module
-from moorage.discovery.loadbalancers import EVENTS_A_SECOND, MOST_INGRESS, LoadBalancers, Selected, _Slim
+from moorage.discovery import tenant
+from moorage.discovery.foreign import MOST_INGRESS, MOST_SERVICES, SERVICES
+from moorage.discovery.loadbalancers import EVENTS_A_SECOND, LoadBalancers, Selected, _Slim
+from moorage.discovery.share import Share
 from tests.support.eventually import eventually
 from tests.support.fake_names import FakeNames
 from tests.support.stub_server import Handler, event, service, stream, stub_server
@@ -25,10 +30,12 @@ from tests.support.tenants import LOOPBACK_ALLOWED
 
 
 @asynccontextmanager
-async def running(handler: Handler) -> AsyncIterator[LoadBalancers]:
+async def running(handler: Handler, share: Share | None = None) -> AsyncIterator[LoadBalancers]:
     async with stub_server(handler) as url:
         selected = Selected("frontend", Config(server=url, token="t"), "backend", None)
-        made = LoadBalancers(selected, FakeNames(), lambda: LOOPBACK_ALLOWED, lambda: None, lambda: "T")
+        made = LoadBalancers(
+            selected, share or Share(FakeNames()), lambda: LOOPBACK_ALLOWED, lambda: None, lambda: "T"
+        )
         task = asyncio.create_task(made.run())
         try:
             yield made
@@ -60,7 +67,9 @@ def served(items: list[Any], *events: bytes) -> Handler:
 
 
 async def test_only_what_is_used_of_a_service_is_kept() -> None:
-    many = [{"ip": f"203.0.113.{number}", "ports": [{"port": 80, "error": "x" * 1000}]} for number in range(100)]
+    many = [
+        {"ip": f"203.0.113.{number}", "ports": [{"port": 80, "error": "example.com/Taken"}]} for number in range(100)
+    ]
     obj = service("backend1", 7, "backend")
     obj["metadata"]["annotations"] = {"large": "x" * 100_000}
     obj["spec"] = {"type": "LoadBalancer", "ports": [{"port": 80}], "selector": {"app": "x" * 100_000}}
@@ -76,7 +85,10 @@ async def test_only_what_is_used_of_a_service_is_kept() -> None:
         assert kept.metadata.resource_version == "7"
         assert kept.status.load_balancer is not None
         assert kept.status.load_balancer.ingress == [
-            LoadBalancerIngress(ip=f"203.0.113.{number}") for number in range(MOST_INGRESS)
+            LoadBalancerIngress(
+                ip=f"203.0.113.{number}", ports=[{"port": 80, "protocol": "TCP", "error": "example.com/Taken"}]
+            )
+            for number in range(MOST_INGRESS)
         ]
         assert len(repr(kept)) < 10_000
 
@@ -98,18 +110,22 @@ LONG = "x" * 2**16
     ("obj", "field"),
     [
         (one({"name": LONG}), "metadata.name"),
-        (one({"namespace": LONG}), "Service backend1: metadata.namespace"),
-        (one({"uid": LONG}), "Service backend1: metadata.uid"),
-        (one({"resourceVersion": LONG}), "Service backend1: metadata.resourceVersion"),
-        (one(port={"protocol": LONG}), "Service backend1: spec.ports.protocol"),
-        (one(ingress={"ip": LONG}), "Service backend1: status.loadBalancer.ingress.ip"),
-        (one(ingress={"hostname": LONG}), "Service backend1: status.loadBalancer.ingress.hostname"),
-        ({**one(), "spec": {"type": LONG}}, "Service backend1: spec.type"),
+        (one({"namespace": LONG}), "metadata.namespace"),
+        (one({"uid": LONG}), "metadata.uid"),
+        (one({"resourceVersion": LONG}), "metadata.resourceVersion"),
+        (one({"deletionTimestamp": LONG}), "metadata.deletionTimestamp"),
+        (one(port={"protocol": LONG}), "spec.ports[0].protocol"),
+        (one(ingress={"ip": LONG}), "status.loadBalancer.ingress[0].ip"),
+        (one(ingress={"hostname": LONG}), "status.loadBalancer.ingress[0].hostname"),
+        (one(ingress={"ports": [{"port": 80, "error": LONG}]}), "status.loadBalancer.ingress[0].ports[0].error"),
+        ({**one(), "spec": {"type": LONG}}, "spec.type"),
     ],
 )
 async def test_text_longer_than_any_in_kubernetes_is_refused(obj: dict[str, Any], field: str, watched: bool) -> None:
     async with running(served([], event("ADDED", obj)) if watched else served([obj])) as balancers:
-        assert (await trouble(balancers)).startswith(f"{field} has {len(LONG)} characters, of at most ")
+        said = await trouble(balancers)
+        assert "not an answer of a Kubernetes API: Expected `str` of length <= " in said
+        assert said.endswith(f" - at `$.{'' if watched else 'items[0].'}{field}`")
         assert not balancers.services
 
 
@@ -148,7 +164,8 @@ async def test_a_resource_version_without_end_is_refused(watched: bool) -> None:
         return web.json_response({"metadata": {"resourceVersion": "1" if watched else LONG}, "items": []})
 
     async with running(answer) as balancers:
-        assert (await trouble(balancers)).startswith(f"resourceVersion has {len(LONG)} characters, of at most 128; ")
+        said = await trouble(balancers)
+        assert "resourceVersion has more than 128 characters" in said or "$.metadata.resourceVersion" in said
 
 
 async def test_a_list_of_too_many_is_refused() -> None:
@@ -170,7 +187,7 @@ async def test_a_list_without_end_is_refused() -> None:
         return web.json_response({"metadata": {"resourceVersion": "1", "continue": "more"}, "items": []})
 
     async with running(answer) as balancers:
-        assert "a list of 0 objects in more than 10 pages" in await trouble(balancers)
+        assert "a list of 0 objects in more than 20 pages" in await trouble(balancers)
 
 
 @pytest.mark.looptime
@@ -248,3 +265,85 @@ async def test_nonsense_is_trouble_and_no_crash(nonsense: bytes) -> None:
 
     async with running(answer) as balancers:
         assert "not an answer of a Kubernetes API" in await trouble(balancers)
+
+
+FILLED: dict[str, Callable[[list[dict[str, Any]]], dict[str, Any]]] = {
+    "managedFields": lambda many: {"metadata": {"name": "a", "managedFields": many}},
+    "conditions": lambda many: {"metadata": {"name": "a"}, "status": {"conditions": many}},
+    "ingress": lambda many: {"metadata": {"name": "a"}, "status": {"loadBalancer": {"ingress": many}}},
+    "finalizers": lambda many: {"metadata": {"name": "a", "finalizers": many}},
+    "ports": lambda many: {"metadata": {"name": "a"}, "spec": {"ports": [{"port": 1}, *many]}},
+}
+
+
+@pytest.mark.parametrize("field", FILLED)
+def test_what_is_not_used_takes_no_memory_when_it_is_decoded(field: str) -> None:
+    many: list[dict[str, Any]] = [{"port": 1} if field == "ports" else {}] * 200_000
+    answer = json.dumps({"metadata": {}, "items": [FILLED[field](many)]}, separators=(",", ":")).encode()
+    tracemalloc.start()
+    try:
+        assert len(SERVICES.page(answer).items) == 1
+        assert tracemalloc.get_traced_memory()[1] < len(answer)
+    finally:
+        tracemalloc.stop()
+
+
+def test_of_a_list_without_end_no_more_is_decoded_than_shows_that_it_is_too_long() -> None:
+    answer = b'{"metadata": {}, "items": [' + b'{"metadata": {}},' * 100_000 + b'{"metadata": {}}]}'
+    assert len(SERVICES.page(answer).items) == MOST_SERVICES + 1
+
+
+async def test_a_list_that_leads_on_with_endless_words_is_refused() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"metadata": {"resourceVersion": "1", "continue": "x" * 5000}, "items": []})
+
+    async with running(answer) as balancers:
+        assert "$.metadata.continue" in await trouble(balancers)
+
+
+async def test_a_list_of_many_bytes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tenant, "LONGEST_LIST", 10_000)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        page = {"metadata": {"resourceVersion": "1", "continue": "more"}, "items": [], "filler": "x" * 4000}
+        return web.json_response(page)
+
+    async with running(answer) as balancers:
+        assert "a list of more than 10000 bytes; narrow the selector" in await trouble(balancers)
+
+
+@pytest.mark.parametrize("watched", [False, True])
+async def test_what_a_namespace_holds_at_once_is_bounded(watched: bool) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.query.get("watch") != "true":
+            filler = "" if watched else "x" * 20_000
+            return web.json_response({"metadata": {"resourceVersion": "1"}, "items": [], "filler": filler})
+        response = await stream(request, b"x" * 20_000 if watched else b"")
+        await asyncio.sleep(60)
+        return response
+
+    share = Share(FakeNames())
+    share.room = Room(10_000, House(10_000))
+    async with running(answer, share) as balancers:
+        assert "more than 10000 bytes at once in the answers to all sources of this namespace" in await trouble(
+            balancers
+        )
+
+
+async def test_a_namespace_follows_so_many_clusters_at_once_and_others_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    share = Share(FakeNames())
+    share.clusters = asyncio.Semaphore(1)
+    async with running(served([service("backend1", 1)]), share) as first:
+
+        async def found() -> bool:
+            return bool(first.services)
+
+        await eventually(found)
+        async with running(served([service("backend2", 1)]), share) as second:
+            assert "this namespace follows 32 clusters already" in await trouble(second)
+            share.clusters.release()
+
+            async def found_too() -> bool:
+                return bool(second.services) and second.trouble is None
+
+            await eventually(found_too)

@@ -62,7 +62,7 @@ async def refused(call: Any) -> tuple[int, str]:
 class Watch:
     """A watch of slices of one namespace, started, from which events are taken one at a time."""
 
-    def __init__(self, client: Client, namespace: str, version: str, **selectors: str) -> None:
+    def __init__(self, client: Client, namespace: str, version: str, **selectors: Any) -> None:
         self.items = client.watch(EndpointSlice, namespace, resource_version=version, idle_timeout=SOON, **selectors)
 
     async def next(self) -> tuple[str, str]:

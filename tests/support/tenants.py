@@ -28,10 +28,11 @@ def kubeconfig(cluster: dict[str, Any], user: dict[str, Any], **more: Any) -> st
     return yaml.safe_dump(content, sort_keys=False)
 
 
-def kubeconfig_of(config: Config) -> str:
-    """As `deploy/source/kubeconfig.sh` writes it."""
+def kubeconfig_of(config: Config, **more: str) -> str:
+    """As `deploy/source/kubeconfig.sh` writes it; `more` goes into the cluster."""
+    authority = encoded(config.ca or "")
     return kubeconfig(
-        {"server": config.server, "certificate-authority-data": encoded(config.ca or "")}, {"token": config.token}
+        {"server": config.server, "certificate-authority-data": authority, **more}, {"token": config.token}
     )
 
 

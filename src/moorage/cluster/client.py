@@ -8,7 +8,7 @@ noticed, and brings a second HTTP stack.
 import asyncio
 import os
 import random
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar
 
@@ -19,11 +19,12 @@ from yarl import URL
 from moorage import __version__
 from moorage.api.kinds import kind_of
 from moorage.api.meta import Object
-from moorage.cluster.connections import Guard
+from moorage.cluster.connections import Connections, Guard
 from moorage.cluster.errors import AnswerError, ApiError, SilentError, UnreachableError, from_answer, one_line
 from moorage.cluster.events import Bookmark, Event, lines, read_event
 from moorage.cluster.kubeconfig import Config
 from moorage.cluster.paths import collection_path, creation_path, manifest_path, object_path, with_type
+from moorage.cluster.reading import Page, Reading, Whole
 from moorage.cluster.tls import ssl_context
 from moorage.cluster.tokens import Token
 
@@ -50,8 +51,6 @@ MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
-PAGE = 500
-"""Objects asked for at once in a list."""
 LONGEST_RETRY_AFTER = 10.0
 """Seconds: a 429 that asks for a longer wait is an error at once."""
 RETRIES = 4
@@ -63,16 +62,6 @@ class Listing(msgspec.Struct, Generic[T], frozen=True):
 
     items: list[T]
     resource_version: str
-
-
-class _ListMeta(msgspec.Struct, frozen=True, rename="camel"):
-    resource_version: str = ""
-    continue_: str = msgspec.field(default="", name="continue")
-
-
-class _Page(msgspec.Struct, Generic[T], frozen=True):
-    metadata: _ListMeta
-    items: list[T] | None = None
 
 
 class _Request(NamedTuple):
@@ -101,19 +90,14 @@ class Client:
         self.config = config
         self._timeout = timeout
         self._guard = guard
+        self._connections = Connections(guard)
         self._session: aiohttp.ClientSession | None = None
         self._tls = ssl_context(config)
         self._token = Token(config)
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            # Every watch holds a connection, so their number must not be bounded.
-            connector=aiohttp.TCPConnector(
-                limit=0,
-                ssl=self._tls if self._tls is not None else True,
-                socket_factory=self._guard.socket,
-                resolver=self._guard.resolver,
-            ),
+            connector=self._connections.connector(self._tls),
             headers={"User-Agent": f"moorage/{__version__}", **self._guard.headers},
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=self._guard.longest_answer is None,
@@ -124,6 +108,10 @@ class Client:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+    def hang_up(self) -> None:
+        """Close the connections to addresses that the guard refuses by now."""
+        self._connections.hang_up()
 
     async def get(self, kind: type[T], namespace: str | None, name: str) -> T:
         """One object. `namespace` is None for kinds that have none."""
@@ -137,31 +125,39 @@ class Client:
         label_selector: str | None = None,
         field_selector: str | None = None,
         resource_version: str | None = None,
+        reading: Reading[T] | None = None,
     ) -> Listing[T]:
         """All objects of a kind, of one namespace or of all, fetched in pages that are of one resource version.
 
         `resource_version` None asks for the newest state, another for one not older than that. A list whose pages
-        expire while they are fetched (410) is fetched again in one piece.
+        expire while they are fetched (410) is fetched again in one piece. `reading` None reads all that `kind` has.
         """
         path = collection_path(kind_of(kind), namespace)
         selectors = {"labelSelector": label_selector, "fieldSelector": field_selector}
         first = {**selectors, "resourceVersion": resource_version}
-        decoder: msgspec.json.Decoder[_Page[T]] = msgspec.json.Decoder(_Page[kind])  # type: ignore[valid-type]
-        page = await self._decode(decoder, _Request("GET", path, {**first, "limit": str(PAGE)}))
-        items, version, pages = page.items or [], page.metadata.resource_version, 1
-        self._guard.check(items, pages)
-        while page.metadata.continue_:
-            more = {**selectors, "limit": str(PAGE), "continue": page.metadata.continue_}
+        limit, read = {"limit": str(self._guard.page)}, (reading or Whole(kind)).page
+        size = 0
+
+        def counted(answer: bytes | bytearray) -> Page[T]:
+            nonlocal size
+            size += len(answer)
+            return read(answer)
+
+        page = await self._request(_Request("GET", path, {**first, **limit}), counted)
+        items, version, pages = page.items, page.resource_version, 1
+        self._guard.check(len(items), pages, size)
+        while page.more:
+            more = {**selectors, **limit, "continue": page.more}
             try:
-                page = await self._decode(decoder, _Request("GET", path, more))
+                page = await self._request(_Request("GET", path, more), counted)
             except ApiError as error:
                 if error.status != 410:
                     raise
-                page = await self._decode(decoder, _Request("GET", path, first))
-                items, version = [], page.metadata.resource_version
-            items += page.items or []
+                page = await self._request(_Request("GET", path, first), counted)
+                items, version = [], page.resource_version
+            items += page.items
             pages += 1
-            self._guard.check(items, pages)
+            self._guard.check(len(items), pages, size)
         return Listing(items, version)
 
     async def watch(
@@ -173,6 +169,7 @@ class Client:
         label_selector: str | None = None,
         field_selector: str | None = None,
         idle_timeout: float = 100.0,
+        reading: Reading[T] | None = None,
     ) -> AsyncGenerator[Event[T] | Bookmark, None]:
         """The changes after `resource_version`, in the server's order, until the server ends the watch.
 
@@ -190,22 +187,22 @@ class Client:
             "labelSelector": label_selector,
             "fieldSelector": field_selector,
         }
-        decoder = msgspec.json.Decoder(kind)
+        read = (reading or Whole(kind)).one
         timeout = aiohttp.ClientTimeout(total=None, connect=self._timeout, sock_read=idle_timeout)
         begun_within, stands = min(self._timeout, idle_timeout), False
         try:
             # A server can send interim answers (1xx) for ever, each in time.
             async with asyncio.timeout(begun_within):
                 response = await self._send(_Request("GET", path, params), self._token.bearer(), timeout)
-            async with response:
-                if response.status != 200:
-                    raise from_answer(
-                        await self._guard.read(response), response.status, response.headers.get("Retry-After")
-                    )
-                stands = True
-                yield Bookmark(resource_version)
-                async for line in lines(self._guard.chunks(response), self._guard.longest_line):
-                    yield read_event(line, decoder)
+            with self._guard.holding() as hold:
+                async with response:
+                    if response.status != 200:
+                        answer = await self._guard.read(response, hold)
+                        raise from_answer(answer, response.status, response.headers.get("Retry-After"))
+                    stands = True
+                    yield Bookmark(resource_version)
+                    async for line in lines(response.content.iter_any(), self._guard.longest_line, hold):
+                        yield read_event(line, read)
         except (aiohttp.ClientError, OSError) as error:
             failure = self._unreachable(error, f"watch of {path}", idle_timeout if stands else begun_within)
             if stands and isinstance(error, TimeoutError):
@@ -277,7 +274,8 @@ class Client:
             options["propagationPolicy"] = propagation
         if grace_period_seconds is not None:
             options["gracePeriodSeconds"] = grace_period_seconds
-        await self._request(_Request("DELETE", object_path(kind_of(kind), namespace, name), body=options))
+        request = _Request("DELETE", object_path(kind_of(kind), namespace, name), body=options)
+        await self._request(request, lambda answer: None)
 
     async def raw(
         self,
@@ -290,35 +288,31 @@ class Client:
         accept: str = JSON,
     ) -> dict[str, Any]:
         """Any request, unstructured. Parameters that are None are left out."""
-        decoder = msgspec.json.Decoder(dict[str, Any])
-        return await self._decode(decoder, _Request(method, path, params, body, content_type, accept))
+        request = _Request(method, path, params, body, content_type, accept)
+        return await self._request(request, msgspec.json.Decoder(dict[str, Any]).decode)
 
     async def _call(self, kind: type[T], request: _Request) -> T:
-        return await self._decode(msgspec.json.Decoder(kind), request)
+        return await self._request(request, msgspec.json.Decoder(kind).decode)
 
-    async def _decode(self, decoder: "msgspec.json.Decoder[D]", request: _Request) -> D:
-        answer = await self._request(request)
-        try:
-            return decoder.decode(answer)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise self._nonsense(str(request), error) from None
-
-    async def _request(self, request: _Request) -> bytes:
+    async def _request(self, request: _Request, read: Callable[[bytes | bytearray], D]) -> D:
+        """What `read` makes of the answer."""
         timeout = aiohttp.ClientTimeout(total=self._timeout)
         for attempt in range(RETRIES + 1):
             token = self._token.bearer()
             try:
-                async with self._send(request, token, timeout) as response:
-                    answer = await self._guard.read(response)
+                with self._guard.holding() as hold:
+                    async with self._send(request, token, timeout) as response:
+                        answer = await self._guard.read(response, hold)
+                    if 200 <= response.status < 300:
+                        return read(answer)
+                    refusal = from_answer(answer, response.status, response.headers.get("Retry-After"))
+                    del answer
             except (aiohttp.ClientError, OSError) as error:
                 raise self._unreachable(error, str(request), self._timeout) from None
-            except AnswerError as error:
+            except (AnswerError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise self._nonsense(str(request), error) from None
-            if 200 <= response.status < 300:
-                return answer
             if response.status == 401 and attempt == 0 and self._token.refused(token):
                 continue
-            refusal = from_answer(answer, response.status, response.headers.get("Retry-After"))
             wait = refusal.retry_after
             if response.status != 429 or attempt == RETRIES or wait is None or wait > LONGEST_RETRY_AFTER:
                 raise refusal

@@ -2,18 +2,23 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Sized
-from typing import NamedTuple
+import ssl
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import NamedTuple, cast
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
+from aiohttp.client_proto import ResponseHandler
 
 from moorage.cluster.errors import AnswerError
 from moorage.cluster.events import LONGEST_LINE
 from moorage.cluster.pace import Pace
+from moorage.cluster.room import Hold, Room
 
-MOST_PAGES = 10
-"""Of a list of a bounded number of objects: a server may say without end that there is more."""
+PAGE = 500
+"""Objects asked for at once in a list."""
 READING = 4096
 """What it costs to take what has come, in bytes that could be read meanwhile: it may be a single one."""
 
@@ -31,10 +36,18 @@ class Guard(NamedTuple):
     """How names become addresses; the client closes it. None: the machine's way."""
     longest_answer: int | None = None
     """Bytes of an answer, or of an event of a watch; a longer one is an AnswerError. Nothing is decompressed then."""
+    longest_list: int | None = None
+    """Bytes of all pages of a list."""
     most_objects: int | None = None
     """Objects of a list; more are an AnswerError."""
+    page: int = PAGE
+    """Objects asked for at once in a list; of bounded ones there may be twice the pages that this makes."""
+    most_connections: int = 0
+    """Open at once; 0: as many as are needed. Every watch has one."""
     pace: Pace | None = None
-    """Of bytes, of all answers together. What the server sends beyond that waits on its side."""
+    """Of bytes, of whatever is sent over its connections. What the server sends beyond that waits on its side."""
+    room: Room | None = None
+    """Of the bytes that are held, until they have been decoded."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -56,32 +69,105 @@ class Guard(NamedTuple):
             raise RefusedAddressError(f"{where} is {why}")
         return keepalive_socket(address)
 
-    async def read(self, response: aiohttp.ClientResponse) -> bytes:
+    def holding(self) -> AbstractContextManager[Hold]:
+        """Counts what is held of one answer, which ends with it."""
+        return nullcontext(lambda size: None) if self.room is None else self.room.holding()
+
+    async def read(self, response: aiohttp.ClientResponse, hold: Hold) -> bytes | bytearray:
         """The body of a response; AnswerError as soon as it is too long."""
         if self.longest_answer is None:
             return await response.read()
         body = bytearray()
-        async for chunk in self.chunks(response):
+        async for chunk in response.content.iter_any():
             body += chunk
+            hold(len(body))
             if len(body) > self.longest_answer:
                 raise AnswerError(f"an answer of more than {self.longest_answer} bytes")
-        return bytes(body)
+        return body
 
-    async def chunks(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-        """The body as it comes, held to the pace."""
-        async for chunk in response.content.iter_any():
-            yield chunk
-            if self.pace is not None:
-                await asyncio.sleep(self.pace.take(READING + len(chunk)))
-
-    def check(self, items: Sized, pages: int) -> None:
-        """AnswerError where a list has too many objects, or comes in too many pages."""
+    def check(self, objects: int, pages: int, size: int) -> None:
+        """AnswerError where a list has too many objects, or comes in too many pages or bytes."""
+        if self.longest_list is not None and size > self.longest_list:
+            raise AnswerError(f"a list of more than {self.longest_list} bytes; narrow the selector")
         if self.most_objects is None:
             return
-        if len(items) > self.most_objects:
+        if objects > self.most_objects:
             raise AnswerError(f"more than {self.most_objects} objects; narrow the selector")
-        if pages > MOST_PAGES:
-            raise AnswerError(f"a list of {len(items)} objects in more than {MOST_PAGES} pages")
+        # A server may say without end that there is more.
+        if pages > (most := 2 * -(-self.most_objects // self.page)):
+            raise AnswerError(f"a list of {objects} objects in more than {most} pages")
+
+
+class Connections:
+    """A client's open connections, each held to its guard."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self._open: set[_Connection] = set()
+
+    def connector(self, tls: ssl.SSLContext | None) -> aiohttp.TCPConnector:
+        made = aiohttp.TCPConnector(
+            limit=self._guard.most_connections,
+            ssl=tls if tls is not None else True,
+            socket_factory=self._guard.socket,
+            resolver=self._guard.resolver,
+        )
+        # There is no public way below HTTP. A test holds that this is one.
+        made._factory = cast(
+            "partial[ResponseHandler]",
+            partial(_Connection, asyncio.get_running_loop(), self._guard, self._open),
+        )
+        return made
+
+    def hang_up(self) -> None:
+        """Close those to addresses that are refused by now."""
+        for each in tuple(self._open):
+            each.hang_up_if_refused()
+
+
+class _Connection(ResponseHandler):
+    """aiohttp's end of a connection. Here every byte that a server sends is seen, also those that never become part
+    of an answer: interim answers (RFC 9110, 15.2), chunk extensions (RFC 9112, 7.1.1)."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, guard: Guard, open: "set[_Connection]") -> None:
+        super().__init__(loop)
+        self._guard = guard
+        self._open = open
+        self._waits: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._open.add(self)
+        self.hang_up_if_refused()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._open.discard(self)
+        if self._waits is not None:
+            self._waits.cancel()
+        super().connection_lost(exc)
+
+    def hang_up_if_refused(self) -> None:
+        peer = self.transport.get_extra_info("peername") if self.transport is not None else None
+        if self.transport is not None and peer and self._guard.refusal(peer[0]):
+            self.transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not data or self._guard.pace is None:
+            return
+        seconds = self._guard.pace.take(READING + len(data))
+        if seconds > 0 and self._waits is None:
+            self._pause_transport_reading()
+            self._waits = self._loop.call_later(seconds, self._waited)
+
+    def _waited(self) -> None:
+        self._waits = None
+        if not self._reading_paused and not self._buffer_paused:
+            self._resume_transport_reading()
+
+    def _resume_transport_reading(self) -> None:
+        if self._waits is None:
+            super()._resume_transport_reading()
 
 
 def keepalive_socket(address: aiohttp.AddrInfoType) -> socket.socket:

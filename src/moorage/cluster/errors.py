@@ -56,7 +56,7 @@ _LONGEST_WAIT = 24 * 3600
 """Seconds: more is no more to anybody, and a number may be too large for a float."""
 
 
-def from_answer(body: bytes | msgspec.Raw, status: int, retry_after: str | None = None) -> ApiError:
+def from_answer(body: bytes | bytearray | msgspec.Raw, status: int, retry_after: str | None = None) -> ApiError:
     """The error that an answer describes: a Status object, or, from something in between, any text.
 
     `status` is that of HTTP, used where the Status has none; `retry_after` the header of that name, of which only

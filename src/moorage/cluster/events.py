@@ -1,12 +1,13 @@
 """What a watch says, line by line."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Generic, Literal, TypeVar
 
 import msgspec
 
 from moorage.api.meta import Object
 from moorage.cluster.errors import AnswerError, from_answer
+from moorage.cluster.room import Hold
 
 T = TypeVar("T", bound=Object)
 
@@ -46,8 +47,8 @@ _line_decoder = msgspec.json.Decoder(_Line)
 _meta_decoder = msgspec.json.Decoder(_OnlyMeta)
 
 
-def read_event(line: bytes, decoder: "msgspec.json.Decoder[T]") -> Event[T] | Bookmark:
-    """The event in one line of a watch.
+def read_event(line: bytes, read: Callable[[msgspec.Raw], T]) -> Event[T] | Bookmark:
+    """The event in one line of a watch; `read` makes the object of it.
 
     Raises ApiError for an ERROR event (410 `Expired`: the version is too old), AnswerError for anything unknown.
     """
@@ -55,7 +56,7 @@ def read_event(line: bytes, decoder: "msgspec.json.Decoder[T]") -> Event[T] | Bo
         raw = _line_decoder.decode(line)
         match raw.type:
             case "ADDED" | "MODIFIED" | "DELETED":
-                return Event(raw.type, decoder.decode(raw.object))
+                return Event(raw.type, read(raw.object))
             case "BOOKMARK":
                 return Bookmark(_meta_decoder.decode(raw.object).metadata.resource_version)
             case "ERROR":
@@ -66,10 +67,13 @@ def read_event(line: bytes, decoder: "msgspec.json.Decoder[T]") -> Event[T] | Bo
         raise AnswerError(str(error)) from None
 
 
-async def lines(chunks: AsyncIterator[bytes], longest: int = LONGEST_LINE) -> AsyncIterator[bytes]:
+async def lines(
+    chunks: AsyncIterator[bytes], longest: int = LONGEST_LINE, hold: Hold = lambda size: None
+) -> AsyncIterator[bytes]:
     """The lines of a stream, without their ends and without empty ones; AnswerError for one of over `longest` bytes.
 
-    A last line without an end is dropped: the connection broke within it.
+    `hold` is told how much there is of a line that has not ended yet. A last line without an end is dropped: the
+    connection broke within it.
     """
     rest = bytearray()
     async for chunk in chunks:
@@ -80,5 +84,6 @@ async def lines(chunks: AsyncIterator[bytes], longest: int = LONGEST_LINE) -> As
             if line.strip():
                 yield line
         rest += last
+        hold(len(rest))
         if len(rest) > longest:
             raise AnswerError(f"an event of more than {longest} bytes")

@@ -14,12 +14,13 @@ from moorage.cluster.errors import ApiError, one_line
 from moorage.cluster.kubeconfig import Config
 from moorage.cluster.pace import Pace
 from moorage.cluster.reflector import Key
+from moorage.cluster.room import NoRoomError
 from moorage.core.admission import Gate
 from moorage.core.model import Found, Problem
 from moorage.discovery import selectors
 from moorage.discovery.choice import addresses_of, choose
 from moorage.discovery.following import Following
-from moorage.discovery.loadbalancers import LoadBalancers, Selected
+from moorage.discovery.loadbalancers import LoadBalancers, Selected, TooManyClustersError
 from moorage.discovery.resolver import Addresses, Names
 from moorage.discovery.secrets import ReadSecret, SecretKey, Secrets
 from moorage.discovery.shared import Shared
@@ -110,6 +111,10 @@ class ClusterServices(Source):
     def set_ports(self, ports: Sequence[ExternalServicePort]) -> None:
         super().set_ports(ports)
         self._made = {}
+        self._again.set()
+
+    def gate_changed(self) -> None:
+        self._read = None
         self._again.set()
 
     # --- from the Secret to a watch ------------------------------------------------------------------------------
@@ -283,6 +288,10 @@ class ClusterServices(Source):
                 )
             case ApiError():
                 reason, what = "ClusterRefused", f"the other cluster refuses to list its services: {what}"
+            case NoRoomError():
+                reason = "TooMuchAtOnce"
+            case TooManyClustersError():
+                reason = "TooManyClusters"
             case _:
                 reason, what = "ClusterUnreachable", f"the other cluster cannot be read: {what}"
         return Problem(reason, what, trouble.since)

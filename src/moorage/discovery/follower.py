@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from weakref import WeakValueDictionary
 
 from moorage.api.moorage_v1alpha1 import EndpointSource, ExternalServicePort
+from moorage.cluster.room import House
 from moorage.core.admission import Gate
 from moorage.core.model import Problem
 from moorage.discovery.cluster import ClusterServices
@@ -12,7 +13,7 @@ from moorage.discovery.dns import AddressRecords, ServiceRecords
 from moorage.discovery.loadbalancers import LoadBalancers, Selected
 from moorage.discovery.resolver import Names
 from moorage.discovery.secrets import Secrets
-from moorage.discovery.share import Share
+from moorage.discovery.share import ALL_ANSWERS, Share
 from moorage.discovery.shared import Shared, supervised
 from moorage.discovery.source import Setting, Source, State
 
@@ -36,6 +37,9 @@ class _Running:
 
     def set_ports(self, ports: Sequence[ExternalServicePort]) -> None:
         self._source.set_ports(ports)
+
+    def gate_changed(self) -> None:
+        self._source.gate_changed()
 
     def stop(self) -> None:
         self.task.cancel()
@@ -74,18 +78,26 @@ class LocalFollower:
         self.clusters: Shared[Selected, LoadBalancers] = Shared(
             lambda selected, changed: LoadBalancers(selected, self._share(selected.tenant), gate, changed, now)
         )
-        self._running: set[asyncio.Task[None]] = set()
+        self._house = House(ALL_ANSWERS)
+        self._running: set[_Running] = set()
 
     def follow(self, namespace: str, label: str, entry: EndpointSource, setting: Setting) -> _Running:
         """As `discovery.sources.Follower`."""
         running = _Running(self._source(namespace, entry, setting), label)
-        self._running.add(running.task)
-        running.task.add_done_callback(self._running.discard)
+        self._running.add(running)
+        running.task.add_done_callback(lambda task: self._running.discard(running))
         return running
+
+    def gate_changed(self) -> None:
+        """As `discovery.sources.Follower`."""
+        for balancers in self.clusters.running:
+            balancers.hang_up()
+        for each in self._running:
+            each.gate_changed()
 
     async def close(self) -> None:
         """End everything, and wait for it."""
-        tasks = list(self._running)
+        tasks = [each.task for each in self._running]
         for each in tasks:
             each.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -102,4 +114,4 @@ class LocalFollower:
                 return ServiceRecords(entry.dns, names, setting)
 
     def _share(self, namespace: str) -> Share:
-        return self._shares.get(namespace) or self._shares.setdefault(namespace, Share(self._names))
+        return self._shares.get(namespace) or self._shares.setdefault(namespace, Share(self._names, self._house))

@@ -2,45 +2,26 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
-from msgspec.structs import replace
-
-from moorage.api.core_v1 import (
-    LoadBalancerIngress,
-    LoadBalancerStatus,
-    Service,
-    ServicePort,
-    ServiceSpec,
-    ServiceStatus,
-)
-from moorage.api.meta import Object, ObjectMeta
-from moorage.api.show import show
+from moorage.api.core_v1 import Service
+from moorage.api.meta import Object
 from moorage.cluster.client import Client, Listing
 from moorage.cluster.errors import AnswerError
 from moorage.cluster.events import Bookmark, Event
 from moorage.cluster.kubeconfig import Config
 from moorage.cluster.pace import Pace
+from moorage.cluster.reading import Reading
 from moorage.cluster.reflector import Key, Reflector
 from moorage.core.admission import Gate
-from moorage.discovery.resolver import Names
-from moorage.discovery.tenant import MOST_SERVICES, client_of
+from moorage.discovery.foreign import LONGEST_VERSION, MOST_SERVICES, SERVICES
+from moorage.discovery.share import MOST_CLUSTERS, Share
+from moorage.discovery.tenant import client_of
 from moorage.discovery.watched import Trouble, Watched
 from moorage.errors import MoorageError
 
 T = TypeVar("T", bound=Object)
-S = TypeVar("S", str, str | None)
 
-MOST_INGRESS = 16
-MOST_PORTS = 100
-LONGEST_NAME = 253
-"""Characters of a host name (RFC 1123, 2.1) or of a name in Kubernetes."""
-LONGEST_ADDRESS = 45
-"""Characters: IPv6 with the IPv4 address in it written out."""
-LONGEST_VERSION = 128
-"""Characters of a uid or resourceVersion; kube-apiserver's have 36 and 20."""
-LONGEST_WORD = 16
-"""Characters of a protocol or of a type of Service."""
 EVENTS_A_SECOND = 50.0
 """After a burst of MOST_SERVICES. What a server sends beyond that waits in its own buffers."""
 REQUESTS_A_SECOND = 1.0
@@ -58,18 +39,23 @@ class Selected(NamedTuple):
     selector: str | None
 
 
+class TooManyClustersError(MoorageError):
+    """A namespace follows as many as it may."""
+
+
 class LoadBalancers:
     """The selected Services of type LoadBalancer, slimmed to what is used of them."""
 
     def __init__(
         self,
         selected: Selected,
-        names: Names,
+        share: Share,
         gate: Callable[[], Gate],
         on_change: Callable[[], None],
         now: Callable[[], str],
     ) -> None:
-        self._client = client_of(selected.config, names, gate)
+        self._share = share
+        self._client = client_of(selected.config, share, gate, pace=share.pace, room=share.room)
         self._watched = Watched(_Slim(self._client), on_change, now)
         self._reflector = Reflector(
             self._watched,
@@ -88,9 +74,16 @@ class LoadBalancers:
     def trouble(self) -> Trouble | None:
         return self._watched.trouble
 
+    def hang_up(self) -> None:
+        """Close the connections to addresses that the gate refuses by now."""
+        self._client.hang_up()
+
     async def run(self) -> None:
+        if self._share.clusters.locked():
+            what = f"this namespace follows {MOST_CLUSTERS} clusters already; give several sources the same one"
+            self._watched.failed(TooManyClustersError(what))
         try:
-            async with self._client:
+            async with self._share.clusters, self._client:
                 await self._reflector.run()
         finally:
             self._watched.close()
@@ -100,10 +93,7 @@ class LoadBalancers:
 
 
 class _Slim:
-    """Passes on lists and watches of Services, each slimmed and all together bounded, whatever the server sends.
-
-    So is the time that reading them takes, which all sources and checks share.
-    """
+    """Passes on lists and watches of Services, slimmed, no more than so many, and none too often."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -113,70 +103,32 @@ class _Slim:
 
     async def list(self, kind: type[T], namespace: str | None = None, **selectors: Any) -> Listing[T]:
         await self._requests.turn()
-        found = await self._client.list(kind, namespace, **selectors)
-        version = _bounded("resourceVersion", found.resource_version, LONGEST_VERSION)
-        slim = [_slim(each) for each in found.items]
-        self._seen = {_key(each) for each in slim}
-        return Listing(slim, version)
+        found = await self._client.list(kind, namespace, **selectors, reading=self._reading(kind))
+        self._seen = {_key(each) for each in found.items}
+        return found
 
     async def watch(
         self, kind: type[T], namespace: str | None = None, **request: Any
     ) -> AsyncGenerator[Event[T] | Bookmark, None]:
         await self._requests.turn()
-        async with aclosing(self._client.watch(kind, namespace, **request)) as events:
+        async with aclosing(self._client.watch(kind, namespace, **request, reading=self._reading(kind))) as events:
             async for event in events:
                 await self._events.turn()
                 if isinstance(event, Bookmark):
-                    yield Bookmark(_bounded("resourceVersion", event.resource_version, LONGEST_VERSION))
-                    continue
-                slim = _slim(event.object)
-                self._seen.add(_key(slim))
-                if len(self._seen) > MOST_SERVICES:
-                    raise AnswerError(f"more than {MOST_SERVICES} Services; narrow the selector")
-                if event.type == "DELETED":
-                    self._seen.discard(_key(slim))
-                yield Event(event.type, slim)
+                    if len(event.resource_version) > LONGEST_VERSION:
+                        raise AnswerError(f"resourceVersion has more than {LONGEST_VERSION} characters")
+                else:
+                    self._seen.add(_key(event.object))
+                    if len(self._seen) > MOST_SERVICES:
+                        raise AnswerError(f"more than {MOST_SERVICES} Services; narrow the selector")
+                    if event.type == "DELETED":
+                        self._seen.discard(_key(event.object))
+                yield event
+
+    def _reading(self, kind: type[T]) -> Reading[T]:
+        assert kind is Service
+        return cast("Reading[T]", SERVICES)
 
 
 def _key(obj: Object) -> Key:
     return obj.metadata.namespace or "", obj.metadata.name
-
-
-def _slim(obj: T) -> T:
-    """What is used of a Service. Raises AnswerError where that is longer than anything in Kubernetes."""
-    assert isinstance(obj, Service)
-    meta = obj.metadata
-    _bounded("metadata.name", meta.name, LONGEST_NAME)
-    where = f"Service {show(meta.name)}: "
-    _bounded(f"{where}metadata.namespace", meta.namespace, LONGEST_NAME)
-    _bounded(f"{where}metadata.uid", meta.uid, LONGEST_VERSION)
-    _bounded(f"{where}metadata.resourceVersion", meta.resource_version, LONGEST_VERSION)
-    balancer = obj.status.load_balancer
-    ingress = [
-        LoadBalancerIngress(
-            ip=_bounded(f"{where}status.loadBalancer.ingress.ip", each.ip, LONGEST_ADDRESS),
-            hostname=_bounded(f"{where}status.loadBalancer.ingress.hostname", each.hostname, LONGEST_NAME),
-        )
-        for each in ((balancer and balancer.ingress) or ())[:MOST_INGRESS]
-    ]
-    ports = [
-        ServicePort(protocol=_bounded(f"{where}spec.ports.protocol", each.protocol, LONGEST_WORD), port=each.port)
-        for each in (obj.spec.ports or ())[:MOST_PORTS]
-        if 0 < each.port < 2**16
-    ]
-    return replace(
-        obj,
-        api_version="",
-        kind="",
-        metadata=ObjectMeta(
-            name=meta.name, namespace=meta.namespace, uid=meta.uid, resource_version=meta.resource_version
-        ),
-        spec=ServiceSpec(type=_bounded(f"{where}spec.type", obj.spec.type, LONGEST_WORD), ports=ports),
-        status=ServiceStatus(load_balancer=LoadBalancerStatus(ingress=ingress)),
-    )
-
-
-def _bounded(field: str, value: S, longest: int) -> S:
-    if value is not None and len(value) > longest:
-        raise AnswerError(f"{field} has {len(value)} characters, of at most {longest}; is it a Kubernetes API?")
-    return value

@@ -1,18 +1,33 @@
-"""A namespace's share of the look-ups that are made at once."""
+"""What one namespace may use of all that sources share."""
 
 import asyncio
 
+from moorage.cluster.pace import Pace
+from moorage.cluster.room import House, Room
 from moorage.discovery.resolver import Addresses, AddressType, Names, Servers
 
 AT_ONCE = 8
 """Questions of one namespace. Those of all namespaces stand in one line, and hold a place in it for up to 5 seconds:
 a namespace with thousands of names, or with name servers that never answer, would fill it."""
+MOST_CLUSTERS = 32
+"""Watches of one namespace. One takes up to three quarters of a MiB in buffers, which a server can fill and leave."""
+BYTES_A_SECOND, BURST = 2**20, 16 * 2**20
+"""Of all servers of a namespace. Whatever they send, reading it must leave the processor to others."""
+ANSWERS = 8 * 2**20
+"""Bytes of answers of a namespace that are held at once, until they have been decoded."""
+ALL_ANSWERS = 48 * 2**20
+"""The same of all namespaces, divided among those that hold any at the time."""
 
 
 class Share(Names):
     """Asks `names`, at most `AT_ONCE` questions at a time."""
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: Names, house: House | None = None) -> None:
+        self.pace = Pace(BYTES_A_SECOND, BURST)
+        """Of bytes that servers send."""
+        self.room = Room(ANSWERS, house or House(ALL_ANSWERS))
+        self.clusters = asyncio.Semaphore(MOST_CLUSTERS)
+        """Who watches a cluster has one."""
         self._names = names
         self._slots = asyncio.Semaphore(AT_ONCE)
 

@@ -54,6 +54,9 @@ class Source(ABC):
         """Take other ports, which are only ever noted about: nothing is found anew."""
         self.setting = self.setting._replace(ports=ports)
 
+    def gate_changed(self) -> None:  # noqa: B027
+        """Look again at whatever the gate was asked about."""
+
     def become(self, state: State) -> None:
         """Take a state, cut to what a source may have, and say so if it is another."""
         endpoints, problem, notes = state

@@ -44,6 +44,9 @@ class Follower(Protocol):
         this call.
         """
 
+    def gate_changed(self) -> None:
+        """The gate is another: servers of other clusters that it refuses by now are spoken to no more."""
+
     async def close(self) -> None:
         """End everything, and wait for it."""
 
@@ -138,6 +141,10 @@ class FollowedSources:
         """What each source knows, in the order of `spec.endpoints`; none for a key that is not set."""
         followed = self._entries.get(key)
         return _resolve(followed) if followed else ()
+
+    def gate_changed(self) -> None:
+        """The gate is another: servers of other clusters that it refuses by now are spoken to no more."""
+        self._follower.gate_changed()
 
     async def close(self) -> None:
         """End everything, and wait for it."""

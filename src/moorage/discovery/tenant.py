@@ -25,8 +25,10 @@ from moorage.cluster.client import Client
 from moorage.cluster.connections import Guard
 from moorage.cluster.kubeconfig import Config
 from moorage.cluster.pace import Pace
+from moorage.cluster.room import Room
 from moorage.cluster.tls import ssl_context
 from moorage.core.admission import Gate
+from moorage.discovery.foreign import MOST_SERVICES
 from moorage.discovery.resolver import LookupFailedError, Names
 from moorage.discovery.secrets import LARGEST
 from moorage.errors import MoorageError
@@ -37,10 +39,11 @@ LONGEST_KEY = 4 * 2**10
 """Bytes of a client's key: RSA of 4096 bits has about 3.2 KiB. Each connection signs with it, for 12 ms with that one
 and for seconds with one of 16384 bits, while nothing else is done."""
 LONGEST_ANSWER = 8 * 2**20
-"""Bytes of another cluster's answer; a page of 500 ordinary Services is about 2 MiB."""
-MOST_SERVICES = 1000
-BYTES_A_SECOND = 2**20
-"""After twice a LONGEST_ANSWER. Whatever a server sends, reading it must leave the process to others."""
+"""Bytes of another cluster's answer; a page of 100 ordinary Services is about 400 KiB."""
+LONGEST_LIST = 4 * LONGEST_ANSWER
+PAGE = 100
+MOST_CONNECTIONS = 2
+"""To one server: its watch, and one for what is asked beside it."""
 TIMEOUT = 15.0
 """Seconds for one request to another cluster."""
 
@@ -261,14 +264,23 @@ def _server(server: str, field: str, complain: _Complain) -> str:
     return server.rstrip("/")
 
 
-def client_of(config: Config, names: Names, gate: Callable[[], Gate]) -> Client:
-    """A client of a tenant's server: every connection passes the gate as it is then, every answer is bounded."""
+def client_of(
+    config: Config, names: Names, gate: Callable[[], Gate], *, pace: Pace | None = None, room: Room | None = None
+) -> Client:
+    """A client of a tenant's server: every connection passes the gate as it is then, every answer is bounded.
+
+    `pace` and `room` are those of its namespace.
+    """
     guard = Guard(
         refusal=lambda address: gate().refusal(address),
         resolver=_Resolver(names),
         longest_answer=LONGEST_ANSWER,
+        longest_list=LONGEST_LIST,
         most_objects=MOST_SERVICES,
-        pace=Pace(BYTES_A_SECOND, burst=2 * LONGEST_ANSWER),
+        page=PAGE,
+        most_connections=MOST_CONNECTIONS,
+        pace=pace,
+        room=room,
     )
     return Client(config, timeout=TIMEOUT, guard=guard)
 

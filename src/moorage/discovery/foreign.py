@@ -1,0 +1,169 @@
+"""Services of another cluster, read out of its answers: only what is used, in no more memory than that takes.
+
+Whoever runs the other server chooses what it sends. A list of empty objects (`[{},{},...]`) would take some twenty
+times its bytes when it is decoded as it is. So what is not used is skipped without being decoded, and of every list
+only so many entries are.
+"""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from moorage.api.core_v1 import (
+    LoadBalancerIngress,
+    LoadBalancerStatus,
+    Service,
+    ServicePort,
+    ServiceSpec,
+    ServiceStatus,
+)
+from moorage.api.meta import ObjectMeta
+from moorage.cluster.reading import Page, Reading
+
+MOST_SERVICES = 1000
+MOST_INGRESS = 16
+MOST_PORTS = 100
+LONGEST_VERSION = 128
+"""Characters of a uid or resourceVersion; kube-apiserver's have 36 and 20."""
+LONGEST_CONTINUE = 4096
+"""Characters; kube-apiserver's hold the last name in base64, so some hundreds."""
+
+_Name = Annotated[str, Meta(max_length=253)]
+"""A host name (RFC 1123, 2.1), or a name in Kubernetes."""
+_Address = Annotated[str, Meta(max_length=45)]
+"""IPv6 with the IPv4 address in it written out."""
+_Version = Annotated[str, Meta(max_length=LONGEST_VERSION)]
+_Word = Annotated[str, Meta(max_length=16)]
+
+
+def _first(number: int, of: Any) -> Any:
+    """The type of a JSON array of which the first `number` entries are decoded; msgspec skips the others."""
+    fields = [(f"at{index}", of | None, None) for index in range(number)]
+    return msgspec.defstruct(f"First{number}", fields, array_like=True, gc=False)
+
+
+def _entries(first: Any) -> list[Any]:
+    """What is in such an array, without its nulls."""
+    return [each for each in msgspec.structs.astuple(first) if each is not None] if first is not None else []
+
+
+class _Slim(msgspec.Struct, rename="camel", gc=False):
+    """Fields that are not named are skipped."""
+
+
+class _Meta(_Slim):
+    name: _Name = ""
+    namespace: _Name | None = None
+    uid: _Version | None = None
+    resource_version: _Version | None = None
+    deletion_timestamp: Annotated[str, Meta(max_length=64)] | None = None
+
+
+class _Port(_Slim):
+    port: int
+    protocol: _Word = "TCP"
+
+
+class _PortStatus(_Slim):
+    port: int
+    protocol: _Word = "TCP"
+    error: Annotated[str, Meta(max_length=316)] | None = None
+    """A CamelCase word, or one with a domain before it (KEP-1435)."""
+
+
+class _Ingress(_Slim):
+    ip: _Address | None = None
+    hostname: _Name | None = None
+    ports: _first(MOST_PORTS, _PortStatus) | None = None  # type: ignore[valid-type]
+
+
+class _Balancer(_Slim):
+    ingress: _first(MOST_INGRESS, _Ingress) | None = None  # type: ignore[valid-type]
+
+
+class _Spec(_Slim):
+    type: _Word = "ClusterIP"
+    ports: _first(MOST_PORTS, _Port) | None = None  # type: ignore[valid-type]
+
+
+class _Status(_Slim):
+    load_balancer: _Balancer | None = None
+
+
+class _Service(_Slim):
+    metadata: _Meta
+    spec: _Spec = msgspec.field(default_factory=_Spec)
+    status: _Status = msgspec.field(default_factory=_Status)
+
+
+class _ListMeta(_Slim):
+    resource_version: _Version = ""
+    continue_: Annotated[str, Meta(max_length=LONGEST_CONTINUE)] = msgspec.field(default="", name="continue")
+
+
+class _List(_Slim):
+    metadata: _ListMeta
+    items: _first(MOST_SERVICES + 1, _Service) | None = None  # type: ignore[valid-type]
+
+
+class ForeignServices(Reading[Service]):
+    """Reads Services. Raises msgspec.DecodeError also for text that is longer than any in Kubernetes.
+
+    Of a page one more than `MOST_SERVICES` is read at most, so that it shows that there are more.
+    """
+
+    def __init__(self) -> None:
+        self._list = msgspec.json.Decoder(_List)
+        self._service = msgspec.json.Decoder(_Service)
+
+    def page(self, answer: bytes | bytearray) -> Page[Service]:
+        found = self._list.decode(answer)
+        items = [_full(each) for each in _entries(found.items)]
+        return Page(items, found.metadata.resource_version, found.metadata.continue_)
+
+    def one(self, text: bytes | msgspec.Raw) -> Service:
+        return _full(self._service.decode(text))
+
+
+SERVICES = ForeignServices()
+
+
+def _full(slim: _Service) -> Service:
+    meta = slim.metadata
+    balancer = slim.status.load_balancer
+    return Service(
+        metadata=ObjectMeta(
+            name=meta.name,
+            namespace=meta.namespace,
+            uid=meta.uid,
+            resource_version=meta.resource_version,
+            deletion_timestamp=meta.deletion_timestamp,
+        ),
+        spec=ServiceSpec(
+            type=slim.spec.type,
+            ports=[
+                ServicePort(protocol=each.protocol, port=each.port)
+                for each in _entries(slim.spec.ports)
+                if 0 < each.port < 2**16
+            ],
+        ),
+        status=ServiceStatus(
+            load_balancer=LoadBalancerStatus(
+                ingress=[
+                    LoadBalancerIngress(ip=each.ip, hostname=each.hostname, ports=_errors(each.ports))
+                    for each in _entries(balancer and balancer.ingress)
+                ]
+            )
+        ),
+    )
+
+
+def _errors(ports: Any) -> list[dict[str, object]] | None:
+    """Of the ports of a load balancer, those that have an error."""
+    found: list[dict[str, object]] = [
+        {"port": each.port, "protocol": each.protocol, "error": each.error}
+        for each in _entries(ports)
+        if each.error and 0 < each.port < 2**16
+    ]
+    return found or None
