@@ -2,20 +2,23 @@
 
 import asyncio
 import json
+import ssl
 import tracemalloc
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
 import pytest
+import trustme
 from aiohttp import web
 
 from moorage.api.core_v1 import LoadBalancerIngress, Service
 from moorage.api.meta import ObjectMeta
 from moorage.cluster.client import Client, Listing
-from moorage.cluster.errors import ApiError
+from moorage.cluster.errors import ApiError, UnreachableError
 from moorage.cluster.events import Event
 from moorage.cluster.kubeconfig import Config
+from moorage.cluster.pace import Pace
 from moorage.cluster.reflector import Reflector
 from moorage.cluster.room import House, Room
 from moorage.discovery import loadbalancers as module
@@ -23,6 +26,7 @@ from moorage.discovery import tenant
 from moorage.discovery.foreign import MOST_INGRESS, MOST_SERVICES, SERVICES
 from moorage.discovery.loadbalancers import EVENTS_A_SECOND, LoadBalancers, Selected, _Slim
 from moorage.discovery.share import Share
+from moorage.discovery.tenant import client_of
 from tests.support.eventually import eventually
 from tests.support.fake_names import FakeNames
 from tests.support.stub_server import Handler, event, service, stream, stub_server
@@ -347,3 +351,42 @@ async def test_a_namespace_follows_so_many_clusters_at_once_and_others_wait(monk
                 return bool(second.services) and second.trouble is None
 
             await eventually(found_too)
+
+
+@asynccontextmanager
+async def tls_server(handler: Handler, names: int = 0) -> AsyncIterator[Config]:
+    """A server whose certificate is also for so many other names."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    others = [f"name-{number:04}-of-this-server.example.com" for number in range(names)]
+    authority.issue_cert("127.0.0.1", *others).configure_cert(context)
+    async with stub_server(handler, tls=context) as url:
+        yield Config(server=url, token="t", ca=authority.cert_pem.bytes().decode())
+
+
+async def test_a_handshake_that_costs_too_much_is_told_in_words() -> None:
+    async with (
+        tls_server(served([]), names=1000) as config,
+        client_of(config, FakeNames(), lambda: LOOPBACK_ALLOWED) as client,
+    ):
+        with pytest.raises(UnreachableError, match=r": TLS: the server's certificates are larger than 16 KiB$"):
+            await client.list(Service)
+
+
+async def test_what_handshakes_take_is_waited_for_before_a_namespace_connects_again() -> None:
+    share = Share(FakeNames())
+    share.handshakes = Pace(1e-9, burst=1)
+    async with tls_server(served([service("backend1", 1)])) as config:
+        selected = Selected("frontend", config, "backend", None)
+        made = LoadBalancers(selected, share, lambda: LOOPBACK_ALLOWED, lambda: None, lambda: "T")
+        task = asyncio.create_task(made.run())
+
+        async def charged() -> bool:
+            return share.handshakes.wait() > 60
+
+        await eventually(charged)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await _Slim(cast("Client", None), share.handshakes).list(Service)

@@ -1,6 +1,7 @@
 """An HTTP server whose answers a test writes down, for the edges of a protocol."""
 
 import json
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,7 +15,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @asynccontextmanager
-async def stub_server(handler: Handler) -> AsyncGenerator[str, None]:
+async def stub_server(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncGenerator[str, None]:
     """The URL of a server on loopback that answers every request with `handler`."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -26,9 +27,9 @@ async def stub_server(handler: Handler) -> AsyncGenerator[str, None]:
     await runner.setup()
     try:
         # What the backlog has no room for is dropped in silence, and knocks again after a second.
-        await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
+        await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024, ssl_context=tls).start()
         port = runner.addresses[0][1]
-        yield f"http://127.0.0.1:{port}"
+        yield f"http{'s' if tls else ''}://127.0.0.1:{port}"
     finally:
         await runner.cleanup()
 

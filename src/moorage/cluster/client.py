@@ -22,6 +22,7 @@ from moorage.api.meta import Object
 from moorage.cluster.connections import Connections, Guard
 from moorage.cluster.errors import AnswerError, ApiError, SilentError, UnreachableError, from_answer, one_line
 from moorage.cluster.events import Bookmark, Event, lines, read_event
+from moorage.cluster.handshake import TooCostlyError
 from moorage.cluster.kubeconfig import Config
 from moorage.cluster.paths import collection_path, creation_path, manifest_path, object_path, with_type
 from moorage.cluster.reading import Page, Reading, Whole
@@ -349,6 +350,8 @@ class Client:
                 why = f"no connection within {self._timeout:g} s; is the server running?"
             case TimeoutError():
                 why = f"{what}: no answer for {seconds:g} s"
+            case aiohttp.ClientConnectorSSLError(os_error=TooCostlyError() as costly):
+                why = f"TLS: {costly}"
             case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
                 why = f"TLS: {one_line(str(error))}; check certificate-authority"
             case aiohttp.ClientConnectorDNSError():

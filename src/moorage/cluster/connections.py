@@ -14,6 +14,7 @@ from aiohttp.client_proto import ResponseHandler
 
 from moorage.cluster.errors import AnswerError
 from moorage.cluster.events import LONGEST_LINE
+from moorage.cluster.handshake import bounded
 from moorage.cluster.pace import Pace
 from moorage.cluster.room import Hold, Room
 
@@ -35,7 +36,8 @@ class Guard(NamedTuple):
     resolver: AbstractResolver | None = None
     """How names become addresses; the client closes it. None: the machine's way."""
     longest_answer: int | None = None
-    """Bytes of an answer, or of an event of a watch; a longer one is an AnswerError. Nothing is decompressed then."""
+    """Bytes of an answer, or of an event of a watch; a longer one is an AnswerError. Nothing is decompressed then,
+    and TLS handshakes are bounded."""
     longest_list: int | None = None
     """Bytes of all pages of a list."""
     most_objects: int | None = None
@@ -106,6 +108,8 @@ class Connections:
         self._open: set[_Connection] = set()
 
     def connector(self, tls: ssl.SSLContext | None) -> aiohttp.TCPConnector:
+        if tls is not None and self._guard.longest_answer is not None:
+            tls = bounded(tls)
         made = aiohttp.TCPConnector(
             limit=self._guard.most_connections,
             ssl=tls if tls is not None else True,

@@ -1,11 +1,13 @@
 """The LoadBalancer Services of another cluster, watched read-only."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any, NamedTuple, TypeVar, cast
 
 from moorage.api.core_v1 import Service
 from moorage.api.meta import Object
+from moorage.cluster import handshake
 from moorage.cluster.client import Client, Listing
 from moorage.cluster.errors import AnswerError
 from moorage.cluster.events import Bookmark, Event
@@ -56,7 +58,7 @@ class LoadBalancers:
     ) -> None:
         self._share = share
         self._client = client_of(selected.config, share, gate, pace=share.pace, room=share.room)
-        self._watched = Watched(_Slim(self._client), on_change, now)
+        self._watched = Watched(_Slim(self._client, share.handshakes), on_change, now)
         self._reflector = Reflector(
             self._watched,
             Service,
@@ -79,6 +81,7 @@ class LoadBalancers:
         self._client.hang_up()
 
     async def run(self) -> None:
+        handshake.account.set(self._spent)
         if self._share.clusters.locked():
             what = f"this namespace follows {MOST_CLUSTERS} clusters already; give several sources the same one"
             self._watched.failed(TooManyClustersError(what))
@@ -88,6 +91,9 @@ class LoadBalancers:
         finally:
             self._watched.close()
 
+    def _spent(self, seconds: float) -> None:
+        self._share.handshakes.take(seconds)
+
     def crashed(self, error: Exception) -> None:
         self._watched.failed(MoorageError(f"internal error: {type(error).__name__}; the operator's log has more"))
 
@@ -95,14 +101,15 @@ class LoadBalancers:
 class _Slim:
     """Passes on lists and watches of Services, slimmed, no more than so many, and none too often."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, handshakes: Pace | None = None) -> None:
         self._client = client
+        self._handshakes = handshakes
         self._seen: set[Key] = set()
         self._requests = Pace(REQUESTS_A_SECOND, burst=5)
         self._events = Pace(EVENTS_A_SECOND, burst=MOST_SERVICES)
 
     async def list(self, kind: type[T], namespace: str | None = None, **selectors: Any) -> Listing[T]:
-        await self._requests.turn()
+        await self._turn()
         found = await self._client.list(kind, namespace, **selectors, reading=self._reading(kind))
         self._seen = {_key(each) for each in found.items}
         return found
@@ -110,7 +117,7 @@ class _Slim:
     async def watch(
         self, kind: type[T], namespace: str | None = None, **request: Any
     ) -> AsyncGenerator[Event[T] | Bookmark, None]:
-        await self._requests.turn()
+        await self._turn()
         async with aclosing(self._client.watch(kind, namespace, **request, reading=self._reading(kind))) as events:
             async for event in events:
                 await self._events.turn()
@@ -124,6 +131,12 @@ class _Slim:
                     if event.type == "DELETED":
                         self._seen.discard(_key(event.object))
                 yield event
+
+    async def _turn(self) -> None:
+        """Until the next request may be sent: it may open a connection."""
+        await self._requests.turn()
+        if self._handshakes is not None and (seconds := self._handshakes.wait()) > 0:
+            await asyncio.sleep(seconds)
 
     def _reading(self, kind: type[T]) -> Reading[T]:
         assert kind is Service

@@ -13,6 +13,9 @@ MOST_CLUSTERS = 32
 """Watches of one namespace. One takes up to three quarters of a MiB in buffers, which a server can fill and leave."""
 BYTES_A_SECOND, BURST = 2**20, 16 * 2**20
 """Of all servers of a namespace. Whatever they send, reading it must leave the processor to others."""
+HANDSHAKES_A_SECOND, HANDSHAKES_BURST = 0.02, 2.0
+"""Seconds of processor time for TLS handshakes with all servers of a namespace, after a pause one second at once. One
+ordinary handshake takes 1 to 4 ms."""
 ANSWERS = 8 * 2**20
 """Bytes of answers of a namespace that are held at once, until they have been decoded."""
 ALL_ANSWERS = 48 * 2**20
@@ -25,6 +28,8 @@ class Share(Names):
     def __init__(self, names: Names, house: House | None = None) -> None:
         self.pace = Pace(BYTES_A_SECOND, BURST)
         """Of bytes that servers send."""
+        self.handshakes = Pace(HANDSHAKES_A_SECOND, HANDSHAKES_BURST)
+        """Of seconds that have been spent: before the next connection they are waited for."""
         self.room = Room(ANSWERS, house or House(ALL_ANSWERS))
         self.clusters = asyncio.Semaphore(MOST_CLUSTERS)
         """Who watches a cluster has one."""
