@@ -1,11 +1,15 @@
 """What is answered over HTTP: alive, ready, metrics."""
 
+import asyncio
+from collections.abc import Callable
+
 import aiohttp
 import pytest
 
 from moorage.errors import MoorageError
 from moorage.operator.metrics import Metrics
-from moorage.operator.web import parse_listen, serving
+from moorage.operator.serving import Page
+from moorage.operator.web import FRESH, parse_listen, serving
 
 
 async def get(port: int, path: str) -> tuple[int, str]:
@@ -25,11 +29,23 @@ async def test_alive_is_not_ready_and_what_is_missing_is_said() -> None:
         assert "moorage_leader 0.0" in text
 
 
-async def test_a_port_that_is_taken_is_said_in_one_line() -> None:
-    async with serving(("127.0.0.1", 0), Metrics(), lambda: None) as port:
-        with pytest.raises(MoorageError, match=rf"127.0.0.1:{port}: cannot listen: .*; choose another --listen"):
-            async with serving(("127.0.0.1", port), Metrics(), lambda: None):
-                pass
+@pytest.mark.looptime
+async def test_an_exposition_is_made_once_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def text(metrics: Metrics) -> bytes:
+        made.append(metrics)
+        return b"x 1\n"
+
+    monkeypatch.setattr(Metrics, "text", text)
+    pages: dict[str, Callable[[], Page]] = {}
+    monkeypatch.setattr("moorage.operator.serving.serving", lambda listen, given: pages.update(given))
+    serving(("127.0.0.1", 0), Metrics(), lambda: None)
+    assert [pages["/metrics"]().body for _ in range(100)] == [b"x 1\n"] * 100
+    assert len(made) == 1
+    await asyncio.sleep(FRESH)
+    pages["/metrics"]()
+    assert len(made) == 2
 
 
 @pytest.mark.parametrize(

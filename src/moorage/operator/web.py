@@ -1,12 +1,18 @@
 """`/healthz`, `/readyz` and `/metrics`."""
 
-import contextlib
-from collections.abc import AsyncIterator, Callable
-
-from aiohttp import web
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from http import HTTPStatus
 
 from moorage.errors import MoorageError
+from moorage.operator import serving as server
 from moorage.operator.metrics import CONTENT_TYPE, Metrics
+from moorage.operator.serving import Page
+
+FRESH = 1.0
+"""Seconds for which one exposition is given to all who ask: to make it takes milliseconds in which nothing else is
+done."""
 
 
 def parse_listen(text: str) -> tuple[str | None, int]:
@@ -17,40 +23,23 @@ def parse_listen(text: str) -> tuple[str | None, int]:
     return host.removeprefix("[").removesuffix("]") or None, int(port)
 
 
-@contextlib.asynccontextmanager
-async def serving(
+def serving(
     listen: tuple[str | None, int], metrics: Metrics, ready: Callable[[], str | None]
-) -> AsyncIterator[int]:
+) -> AbstractAsyncContextManager[int]:
     """Answer there while the block runs; the port is yielded. `ready` says what is missing, None: nothing.
 
     Raises MoorageError where that address cannot be listened on.
     """
+    made: list[tuple[float, Page]] = []
 
-    async def healthz(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
-
-    async def readyz(_: web.Request) -> web.Response:
+    def readyz() -> Page:
         missing = ready()
-        return web.Response(status=503, text=f"{missing}\n") if missing else web.Response(text="ok\n")
+        return Page(f"{missing}\n".encode(), HTTPStatus.SERVICE_UNAVAILABLE) if missing else Page(b"ok\n")
 
-    async def exposition(_: web.Request) -> web.Response:
-        return web.Response(body=metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+    def exposition() -> Page:
+        now = asyncio.get_running_loop().time()
+        if not made or now - made[0][0] >= FRESH:
+            made[:] = [(now, Page(metrics.text(), content_type=CONTENT_TYPE))]
+        return made[0][1]
 
-    app = web.Application()
-    app.add_routes(
-        [web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", exposition)],
-    )
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        host, port = listen
-        site = web.TCPSite(runner, host, port)
-        try:
-            await site.start()
-        except OSError as error:
-            raise MoorageError(
-                f"{host or ''}:{port}: cannot listen: {error.strerror or error}; choose another --listen"
-            ) from None
-        yield int(runner.addresses[0][1])
-    finally:
-        await runner.cleanup()
+    return server.serving(listen, {"/healthz": lambda: Page(b"ok\n"), "/readyz": readyz, "/metrics": exposition})

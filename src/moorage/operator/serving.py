@@ -1,0 +1,150 @@
+"""A small HTTP server for what a process tells of itself: few pages, to anybody who asks, at a bounded cost.
+
+Not aiohttp's: that one keeps every connection that says nothing, and bounds neither their number nor their age.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from http import HTTPStatus
+from typing import NamedTuple
+
+from moorage.errors import MoorageError
+from moorage.log import get_logger
+
+log = get_logger("moorage.serving")
+
+MOST_CONNECTIONS = 128
+"""Where there is one more, whoever has the most loses the oldest: so many of one client keep no other one out."""
+LONGEST_HEAD = 8192
+"""Bytes of a request's head."""
+LONGEST = 10.0
+"""Seconds from when a connection is taken until it is closed, whatever the client does."""
+
+
+class Page(NamedTuple):
+    body: bytes
+    status: HTTPStatus = HTTPStatus.OK
+    content_type: str = "text/plain; charset=utf-8"
+
+
+Pages = Mapping[str, Callable[[], Page]]
+"""By path. Each is called on the event loop, so it must be quick."""
+
+
+@contextlib.asynccontextmanager
+async def serving(listen: tuple[str | None, int], pages: Pages) -> AsyncIterator[int]:
+    """Answer GET and HEAD there while the block runs; the port is yielded. One connection carries one request.
+
+    Raises MoorageError where that address cannot be listened on.
+    """
+    host, port = listen
+    connections = _Connections()
+    loop = asyncio.get_running_loop()
+    try:
+        server = await loop.create_server(
+            lambda: _Connection(pages, connections), host, port, backlog=MOST_CONNECTIONS
+        )
+    except OSError as error:
+        raise MoorageError(
+            f"{host or ''}:{port}: cannot listen: {error.strerror or error}; choose another --listen"
+        ) from None
+    try:
+        yield int(server.sockets[0].getsockname()[1])
+    finally:
+        server.close()
+        connections.end()
+        await server.wait_closed()
+
+
+class _Connections:
+    """Those that are open, by client, each client's oldest first."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, dict[_Connection, None]] = {}
+        self._count = 0
+
+    def add(self, client: str, connection: "_Connection") -> None:
+        self._of.setdefault(client, {})[connection] = None
+        self._count += 1
+        if self._count > MOST_CONNECTIONS:
+            most = max(self._of.values(), key=len)
+            next(iter(most)).end()
+
+    def remove(self, client: str, connection: "_Connection") -> None:
+        theirs = self._of.get(client, {})
+        if connection in theirs:
+            del theirs[connection]
+            self._count -= 1
+            if not theirs:
+                del self._of[client]
+
+    def end(self) -> None:
+        for connection in [each for theirs in self._of.values() for each in theirs]:
+            connection.end()
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, pages: Pages, connections: _Connections) -> None:
+        self._pages = pages
+        self._connections = connections
+        self._head = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._client = str((transport.get_extra_info("peername") or [""])[0])
+        self._timer = asyncio.get_running_loop().call_later(LONGEST, transport.abort)
+        self._connections.add(self._client, self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._timer.cancel()
+        self._connections.remove(self._client, self)
+
+    def end(self) -> None:
+        """Close at once. It counts no longer, although the event loop tells of its end only later."""
+        self._connections.remove(self._client, self)
+        self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        if self._transport.is_closing():
+            return
+        self._head += data
+        head, end, _ = self._head.partition(b"\r\n\r\n")
+        if len(head) > LONGEST_HEAD:
+            self._answer(_error(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE))
+        elif end:
+            method, _, rest = bytes(head.partition(b"\r\n")[0]).partition(b" ")
+            target, _, version = rest.partition(b" ")
+            self._answer(_page(self._pages, method, target, version), body=method != b"HEAD")
+
+    def _answer(self, page: Page, *, body: bool = True) -> None:
+        lines = [
+            f"HTTP/1.1 {page.status.value} {page.status.phrase}",
+            f"Content-Type: {page.content_type}",
+            f"Content-Length: {len(page.body)}",
+            "Connection: close",
+        ]
+        if page.status == HTTPStatus.METHOD_NOT_ALLOWED:
+            lines.append("Allow: GET, HEAD")
+        self._transport.write("".join(f"{line}\r\n" for line in lines).encode() + b"\r\n" + page.body * body)
+        self._transport.close()
+
+
+def _page(pages: Pages, method: bytes, target: bytes, version: bytes) -> Page:
+    if not version.startswith(b"HTTP/1.") or not target.startswith(b"/"):
+        return _error(HTTPStatus.BAD_REQUEST)
+    if method not in (b"GET", b"HEAD"):
+        return _error(HTTPStatus.METHOD_NOT_ALLOWED)
+    make = pages.get(target.partition(b"?")[0].decode("latin-1"))
+    if make is None:
+        return _error(HTTPStatus.NOT_FOUND)
+    try:
+        return make()
+    except Exception:
+        log.exception("a page could not be made because of a mistake in Moorage", path=target.decode("latin-1"))
+        return _error(HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def _error(status: HTTPStatus) -> Page:
+    return Page(f"{status.value} {status.phrase}\n".encode(), status)
