@@ -184,9 +184,9 @@ def test_who_may_view_a_namespace_may_view_these_in_it_and_nobody_may_write_them
         assert all(verbs == read for _, verbs in rules(role))
 
 
-def test_the_example_of_a_network_policy_is_one(installation: Installation, printed: str) -> None:
-    command = "kubectl --context b apply --dry-run=server -f deploy/operator/networkpolicy.yaml"
-    assert "networkpolicy.networking.k8s.io/moorage-operator created" in installation.run(command)
+def test_a_network_policy_is_applied_with_the_rest(installation: Installation, printed: str) -> None:
+    command = "kubectl --context b -n moorage-system get networkpolicies -o name"
+    assert installation.run(command).split() == ["networkpolicy.networking.k8s.io/moorage-operator"]
 
 
 def test_the_account_in_the_other_cluster_may_read_services_there_and_nothing_else(

@@ -2,6 +2,7 @@
 them to a real cluster."""
 
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from moorage.api.addresses import METADATA
 from moorage.cli.operator import command as operator_command
 from moorage.operator import config
 
@@ -66,10 +68,10 @@ def test_every_object_is_valid_with_no_unknown_field(file: Path, version: str) -
         assert kubernetes_validate.validate(manifest, version, strict=True) == version
 
 
-def test_the_kustomization_has_every_manifest_but_the_example() -> None:
+def test_the_kustomization_has_every_manifest() -> None:
     kustomization = yaml.safe_load((OPERATOR / "kustomization.yaml").read_text())
     there = {path.name for path in OPERATOR.glob("*.yaml")}
-    assert set(kustomization["resources"]) == there - {"kustomization.yaml", "config.yaml", "networkpolicy.yaml"}
+    assert set(kustomization["resources"]) == there - {"kustomization.yaml", "config.yaml"}
     assert kustomization["namespace"] == "moorage-system"
     (generated,) = kustomization["configMapGenerator"]
     assert generated["files"] == ["config.yaml"]
@@ -124,6 +126,25 @@ def test_probes_and_metrics_are_where_the_operator_answers(
     assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": port["name"]}
     annotations = operator["Deployment", "moorage-operator"]["spec"]["template"]["metadata"]["annotations"]
     assert annotations["prometheus.io/port"] == str(port["containerPort"])
+
+
+def test_no_connection_leads_where_the_gate_lets_no_endpoint_be_for_its_credentials(
+    operator: dict[tuple[str, str], Manifest],
+) -> None:
+    by_port, anywhere_else = operator["NetworkPolicy", "moorage-operator"]["spec"]["egress"]
+    blocks = [each["ipBlock"] for each in anywhere_else["to"]]
+    assert [each["cidr"] for each in blocks] == ["0.0.0.0/0", "::/0"]
+    excepted = [ip_network(each) for block in blocks for each in block["except"]]
+    assert sorted(map(str, excepted)) == sorted(map(str, METADATA))
+    # Metadata servers answer at 80 and 443.
+    assert {each["port"] for each in by_port["ports"]} == {53, 6443}
+
+
+def test_whoever_may_connect_may_only_where_the_operator_answers(
+    operator: dict[tuple[str, str], Manifest], container: Manifest
+) -> None:
+    (rule,) = operator["NetworkPolicy", "moorage-operator"]["spec"]["ingress"]
+    assert rule == {"ports": [{"protocol": "TCP", "port": container["ports"][0]["containerPort"]}]}
 
 
 def test_two_replicas_of_which_one_may_be_away_are_spread(

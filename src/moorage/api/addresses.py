@@ -1,7 +1,7 @@
 """IP addresses: how they are read, and which may never be an endpoint."""
 
 import re
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Literal
 
 from moorage.api.show import show
@@ -9,8 +9,8 @@ from moorage.errors import MoorageError
 
 Family = Literal["IPv4", "IPv6"]
 
-_METADATA = frozenset(
-    ip_address(address)
+METADATA = tuple(
+    ip_network(address)
     for address in (
         "169.254.169.254",  # most clouds
         "168.63.129.16",  # Azure
@@ -21,9 +21,10 @@ _METADATA = frozenset(
         "fd00:42::42",  # Scaleway
         "fd00:a9fe:a9fe::1",  # Akamai
         "fd00:100::100:200",  # Alibaba
+        "fd00:ec2::/32",  # AWS's services for instances: EKS' pod identity agent, name and time servers
     )
 )
-"""Where clouds hand instances their credentials."""
+"""Where clouds hand instances their credentials; `deploy/operator/networkpolicy.yaml` has the same ones."""
 
 _SPECIAL4 = (
     (IPv4Network("0.0.0.0/32"), "the unspecified address"),
@@ -33,7 +34,8 @@ _SPECIAL4 = (
     (IPv4Network("224.0.0.0/4"), "a multicast address"),
     (IPv4Network("255.255.255.255/32"), "the broadcast address"),
 )
-_METADATA4 = frozenset(int(address) for address in _METADATA if isinstance(address, IPv4Address))
+_METADATA4 = frozenset(int(network[0]) for network in METADATA if isinstance(network, IPv4Network))
+_METADATA6 = [network for network in METADATA if isinstance(network, IPv6Network)]
 _RANGES4 = [(int(network[0]), int(network[-1]), what) for network, what in _SPECIAL4]
 _SPECIAL6 = (
     (IPv6Network("::/128"), "the unspecified address"),
@@ -41,8 +43,6 @@ _SPECIAL6 = (
     (IPv6Network("fe80::/10"), "a link-local address"),
     (IPv6Network("fec0::/10"), "a site-local address (RFC 3879)"),
     (IPv6Network("ff00::/8"), "a multicast address"),
-    # AWS's services for instances: metadata, EKS' pod identity agent, name and time servers.
-    (IPv6Network("fd00:ec2::/32"), "a cloud metadata address"),
 )
 
 _EMBEDDING = (
@@ -163,7 +163,7 @@ def _special4(address: int) -> str | None:
 
 def _special6(address: IPv6Address) -> str | None:
     address = IPv6Address(int(address))  # a zone would keep it out of every network
-    if address in _METADATA:
+    if any(address in network for network in _METADATA6):
         return "a cloud metadata address"
     for network, what in _SPECIAL6:
         if address in network:
