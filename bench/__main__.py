@@ -12,6 +12,8 @@ import msgspec
 from rich.console import Console
 
 from bench import connections, operating, report, syncing
+from bench.hostile import kinds, measuring
+from bench.hostile.table import FULL_SECONDS, hostile_table
 from bench.namespaces import BenchError, isolated, output
 
 PART_SECONDS = 1800
@@ -23,10 +25,19 @@ SMALL_SYNC = 1_000
 @click.command()
 @click.option("--quick", is_flag=True, help="Fewer services, fewer and shorter rounds: to see whether it works.")
 @click.option("--markdown", is_flag=True, help="Print the tables as markdown as well.")
-@click.option("--only", type=click.Choice(["connections", "sync", "operator"]), help="One part.")
+@click.option("--only", type=click.Choice(["connections", "sync", "operator", "hostile"]), help="One part.")
+@click.option(
+    "--kind",
+    "chosen",
+    multiple=True,
+    type=click.Choice([each.name for each in kinds.KINDS]),
+    help="Of hostile neighbours: this kind; may be given several times. Default: all.",
+)
 @click.option("--rounds", type=click.IntRange(1, 100), help="Rounds of connections; 7, or 2 if quick.")
 @click.option("--seconds", type=click.IntRange(1, 60), help="Length of a round; 2, or 1 if quick.")
-def main(quick: bool, markdown: bool, only: str | None, rounds: int | None, seconds: int | None) -> None:
+def main(
+    quick: bool, markdown: bool, only: str | None, chosen: tuple[str, ...], rounds: int | None, seconds: int | None
+) -> None:
     """Measure new connections per second, syncs of a node, and the operator, in network namespaces of its own."""
     services = SMALL_SYNC if quick else report.FULL_SIZE
     console = Console(width=None if sys.stdout.isatty() else 140)
@@ -42,11 +53,12 @@ def main(quick: bool, markdown: bool, only: str | None, rounds: int | None, seco
             tables += [_sync(services, ordinary=not root)]
             if root:
                 tables += [_sync(SMALL_SYNC, ordinary=True)]
-        if only in (None, "operator"):
-            if root:
-                tables += [_operator(quick)]
-            else:
-                console.print("The operator is measured against a real API server, which takes root: left out.")
+        if only in (None, "operator", "hostile") and not root:
+            console.print("The operator is measured against a real API server, which takes root: left out.")
+        if only in (None, "operator") and root:
+            tables += [_operator(quick)]
+        if only in (None, "hostile") and root:
+            tables += [_hostile(measuring.Options(10 if quick else FULL_SECONDS, list(chosen)))]
     except BenchError as error:
         sys.exit(f"moorage bench: {error}")
     for table in tables:
@@ -72,9 +84,18 @@ def _sync(services: int, ordinary: bool) -> report.Table:
 def _operator(quick: bool) -> report.Table:
     small, full = operating.Options(100, 5, 10, 5, 3), operating.Options(report.OPERATOR_SIZE, 5, 60, 20, 20)
     options = small if quick else full
+    result = _with_api_server("bench.operating", options)
+    return report.operator_table(options, msgspec.json.decode(result, type=operating.Result))
+
+
+def _hostile(options: measuring.Options) -> report.Table:
+    measured = _with_api_server("bench.hostile.measuring", options)
+    return hostile_table(options, msgspec.json.decode(measured, type=list[measuring.Measured]))
+
+
+def _with_api_server(module: str, options: object) -> bytes:
     # What it starts it ends itself, with everything of theirs: it only needs a network of its own.
-    argv = ["unshare", "--net", sys.executable, "-m", "bench.operating", msgspec.json.encode(options).decode()]
-    return report.operator_table(options, msgspec.json.decode(_run(argv), type=operating.Result))
+    return _run(["unshare", "--net", sys.executable, "-m", module, msgspec.json.encode(options).decode()])
 
 
 def _part(module: str, options: object, ordinary: bool) -> bytes:

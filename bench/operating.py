@@ -14,7 +14,6 @@ What is measured is what a watch of the API sees. Run by `python -m bench`, as r
 
 import asyncio
 import base64
-import os
 import signal
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench import BUILD, bare, objects
+from bench import BUILD, bare, objects, tree
 from bench.namespaces import BenchError, output
 from bench.scrape import Histogram, Scrape, scrape
 from bench.watching import Seen
@@ -111,18 +110,26 @@ class Result(msgspec.Struct):
 
 
 class Operator:
-    """`moorage operator`, as a process of its own."""
+    """`moorage operator`, with the processes that it has."""
 
-    def __init__(self, api: ApiServer) -> None:
+    def __init__(self, api: ApiServer, *, port: int | None = None, before: Sequence[str] = ()) -> None:
+        """`port` for the metrics, of 127.0.0.1; `before`: words before the command."""
         directory = api.world.directory
         config = directory / "operator.yaml"
         config.write_text(f"admission: {{allow: [{objects.RANGE}, 127.0.0.0/8]}}\n")
-        listen = f"127.0.0.1:{free_port()}"
+        listen = f"127.0.0.1:{port or free_port()}"
         self._metrics = f"http://{listen}/metrics"
         argv = [sys.executable, "-m", "moorage", "operator", "--namespace", "default", "--listen", listen]
         files: list[str | Path] = ["--kubeconfig", api.kubeconfig, "--config", config]
         self.started = time.monotonic()
-        self._process: Process = api.world.start("operator", [*argv, *files])
+        self._process: Process = api.world.start("operator", [*before, *argv, *files])
+
+    @property
+    def running(self) -> bool:
+        return self._process.running
+
+    def stop(self) -> None:
+        self._process.stop()
 
     def scrape(self) -> Scrape:
         try:
@@ -131,11 +138,10 @@ class Operator:
             raise BenchError(f"the operator: {error}; its last words:\n{self._process.last_words()}") from None
 
     def cpu(self) -> float:
-        return _cpu(self._process)
+        return tree.cpu(self._process.pid)
 
     def peak_kib(self) -> int:
-        lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+        return tree.peak_kib(self._process.pid)
 
     def last_words(self) -> str:
         return self._process.last_words()
@@ -177,9 +183,9 @@ class Bench:
             return len(seen.settled) == options.services and sum(map(len, seen.ready.values())) == every
 
         servers = [each for each in self._api.world.processes if each.name.startswith(self._api.name)]
-        server_cpu = sum(map(_cpu, servers))
+        server_cpu = _cpu(servers)
         cold = await seen.until("every endpoint ready", all_ready, COLD_SECONDS) - operator.started
-        cold_cpu, cold_server_cpu = operator.cpu(), sum(map(_cpu, servers)) - server_cpu
+        cold_cpu, cold_server_cpu = operator.cpu(), _cpu(servers) - server_cpu
         quiet = await self._until_quiet() - operator.started
         cold_writes = (await asyncio.to_thread(operator.scrape)).total("moorage_writes_total", result="ok")
         _say("steady")
@@ -310,10 +316,9 @@ class Bench:
         return before
 
 
-def _cpu(process: Process) -> float:
+def _cpu(processes: Sequence[Process]) -> float:
     """Seconds of a processor until now."""
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return sum(tree.cpu(each.pid) for each in processes)
 
 
 def _writes(server: Scrape) -> float:
