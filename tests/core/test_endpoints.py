@@ -254,3 +254,8 @@ def test_no_two_have_a_name_or_an_address_and_port_in_common_and_none_is_refused
 )
 def test_address_and_port_are_shown_as_in_a_url(address: str, port: int | None, text: str) -> None:
     assert shown(address, port) == text
+
+
+def test_what_the_gate_refuses_is_left_out_by_name() -> None:
+    inside = Found("db1", "127.0.0.1")
+    assert merge(xsvc(), (Resolution("dns/x", (B1, inside)),), GATE).left_out == (inside,)

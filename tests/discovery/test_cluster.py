@@ -34,7 +34,7 @@ from moorage.cluster.kubeconfig import Config
 from moorage.cluster.reflector import Key
 from moorage.core.admission import Gate
 from moorage.core.model import Resolution
-from moorage.discovery.choice import choose
+from moorage.discovery.choice import FIRST_REST, choose
 from moorage.discovery.cluster import ClusterServices
 from moorage.discovery.source import Setting
 from moorage.discovery.sources import Sources
@@ -199,6 +199,21 @@ async def test_of_several_addresses_the_current_one_is_kept(fixture: Fixture) ->
     await fixture.until({"backend1": "203.0.113.10", "mark": "203.0.113.1"})
 
 
+async def test_a_load_balancer_goes_on_at_another_of_its_addresses_when_one_fails(
+    fixture: Fixture,
+) -> None:
+    await fixture.give()
+    fixture.names.put("lb.example.com", "203.0.113.11", "203.0.113.12", ttl=300.0)
+    await fixture.service("backend1", "lb.example.com")
+    await fixture.service("backend2", "203.0.113.21", "203.0.113.22")
+    fixture.sources.set(KEY, external())
+    await fixture.until({"backend1": "203.0.113.11", "backend2": "203.0.113.21"})
+    fixture.sources.failing(KEY, {"backend1": "203.0.113.11", "backend2": "203.0.113.99"})
+    await fixture.until({"backend1": "203.0.113.12", "backend2": "203.0.113.21"})
+    fixture.sources.failing(KEY, {"backend2": "203.0.113.21"})
+    await fixture.until({"backend1": "203.0.113.12", "backend2": "203.0.113.22"})
+
+
 async def test_only_what_is_selected_is_found_and_equal_selections_share_a_watch(fixture: Fixture) -> None:
     await fixture.give()
     await fixture.service("backend1", "203.0.113.11", app="backend")
@@ -292,11 +307,11 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Each time that an address is chosen for a Service, among how many."""
     times: list[int] = []
 
-    def counting(current: str | None, candidates: Sequence[str], families: Any) -> str | None:
+    def counting(current: str | None, candidates: Sequence[str], families: Any, resting: Any) -> str | None:
         times.append(len(candidates))
-        return choose(current, candidates, families)
+        return choose(current, candidates, families, resting)
 
-    monkeypatch.setattr("moorage.discovery.cluster.choose", counting)
+    monkeypatch.setattr("moorage.discovery.choice.choose", counting)
     return times
 
 
@@ -317,6 +332,23 @@ async def test_a_change_is_seen_at_once_and_changes_without_end_five_times_a_sec
         played.put("backend1", ip="203.0.113.12")
         await asyncio.sleep(0.01)
         assert played.found == {"backend1": "203.0.113.12"}
+
+
+@pytest.mark.looptime
+async def test_where_all_addresses_of_a_load_balancer_fail_another_is_tried_after_a_rest() -> None:
+    names = FakeNames()
+    names.put("lb.example.com", "203.0.113.11", "203.0.113.12", ttl=300)
+    played = Played(names)
+    async with played.running():
+        played.put("backend1", hostname="lb.example.com")
+        await asyncio.sleep(1)
+        for address in ("203.0.113.11", "203.0.113.12"):
+            assert played.found == {"backend1": address}
+            played.source.set_failing({"backend1": address})
+            await asyncio.sleep(1)
+        assert played.found == {"backend1": "203.0.113.12"}
+        await asyncio.sleep(FIRST_REST)
+        assert played.found == {"backend1": "203.0.113.11"}
 
 
 @pytest.mark.looptime

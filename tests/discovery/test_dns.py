@@ -9,6 +9,7 @@ import pytest
 
 from moorage.api.moorage_v1alpha1 import DnsSource
 from moorage.core.model import Found, Problem
+from moorage.discovery.choice import FIRST_REST
 from moorage.discovery.dns import AddressRecords, ServiceRecords
 from moorage.discovery.resolver import Server
 from moorage.discovery.source import Setting, Source, State
@@ -257,3 +258,26 @@ async def test_srv_targets_of_ipv6_only() -> None:
     names.put("db1.example.com", "2001:db8::1", type="AAAA")
     async with running(names, SERVICE, "SRV", families=("IPv6",)) as source:
         assert [each.address for each in source.state.endpoints or ()] == ["2001:db8::1"]
+
+
+async def test_a_target_whose_address_fails_its_checks_goes_on_at_another() -> None:
+    names = FakeNames()
+    names.put_servers(SERVICE, Server(0, 1, 80, "db1.example.com"), ttl=300)
+    names.put("db1.example.com", "203.0.113.1", "203.0.113.2", ttl=300)
+    async with running(names, SERVICE, "SRV") as source:
+
+        def addresses() -> list[str]:
+            return [each.address for each in source.state.endpoints or ()]
+
+        assert addresses() == ["203.0.113.1"]
+        source.set_failing({"db1-example-com": "203.0.113.1"})
+        assert addresses() == ["203.0.113.2"]
+        source.set_failing({})
+        await asyncio.sleep(1000)
+        assert addresses() == ["203.0.113.2"]
+        source.set_failing({"db1-example-com": "203.0.113.2"})
+        assert addresses() == ["203.0.113.1"]
+        source.set_failing({"db1-example-com": "203.0.113.1"})
+        assert addresses() == ["203.0.113.1"]
+        await asyncio.sleep(FIRST_REST)
+        assert addresses() == ["203.0.113.2"], "after a rest, without a look-up"

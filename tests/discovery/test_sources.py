@@ -11,9 +11,11 @@ from moorage.api.meta import ObjectMeta
 from moorage.api.moorage_v1alpha1 import (
     DnsSource,
     EndpointSource,
+    EndpointStatus,
     ExternalService,
     ExternalServicePort,
     ExternalServiceSpec,
+    ExternalServiceStatus,
     HealthCheck,
     StaticAddress,
 )
@@ -256,3 +258,23 @@ async def test_closing_ends_everything(fixture: Fixture) -> None:
     await asyncio.sleep(1)
     await fixture.sources.close()
     assert len(asyncio.all_tasks()) == 1
+
+
+async def test_a_source_that_is_new_is_told_at_once_which_endpoints_fail(fixture: Fixture) -> None:
+    fixture.names.put_servers("_db._tcp.example.com", Server(0, 1, 80, "db1.example.com"))
+    fixture.names.put("db1.example.com", "203.0.113.1", "203.0.113.2")
+    service = external(dns("_db._tcp.example.com", "SRV"))
+    known = EndpointStatus(
+        name="db1-example-com", address="203.0.113.1", source="dns/x", health="Unhealthy", ready=True
+    )
+    service = replace(service, status=ExternalServiceStatus(endpoints=[known]))
+    fixture.sources.set(KEY, external())
+    fixture.sources.failing(KEY, {"db1-example-com": "203.0.113.1"})
+    fixture.sources.set(KEY, service)
+    await asyncio.sleep(1)
+    assert fixture.addresses() == ["203.0.113.2"]
+
+
+async def test_what_fails_of_an_externalservice_that_is_not_followed_is_of_no_interest(fixture: Fixture) -> None:
+    fixture.sources.failing(KEY, {"db1": "203.0.113.1"})
+    assert fixture.now == ()

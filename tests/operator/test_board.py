@@ -112,3 +112,11 @@ def test_without_a_check_endpoints_count_as_unchecked() -> None:
     subjects = told.board.expect(KEY, xsvc(check=None), [ONE])
     assert subjects["backend1"].check is None
     assert told.board.verdicts(KEY)["backend1"].health == "Unchecked"
+
+
+def test_what_fails_is_told_with_its_address() -> None:
+    board = Told().board
+    board.expect(KEY, xsvc(written("backend1", "Unhealthy"), written("backend2", "Healthy")), [ONE, TWO])
+    assert board.failing(KEY) == {"backend1": "203.0.113.1"}
+    board.expect(KEY, xsvc(), [ONE._replace(address="203.0.113.9"), TWO])
+    assert board.failing(KEY) == {}

@@ -313,6 +313,21 @@ async def test_an_endpoint_whose_address_changes_is_checked_before_it_is_used(op
         await op.publishes({THREE: False, TWO: True})
 
 
+async def test_sources_are_told_which_endpoints_fail_and_which_the_gate_refuses(op: Operator) -> None:
+    async with op.running():
+        await op.apply(xsvc("backend", f"one={ONE}", f"two={TWO}", "inside=127.0.0.1"))
+        await op.publishes({ONE: True, TWO: True})
+        assert op.sources.failed[KEY] == {"inside": "127.0.0.1"}
+        op.down.add(ONE)
+        op.prober.check(times=2)
+        await op.publishes({ONE: False, TWO: True})
+        assert op.sources.failed[KEY] == {"inside": "127.0.0.1", "one": ONE}
+        op.down.clear()
+        op.prober.check()
+        await op.publishes({ONE: True, TWO: True})
+        assert op.sources.failed[KEY] == {"inside": "127.0.0.1"}
+
+
 async def test_a_new_leader_starts_from_the_verdicts_of_the_last(op: Operator) -> None:
     async with op.running():
         op.down.add(ONE)

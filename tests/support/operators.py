@@ -58,6 +58,8 @@ class PlayedSources:
             lambda key, changed: WatchedSecret(key, client, changed, now, "moorage-system:moorage-operator")
         )
         self.followed: dict[Key, ExternalService] = {}
+        self.failed: dict[Key, Mapping[str, str]] = {}
+        """What was said of each: which endpoints fail, and where."""
         self._on_change = on_change
         self._said: dict[Key, tuple[Resolution, ...]] = {}
 
@@ -72,6 +74,9 @@ class PlayedSources:
 
     def remove(self, key: Key) -> None:
         self.followed.pop(key, None)
+
+    def failing(self, key: Key, addresses: Mapping[str, str]) -> None:
+        self.failed[key] = addresses
 
     def resolutions(self, key: Key) -> tuple[Resolution, ...]:
         if key in self._said:

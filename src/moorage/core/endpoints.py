@@ -28,6 +28,8 @@ class Merged(NamedTuple):
     """A sentence for each that the gate did not let through: field, address, why."""
     conflicts: tuple[str, ...] = ()
     """A sentence for each that another one already stands for."""
+    left_out: tuple[Found, ...] = ()
+    """Those that the gate did not let through."""
 
 
 class _Candidate(NamedTuple):
@@ -57,10 +59,12 @@ def merge(
     at: dict[tuple[str, int | None], str] = {}
     refused: list[str] = []
     conflicts: list[str] = []
+    left_out: list[Found] = []
     for where, found, source, kept in _candidates(xsvc, resolutions, slices):
         why = _refusal(found, gate)
         if why:
             refused.append(_refused(where, found, source, why))
+            left_out.append(found)
             continue
         port = found.port if target is not None and found.port != target else None
         endpoint = Endpoint(found.name, found.address, source, port, found.weight, found.priority)
@@ -70,7 +74,12 @@ def merge(
             at[found.address, port] = found.name
         elif not kept and known[:2] + known[3:4] != endpoint[:2] + endpoint[3:4]:
             conflicts.append(_conflict(where, endpoint, known))
-    return Merged(tuple(sorted(taken.values())), tuple(dict.fromkeys(refused)), tuple(dict.fromkeys(conflicts)))
+    return Merged(
+        tuple(sorted(taken.values())),
+        tuple(dict.fromkeys(refused)),
+        tuple(dict.fromkeys(conflicts)),
+        tuple(left_out),
+    )
 
 
 def _only_target(spec: ExternalServiceSpec) -> int | None:

@@ -1,7 +1,9 @@
 """Which of several addresses an endpoint has."""
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Container, Iterable, Mapping, Sequence
 from ipaddress import ip_address
+from typing import NamedTuple
 
 from moorage.api.addresses import Family
 from moorage.discovery.resolver import LONGEST, Addresses, AddressType, Names
@@ -18,17 +20,82 @@ def families_of(ip_families: Sequence[str] | None) -> Families:
     return known or tuple(_TYPES)
 
 
-def choose(current: str | None, candidates: Iterable[str], families: Families) -> str | None:
+FIRST_REST, LONGEST_REST = 60.0, 600.0
+"""Seconds until an address that failed its checks may be chosen again: at first, and, doubled each time, at most."""
+
+
+def choose(
+    current: str | None, candidates: Iterable[str], families: Families, resting: Container[str] = ()
+) -> str | None:
     """The address of one endpoint among canonical `candidates`: the current one while it is among them, else the
     lowest of the first family; None where there is none of these families.
 
     An endpoint is one instance: were another address taken at each answer (a name server turns them round), its
-    clients would be moved for nothing.
+    clients would be moved for nothing. Those that are `resting` are only taken where there is no other, the current
+    one first.
     """
     fitting = [each for each in candidates if _family(each) in families]
-    if current in fitting:
+    usable = [each for each in fitting if each not in resting]
+    if current in usable or (not usable and current in fitting):
         return current
-    return min(fitting, key=lambda each: (families.index(_family(each)), int(ip_address(each))), default=None)
+    return min(
+        usable or fitting, key=lambda each: (families.index(_family(each)), int(ip_address(each))), default=None
+    )
+
+
+class _Rest(NamedTuple):
+    until: float
+    seconds: float
+
+
+class Choices:
+    """The address of each endpoint of a source, by the endpoint's name.
+
+    One whose checks fail goes on at another of its addresses, and stays there when the first is up again. An address
+    that was left for this rests. Where all others rest, the endpoint stays; those that have rested get another turn,
+    ever more rarely. Times are the event loop's.
+    """
+
+    def __init__(self, families: Families, known: Mapping[str, str]) -> None:
+        self.current: Mapping[str, str] = dict(known)
+        self.failing: Mapping[str, str] = {}
+        """Which endpoints fail their checks, and at which address; it may not be the current one any more."""
+        self._families = families
+        self._rests: dict[str, dict[str, _Rest]] = {}
+        self._due: dict[str, float] = {}
+
+    def fails(self, name: str) -> bool:
+        """Whether this endpoint fails its checks where it is now."""
+        return name in self.failing and self.failing[name] == self.current.get(name)
+
+    def of(self, name: str, candidates: Sequence[str]) -> str | None:
+        """As `choose`."""
+        now, current = asyncio.get_running_loop().time(), self.current.get(name)
+        rests = {each: rest for each, rest in self._rests.get(name, {}).items() if now < rest.until + LONGEST_REST}
+        resting = {each: rest.until for each, rest in rests.items() if now < rest.until}
+        self._due.pop(name, None)
+        if current is None or not self.fails(name):
+            return choose(current, candidates, self._families, resting.keys() - {current})
+        chosen = choose(current, candidates, self._families, {*resting, current})
+        if chosen != current:
+            seconds = min(2 * rests[current].seconds, LONGEST_REST) if current in rests else FIRST_REST
+            rests[current] = _Rest(now + seconds, seconds)
+        elif others := [resting[each] for each in candidates if each in resting and each != current]:
+            self._due[name] = min(others)
+        self._rests[name] = rests
+        return chosen
+
+    def take(self, addresses: Mapping[str, str]) -> None:
+        """These are the endpoints and their addresses from now on."""
+        self.current = dict(addresses)
+        for gone in self._rests.keys() - addresses.keys():
+            del self._rests[gone]
+            self._due.pop(gone, None)
+
+    @property
+    def due(self) -> float | None:
+        """Seconds until another address may be chosen though nothing has changed; None: never."""
+        return max(0.0, min(self._due.values()) - asyncio.get_running_loop().time()) if self._due else None
 
 
 async def addresses_of(names: Names, name: str, families: Families) -> Addresses:

@@ -2,8 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from typing import NamedTuple
 
@@ -18,7 +17,7 @@ from moorage.cluster.room import NoRoomError
 from moorage.core.admission import Gate
 from moorage.core.model import Found, Problem
 from moorage.discovery import selectors
-from moorage.discovery.choice import addresses_of, choose
+from moorage.discovery.choice import Choices, addresses_of
 from moorage.discovery.following import Following
 from moorage.discovery.loadbalancers import LoadBalancers, Selected, TooManyClustersError
 from moorage.discovery.resolver import Addresses, Names
@@ -81,8 +80,7 @@ class ClusterServices(Source):
         self._read: tuple[str | None, ...] | None = None
         """uid and resourceVersion of the Secret as it was last read."""
         self._hosts: dict[str, tuple[Following[Addresses], asyncio.Task[None]]] = {}
-        self._chosen = dict(setting.known)
-        """The address of each endpoint, by name."""
+        self._choices = Choices(setting.families, setting.known)
         self._made: dict[Key, _Made] = {}
         self._pace = Pace(LOOKS_A_SECOND, burst=10)
         self._tasks: asyncio.TaskGroup | None = None
@@ -96,10 +94,13 @@ class ClusterServices(Source):
                 while True:
                     self._look()
                     # A server that was refused for its address may be outside this cluster by now.
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(LOOK_AGAIN if self._config_problem else None):
+                    waits = [LOOK_AGAIN] if self._config_problem else []
+                    waits += [] if (due := self._choices.due) is None else [due]
+                    try:
+                        async with asyncio.timeout(min(waits, default=None)):
                             await self._again.wait()
-                    self._read = self._read if self._again.is_set() else None
+                    except TimeoutError:
+                        self._read, self._made = None, {}
                     await self._pace.turn()
                     self._again.clear()
         finally:
@@ -110,11 +111,18 @@ class ClusterServices(Source):
 
     def set_ports(self, ports: Sequence[ExternalServicePort]) -> None:
         super().set_ports(ports)
-        self._made = {}
-        self._again.set()
+        self._look_anew()
+
+    def set_failing(self, addresses: Mapping[str, str]) -> None:
+        self._choices.failing = addresses
+        self._look_anew()
 
     def gate_changed(self) -> None:
         self._read = None
+        self._again.set()
+
+    def _look_anew(self) -> None:
+        self._made = {}
         self._again.set()
 
     # --- from the Secret to a watch ------------------------------------------------------------------------------
@@ -172,7 +180,7 @@ class ClusterServices(Source):
         self._made = {key: self._make(key, service) for key, service in used.items()}
         endpoints = tuple(made.found for made in self._made.values() if made.found)
         notes = [note for made in self._made.values() for note in made.notes] if used else [self._none()]
-        self._chosen = {each.name: each.address for each in endpoints}
+        self._choices.take({each.name: each.address for each in endpoints})
         self.become(State(endpoints, problem or self._host_problem(), tuple(notes)))
 
     def _make(self, key: Key, service: Service) -> _Made:
@@ -194,7 +202,7 @@ class ClusterServices(Source):
     def _address(self, service: Service, notes: list[str]) -> str | None:
         """The one address of this Service; None, and a note, where it has none."""
         where = self._where(service)
-        current = self._chosen.get(service.metadata.name)
+        name = service.metadata.name
         candidates: list[str] = []
         nameless: list[str] = []
         waiting = False
@@ -214,9 +222,9 @@ class ClusterServices(Source):
                     candidates += answer.addresses
                 else:
                     nameless.append(show(entry.hostname))
-        chosen = choose(current, candidates, self.setting.families)
+        chosen = self._choices.of(name, candidates)
         if chosen is not None or waiting:
-            return chosen or current
+            return chosen or self._choices.current.get(name)
         if candidates:
             notes.append(f"{where} has no {' or '.join(self.setting.families)} address")
         elif nameless:

@@ -1,7 +1,7 @@
 """The `dns` source: endpoints that a name has."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from moorage.api.show import show
 from moorage.cluster.backoff import backoff
 from moorage.core.model import Found, Problem
 from moorage.core.names import of_address, of_dns_name
-from moorage.discovery.choice import addresses_of, choose
+from moorage.discovery.choice import Choices, addresses_of
 from moorage.discovery.following import FIRST_RETRY, LONGEST_RETRY, Following
 from moorage.discovery.resolver import Addresses, AddressType, LookupFailedError, Names, Server
 from moorage.discovery.source import MOST_ENDPOINTS, MOST_LOOKUPS, Setting, Source, State
@@ -42,13 +42,16 @@ class AddressRecords(Source):
 
 
 class _Answer(NamedTuple):
-    """What SRV records and the addresses of their targets come to."""
+    """SRV records, and the addresses of their targets."""
 
-    endpoints: tuple[Found, ...] | None
-    """None: there are targets, and none of them has an answer."""
-    failed: tuple[str, ...]
-    """Why targets have no current address."""
+    servers: tuple[Server, ...]
     notes: tuple[str, ...]
+    targets: Mapping[str, Addresses | str]
+    """Those of each target, or why there is no answer."""
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        return tuple(each for each in self.targets.values() if isinstance(each, str))
 
 
 class ServiceRecords(Source):
@@ -62,8 +65,8 @@ class ServiceRecords(Source):
         super().__init__(setting)
         self._name = spec.name
         self._names = names
-        self._chosen: dict[str, str] = dict(setting.known)
-        """The address of each endpoint, by name."""
+        self._choices = Choices(setting.families, setting.known)
+        self._due: asyncio.TimerHandle | None = None
         self._right = setting.now()
         """When all targets last had an answer."""
         self._failures = 0
@@ -71,28 +74,25 @@ class ServiceRecords(Source):
         self._following = Following(self._look_up, self._changed, now=setting.now, jitter=setting.jitter)
 
     async def run(self) -> None:
-        await self._following.run()
+        try:
+            await self._following.run()
+        finally:
+            self._wake(None)
+
+    def set_failing(self, addresses: Mapping[str, str]) -> None:
+        self._choices.failing = addresses
+        self._changed()
 
     async def _look_up(self) -> tuple[_Answer, float]:
         found = await self._names.servers(self._name)
         servers, notes = _used(self._name, found.servers)
-        targets = sorted({each.target for each in servers})
-        answers = dict(zip(targets, await asyncio.gather(*map(self._addresses, targets)), strict=True))
-        failed = tuple(each for each in answers.values() if isinstance(each, str))
-        self._failures = self._failures + 1 if failed else 0
-        if not failed:
+        names = sorted({each.target for each in servers})
+        targets = dict(zip(names, await asyncio.gather(*map(self._addresses, names)), strict=True))
+        answer = _Answer(servers, tuple(notes), targets)
+        self._failures = self._failures + 1 if answer.failed else 0
+        if not answer.failed:
             self._right = self.setting.now()
-        endpoints = []
-        for name, server in _named(servers):
-            answer, current = answers[server.target], self._chosen.get(name)
-            address = current if isinstance(answer, str) else choose(current, answer.addresses, self.setting.families)
-            if address is not None:
-                endpoints.append(Found(name, address, server.port, max(1, server.weight), server.priority))
-            elif not isinstance(answer, str):
-                notes.append(f"{server.target}, a target of {self._name}, has no address")
-        self._chosen = {each.name: each.address for each in endpoints}
-        known = None if failed and not endpoints else tuple(sorted(endpoints))
-        return _Answer(known, failed, tuple(notes)), self._seconds(found.ttl, answers.values())
+        return answer, self._seconds(found.ttl, targets.values())
 
     def _seconds(self, ttl: float, answers: Collection[Addresses | str]) -> float:
         """Until the next look-up: when the first of the answers expires, or soon where a target has none."""
@@ -117,7 +117,29 @@ class ServiceRecords(Source):
         if answer.failed and not problem:
             others = f"; and {len(answer.failed) - 1} targets more" if answer.failed[1:] else ""
             problem = Problem(REASON, answer.failed[0] + others, self._right)
-        self.become(State(answer.endpoints, problem, answer.notes))
+        notes = list(answer.notes)
+        endpoints = tuple(sorted(self._endpoints(answer, notes)))
+        self._choices.take({each.name: each.address for each in endpoints})
+        self._wake(self._choices.due)
+        # Where there are targets, and none of them has an answer, nothing is known.
+        self.become(State(endpoints if endpoints or not answer.failed else None, problem, tuple(notes)))
+
+    def _endpoints(self, answer: _Answer, notes: list[str]) -> Iterator[Found]:
+        for name, server in _named(answer.servers):
+            found = answer.targets[server.target]
+            if isinstance(found, str):
+                address = self._choices.current.get(name)
+            else:
+                address = self._choices.of(name, found.addresses)
+            if address is not None:
+                yield Found(name, address, server.port, max(1, server.weight), server.priority)
+            elif not isinstance(found, str):
+                notes.append(f"{server.target}, a target of {self._name}, has no address")
+
+    def _wake(self, seconds: float | None) -> None:
+        if self._due is not None:
+            self._due.cancel()
+        self._due = None if seconds is None else asyncio.get_running_loop().call_later(seconds, self._changed)
 
 
 def _used(name: str, servers: Sequence[Server]) -> tuple[tuple[Server, ...], list[str]]:

@@ -1,7 +1,7 @@
 """Follows sources in this process."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from weakref import WeakValueDictionary
 
 from moorage.api.moorage_v1alpha1 import EndpointSource, ExternalServicePort
@@ -37,6 +37,9 @@ class _Running:
 
     def set_ports(self, ports: Sequence[ExternalServicePort]) -> None:
         self._source.set_ports(ports)
+
+    def set_failing(self, addresses: Mapping[str, str]) -> None:
+        self._source.set_failing(addresses)
 
     def gate_changed(self) -> None:
         self._source.gate_changed()

@@ -57,6 +57,9 @@ class Source(ABC):
     def gate_changed(self) -> None:  # noqa: B027
         """Look again at whatever the gate was asked about."""
 
+    def set_failing(self, addresses: Mapping[str, str]) -> None:  # noqa: B027
+        """Take it that the endpoints of these names fail their checks, at these addresses, and no others."""
+
     def become(self, state: State) -> None:
         """Take a state, cut to what a source may have, and say so if it is another."""
         endpoints, problem, notes = state

@@ -1,7 +1,7 @@
 """All sources of all ExternalServices: which there are, and what they know."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -29,6 +29,9 @@ class Followed(Protocol):
 
     def set_ports(self, ports: Sequence[ExternalServicePort]) -> None:
         """Take other ports, which are only ever noted about."""
+
+    def set_failing(self, addresses: Mapping[str, str]) -> None:
+        """Take it that the endpoints of these names fail their checks, at these addresses, and no others."""
 
     def stop(self) -> None:
         """Follow it no more; nobody is told of anything after this."""
@@ -59,6 +62,7 @@ class _Entries:
         self.entries: list[tuple[str, str, Followed | Resolution]] = []
         """Of each entry of `spec.endpoints`: its name for people, its field, and what follows it."""
         self.running: dict[bytes, Followed] = {}
+        self.failing: Mapping[str, str] = {}
         self.said: tuple[Resolution, ...] = ()
 
 
@@ -122,7 +126,7 @@ class FollowedSources:
                 follows = (
                     followed.running.get(identity)
                     or before.pop(identity, None)
-                    or self._follower.follow(key[0], f"{'/'.join(key)} {label}", entry, setting)
+                    or self._follow(key, label, entry, setting)
                 )
                 follows.set_ports(setting.ports)
                 followed.running[identity] = follows
@@ -130,6 +134,11 @@ class FollowedSources:
         for gone in before.values():
             gone.stop()
         followed.said = _resolve(followed)
+
+    def _follow(self, key: Key, label: str, entry: EndpointSource, setting: Setting) -> Followed:
+        followed = self._follower.follow(key[0], f"{'/'.join(key)} {label}", entry, setting)
+        followed.set_failing(self._entries[key].failing)
+        return followed
 
     def remove(self, key: Key) -> None:
         """Follow this ExternalService no more."""
@@ -141,6 +150,17 @@ class FollowedSources:
         """What each source knows, in the order of `spec.endpoints`; none for a key that is not set."""
         followed = self._entries.get(key)
         return _resolve(followed) if followed else ()
+
+    def failing(self, key: Key, addresses: Mapping[str, str]) -> None:
+        """These endpoints of an ExternalService, by name, fail their checks or pass no gate, at these addresses.
+
+        One that has other addresses goes on at another. Cheap where they are the same as before.
+        """
+        followed = self._entries.get(key)
+        if followed is not None and addresses != followed.failing:
+            followed.failing = addresses
+            for each in followed.running.values():
+                each.set_failing(addresses)
 
     def gate_changed(self) -> None:
         """The gate is another: servers of other clusters that it refuses by now are spoken to no more."""

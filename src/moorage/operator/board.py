@@ -66,6 +66,11 @@ class Board:
         """By name of the endpoint."""
         return {name: state.verdict for name, state in self._states.get(key, {}).items()}
 
+    def failing(self, key: Key) -> dict[str, str]:
+        """Those that are unhealthy, by name, and at which address."""
+        states = self._states.get(key, {})
+        return {name: each.subject.address for name, each in states.items() if each.verdict.health == "Unhealthy"}
+
     def remove(self, key: Key) -> None:
         """Forget the endpoints of this ExternalService."""
         self._put(key, {})

@@ -44,6 +44,8 @@ class SourcesLike(Protocol):
 
     def resolutions(self, key: Key) -> tuple[Resolution, ...]: ...
 
+    def failing(self, key: Key, addresses: Mapping[str, str]) -> None: ...
+
 
 class ProberLike(Protocol):
     """What is needed of `probe.prober.Prober`."""
@@ -212,6 +214,8 @@ class Reconciler:
             found = {one.address for each in resolutions for one in each.endpoints or ()}
             self._use(key, frozenset(found.union(each.address for each in merged.endpoints)))
             problem = self._check(key, xsvc, self.board.expect(key, xsvc, merged.endpoints))
+            refused = {each.name: each.address for each in merged.left_out}
+            self._sources.failing(key, {**refused, **self.board.failing(key)})
             if problem is not None:
                 resolutions = (*resolutions, Resolution(CHECK_SOURCE, (), problem))
             self.problems[key] = len(resolutions), sum(each.problem is not None for each in resolutions)
