@@ -6,13 +6,28 @@ that standard output is free for what a command prints.
 
 import logging
 import sys
-from typing import cast
+from typing import NamedTuple, cast
 
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
 LEVELS = ("debug", "info", "warning", "error")
 """The levels that `configure` takes, the most talkative first."""
+
+
+class Chosen(NamedTuple):
+    """What `configure` was last called with."""
+
+    level: str
+    json: bool
+
+
+_chosen = Chosen("info", False)
+
+
+def chosen() -> Chosen:
+    """The set-up that child processes are to have, too."""
+    return _chosen
 
 
 def configure(level: str = "info", json: bool = False) -> None:
@@ -23,6 +38,8 @@ def configure(level: str = "info", json: bool = False) -> None:
     """
     if level not in LEVELS:
         raise ValueError(f"log level {level!r}; must be one of {', '.join(LEVELS)}")
+    global _chosen
+    _chosen = Chosen(level, json)
     number = logging.getLevelNamesMapping()[level.upper()]
     common: list[Processor] = [
         structlog.contextvars.merge_contextvars,

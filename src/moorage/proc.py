@@ -48,6 +48,11 @@ async def run(argv: Sequence[str], *, input: str | None = None) -> Completed:
     return Completed(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
 
 
+async def spawn(argv: Sequence[str], *, pass_fds: Sequence[int]) -> asyncio.subprocess.Process:
+    """Start a program that has these files, no input, and our output. Raises OSError where that fails."""
+    return await asyncio.create_subprocess_exec(*argv, stdin=asyncio.subprocess.DEVNULL, pass_fds=tuple(pass_fds))
+
+
 @contextmanager
 def _readable(text: str | None) -> Iterator[int]:
     """A file in memory that holds the text, to be read from its start; nothing for None.

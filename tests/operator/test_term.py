@@ -20,6 +20,7 @@ from moorage.api.core_v1 import (
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.meta import ObjectMeta
 from moorage.core.admission import POD
+from moorage.core.model import Problem
 from moorage.operator.config import Admission
 from moorage.operator.term import Term
 from tests.support.eventually import eventually
@@ -235,6 +236,18 @@ async def test_nothing_is_decided_before_everything_has_been_read(op: Operator) 
     async with op.running() as term:
         await op.publishes({ONE: True})
         assert term.synced
+
+
+async def test_that_nothing_is_checked_for_a_while_is_said_and_changes_no_endpoint(op: Operator) -> None:
+    async with op.running():
+        await op.apply(xsvc("backend", ONE, TWO))
+        await op.publishes({ONE: True, TWO: True})
+        op.prober.interrupt(Problem("Interrupted", "the operator's process for health checks is started again", "T"))
+        said = await op.says("Resolved", "Interrupted")
+        assert said.message.startswith("spec.healthCheck: the operator's process for health checks is started again")
+        await op.publishes({ONE: True, TWO: True})
+        op.prober.interrupt(None)
+        await op.says("Resolved", "Resolved")
 
 
 async def test_metrics_tell_how_things_are(op: Operator) -> None:

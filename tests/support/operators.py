@@ -89,6 +89,12 @@ class PlayedSources:
             for each in sources
         )
 
+    def gate_changed(self) -> None:
+        pass
+
+    def addresses_changed(self, addresses: frozenset[str], /) -> None:
+        pass
+
     async def close(self) -> None:
         self.followed.clear()
 
@@ -96,11 +102,18 @@ class PlayedSources:
 class PlayedProber:
     """Every endpoint that is to be checked is checked at once, and again whenever the test says so."""
 
-    def __init__(self, on_outcome: Callable[[Key, str, Outcome], None]) -> None:
+    def __init__(self, on_outcome: Callable[[Key, str, Outcome], None], changed: Callable[[], None]) -> None:
+        self.problem: Problem | None = None
         self.down: set[str] = set()
         """Addresses that do not answer."""
         self.checked: dict[Key, tuple[Mapping[str, Target], Check]] = {}
         self._on_outcome = on_outcome
+        self._changed = changed
+
+    def interrupt(self, problem: Problem | None) -> None:
+        """Nothing is checked, for this reason; None: everything is again."""
+        self.problem = problem
+        self._changed()
 
     def set(self, key: Key, targets: Mapping[str, Target], check: Check) -> None:
         before = self.checked.get(key, ({}, check))[0]
@@ -112,7 +125,7 @@ class PlayedProber:
     def remove(self, key: Key) -> None:
         self.checked.pop(key, None)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self.checked.clear()
 
     def check(self, times: int = 1) -> None:
@@ -186,7 +199,13 @@ class Operator:
             await asyncio.wait([task])
 
     def _make_sources(
-        self, client: Client, gate: Callable[[], Gate], on_change: Callable[[Key], None], now: Callable[[], str]
+        self,
+        client: Client,
+        gate: Callable[[], Gate],
+        on_change: Callable[[Key], None],
+        *,
+        restarted: Callable[[], None],
+        now: Callable[[], str],
     ) -> PlayedSources:
         self.sources = PlayedSources(client, on_change, now)
         return self.sources
@@ -194,10 +213,11 @@ class Operator:
     def _make_prober(
         self,
         on_outcome: Callable[[Key, str, Outcome], None],
-        on_late: Callable[[float], None],
-        on_skipped: Callable[[], None],
+        *,
+        changed: Callable[[], None],
+        **_: Any,
     ) -> PlayedProber:
-        self.prober = PlayedProber(on_outcome)
+        self.prober = PlayedProber(on_outcome, changed)
         self.prober.down = self.down
         return self.prober
 

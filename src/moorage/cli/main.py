@@ -43,6 +43,7 @@ COMMANDS: dict[str, Entry] = {
     "operator": Entry(
         "moorage.cli.operator", "Find, check and keep the endpoints of ExternalServices.", log_level="info"
     ),
+    "outside": Entry("moorage.cli.outside", "A child process of the operator.", True, "info"),
     "crds": Entry("moorage.cli.crds", "Print the CustomResourceDefinitions, for kubectl apply.", log_level=None),
     "app": Entry("moorage.cli.app", "Run one of the demo's programs.", log_level=None),
     "lab-apiserver": Entry("moorage.cli.lab_apiserver", "The API server of a lab cluster.", True, "info"),

@@ -16,8 +16,10 @@ from moorage.log import get_logger
 from moorage.operator import lag
 from moorage.operator.config import Configuration
 from moorage.operator.metrics import Metrics
-from moorage.operator.term import Makers, Term, make_sources
+from moorage.operator.term import Makers, Term
 from moorage.operator.web import serving
+from moorage.outside.process import start_sources
+from moorage.outside.sources import RemoteSources
 
 log = get_logger("moorage.operator")
 
@@ -117,7 +119,8 @@ async def run(config: Config, options: Options) -> None:
     async with Client(config) as client:
         makers = _MAKERS
         if options.namespace:
-            makers = Makers(partial(make_sources, account=f"{options.namespace}:{ACCOUNT}"))
+            account = f"{options.namespace}:{ACCOUNT}"
+            makers = Makers(partial(RemoteSources, start_sources, account=account))
         running = asyncio.ensure_future(Process(client, options, makers).run())
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, running.cancel)

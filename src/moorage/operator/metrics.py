@@ -80,6 +80,14 @@ class Metrics:
             buckets=(0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2, 5, 10),
             registry=registry,
         )
+        self.restarts = Counter(
+            "moorage_child_restarts",
+            "Times that a child process was started again.",
+            ["part"],  # checks, sources
+            registry=registry,
+        )
+        for part in ("checks", "sources"):
+            self.restarts.labels(part)
         self.sources = Gauge(
             "moorage_sources", "Sources, by whether their answer is current.", ["state"], registry=registry
         )

@@ -48,7 +48,11 @@ class SourcesLike(Protocol):
 
 
 class ProberLike(Protocol):
-    """What is needed of `probe.prober.Prober`."""
+    """What is needed of `outside.checks.RemoteProber`."""
+
+    @property
+    def problem(self) -> Problem | None:
+        """Why nothing is checked at the moment."""
 
     def set(self, key: Key, targets: Mapping[str, Target], check: Check) -> None: ...
 
@@ -281,7 +285,7 @@ class Reconciler:
         if problem is None:
             try:
                 self._prober.set(key, checked, check_of(spec, authority.pem))
-                return None
+                return self._prober.problem
             except MoorageError as error:
                 problem = Problem("InvalidCheck", str(error), xsvc.metadata.creation_timestamp or self._now())
         self._prober.remove(key)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from moorage.cluster.client import Client
@@ -11,10 +12,8 @@ from moorage.cluster.recorder import Recorder
 from moorage.cluster.reflector import Key
 from moorage.core.admission import Gate
 from moorage.core.health import Outcome
-from moorage.discovery.resolver import Resolver
 from moorage.discovery.secrets import OPERATOR, SecretKey, WatchedSecret
 from moorage.discovery.shared import Shared
-from moorage.discovery.sources import Sources
 from moorage.log import get_logger
 from moorage.operator.authorities import Authorities
 from moorage.operator.config import Configuration
@@ -23,7 +22,9 @@ from moorage.operator.metrics import Metrics
 from moorage.operator.reconcile import ProberLike, Reconciler, SourcesLike
 from moorage.operator.world import World
 from moorage.operator.writer import Writer
-from moorage.probe.prober import Prober
+from moorage.outside.checks import RemoteProber
+from moorage.outside.process import start_checks, start_sources
+from moorage.outside.sources import RemoteSources
 
 log = get_logger("moorage.operator")
 
@@ -34,16 +35,26 @@ COMPONENT = "moorage-operator"
 class RunningSources(SourcesLike, Protocol):
     secrets: Shared[SecretKey, WatchedSecret]
 
+    def gate_changed(self) -> None: ...
+
+    def addresses_changed(self, addresses: frozenset[str], /) -> None: ...
+
     async def close(self) -> None: ...
 
 
 class RunningProber(ProberLike, Protocol):
-    def close(self) -> None: ...
+    async def close(self) -> None: ...
 
 
 class MakeSources(Protocol):
     def __call__(
-        self, client: Client, gate: Callable[[], Gate], on_change: Callable[[Key], None], now: Callable[[], str]
+        self,
+        client: Client,
+        gate: Callable[[], Gate],
+        on_change: Callable[[Key], None],
+        *,
+        restarted: Callable[[], None],
+        now: Callable[[], str],
     ) -> RunningSources: ...
 
 
@@ -51,35 +62,20 @@ class MakeProber(Protocol):
     def __call__(
         self,
         on_outcome: Callable[[Key, str, Outcome], None],
+        *,
         on_late: Callable[[float], None],
         on_skipped: Callable[[], None],
+        changed: Callable[[], None],
+        restarted: Callable[[], None],
+        now: Callable[[], str],
     ) -> RunningProber: ...
-
-
-def make_sources(
-    client: Client,
-    gate: Callable[[], Gate],
-    on_change: Callable[[Key], None],
-    now: Callable[[], str],
-    account: str = OPERATOR,
-) -> RunningSources:
-    """`account` is who reads Secrets, for messages about what it may not: namespace and service account."""
-    return Sources(client, Resolver(), gate, on_change, account=account, now=now)
-
-
-def make_prober(
-    on_outcome: Callable[[Key, str, Outcome], None],
-    on_late: Callable[[float], None],
-    on_skipped: Callable[[], None],
-) -> RunningProber:
-    return Prober(on_outcome, on_late=on_late, on_skipped=on_skipped)
 
 
 class Makers(NamedTuple):
     """How the parts that reach beyond this cluster are made, so that tests need not."""
 
-    sources: MakeSources = make_sources
-    prober: MakeProber = make_prober
+    sources: MakeSources = partial(RemoteSources, start_sources, account=OPERATOR)
+    prober: MakeProber = partial(RemoteProber, start_checks)
     now: Callable[[], str] = timestamp
     """RFC 3339."""
 
@@ -115,9 +111,20 @@ class Term:
         )
         self._recorder = Recorder(client, COMPONENT, host=identity, now=makers.now, may_write=may_write)
         self._events = Deferred(self._recorder, lambda: len(self.queue) > 0)
-        self._sources = makers.sources(client, lambda: self._world.gate, self._touched, makers.now)
+        self._sources = makers.sources(
+            client,
+            lambda: self._world.gate,
+            self._touched,
+            restarted=metrics.restarts.labels("sources").inc,
+            now=makers.now,
+        )
         self._prober = makers.prober(
-            self._observe, metrics.probe_lateness_seconds.observe, metrics.probes_skipped.inc
+            self._observe,
+            on_late=metrics.probe_lateness_seconds.observe,
+            on_skipped=metrics.probes_skipped.inc,
+            changed=self._all_touched,
+            restarted=metrics.restarts.labels("checks").inc,
+            now=makers.now,
         )
         self._authorities = Authorities(self._sources.secrets, self._touched, makers.now)
         self._reconciler = Reconciler(
@@ -153,7 +160,7 @@ class Term:
         finally:
             self._metrics.rest()
             self.queue.close()
-            self._prober.close()
+            await self._prober.close()
             self._authorities.close()
             await self._sources.close()
 
@@ -165,10 +172,15 @@ class Term:
         self.queue.add(key, after)
 
     def _gate_changed(self) -> None:
+        self._sources.gate_changed()
+        self._all_touched()
+
+    def _all_touched(self) -> None:
         for key in self._world.names():
             self._touched(key)
 
     def _addresses_changed(self, addresses: frozenset[str]) -> None:
+        self._sources.addresses_changed(addresses)
         for key in self._reconciler.users(addresses):
             self._touched(key)
 

@@ -1,0 +1,78 @@
+"""Messages over a stream socket: each as MessagePack after its length in four bytes."""
+
+import asyncio
+import socket
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+
+M = TypeVar("M")
+M_co = TypeVar("M_co", covariant=True)
+
+LONGEST = 64 * 2**20
+"""Bytes of a message."""
+HIGH_WATER = 2**20
+"""Bytes that wait to be sent before `ready` waits for them to have gone."""
+
+
+class Channel(Protocol[M_co]):
+    """One end. What comes in is of type `M_co`."""
+
+    @property
+    def full(self) -> bool:
+        """Whether more waits to be sent than should."""
+
+    async def receive(self) -> M_co | None:
+        """The next message; None: the other end has closed."""
+
+    def send(self, message: object) -> None:
+        """Send a message, soon. What the other end does not take is kept: see `ready`."""
+
+    async def ready(self) -> None:
+        """Until there is room for more. Raises ConnectionError once the other end has closed."""
+
+    def close(self) -> None: ...
+
+
+class SocketChannel(Generic[M]):
+    """A Channel over a stream socket."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, incoming: type[M] | Any) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._decoder: msgspec.msgpack.Decoder[M] = msgspec.msgpack.Decoder(incoming)
+        self._encoder = msgspec.msgpack.Encoder()
+        writer.transport.set_write_buffer_limits(high=HIGH_WATER)
+
+    @classmethod
+    async def over(cls, sock: socket.socket, incoming: type[M] | Any) -> "SocketChannel[M]":
+        """Over a connected stream socket, which it closes in the end."""
+        reader, writer = await asyncio.open_connection(sock=sock)
+        return cls(reader, writer, incoming)
+
+    async def receive(self) -> M | None:
+        """The next message; None: the other end has closed.
+
+        Raises msgspec.DecodeError for what is none, and ValueError for one of more than `LONGEST` bytes.
+        """
+        try:
+            length = int.from_bytes(await self._reader.readexactly(4))
+            if length > LONGEST:
+                raise ValueError(f"a message of {length} bytes, more than {LONGEST}")
+            return self._decoder.decode(await self._reader.readexactly(length))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None
+
+    def send(self, message: object) -> None:
+        data = self._encoder.encode(message)
+        self._writer.write(len(data).to_bytes(4) + data)
+
+    async def ready(self) -> None:
+        await self._writer.drain()
+
+    @property
+    def full(self) -> bool:
+        return self._writer.transport.get_write_buffer_size() > HIGH_WATER
+
+    def close(self) -> None:
+        self._writer.close()

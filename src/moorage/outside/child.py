@@ -1,0 +1,118 @@
+"""The process of a child: its limits, and the loop that reads what it is told."""
+
+import asyncio
+import os
+import resource
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol, get_args
+
+from moorage.log import get_logger
+from moorage.outside.channel import Channel, SocketChannel
+from moorage.outside.messages import Ping, Pong
+
+log = get_logger("moorage.outside")
+
+Part = Literal["checks", "sources"]
+PARTS: tuple[Part, ...] = get_args(Part)
+
+
+class Limits(NamedTuple):
+    """What a child may use, whatever it is told to do."""
+
+    memory: int
+    """Bytes of memory of its own (RLIMIT_DATA, which since Linux 4.7 counts all private writable mappings)."""
+    files: int
+    niceness: int
+    """Added to that of the operator, whose processor time comes first."""
+
+
+LIMITS: dict[Part, Limits] = {
+    "checks": Limits(memory=160 * 2**20, files=3 * 8192, niceness=0),
+    "sources": Limits(memory=192 * 2**20, files=4096, niceness=5),
+}
+"""The operator's Deployment has 512 MiB for all three processes."""
+
+
+class Work(Protocol):
+    """What a child does."""
+
+    def take(self, message: Any) -> None:
+        """Do what this message says."""
+
+    async def close(self) -> None: ...
+
+
+OOM_SCORE = 1000
+"""Where the memory of the pod is used up nevertheless, the kernel ends a child, not the operator (proc(5))."""
+
+
+async def run(part: Part, sock: socket.socket) -> None:
+    """Do what the operator says at the other end of `sock`, until it closes."""
+    limit(LIMITS[part])
+    loop = asyncio.get_running_loop()
+    out_of_memory = asyncio.Event()
+
+    def failed(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if isinstance(context.get("exception"), MemoryError):
+            out_of_memory.set()
+        else:
+            loop.default_exception_handler(context)
+
+    loop.set_exception_handler(failed)
+    channel, work = await (_checks(sock) if part == "checks" else _sources(sock))
+    obeying = asyncio.create_task(obey(channel, work.take))
+    ending = asyncio.create_task(out_of_memory.wait())
+    await asyncio.wait((obeying, ending), return_when=asyncio.FIRST_COMPLETED)
+    if out_of_memory.is_set():
+        # What is half done because of it cannot be known; a new process is.
+        raise MemoryError(f"more than {LIMITS[part].memory // 2**20} MiB")
+    ending.cancel()
+    await work.close()
+    await obeying
+
+
+# Each imports only what is its own: the one for checks needs half the memory.
+
+
+async def _checks(sock: socket.socket) -> tuple[Channel[Any], Work]:
+    from moorage.outside.checks import Checks
+    from moorage.outside.checks_messages import ToChecks
+
+    channel: Channel[Any] = await SocketChannel.over(sock, ToChecks)
+    return channel, Checks(channel)
+
+
+async def _sources(sock: socket.socket) -> tuple[Channel[Any], Work]:
+    from moorage.discovery.resolver import Resolver
+    from moorage.outside.following import Following
+    from moorage.outside.sources_messages import ToSources
+
+    channel: Channel[Any] = await SocketChannel.over(sock, ToSources)
+    return channel, Following(channel, Resolver())
+
+
+async def obey(channel: Channel[Any], take: Callable[[Any], None]) -> None:
+    """Take what comes until the other end closes."""
+    while (message := await channel.receive()) is not None:
+        if isinstance(message, Ping):
+            channel.send(Pong(message.number))
+        else:
+            take(message)
+
+
+def limit(limits: Limits) -> None:
+    """Hold this process to its limits."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a person's Ctrl-C is for the operator, which ends this
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = limits.files if hard == resource.RLIM_INFINITY else min(limits.files, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    resource.setrlimit(resource.RLIMIT_DATA, (limits.memory, limits.memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError):
+        os.nice(limits.niceness)
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))

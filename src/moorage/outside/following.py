@@ -1,0 +1,158 @@
+"""What the child process for sources does: follow them, and tell what they know."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from ipaddress import ip_network
+
+from moorage.api.core_v1 import Secret
+from moorage.api.meta import ObjectMeta
+from moorage.cluster.clock import timestamp
+from moorage.core.admission import Gate, Ranges
+from moorage.core.model import Problem
+from moorage.discovery.follower import LocalFollower
+from moorage.discovery.resolver import Names
+from moorage.discovery.secrets import ReadSecret, SecretKey
+from moorage.discovery.source import Setting
+from moorage.discovery.sources import Followed
+from moorage.outside.channel import Channel
+from moorage.outside.sources_messages import (
+    Follow,
+    GateIs,
+    Knows,
+    OwnAddresses,
+    SecretContent,
+    SecretIs,
+    SecretUnused,
+    ToSources,
+    Unfollow,
+)
+
+_EVERYTHING = Ranges((ip_network(each), "not known to be outside this cluster yet") for each in ("0.0.0.0/0", "::/0"))
+
+
+class Following:
+    """Follows what it is told to, and tells what is known of it."""
+
+    def __init__(self, channel: Channel[ToSources], names: Names, now: Callable[[], str] = timestamp) -> None:
+        self._channel = channel
+        self._now = now
+        self._own: dict[str, str] = {}
+        self.gate = Gate(refused=_EVERYTHING, own=self._own)
+        self._secrets = GivenSecrets()
+        self.follower = LocalFollower(names, lambda: self.gate, self._secrets, now)
+        self._running: dict[int, Followed] = {}
+        self._news: dict[int, None] = {}
+        self._due = False
+
+    def take(self, message: ToSources) -> None:
+        match message:
+            case Follow():
+                self._follow(message)
+            case Unfollow(number):
+                self._news.pop(number, None)
+                if running := self._running.pop(number, None):
+                    running.stop()
+            case SecretIs(key, content, problem):
+                self._secrets.tell(key, content, problem)
+            case SecretUnused(key):
+                self._secrets.forget(key)
+            case GateIs(allowed, refused):
+                self.gate = Gate(_ranges(allowed), _ranges(refused), self._own)
+                self.follower.gate_changed()
+            case OwnAddresses(what):
+                for address, kind in what.items():
+                    if kind is None:
+                        self._own.pop(address, None)
+                    else:
+                        self._own[address] = kind
+                self.follower.gate_changed()
+
+    async def close(self) -> None:
+        await self.follower.close()
+
+    def _follow(self, message: Follow) -> None:
+        if running := self._running.get(message.number):
+            running.set_ports(message.ports)
+            return
+        setting = Setting(
+            partial(self._changed, message.number), message.families, message.ports, message.known, self._now
+        )
+        self._running[message.number] = self.follower.follow(message.namespace, message.label, message.entry, setting)
+
+    def _changed(self, number: int) -> None:
+        if number in self._running:
+            self._news[number] = None
+            self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._due = False
+        while self._news and not self._channel.full:
+            number = next(iter(self._news))
+            del self._news[number]
+            self._channel.send(Knows(number, self._running[number].state))
+        if self._news:  # the operator does not run just now
+            asyncio.get_running_loop().call_later(1.0, self._flush_soon)
+
+
+class GivenSecret(ReadSecret):
+    """A key of a Secret as the operator says it is."""
+
+    def __init__(self, key: SecretKey) -> None:
+        super().__init__(key)
+        self.listeners: list[Callable[[], None]] = []
+        self._secret: Secret | None = None
+        self._problem: Problem | None = None
+
+    @property
+    def secret(self) -> Secret | None:
+        return self._secret
+
+    @property
+    def problem(self) -> Problem | None:
+        return self._problem
+
+    def tell(self, content: SecretContent | None, problem: Problem | None) -> None:
+        namespace, name, _ = self._key
+        self._secret, self._problem = None, problem
+        if content is not None:
+            meta = ObjectMeta(name=name, namespace=namespace, uid=content.uid, resource_version=content.version)
+            self._secret = Secret(metadata=meta, data=content.data)
+        self._made.clear()
+        for each in tuple(self.listeners):
+            each()
+
+
+class GivenSecrets:
+    """The keys of Secrets of which the operator tells, and of which it is yet to tell."""
+
+    def __init__(self) -> None:
+        self._known: dict[SecretKey, GivenSecret] = {}
+
+    def take(self, key: SecretKey, on_change: Callable[[], None]) -> GivenSecret:
+        """As `discovery.secrets.Secrets`."""
+        given = self._known.setdefault(key, GivenSecret(key))
+        given.listeners.append(on_change)
+        return given
+
+    def give_back(self, key: SecretKey, on_change: Callable[[], None]) -> None:
+        """As `discovery.secrets.Secrets`."""
+        given = self._known.get(key)
+        if given is not None and on_change in given.listeners:
+            given.listeners.remove(on_change)
+
+    def tell(self, key: SecretKey, content: SecretContent | None, problem: Problem | None) -> None:
+        self._known.setdefault(key, GivenSecret(key)).tell(content, problem)
+
+    def forget(self, key: SecretKey) -> None:
+        """No source that needs it is to be followed any more."""
+        self._known.pop(key, None)
+
+
+def _ranges(texts: list[tuple[str, str]]) -> Ranges:
+    return Ranges((ip_network(text), what) for text, what in texts)

@@ -1,0 +1,210 @@
+"""A child process that is kept running, and kept told what it is to do."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Hashable
+from contextlib import suppress
+from typing import Generic, Protocol, TypeVar
+
+from moorage.cluster.backoff import backoff
+from moorage.core.model import Problem
+from moorage.log import get_logger
+from moorage.outside.channel import Channel
+from moorage.outside.messages import Ping, Pong
+
+log = get_logger("moorage.outside")
+
+M = TypeVar("M")
+M_co = TypeVar("M_co", covariant=True)
+
+GRACE = 2.0
+"""Seconds in which a child that has ended may be back before it is said."""
+HEARTBEAT = 5.0
+"""Seconds between two questions whether the child still answers."""
+PATIENCE = 15.0
+"""Seconds after which one that does not is ended."""
+FIRST, LONGEST = 0.2, 30.0
+"""Seconds until a child that ended is started again: at first, and at most."""
+RECOVERED = 60.0
+"""Seconds that a child must live to count as well again."""
+
+Say = Callable[[], object]
+"""Makes a message when it is to be sent."""
+
+
+class Child(Protocol[M_co]):
+    """A process that runs."""
+
+    @property
+    def channel(self) -> Channel[M_co]: ...
+
+    async def end(self) -> str:
+        """End it if it has not ended. Returns how it ended, to be read after "the process"."""
+
+
+Start = Callable[[], Awaitable[Child[M]]]
+
+
+class Link(Generic[M]):
+    """Tells a child what it is to do, in terms of slots: what was said of a slot last is what holds.
+
+    So nothing is kept twice for a child that is slow, and a new child is told all that holds, in the order in which
+    the slots were first used.
+
+    `part` says what the child is for, in messages for people: "health checks". `take(message)` is called with each
+    message from it, `started()` before a new child is told anything, `changed()` after `problem` has changed.
+    """
+
+    def __init__(
+        self,
+        part: str,
+        start: Start[M],
+        take: Callable[[M], None],
+        *,
+        now: Callable[[], str],
+        started: Callable[[], None] = lambda: None,
+        changed: Callable[[], None] = lambda: None,
+        restarted: Callable[[], None] = lambda: None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.problem: Problem | None = None
+        """Why what the child tells may be out of date."""
+        self._part = part
+        self._start = start
+        self._take = take
+        self._now = now
+        self._started = started
+        self._changed = changed
+        self._restarted = restarted
+        self._jitter = jitter
+        self._slots: dict[Hashable, Say] = {}
+        self._unsaid: dict[Hashable, Say] = {}
+        """What is still to be sent, in this order."""
+        self._wake = asyncio.Event()
+        self._answered = 0
+        self._down_since: str | None = None
+        self._grace: asyncio.TimerHandle | None = None
+        self._task = asyncio.create_task(self._run())
+
+    def say(self, slot: Hashable, message: Say) -> None:
+        """From now on this holds. `message` may be called later, and again for the next child."""
+        self._slots[slot] = message
+        self._send(slot, message)
+
+    def unsay(self, slot: Hashable, message: object) -> None:
+        """What was said of the slot holds no longer, which `message` tells."""
+        if self._slots.pop(slot, None) is not None:
+            self._send(slot, lambda: message)
+
+    async def close(self) -> None:
+        """End the child, and wait for it."""
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    def _send(self, slot: Hashable, message: Say) -> None:
+        # Last, so that what one message rests on, said before it, is told before it.
+        self._unsaid.pop(slot, None)
+        self._unsaid[slot] = message
+        self._wake.set()
+
+    async def _run(self) -> None:
+        failures = 0
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                began = loop.time()
+                ended = await self._one()
+                failures = 1 if loop.time() - began > RECOVERED else failures + 1
+                self._down(ended)
+                wait = backoff(failures, self._jitter(), first=FIRST, longest=LONGEST)
+                log.error(f"the process for {self._part} {ended}; it is started again", retry_seconds=round(wait, 1))
+                self._restarted()
+                await asyncio.sleep(wait)
+        finally:
+            if self._grace is not None:
+                self._grace.cancel()
+
+    async def _one(self) -> str:
+        """The life of one child. Returns how it ended."""
+        try:
+            child = await self._start()
+        except OSError as error:
+            return f"cannot be started: {error.strerror or error}"
+        why = None
+        try:
+            self._unsaid.clear()
+            self._started()
+            self._unsaid.update(self._slots)
+            self._wake.set()
+            works: list[asyncio.Task[str | None]] = [
+                asyncio.create_task(each) for each in (self._sends(child), self._hears(child), self._asks(child))
+            ]
+            try:
+                await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for each in works:
+                    each.cancel()
+                results = await asyncio.gather(*works, return_exceptions=True)
+            why = next((result for result in results if isinstance(result, str)), None)
+            for result in results:
+                if isinstance(result, Exception) and not isinstance(result, ConnectionError):
+                    log.error(f"what the process for {self._part} said was not taken", exc_info=result)
+        finally:
+            child.channel.close()
+            ended = await child.end()
+        return why or ended
+
+    async def _sends(self, child: Child[M]) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._unsaid:
+                slot = next(iter(self._unsaid))
+                child.channel.send(self._unsaid.pop(slot)())
+                await child.channel.ready()
+
+    async def _hears(self, child: Child[M]) -> None:
+        while (message := await child.channel.receive()) is not None:
+            if isinstance(message, Pong):
+                self._answered = message.number
+                self._up()
+            else:
+                self._take(message)
+
+    async def _asks(self, child: Child[M]) -> str:
+        number = self._answered
+        while True:
+            number += 1
+            child.channel.send(Ping(number))
+            for wait in (HEARTBEAT, PATIENCE - HEARTBEAT, 1.0):
+                # The last one is for an answer that came while this process itself did not run.
+                await asyncio.sleep(wait)
+                if self._answered == number:
+                    break
+            else:
+                return f"has not answered for {PATIENCE:g} s and was ended"
+
+    def _up(self) -> None:
+        self._down_since = None
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
+        if self.problem is not None:
+            self.problem = None
+            self._changed()
+
+    def _down(self, ended: str) -> None:
+        if self._down_since is None:
+            self._down_since = self._now()
+            self._grace = asyncio.get_running_loop().call_later(GRACE, self._tell, ended)
+
+    def _tell(self, ended: str) -> None:
+        self._grace = None
+        assert self._down_since is not None
+        what = (
+            f"the operator's process for {self._part} {ended}, and is started again; what was known stays. "
+            "If this goes on, see the operator's log"
+        )
+        self.problem = Problem("Interrupted", what, self._down_since)
+        self._changed()

@@ -1,0 +1,17 @@
+"""What the operator and every child process tell each other."""
+
+import msgspec
+
+
+class Message(msgspec.Struct, tag=True, array_like=True, frozen=True):
+    """Goes over a channel."""
+
+
+class Ping(Message, frozen=True):
+    """To a child: answer with a Pong."""
+
+    number: int
+
+
+class Pong(Message, frozen=True):
+    number: int

@@ -1,0 +1,66 @@
+"""How the operator starts its children."""
+
+import asyncio
+import socket
+import sys
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from moorage import log, proc
+from moorage.outside.channel import Channel, SocketChannel
+from moorage.outside.checks_messages import FromChecks
+from moorage.outside.child import Part
+from moorage.outside.link import Start
+from moorage.outside.sources_messages import FromSources
+
+M = TypeVar("M")
+
+_INCOMING: dict[Part, Any] = {"checks": FromChecks, "sources": FromSources}
+
+ENDING = 2.0
+"""Seconds in which a child ends once its channel is closed; then it is killed."""
+
+
+class ChildProcess(Generic[M]):
+    """A child, which ends when its channel is closed."""
+
+    def __init__(self, process: asyncio.subprocess.Process, channel: Channel[M]) -> None:
+        self.channel = channel
+        self._process = process
+
+    async def end(self, patience: float = ENDING) -> str:
+        """As `outside.link.Child`; it is killed after so many seconds."""
+        try:
+            async with asyncio.timeout(patience):
+                status = await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            status = await self._process.wait()
+        except asyncio.CancelledError:
+            self._process.kill()
+            raise
+        return f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+
+
+async def start(part: Part) -> ChildProcess[Any]:
+    """The process of this part. Raises OSError where there can be none."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        try:
+            process = await proc.spawn(
+                [sys.executable, "-m", "moorage", "outside", part, str(theirs.fileno()), *_log_options()],
+                pass_fds=[theirs.fileno()],
+            )
+        except OSError:
+            ours.close()
+            raise
+    return ChildProcess(process, await SocketChannel.over(ours, _INCOMING[part]))
+
+
+start_checks: Start[FromChecks] = partial(start, "checks")
+start_sources: Start[FromSources] = partial(start, "sources")
+
+
+def _log_options() -> list[str]:
+    level, json = log.chosen()
+    return ["--log-level", level, *(["--log-json"] if json else [])]

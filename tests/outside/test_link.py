@@ -1,0 +1,145 @@
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from moorage.outside.link import GRACE, LONGEST, PATIENCE, RECOVERED, Link
+from tests.support.children import Nursery
+
+pytestmark = pytest.mark.looptime
+
+
+class Fixture:
+    def __init__(self) -> None:
+        self.nursery = Nursery()
+        self.taken: list[Any] = []
+        self.problems: list[str | None] = []
+        self.restarts = 0
+        self.link: Link[Any] = Link(
+            "health checks",
+            self.nursery.start,
+            self.taken.append,
+            now=lambda: "2027-01-01T00:00:00Z",
+            changed=lambda: self.problems.append(self.link.problem.message if self.link.problem else None),
+            restarted=self._restarted,
+            jitter=lambda: 0.0,
+        )
+
+    def _restarted(self) -> None:
+        self.restarts += 1
+
+    def say(self, slot: str, message: str) -> None:
+        self.link.say(slot, lambda: message)
+
+    @property
+    def told(self) -> list[Any]:
+        return self.nursery.last.told
+
+
+@pytest.fixture
+async def fixture() -> AsyncIterator[Fixture]:
+    made = Fixture()
+    yield made
+    await made.link.close()
+    assert all(child.closed for child in made.nursery.children)
+
+
+async def test_a_child_is_told_what_holds_and_what_changes(fixture: Fixture) -> None:
+    fixture.say("a", "a1")
+    fixture.say("b", "b1")
+    await asyncio.sleep(1)
+    assert fixture.told == ["a1", "b1"]
+    fixture.say("a", "a2")
+    fixture.link.unsay("b", "no b")
+    fixture.link.unsay("c", "no c")
+    await asyncio.sleep(1)
+    assert fixture.told == ["a1", "b1", "a2", "no b"]
+
+
+async def test_a_slow_child_is_told_the_last_of_what_was_said_of_a_slot(fixture: Fixture) -> None:
+    fixture.say("a", "a1")
+    await asyncio.sleep(1)
+    fixture.nursery.last.room.clear()
+    fixture.say("b", "b1")
+    await asyncio.sleep(1)
+    for number in range(2, 100):
+        fixture.say("a", f"a{number}")
+    await asyncio.sleep(1)
+    fixture.nursery.last.room.set()
+    await asyncio.sleep(1)
+    assert fixture.told == ["a1", "b1", "a99"]
+
+
+async def test_what_the_child_says_is_taken(fixture: Fixture) -> None:
+    await asyncio.sleep(1)
+    fixture.nursery.last.say("news")
+    await asyncio.sleep(1)
+    assert fixture.taken == ["news"]
+
+
+async def test_a_child_that_ends_is_started_again_and_told_all_that_holds(fixture: Fixture) -> None:
+    for slot in ("a", "b", "c"):
+        fixture.say(slot, f"{slot}1")
+    await asyncio.sleep(1)
+    fixture.say("a", "a2")
+    fixture.link.unsay("b", "no b")
+    await asyncio.sleep(1)
+    fixture.nursery.last.die()
+    await asyncio.sleep(1)
+    assert len(fixture.nursery.children) == 2
+    assert fixture.told == ["a2", "c1"]
+    assert fixture.restarts == 1
+    assert fixture.problems == []
+
+
+async def test_what_cannot_be_taken_ends_that_child_only(fixture: Fixture) -> None:
+    def refuse(message: Any) -> None:
+        raise KeyError(message)
+
+    await asyncio.sleep(1)
+    fixture.link._take = refuse
+    fixture.nursery.last.say("nonsense")
+    await asyncio.sleep(1)
+    assert len(fixture.nursery.children) == 2
+
+
+async def test_that_there_is_no_child_for_a_while_is_said_until_there_is_one(fixture: Fixture) -> None:
+    await asyncio.sleep(1)
+    fixture.nursery.refuses = 5
+    fixture.nursery.last.die()
+    await asyncio.sleep(GRACE - 0.1)
+    assert fixture.problems == []
+    await asyncio.sleep(1)
+    [said] = fixture.problems
+    assert said is not None
+    assert said.startswith("the operator's process for health checks ended with status 1, and is started again;")
+    problem = fixture.link.problem
+    assert problem is not None
+    assert problem[::2] == ("Interrupted", "2027-01-01T00:00:00Z")
+    await asyncio.sleep(60)
+    assert fixture.problems == [said, None]
+
+
+async def test_a_child_that_does_not_answer_is_ended(fixture: Fixture) -> None:
+    await asyncio.sleep(100)
+    assert len(fixture.nursery.children) == 1
+    fixture.nursery.last.hung = True
+    await asyncio.sleep(2 * PATIENCE)
+    assert fixture.nursery.children[0].closed
+    assert len(fixture.nursery.children) == 2
+
+
+async def test_one_that_keeps_ending_is_started_less_and_less_often_until_it_lives(fixture: Fixture) -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    while loop.time() - began < 600:
+        await asyncio.sleep(0.05)
+        if fixture.nursery.children and not fixture.nursery.last.closed:
+            fixture.nursery.last.die()
+    assert 15 <= len(fixture.nursery.children) <= 600 / LONGEST + 10
+    await asyncio.sleep(LONGEST + RECOVERED + 1)
+    known = len(fixture.nursery.children)
+    fixture.nursery.last.die()
+    await asyncio.sleep(1)
+    assert len(fixture.nursery.children) == known + 1
