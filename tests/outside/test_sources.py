@@ -192,6 +192,24 @@ async def test_while_there_is_no_child_each_source_says_so_and_keeps_its_endpoin
     assert fixture.told == [KEY, KEY]
 
 
+async def test_a_source_goes_on_at_another_address_when_it_is_told_that_checks_fail(fixture: Fixture) -> None:
+    fixture.names.put_servers("_db._tcp.example.com", Server(0, 0, 80, "db1.example.com"))
+    fixture.names.put("db1.example.com", "203.0.113.1", "203.0.113.2")
+    fixture.sources.set(KEY, external(dns("_db._tcp.example.com", "SRV")))
+    await asyncio.sleep(1)
+    [resolution] = fixture.sources.resolutions(KEY)
+    assert resolution.endpoints is not None
+    [endpoint] = resolution.endpoints
+    assert endpoint.address == "203.0.113.1"
+    fixture.sources.failing(KEY, {endpoint.name: "203.0.113.1"})
+    await asyncio.sleep(100)
+    assert fixture.found == [(["203.0.113.2"], None)]
+    fixture.sources.failing(KEY, {})
+    fixture.children[0].die()
+    await asyncio.sleep(100)
+    assert fixture.found == [(["203.0.113.2"], None)]
+
+
 async def test_other_ports_do_not_begin_a_source_anew(fixture: Fixture) -> None:
     fixture.names.put("db.example.com", "203.0.113.1")
     fixture.sources.set(KEY, external(dns()))

@@ -72,13 +72,13 @@ class Following:
         await self.follower.close()
 
     def _follow(self, message: Follow) -> None:
-        if running := self._running.get(message.number):
-            running.set_ports(message.ports)
-            return
-        setting = Setting(
-            partial(self._changed, message.number), message.families, message.ports, message.known, self._now
-        )
-        self._running[message.number] = self.follower.follow(message.namespace, message.label, message.entry, setting)
+        number = message.number
+        if number not in self._running:
+            changed = partial(self._changed, number)
+            setting = Setting(changed, message.families, message.ports, message.known, self._now)
+            self._running[number] = self.follower.follow(message.namespace, message.label, message.entry, setting)
+        self._running[number].set_ports(message.ports)
+        self._running[number].set_failing(message.failing)
 
     def _changed(self, number: int) -> None:
         if number in self._running:

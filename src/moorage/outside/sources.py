@@ -1,6 +1,6 @@
 """Sources of endpoints in a process of their own: the operator's side."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from msgspec.structs import replace
@@ -47,6 +47,11 @@ class _Remote:
     def set_ports(self, ports: Sequence[ExternalServicePort]) -> None:
         if ports != self._follow.ports:
             self._follow = replace(self._follow, ports=ports)
+            self._follower.say(self)
+
+    def set_failing(self, addresses: Mapping[str, str]) -> None:
+        if addresses != self._follow.failing:
+            self._follow = replace(self._follow, failing=dict(addresses))
             self._follower.say(self)
 
     def stop(self) -> None:
@@ -121,7 +126,7 @@ class RemoteFollower:
         """As `discovery.sources.Follower`."""
         self._last += 1
         follow = Follow(
-            self._last, namespace, label, entry, setting.families, tuple(setting.ports), dict(setting.known)
+            self._last, namespace, label, entry, setting.families, tuple(setting.ports), {}, dict(setting.known)
         )
         remote = self._running[follow.number] = _Remote(self, follow, setting)
         if key := remote.secret:

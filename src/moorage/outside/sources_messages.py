@@ -13,7 +13,7 @@ from moorage.outside.messages import Message, Ping, Pong
 
 
 class Follow(Message, frozen=True):
-    """To the sources: follow one entry of `spec.endpoints`. Of one that is followed, only the ports are new."""
+    """To the sources: follow one entry of `spec.endpoints`; of one that is followed, take `ports` and `failing`."""
 
     number: int
     """By which its states are told."""
@@ -23,6 +23,8 @@ class Follow(Message, frozen=True):
     entry: EndpointSource
     families: Families
     ports: Sequence[ExternalServicePort]
+    failing: Mapping[str, str]
+    """Endpoints that fail their checks, each with the address at which it does."""
     known: Mapping[str, str]
     """Addresses of its endpoints by name, to keep to."""
 
