@@ -1,13 +1,10 @@
 """What is taken from PEM text, and which keys are refused before anybody calculates with them."""
 
 import base64
-import datetime
 from typing import Any
 
 import pytest
 import trustme
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given
@@ -15,24 +12,9 @@ from hypothesis import strategies as st
 
 from moorage.cluster.certificates import certificates, check_certificates, check_key, pem
 from moorage.errors import MoorageError
+from tests.support.certificates import SIGNER, certificate, rsa_key
 
-SIGNER = ec.generate_private_key(ec.SECP256R1())
 RSA = rsa.generate_private_key(65537, 2048)
-
-
-def certificate(key: Any) -> bytes:
-    """A certificate of this public key, as DER."""
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "authority")])
-    builder = x509.CertificateBuilder(
-        name, name, key, 1, datetime.datetime(2020, 1, 1), datetime.datetime(2040, 1, 1)
-    )
-    return builder.sign(SIGNER, hashes.SHA256()).public_bytes(Encoding.DER)
-
-
-def rsa_key(bits: int, exponent: int = 65537) -> rsa.RSAPublicKey:
-    return rsa.RSAPublicNumbers(exponent, (1 << (bits - 1)) + 1).public_key()
-
-
 GOOD = certificate(SIGNER.public_key())
 
 

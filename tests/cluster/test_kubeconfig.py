@@ -73,11 +73,62 @@ def test_files_are_found_beside_the_kubeconfig(tmp_path: Path) -> None:
 def test_a_context_can_be_chosen_and_defaults_to_the_current_one(tmp_path: Path) -> None:
     contexts = [
         {"name": "here", "context": {"cluster": "c", "user": "u"}},
-        {"name": "there", "context": {"cluster": "c", "namespace": "n"}},
+        {"name": "there", "context": {"cluster": "c", "namespace": "other"}},
     ]
     file = write(tmp_path, user={"token": "t"}, contexts=contexts)
     assert kubeconfig.load(file) == kubeconfig.Config(server="https://192.0.2.1:6443", token="t")
-    assert kubeconfig.load(file, "there") == kubeconfig.Config(server="https://192.0.2.1:6443", namespace="n")
+    assert kubeconfig.load(file, "there") == kubeconfig.Config(server="https://192.0.2.1:6443", namespace="other")
+
+
+def test_a_context_that_is_asked_for_and_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MoorageError, match=r": contexts: no context is named there; there are: here$"):
+        kubeconfig.load(write(tmp_path), "there")
+
+
+def test_what_is_refused_may_stand_in_contexts_of_ours_that_are_not_used(tmp_path: Path) -> None:
+    users = [{"name": "u", "user": {"token": "t"}}, {"name": "eks", "user": {"exec": {"command": "aws"}}}]
+    assert kubeconfig.load(write(tmp_path, users=users)).token == "t"
+
+
+@pytest.mark.parametrize(
+    ("written", "server"),
+    [
+        ("HTTPS://API.example.com:443/", "https://api.example.com"),
+        ("https://192.0.2.1//k8s/clusters/c-1/", "https://192.0.2.1/k8s/clusters/c-1"),
+        ("Http://192.0.2.1:80", "http://192.0.2.1"),
+    ],
+)
+def test_a_server_is_read_as_kubectl_reads_it(tmp_path: Path, written: str, server: str) -> None:
+    assert kubeconfig.load(write(tmp_path, cluster={"server": written})).server == server
+    assert kubeconfig.Config(server=written).server == server
+
+
+def test_a_server_that_is_no_url_is_refused_however_it_comes() -> None:
+    with pytest.raises(MoorageError, match=r"^192\.0\.2\.1:6443 is not a URL such as https://"):
+        kubeconfig.Config(server="192.0.2.1:6443")
+
+
+def test_comments_in_certificates_may_be_in_any_encoding(tmp_path: Path) -> None:
+    (tmp_path / "ca.crt").write_bytes(b"# Pr\xfcfstelle\n" + PEM.encode())
+    for cluster in (
+        {"certificate-authority": "ca.crt"},
+        {"certificate-authority-data": base64.b64encode((tmp_path / "ca.crt").read_bytes()).decode()},
+    ):
+        ca = kubeconfig.load(write(tmp_path, cluster={"server": "https://192.0.2.1", **cluster})).ca
+        assert ca is not None
+        assert ca.endswith(PEM)
+
+
+def test_a_kubeconfig_is_read_no_further_than_any_has_content(tmp_path: Path) -> None:
+    for text, why in (
+        ("a: &a [" + "0," * 9 + "]\nb: *a\n", "line 2: aliases are not supported; write the value out"),
+        ("a: [" + "0," * 200_000 + "]", "line 1: more than 200000 values; leave out what is not used"),
+        ("a" * (kubeconfig.LARGEST_FILE + 1), f"more than {kubeconfig.LARGEST_FILE} bytes; name a kubeconfig"),
+    ):
+        (tmp_path / "config").write_text(text)
+        with pytest.raises(MoorageError) as caught:
+            kubeconfig.load(tmp_path / "config")
+        assert str(caught.value) == f"kubeconfig {tmp_path}/config: {why}"
 
 
 def test_credentials_are_not_shown() -> None:
@@ -93,18 +144,21 @@ SERVER = {"server": "https://192.0.2.1"}
     ("changed", "message"),
     [
         ({"current-context": ""}, "current-context: is not set; name a context"),
-        ({"current-context": "x"}, "contexts: no context is named 'x'; there are: here"),
-        ({"contexts": None}, "contexts: no context is named 'here'; there are: none"),
-        ({"clusters": []}, "contexts[here].context.cluster: no cluster is named 'c'"),
-        ({"users": None}, "contexts[here].context.user: no user is named 'u'"),
-        ({"clusters": [{"name": "c"}]}, "clusters[0]: Object missing required field `cluster`"),
-        ({"clusters": {"a": 1}}, "clusters: Expected `array | null`, got `object`"),
-        ({"cluster": {"server": 5}}, "clusters[0].cluster.server: Expected `str`, got `int`"),
-        ({"cluster": {"insecure-skip-tls-verify": True}}, "clusters[c].cluster.server: is missing"),
-        ({"cluster": {"server": "192.0.2.1:6443"}}, "clusters[c].cluster.server: '192.0.2.1:6443' is not a URL"),
-        ({"cluster": {"server": "https://a:x"}}, "clusters[c].cluster.server: 'https://a:x' is not a URL"),
-        ({"cluster": {"server": "ftp://a"}}, "clusters[c].cluster.server: 'ftp://a' is not a URL"),
-        ({"cluster": SERVER | {"proxy-url": "http://p"}}, "clusters[c].cluster.proxy-url: proxies are not supported"),
+        ({"current-context": "x"}, "current-context: no context is named x; there are: here"),
+        ({"contexts": None}, "current-context: no context is named here; there are: none"),
+        ({"clusters": []}, "contexts[here].context.cluster: no cluster is named c"),
+        ({"users": None}, "contexts[here].context.user: no user is named u"),
+        ({"clusters": [{"name": "c"}]}, 'clusters[c].cluster.server: "" is not a URL'),
+        ({"clusters": {"a": 1}}, "clusters: is not a list"),
+        ({"cluster": {"server": 5}}, "clusters[c].cluster.server: is not text; put it in quotes"),
+        ({"cluster": {"insecure-skip-tls-verify": True}}, 'clusters[c].cluster.server: "" is not a URL'),
+        ({"cluster": {"server": "192.0.2.1:6443"}}, "clusters[c].cluster.server: 192.0.2.1:6443 is not a URL"),
+        ({"cluster": {"server": "https://a:x"}}, "clusters[c].cluster.server: https://a:x is not a URL"),
+        ({"cluster": {"server": "ftp://a"}}, "clusters[c].cluster.server: ftp://a is not a URL"),
+        (
+            {"cluster": SERVER | {"proxy-url": "http://p"}},
+            "clusters[c].cluster.proxy-url: proxies are not used; give",
+        ),
         (
             {"cluster": SERVER | {"certificate-authority-data": "!!"}},
             "clusters[c].cluster.certificate-authority-data: is not base64 of PEM text",
@@ -114,14 +168,32 @@ SERVER = {"server": "https://192.0.2.1"}
             "clusters[c].cluster.certificate-authority-data: holds no PEM text",
         ),
         ({"cluster": SERVER | {"certificate-authority": "no"}}, "clusters[c].cluster.certificate-authority: "),
-        ({"user": {"client-key-data": b64(KEY)}}, "users[u].user: client-certificate and client-key are needed both"),
-        ({"user": {"exec": {"command": "aws"}}}, "users[u].user.exec: programs that fetch credentials are not run"),
+        (
+            {"user": {"client-key-data": b64(KEY)}},
+            "users[u].user: client-certificate-data and client-key-data are needed",
+        ),
+        ({"user": {"exec": {"command": "aws"}}}, "users[u].user.exec: programs that fetch credentials are never run"),
         (
             {"user": {"auth-provider": {"name": "gcp"}}},
             "users[u].user.auth-provider: programs that fetch credentials",
         ),
         ({"user": {"username": "a", "password": "b"}}, "users[u].user.username: Kubernetes has no passwords"),
         ({"user": {"as": "somebody"}}, "users[u].user.as: impersonation is not supported"),
+        ({"user": {"as-groups": ["a"]}}, "users[u].user.as-groups: impersonation is not supported"),
+        ({"user": {"token": "two\nlines"}}, "users[u].user.token: holds characters that no token has"),
+        (
+            {"cluster": SERVER | {"insecure-skip-tls-verify": "no"}},
+            "clusters[c].cluster.insecure-skip-tls-verify: is neither true nor false",
+        ),
+        (
+            {"cluster": {"server": "https://me:s3cr3t@192.0.2.1"}},
+            "clusters[c].cluster.server: has a user name or password in it; use a token",
+        ),
+        (
+            {"cluster": SERVER | {"tls-server-name": "a..b"}},
+            "clusters[c].cluster.tls-server-name: a..b must be a DNS name such as db.example.com, or an IP address",
+        ),
+        ({"clusters": [{"name": "c"}, {"name": "c"}]}, "clusters[1]: cluster c is there twice; keep one"),
     ],
 )
 def test_what_cannot_be_used_is_named_with_file_and_field(
@@ -137,11 +209,11 @@ def test_what_cannot_be_used_is_named_with_file_and_field(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"a: [", "line 1: malformed YAML"),
-        (b"a: b\n\tc: d", "line 2: malformed YAML"),
-        (b"a: !!" + b"x" * 3000, r"line 1: malformed YAML: .{1,80}; fetch the kubeconfig anew$"),
-        (b"", "is not a kubeconfig"),
-        (b"- a", "is not a kubeconfig"),
+        (b"a: [", "line 1: not valid YAML, or a key that is given twice; fetch the kubeconfig anew$"),
+        (b"a: b\n\tc: d", "line 2: not valid YAML"),
+        (b"a: !!" + b"x" * 3000, "line 1: not valid YAML[^x]*$"),
+        (b"", "holds no YAML documents; put one kubeconfig there"),
+        (b"- a", "is not one: it must hold one mapping"),
         (b"\xff\xfe\x00", "is not text"),
     ],
 )

@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,13 +14,15 @@ from msgspec.structs import replace
 
 from moorage.api import manifest_yaml
 from moorage.api.core_v1 import Service
+from moorage.cluster.certificates import pem
 from moorage.cluster.client import UnreachableError
-from moorage.cluster.kubeconfig import Config
+from moorage.cluster.kubeconfig import Config, load
 from moorage.core.admission import Gate, gate_of
 from moorage.discovery.tenant import MOST_VALUES, _Resolver, client_of, read_kubeconfig
 from moorage.errors import MoorageError
 from moorage.lab.apiserver import credentials
 from tests.support.apiserver import api_server
+from tests.support.certificates import certificate, rsa_key
 from tests.support.fake_names import FakeNames
 from tests.support.tenants import LOOPBACK_ALLOWED, encoded, kubeconfig, kubeconfig_of, secret
 
@@ -125,6 +128,43 @@ def test_credentials_that_are_refused(user: dict[str, Any], why: str) -> None:
 )  # fmt: skip
 def test_clusters_that_are_refused(cluster: dict[str, Any], why: str) -> None:
     assert refusal(kubeconfig({"server": SERVER, **cluster}, {"token": "t"})) == f"clusters[a].cluster.{why}"
+
+
+@pytest.mark.parametrize("name", [".", "...", "a..b", "a.", "a" * 64, "a." * 126 + "aa", "\0", "\u202e", "a:443"])
+def test_a_name_by_which_no_server_can_be_asked_for_is_refused(name: str) -> None:
+    why = refusal(kubeconfig({"server": SERVER, "tls-server-name": name}, {"token": "t"}))
+    assert why.startswith("clusters[a].cluster.tls-server-name: ")
+    assert why.endswith(" must be a DNS name such as db.example.com, or an IP address; it has no port")
+
+
+@pytest.mark.parametrize("server", ["HTTPS://203.0.113.10:6443", "https://203.0.113.10:6443//", SERVER])
+def test_a_server_is_read_as_kubectl_reads_it(server: str, issued: credentials.Certificates) -> None:
+    cluster = {"server": server, "certificate-authority-data": encoded(f"# Prüfstelle\n{issued.ca}")}
+    found = read_kubeconfig(secret(kubeconfig(cluster, {"token": "t"})), "kubeconfig")
+    assert (found.config.server, found.config.ca) == (SERVER, issued.ca)
+    assert found.tls is not None
+    assert len(found.tls.get_ca_certs()) == 1
+
+
+def test_both_kinds_of_kubeconfig_are_refused_in_the_same_words(tmp_path: Path) -> None:
+    file = tmp_path / "config"
+    for text in (
+        "",
+        "{",
+        "just text",
+        kubeconfig({"server": "ftp://a"}, {"token": "t"}),
+        kubeconfig({"server": SERVER, "tls-server-name": "."}, {"token": "t"}),
+        kubeconfig({"server": SERVER, "proxy-url": "http://p"}, {"token": "t"}),
+        kubeconfig({"server": SERVER}, {"exec": {"command": "aws"}, "username": "a"}),
+        kubeconfig({"server": SERVER}, {"client-key-data": "*"}),
+        kubeconfig({"server": SERVER}, {"token": 5}),
+        kubeconfig({"server": SERVER}, {}, contexts=[]),
+        kubeconfig({"server": SERVER}, {}, users=[{"name": "a"}, {"name": "a"}]),
+    ):
+        file.write_text(text)
+        with pytest.raises(MoorageError) as caught:
+            load(file)
+        assert str(caught.value).removeprefix(f"kubeconfig {file}: ") == refusal(text).removeprefix("kubeconfig: ")
 
 
 def test_what_is_refused_is_refused_in_contexts_that_are_not_used_too() -> None:
@@ -263,6 +303,27 @@ def test_a_key_with_which_signing_takes_long_is_refused(issued: credentials.Cert
         "bits"
     )
     assert refusal(kubeconfig({"server": SERVER}, user(3272))).startswith("certificates: ")  # of 4096 bits
+
+
+def test_certificates_and_keys_that_are_made_to_be_a_burden_are_refused(issued: credentials.Certificates) -> None:
+    burden = pem([certificate(rsa_key(16384))])
+    for cluster, user, field in (
+        ({"certificate-authority-data": encoded(issued.ca + burden)}, {"token": "t"}, "certificate-authority"),
+        (
+            {},
+            {"client-certificate-data": encoded(issued.certificate + burden), "client-key-data": encoded(issued.key)},
+            "client-certificate",
+        ),
+    ):
+        why = refusal(kubeconfig({"server": SERVER, **cluster}, user))
+        assert why == (
+            f"certificates: {SERVER}: {field}: certificate 2: RSA key of 16384 bits; use one of at most 8192"
+        )
+    key = issued.key.replace("EC PRIVATE", "DSA PRIVATE")
+    user = {"client-certificate-data": encoded(issued.certificate), "client-key-data": encoded(key)}
+    assert refusal(kubeconfig({"server": SERVER}, user)).startswith(
+        f"certificates: {SERVER}: client-key: DSA keys are not taken; use RSA, ECDSA"
+    )
 
 
 values = st.recursive(

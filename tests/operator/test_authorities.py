@@ -13,6 +13,7 @@ from moorage.api.moorage_v1alpha1 import (
     SecretKeyReference,
     TlsCheck,
 )
+from moorage.cluster.certificates import pem
 from moorage.cluster.client import Client
 from moorage.discovery.secrets import LARGEST, SecretKey, WatchedSecret
 from moorage.discovery.shared import Shared
@@ -20,6 +21,7 @@ from moorage.lab.apiserver import credentials
 from moorage.operator import authorities as module
 from moorage.operator.authorities import Authorities, certificates
 from tests.support.apiserver import api_server
+from tests.support.certificates import certificate, rsa_key
 from tests.support.eventually import eventually
 
 KEY = ("default", "backend")
@@ -46,6 +48,26 @@ def test_more_than_checks_need_is_refused() -> None:
 def test_certificates_are_read() -> None:
     pem = credentials.issue().ca
     assert certificates(secret(ca_crt=pem.encode()), REF) == pem
+
+
+@pytest.mark.parametrize("comment", ["# Prüfstelle 認証局\n".encode(), b"# Pr\xfcfstelle\n", b"Bag Attributes\r\n"])
+def test_comments_among_certificates_are_not_looked_at(comment: bytes) -> None:
+    ca = credentials.issue().ca
+    assert certificates(secret(ca_crt=comment + ca.encode() + comment + ca.encode()), REF) == ca + ca
+
+
+def test_what_openssl_does_not_take_is_named() -> None:
+    broken = pem([certificate(rsa_key(2048)).replace(b"\x17\x0d2001", b"\x01\x0d2001", 1)])  # no time but a BOOLEAN
+    found = certificates(secret(ca_crt=broken.encode()), REF)
+    assert isinstance(found, tuple)
+    assert found[0].startswith("Secret default/ca, key ca.crt: not a certificate: ")
+
+
+def test_a_key_that_is_made_to_be_a_burden_is_named() -> None:
+    bundle = credentials.issue().ca + pem([certificate(rsa_key(2048, 2**2000 + 1))])
+    assert certificates(secret(ca_crt=bundle.encode()), REF) == (
+        "Secret default/ca, key ca.crt: certificate 2: RSA key with a public exponent of 2001 bits; use 65537",
+    )
 
 
 @pytest.mark.parametrize(

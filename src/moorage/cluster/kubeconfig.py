@@ -1,30 +1,39 @@
-"""Where the API server is and who we are there: read from our own kubeconfig, or from the pod we run in.
+"""Where an API server is and who we are there: from a kubeconfig, or from the pod we run in.
 
-Only for a kubeconfig that belongs to whoever started Moorage: it may name files. Kubeconfigs from Secrets belong to
-tenants and must never be read by `load`.
+Kubeconfigs are read by one parser, and by a policy that says what they may hold. Ours belongs to whoever started
+Moorage and may name files; those from Secrets belong to tenants and have another (`discovery.tenant`).
 """
 
 import base64
-import binascii
 import os
 from collections.abc import Callable, Mapping
+from itertools import islice
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
 
 import msgspec
-import yaml
 
+from moorage.api.manifest_yaml import TextError, UnquotedError, bounded_documents
+from moorage.api.schema import SERVER_NAME
+from moorage.api.show import show
+from moorage.cluster.urls import is_server_name, server_url
 from moorage.errors import MoorageError
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where the kubelet mounts a pod's own credentials."""
+EXAMPLE = "https://203.0.113.10:6443"
+LARGEST_FILE = 16 * 2**20
+"""Bytes of our own kubeconfig; a bound for what is none, such as a device."""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """One API server and one identity. PEM fields hold PEM text; None means not given."""
+    """One API server and one identity. PEM fields hold PEM text; None means not given.
+
+    Raises MoorageError for a server that is no URL.
+    """
 
     server: str
-    """URL, http or https, perhaps with a path prefix; no trailing slash."""
+    """URL, as `urls.server_url` writes it."""
     token: str | None = None
     token_file: str | None = None
     """Read again from time to time by the client, because the kubelet rotates it; `token` wins."""
@@ -36,115 +45,136 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     tls_server_name: str | None = None
     namespace: str = "default"
 
+    def __post_init__(self) -> None:
+        # Here, because whoever compares with "https://" relies on it, also where no kubeconfig was read.
+        msgspec.structs.force_setattr(self, "server", _server(self.server))
+
     def __repr__(self) -> str:
         """Without the credentials, which must not reach a log."""
         return f"Config(server={self.server!r}, namespace={self.namespace!r})"
 
 
-class _Kebab(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
-    pass
+def _server(text: str) -> str:
+    try:
+        return server_url(text)
+    except ValueError:
+        raise MoorageError(f"{show(text)} is not a URL such as {EXAMPLE}") from None
 
 
-class _Cluster(_Kebab, frozen=True, kw_only=True):
-    server: str = ""
-    certificate_authority: str = ""
-    certificate_authority_data: str = ""
-    insecure_skip_tls_verify: bool = False
-    tls_server_name: str = ""
-    proxy_url: str = ""
+class Policy(NamedTuple):
+    """What a kubeconfig may say."""
+
+    refused_of_cluster: Mapping[str, str]
+    """Fields that must not be set, and what to do instead; `{field}` in it is the field's name."""
+    refused_of_user: Mapping[str, str]
+    most_values: int
+    """How many values it is read for (`manifest_yaml.bounded_documents`)."""
+    every_context: bool = False
+    """Whether fields are refused in clusters and users that are not used, too."""
+    plain_http: bool = True
+    anonymous: bool = True
+    """Whether it may have no credentials."""
+    longest_key: int | None = None
+    """Bytes of a client's key."""
 
 
-class _User(_Kebab, frozen=True, kw_only=True):
-    token: str = ""
-    token_file: str = msgspec.field(default="", name="tokenFile")
-    client_certificate: str = ""
-    client_certificate_data: str = ""
-    client_key: str = ""
-    client_key_data: str = ""
-    username: str = ""
-    exec: object = None
-    auth_provider: object = None
-    as_: str = msgspec.field(default="", name="as")
+_PROGRAMS = "programs that fetch credentials are never run; use a token or client-certificate-data"
+_PASSWORDS = "Kubernetes has no passwords since 1.19; use a token"
+_IMPERSONATION = "impersonation is not supported; use that user's own token"
+OURS = Policy(
+    refused_of_cluster={"proxy-url": "proxies are not used; give a server that is reached directly"},
+    refused_of_user={
+        "exec": _PROGRAMS,
+        "auth-provider": _PROGRAMS,
+        "username": _PASSWORDS,
+        "password": _PASSWORDS,
+        "as": _IMPERSONATION,
+        "as-uid": _IMPERSONATION,
+        "as-groups": _IMPERSONATION,
+        "as-user-extra": _IMPERSONATION,
+    },
+    most_values=200_000,
+)
+
+_Complain = Callable[[str, str], MoorageError]
+"""From field and what is wrong with it; the field may be empty."""
+_Mapping = dict[str, Any]
 
 
-class _Context(_Kebab, frozen=True, kw_only=True):
-    cluster: str = ""
-    user: str = ""
-    namespace: str = ""
+class Kubeconfig(NamedTuple):
+    """What is used of a kubeconfig."""
 
-
-class _NamedCluster(_Kebab, frozen=True, kw_only=True):
-    name: str
-    cluster: _Cluster
-
-
-class _NamedUser(_Kebab, frozen=True, kw_only=True):
-    name: str
-    user: _User | None = None
-
-
-class _NamedContext(_Kebab, frozen=True, kw_only=True):
-    name: str
-    context: _Context
-
-
-class _File(_Kebab, frozen=True, kw_only=True):
-    clusters: list[_NamedCluster] | None = None
-    users: list[_NamedUser] | None = None
-    contexts: list[_NamedContext] | None = None
-    current_context: str = ""
+    config: Config
+    field: str
+    """The field that names the server: `clusters[a].cluster.server`."""
 
 
 def load(path: str | os.PathLike[str], context: str | None = None) -> Config:
-    """The server and identity of `context`, or of the file's current-context.
+    """The server and identity of `context`, or of the file's current-context, of our own kubeconfig.
 
     File names in it are relative to the file. Raises MoorageError that names file and field for a file that cannot
     be read or understood, a context, cluster or user that is missing, and for credentials that need another program
     (`exec`, `auth-provider`) or a feature that Moorage lacks (proxy, impersonation, passwords).
     """
     file = Path(path)
-    complain = _complainer(file)
-    raw = _read(file, complain)
 
-    name = context or raw.current_context
+    def complain(field: str, what: str) -> MoorageError:
+        return MoorageError(f"kubeconfig {file}: {field}: {what}" if field else f"kubeconfig {file}: {what}")
+
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            raise complain("", f"more than {LARGEST_FILE} bytes; name a kubeconfig")
+        text = content.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise complain("", f"{_why(error)}; name a kubeconfig that can be read") from None
+    return parse(text, OURS, complain, context=context, directory=file.parent).config
+
+
+def parse(
+    text: str, policy: Policy, complain: _Complain, *, context: str | None = None, directory: Path | None = None
+) -> Kubeconfig:
+    """The server and identity of `context`, None: of the current one.
+
+    `directory` is where files are that it names, None: it may name none, as `policy` says. What is wrong is raised as
+    the error that `complain` makes.
+    """
+    file = _document(text, policy.most_values, complain)
+    clusters, users, contexts = (_named(file, kind, complain) for kind in ("cluster", "user", "context"))
+    if policy.every_context:
+        _refuse(clusters, users, policy, complain)
+    name = context or _text(file, "current-context", "", complain)
     if not name:
         raise complain("current-context", "is not set; name a context")
-    chosen = next((entry.context for entry in raw.contexts or [] if entry.name == name), None)
-    if chosen is None:
-        known = ", ".join(entry.name for entry in raw.contexts or []) or "none"
-        raise complain("contexts", f"no context is named {name!r}; there are: {known}")
-    cluster = next((entry.cluster for entry in raw.clusters or [] if entry.name == chosen.cluster), None)
-    if cluster is None:
-        raise complain(f"contexts[{name}].context.cluster", f"no cluster is named {chosen.cluster!r}")
-    user: _User | None = _User()
-    if chosen.user:
-        user = next((entry.user or _User() for entry in raw.users or [] if entry.name == chosen.user), None)
-        if user is None:
-            raise complain(f"contexts[{name}].context.user", f"no user is named {chosen.user!r}")
-    assert user is not None
+    if name not in contexts:
+        known = ", ".join(map(show, sorted(contexts)[:5])) or "none"
+        field = "contexts" if context else "current-context"
+        raise complain(field, f"no context is named {show(name)}; there are: {known}")
+    at = f"contexts[{show(name)}].context"
+    cluster_name, user_name = (_text(contexts[name], field, at, complain) for field in ("cluster", "user"))
+    if cluster_name not in clusters:
+        raise complain(f"{at}.cluster", f"no cluster is named {show(cluster_name)}")
+    if user_name not in users and (user_name or not policy.anonymous):
+        raise complain(f"{at}.user", f"no user is named {show(user_name)}")
 
-    where_cluster, where_user = f"clusters[{chosen.cluster}].cluster", f"users[{chosen.user}].user"
-    _refuse_unsupported(cluster, user, where_cluster, where_user, complain)
-    pem = _PemReader(file.parent, complain)
-    token_file = str(file.parent / user.token_file) if user.token_file and not user.token else None
+    _refuse({cluster_name: clusters[cluster_name]}, {user_name: users.get(user_name, {})}, policy, complain)
+    at_cluster, at_user = f"clusters[{show(cluster_name)}].cluster", f"users[{show(user_name)}].user"
+    cluster = _Fields(clusters[cluster_name], at_cluster, complain, directory)
+    user = _Fields(users.get(user_name, {}), at_user, complain, directory)
     config = Config(
-        server=_server(cluster.server, f"{where_cluster}.server", complain),
-        token=user.token.strip() or None,
-        token_file=token_file,
-        ca=pem(
-            cluster.certificate_authority_data, cluster.certificate_authority, where_cluster, "certificate-authority"
-        ),
-        client_certificate=pem(
-            user.client_certificate_data, user.client_certificate, where_user, "client-certificate"
-        ),
-        client_key=pem(user.client_key_data, user.client_key, where_user, "client-key"),
-        insecure_skip_tls_verify=cluster.insecure_skip_tls_verify,
-        tls_server_name=cluster.tls_server_name or None,
-        namespace=chosen.namespace or "default",
+        server=_server_of(cluster, policy),
+        token=_token(user),
+        token_file=None if user.text("token") or not user.text("tokenFile") else str(user.path("tokenFile")),
+        ca=cluster.pem("certificate-authority"),
+        client_certificate=user.pem("client-certificate"),
+        client_key=user.pem("client-key"),
+        insecure_skip_tls_verify=cluster.flag("insecure-skip-tls-verify"),
+        tls_server_name=_server_name(cluster),
+        namespace=_text(contexts[name], "namespace", at, complain) or "default",
     )
-    if (config.client_certificate is None) != (config.client_key is None):
-        raise complain(where_user, "client-certificate and client-key are needed both, or neither")
-    return config
+    _check_credentials(config, policy, user)
+    return Kubeconfig(config, f"{at_cluster}.server")
 
 
 def in_cluster(environ: Mapping[str, str] = os.environ, directory: Path = SERVICE_ACCOUNT) -> Config:
@@ -159,7 +189,7 @@ def in_cluster(environ: Mapping[str, str] = os.environ, directory: Path = SERVIC
             "outside a pod, give a kubeconfig"
         )
     try:
-        ca = (directory / "ca.crt").read_text()
+        ca = (directory / "ca.crt").read_bytes().decode(errors="replace")
         (directory / "token").read_text()
         namespace_file = directory / "namespace"
         namespace = namespace_file.read_text().strip() if namespace_file.exists() else "default"
@@ -172,90 +202,145 @@ def in_cluster(environ: Mapping[str, str] = os.environ, directory: Path = SERVIC
     return Config(server=server, token_file=str(directory / "token"), ca=ca, namespace=namespace)
 
 
-_Complain = Callable[[str, str], MoorageError]
-
-
-def _complainer(file: Path) -> _Complain:
-    def complain(field: str, what: str) -> MoorageError:
-        return MoorageError(f"kubeconfig {file}: {field}: {what}" if field else f"kubeconfig {file}: {what}")
-
-    return complain
-
-
 def _why(error: OSError | UnicodeDecodeError) -> str:
     return error.strerror or str(error) if isinstance(error, OSError) else "is not text"
 
 
-def _read(file: Path, complain: _Complain) -> _File:
-    try:
-        data = yaml.safe_load(file.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise complain("", f"{_why(error)}; name a kubeconfig that can be read") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f"line {mark.line + 1}" if mark else ""
-        # A tag that nobody knows is quoted in full, and may be half a certificate.
-        problem = (getattr(error, "problem", None) or "cannot be read")[:80]
-        raise complain(line, f"malformed YAML: {problem}; fetch the kubeconfig anew") from None
-    if not isinstance(data, dict):
-        raise complain("", "is not a kubeconfig: the file must hold one mapping")
-    try:
-        return msgspec.convert(data, _File)
-    except msgspec.ValidationError as error:
-        what, _, at = str(error).partition(" - at `$.")
-        raise complain(at.rstrip("`"), what) from None
+def _document(text: str, most_values: int, complain: _Complain) -> _Mapping:
+    values = []
+    for found in islice(bounded_documents(text, most_values), 2):
+        if isinstance(found, UnquotedError):
+            raise complain("", str(found))
+        if isinstance(found, TextError):
+            # Its own words may quote what is there: half a certificate, or what whoever reads a status may not read.
+            what = "not valid YAML, or a key that is given twice; fetch the kubeconfig anew"
+            raise complain("", f"line {found.line}: {what}")
+        values.append(found.value)
+    if len(values) != 1:
+        raise complain("", f"holds {'several' if values else 'no'} YAML documents; put one kubeconfig there")
+    if not isinstance(values[0], dict):
+        raise complain("", "is not one: it must hold one mapping")
+    return values[0]
 
 
-def _refuse_unsupported(cluster: _Cluster, user: _User, at_cluster: str, at_user: str, complain: _Complain) -> None:
-    for field, value in (("exec", user.exec), ("auth-provider", user.auth_provider)):
-        if value is not None:
-            raise complain(
-                f"{at_user}.{field}",
-                "programs that fetch credentials are not run; use a token or a client certificate",
-            )
-    if user.username:
-        raise complain(f"{at_user}.username", "Kubernetes has no passwords since 1.19; use a token")
-    if user.as_:
-        raise complain(f"{at_user}.as", "impersonation is not supported; use that user's own token")
-    if cluster.proxy_url:
-        raise complain(f"{at_cluster}.proxy-url", "proxies are not supported; give a server that is reached directly")
+def _named(file: _Mapping, kind: str, complain: _Complain) -> dict[str, _Mapping]:
+    """The clusters, users or contexts of a kubeconfig, by name."""
+    entries = file.get(f"{kind}s") or []
+    if not isinstance(entries, list):
+        raise complain(f"{kind}s", "is not a list")
+    found: dict[str, _Mapping] = {}
+    for index, entry in enumerate(entries):
+        at = f"{kind}s[{index}]"
+        if not isinstance(entry, dict):
+            raise complain(at, "is not a mapping")
+        name = _text(entry, "name", at, complain)
+        value = entry.get(kind) or {}
+        if not isinstance(value, dict):
+            raise complain(f"{at}.{kind}", "is not a mapping")
+        if name in found:
+            raise complain(at, f"{kind} {show(name)} is there twice; keep one")
+        found[name] = value
+    return found
 
 
-def _server(server: str, field: str, complain: _Complain) -> str:
-    if not server:
-        raise complain(field, "is missing")
-    try:
-        parts = urlsplit(server)
-        well_formed = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
-    except ValueError:
-        well_formed = False
-    if not well_formed:
-        raise complain(field, f"{server!r} is not a URL such as https://192.0.2.1:6443")
-    return server.rstrip("/")
+def _refuse(clusters: dict[str, _Mapping], users: dict[str, _Mapping], policy: Policy, complain: _Complain) -> None:
+    for kind, found, refused in (
+        ("cluster", clusters, policy.refused_of_cluster),
+        ("user", users, policy.refused_of_user),
+    ):
+        for each, of in found.items():
+            for field, why in refused.items():
+                # Tools write fields that are not set, too; Kubernetes takes names in any case.
+                if any(value for name, value in of.items() if name.lower() == field.lower()):
+                    raise complain(f"{kind}s[{show(each)}].{kind}.{field}", why.format(field=field))
 
 
-class _PemReader:
-    """Reads one PEM field from its inline `*-data` form, which wins as in kubectl, or else from its file."""
+def _text(of: _Mapping, field: str, at: str, complain: _Complain) -> str:
+    value = of.get(field)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise complain(f"{at}.{field}".lstrip("."), "is not text; put it in quotes")
+    return value
 
-    def __init__(self, directory: Path, complain: _Complain) -> None:
-        self._directory = directory
-        self._complain = complain
 
-    def __call__(self, data: str, file: str, where: str, name: str) -> str | None:
-        if data:
-            field = f"{where}.{name}-data"
+class _Fields(NamedTuple):
+    """The fields of a cluster or user."""
+
+    of: _Mapping
+    at: str
+    complain: _Complain
+    directory: Path | None
+
+    def error(self, field: str, what: str) -> MoorageError:
+        return self.complain(f"{self.at}.{field}", what)
+
+    def text(self, field: str) -> str:
+        return _text(self.of, field, self.at, self.complain)
+
+    def flag(self, field: str) -> bool:
+        value = self.of.get(field) or False
+        if not isinstance(value, bool):
+            raise self.error(field, "is neither true nor false; write one of them, without quotes")
+        return value
+
+    def path(self, field: str) -> Path:
+        assert self.directory is not None, "the policy refuses fields that name files"
+        return self.directory / self.text(field)
+
+    def pem(self, name: str) -> str | None:
+        """PEM text, inline in `name`-data, which wins as in kubectl, or in a file."""
+        if data := self.text(f"{name}-data"):
+            name = f"{name}-data"
             try:
-                text = base64.b64decode("".join(data.split()), validate=True).decode()
-            except (binascii.Error, ValueError):
-                raise self._complain(field, "is not base64 of PEM text") from None
-        elif file:
-            field = f"{where}.{name}"
+                content = base64.b64decode("".join(data.split()), validate=True)
+            except ValueError:
+                raise self.error(name, "is not base64 of PEM text") from None
+        elif self.text(name):
             try:
-                text = (self._directory / file).read_text()
-            except (OSError, UnicodeDecodeError) as error:
-                raise self._complain(field, f"{self._directory / file}: {_why(error)}") from None
+                content = self.path(name).read_bytes()
+            except OSError as error:
+                raise self.error(name, f"{self.path(name)}: {_why(error)}") from None
         else:
             return None
-        if "-----BEGIN " not in text:
-            raise self._complain(field, "holds no PEM text (-----BEGIN ...)")
-        return text
+        if b"-----BEGIN " not in content:
+            raise self.error(name, "holds no PEM text (-----BEGIN ...)")
+        return content.decode(errors="replace")  # comments may be in any encoding
+
+
+def _server_of(cluster: _Fields, policy: Policy) -> str:
+    text = cluster.text("server")
+    if "@" in text:  # Also where it is no URL otherwise: a message must not quote a password.
+        raise cluster.error("server", "has a user name or password in it; use a token")
+    try:
+        server = _server(text)
+    except MoorageError as error:
+        raise cluster.error("server", str(error)) from None
+    if not policy.plain_http and not server.startswith("https://"):
+        raise cluster.error("server", f"{show(text)} is not a URL such as {EXAMPLE}")
+    return server
+
+
+def _server_name(cluster: _Fields) -> str | None:
+    name = cluster.text("tls-server-name")
+    if name and not is_server_name(name):
+        raise cluster.error("tls-server-name", f"{show(name)} {SERVER_NAME.message}")
+    return name or None
+
+
+def _token(user: _Fields) -> str | None:
+    token = user.text("token").strip()
+    if not (token.isascii() and token.isprintable()):
+        raise user.error("token", "holds characters that no token has; copy it again")
+    return token or None
+
+
+def _check_credentials(config: Config, policy: Policy, user: _Fields) -> None:
+    key = config.client_key
+    if (config.client_certificate is None) != (key is None):
+        raise user.complain(user.at, "client-certificate-data and client-key-data are needed both, or neither")
+    if key and policy.longest_key is not None and len(key) > policy.longest_key:
+        what = f"{len(key)} bytes, more than {policy.longest_key}; use an ECDSA key, or RSA of at most 4096 bits"
+        raise user.error("client-key-data", what)
+    if not policy.anonymous and config.token is None and key is None:
+        raise user.complain(user.at, "has neither a token nor client-certificate-data; put one in")

@@ -4,8 +4,9 @@ import os
 import ssl
 from weakref import WeakValueDictionary
 
-from moorage.api.show import show
-from moorage.cluster.certificates import certificates, pem
+from msgspec.structs import replace
+
+from moorage.cluster.certificates import certificates, check_certificates, check_key, pem
 from moorage.cluster.kubeconfig import Config
 from moorage.errors import MoorageError
 
@@ -43,17 +44,39 @@ def client_context(ca: str | None) -> ssl.SSLContext:
     return context
 
 
+def inspected(config: Config) -> Config:
+    """`config` with nothing in its PEM text but the certificates and the key.
+
+    Raises MoorageError for keys that cost too much (`cluster.certificates`): for a Config that others wrote, and
+    before anything else looks at them.
+    """
+    try:
+        at = "certificate-authority"
+        ca = None if config.ca is None else inspected_certificates(config.ca)
+        at = "client-certificate"
+        certificate = None if config.client_certificate is None else inspected_certificates(config.client_certificate)
+        at = "client-key"
+        key = None if config.client_key is None else check_key(config.client_key)
+    except MoorageError as error:
+        raise MoorageError(f"{config.server}: {at}: {error}") from None
+    return replace(config, ca=ca, client_certificate=certificate, client_key=key)
+
+
+def inspected_certificates(text: str) -> str:
+    """The certificates in PEM text that others wrote, and nothing else. Raises MoorageError as `inspected` does."""
+    found = certificates(text)
+    check_certificates(found)
+    return pem(found)
+
+
 def ssl_context(config: Config) -> ssl.SSLContext | None:
     """The TLS settings for `config.server`, None where it is plain http.
 
     One is shared by all who have it and trust and present the same: with the machine's authorities it takes 0.8 MiB,
     and some hundredths of a second. Raises MoorageError for certificates or keys that OpenSSL does not take.
     """
-    scheme = config.server.partition("://")[0]
-    if scheme == "http":
+    if config.server.startswith("http://"):
         return None
-    if scheme != "https":
-        raise MoorageError(f"{show(config.server)} is not a URL such as https://203.0.113.10:6443")
     made_of = config.ca, config.insecure_skip_tls_verify, config.client_certificate, config.client_key
     context = _shared.get(made_of)
     if context is None:

@@ -1,8 +1,6 @@
 """The certificate authorities that health checks trust in place of the system's, from Secrets."""
 
 import base64
-import binascii
-import ssl
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -11,9 +9,11 @@ from moorage.api.core_v1 import Secret
 from moorage.api.moorage_v1alpha1 import ExternalServiceSpec, SecretKeyReference
 from moorage.api.show import show
 from moorage.cluster.reflector import Key
+from moorage.cluster.tls import client_context, inspected_certificates
 from moorage.core.model import Problem
 from moorage.discovery.secrets import LARGEST, SecretKey, WatchedSecret
 from moorage.discovery.shared import Shared
+from moorage.errors import MoorageError
 
 
 class Authority(NamedTuple):
@@ -97,7 +97,7 @@ def _reference(spec: ExternalServiceSpec) -> SecretKeyReference | None:
 
 
 def certificates(secret: Secret, ref: SecretKeyReference) -> str | tuple[str]:
-    """The PEM text that `ref` names in `secret`, or, as a tuple of one, what is wrong with it."""
+    """The PEM certificates that `ref` names in `secret`, or, as a tuple of one, what is wrong with them."""
     where = f"Secret {secret.metadata.namespace}/{secret.metadata.name}"
     encoded = (secret.data or {}).get(ref.key)
     if encoded is None:
@@ -106,10 +106,13 @@ def certificates(secret: Secret, ref: SecretKeyReference) -> str | tuple[str]:
     where = f"{where}, key {ref.key}"
     try:
         content = base64.b64decode(encoded, validate=True)
-        if len(content) > LARGEST:
-            return (f"{where}: more than {LARGEST} bytes; leave out authorities that are not needed",)
-        text = content.decode()
-        ssl.create_default_context(cadata=text)
-    except (binascii.Error, UnicodeDecodeError, ssl.SSLError, ValueError):
-        return (f"{where}: holds no certificates; put PEM text there (-----BEGIN CERTIFICATE-----)",)
+    except ValueError:
+        content = b""
+    if len(content) > LARGEST:
+        return (f"{where}: more than {LARGEST} bytes; leave out authorities that are not needed",)
+    try:
+        text = inspected_certificates(content.decode(errors="replace"))  # comments may be in any encoding
+        client_context(text)
+    except MoorageError as error:
+        return (f"{where}: {error}",)
     return text
