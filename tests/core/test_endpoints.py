@@ -259,3 +259,11 @@ def test_address_and_port_are_shown_as_in_a_url(address: str, port: int | None, 
 def test_what_the_gate_refuses_is_left_out_by_name() -> None:
     inside = Found("db1", "127.0.0.1")
     assert merge(xsvc(), (Resolution("dns/x", (B1, inside)),), GATE).left_out == (inside,)
+
+
+def test_one_that_is_leaving_is_known_as_such_from_the_status_too() -> None:
+    (found,) = merge(xsvc(), (Resolution("dns/x", (B1._replace(leaving=True),)),), GATE).endpoints
+    assert found.leaving
+    before = known(replace(status(B1), leaving=True), endpoints=[DNS])
+    (kept,) = merge(before, (Resolution("dns/db.example.com", None),), GATE).endpoints
+    assert kept.leaving

@@ -46,6 +46,7 @@ def stand(
             f"2001:db8::{number}" if name.startswith("six") else f"203.0.113.{number}",
             "addresses",
             priority=(priorities or {}).get(name, 0),
+            leaving=name.startswith("leaving"),
         )
         for number, name in enumerate(given, 1)
     ]
@@ -72,6 +73,19 @@ def ready(result: Standings) -> list[str]:
 
 def serving(result: Standings) -> list[str]:
     return [each.endpoint.name for each in result.each if each.serving]
+
+
+def test_one_that_is_leaving_keeps_its_clients_and_takes_no_new_ones() -> None:
+    result = stand(a="Healthy", leaving="Healthy")
+    assert (ready(result), serving(result)) == (["a"], ["a", "leaving"])
+    assert result.each[1].why == "leaving: it is being deleted where it was found"
+    assert (ready(stand(leaving="Healthy")), serving(stand(leaving="Healthy"))) == ([], ["leaving"])
+    assert serving(stand(leaving="Unhealthy")) == []
+
+
+def test_one_that_is_leaving_neither_counts_for_panic_nor_holds_back_another_priority() -> None:
+    assert stand(a="Unhealthy", leaving="Healthy", before={"a": True}).panic
+    assert ready(stand({"leaving": 10, "a": 20}, leaving="Healthy", a="Healthy")) == ["a"]
 
 
 def test_healthy_ones_are_ready_and_unhealthy_ones_do_not_even_serve() -> None:

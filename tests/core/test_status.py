@@ -15,7 +15,7 @@ B1 = Endpoint("b1", "203.0.113.1", "addresses")
 def test_an_endpoint_is_told_with_what_is_not_the_default() -> None:
     plain = Standing(B1, Verdict("Healthy", THEN), ready=True, serving=True)
     special = Standing(
-        B1._replace(port=8080, weight=3, priority=10),
+        B1._replace(port=8080, weight=3, priority=10, leaving=True),
         Verdict("Unhealthy", THEN, "connection refused"),
         ready=False,
         serving=False,
@@ -34,6 +34,7 @@ def test_an_endpoint_is_told_with_what_is_not_the_default() -> None:
             port=8080,
             weight=3,
             priority=10,
+            leaving=True,
             message="connection refused",
         ),
     ]
@@ -76,7 +77,7 @@ def test_the_largest_status_fits_into_etcd() -> None:
     """Everything as long as it can be: 10,000 endpoints, all unhealthy, all for a long reason."""
     story = Story(xsvc())
     each = [
-        one._replace(name=f"{one.name}-{'x' * 40}", port=65535, weight=256, priority=65535)
+        one._replace(name=f"{one.name}-{'x' * 40}", port=65535, weight=256, priority=65535, leaving=True)
         for one in endpoints(10_000)
     ]
     source = f"dns/{'s' * 253}"

@@ -214,6 +214,82 @@ async def test_a_load_balancer_goes_on_at_another_of_its_addresses_when_one_fail
     await fixture.until({"backend1": "203.0.113.12", "backend2": "203.0.113.22"})
 
 
+async def test_a_service_that_is_being_deleted_is_leaving_until_its_load_balancer_is_gone(fixture: Fixture) -> None:
+    await fixture.give()
+    await fixture.service("backend1", "203.0.113.11")
+    await fixture.service("backend2", "203.0.113.12")
+    body = {"metadata": {"finalizers": ["service.kubernetes.io/load-balancer-cleanup"]}}
+    await fixture.there.patch(Service, "backend", "backend1", body)
+    fixture.sources.set(KEY, external())
+    await fixture.until({"backend1": "203.0.113.11", "backend2": "203.0.113.12"})
+    await fixture.there.delete(Service, "backend", "backend1")
+
+    async def leaving() -> bool:
+        return [each.leaving for each in fixture.now.endpoints or ()] == [True, False]
+
+    await eventually(leaving)
+    assert fixture.now.notes == ("Service backend/backend1 is being deleted: its endpoint takes no new clients",)
+    await fixture.there.patch(
+        Service, "backend", "backend1", {"status": {"loadBalancer": {"ingress": None}}}, subresource="status"
+    )
+    await fixture.until({"backend2": "203.0.113.12"})
+
+
+async def test_an_address_stays_when_a_status_is_cleared_until_it_fails_its_checks(fixture: Fixture) -> None:
+    await fixture.give()
+    await fixture.service("backend1", "203.0.113.11")
+    fixture.sources.set(KEY, external())
+    await fixture.until({"backend1": "203.0.113.11"})
+    await fixture.service("backend1")
+
+    async def noted() -> bool:
+        return fixture.now.notes == (
+            "Service backend/backend1 has no load-balancer address any more: 203.0.113.11 stays until it fails its "
+            "checks",
+        )
+
+    await eventually(noted)
+    assert fixture.found == {"backend1": "203.0.113.11"}
+    fixture.sources.failing(KEY, {"backend1": "203.0.113.11"})
+    await fixture.until({})
+    fixture.sources.failing(KEY, {})
+    await fixture.service("mark", "203.0.113.1")
+    await fixture.until({"mark": "203.0.113.1"})
+    await fixture.service("backend1", "203.0.113.12")
+    await fixture.until({"backend1": "203.0.113.12", "mark": "203.0.113.1"})
+
+
+@pytest.mark.looptime
+async def test_the_address_of_a_service_that_was_made_anew_is_not_kept() -> None:
+    played = Played()
+    async with played.running():
+        played.put("backend1", ip="203.0.113.11", uid="a")
+        await asyncio.sleep(1)
+        assert played.found == {"backend1": "203.0.113.11"}
+        played.put("backend1", uid="b")
+        await asyncio.sleep(1)
+        assert played.found == {}
+
+
+async def test_what_a_load_balancer_says_of_a_port_that_is_used_is_noted(fixture: Fixture) -> None:
+    await fixture.give()
+    await fixture.service("backend1")
+    errors = [
+        {"port": 80, "protocol": "TCP", "error": "example.com/PortInUse"},
+        {"port": 81, "protocol": "TCP", "error": "Other"},
+    ]
+    entry = {"ip": "203.0.113.11", "ports": errors}
+    await fixture.there.patch(
+        Service, "backend", "backend1", {"status": {"loadBalancer": {"ingress": [entry]}}}, subresource="status"
+    )
+    fixture.sources.set(KEY, external())
+    await fixture.until({"backend1": "203.0.113.11"})
+    assert fixture.now.notes == (
+        "Service backend/backend1: its load balancer has an error (TCP 80: example.com/PortInUse); the health check "
+        "decides",
+    )
+
+
 async def test_only_what_is_selected_is_found_and_equal_selections_share_a_watch(fixture: Fixture) -> None:
     await fixture.give()
     await fixture.service("backend1", "203.0.113.11", app="backend")
@@ -279,11 +355,11 @@ class Played:
     def _count(self) -> None:
         self.changes += 1
 
-    def put(self, name: str, *ports: int, **ingress: Any) -> None:
+    def put(self, name: str, *ports: int, uid: str = "", **ingress: Any) -> None:
         """A Service there."""
-        balancer = LoadBalancerStatus(ingress=[LoadBalancerIngress(**ingress)])
+        balancer = LoadBalancerStatus(ingress=[LoadBalancerIngress(**ingress)] if ingress else [])
         self.services["backend", name] = Service(
-            metadata=ObjectMeta(name=name, namespace="backend"),
+            metadata=ObjectMeta(name=name, namespace="backend", uid=uid),
             spec=ServiceSpec(type="LoadBalancer", ports=[ServicePort(port=each) for each in ports]),
             status=ServiceStatus(load_balancer=balancer),
         )

@@ -325,6 +325,9 @@ class EndpointStatus(Resource, kw_only=True, frozen=True):
     priority: Annotated[
         int | None, doc("As of SRV: endpoints of a higher number stand by while one of a lower is healthy.")
     ] = None
+    leaving: Annotated[
+        bool | None, doc("Whether it is being taken down where it was found, and takes no new connections for that.")
+    ] = None
 
 
 class ExternalServiceStatus(Resource, kw_only=True, frozen=True):

@@ -67,7 +67,7 @@ def merge(
             left_out.append(found)
             continue
         port = found.port if target is not None and found.port != target else None
-        endpoint = Endpoint(found.name, found.address, source, port, found.weight, found.priority)
+        endpoint = Endpoint(found.name, found.address, source, port, *found[3:])
         known = taken.get(found.name) or taken.get(at.get((found.address, port), ""))
         if known is None:
             taken[found.name] = endpoint
@@ -131,7 +131,10 @@ def _known(xsvc: ExternalService, slices: Sequence[EndpointSlice]) -> Iterator[t
     known = set()
     for each in xsvc.status.endpoints or ():
         known.add(each.name)
-        yield each.source, Found(each.name, each.address, each.port, each.weight or 1, each.priority or 0)
+        yield (
+            each.source,
+            Found(each.name, each.address, each.port, each.weight or 1, each.priority or 0, bool(each.leaving)),
+        )
     for slice_ in slices:
         if not owns(xsvc, slice_.metadata):
             continue

@@ -21,6 +21,8 @@ class Found(NamedTuple):
     weight: int = 1
     priority: int = 0
     """As of SRV (RFC 2782): a lower number is preferred."""
+    leaving: bool = False
+    """It is being taken down where it was found: it keeps its clients as long as it serves, and takes no new ones."""
 
 
 class Problem(NamedTuple):
@@ -56,6 +58,7 @@ class Endpoint(NamedTuple):
     port: int | None = None
     weight: int = 1
     priority: int = 0
+    leaving: bool = False
 
 
 class Verdict(NamedTuple):

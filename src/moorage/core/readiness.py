@@ -39,11 +39,11 @@ def standings(
 ) -> Standings:
     """What is to be published of `endpoints`.
 
-    Endpoints that `spec.drain` names take nothing new, nor do those of a family that the Service has not; so these do
-    not count for the panic threshold either. Of the others those of the lowest SRV priority are used in which one is
-    ready (RFC 2782), the rest stands by; one whose checks are only doubted does not hold back others that surely are
-    up. What was published last is taken from our `slices`, which are written before the status. `families` are those
-    of the Service's cluster IPs; None: not known yet.
+    Endpoints that `spec.drain` names take nothing new, nor do those that are leaving, nor those of a family that the
+    Service has not; so these do not count for the panic threshold either. Of the others those of the lowest SRV
+    priority are used in which one is ready (RFC 2782), the rest stands by; one whose checks are only doubted does not
+    hold back others that surely are up. What was published last is taken from our `slices`, which are written before
+    the status. `families` are those of the Service's cluster IPs; None: not known yet.
     """
     drained = {each.endpoint for each in xsvc.spec.drain or ()}
     unchecked = Verdict("Unknown" if xsvc.spec.health_check else "Unchecked")
@@ -51,7 +51,7 @@ def standings(
     ready_before, serving_before = _published(xsvc, slices, endpoints)
     threshold = xsvc.spec.health_check.panic_threshold_percent if xsvc.spec.health_check else 0
     carried = [each for each in endpoints if not families or _family(each) in families]
-    judged = {each.name: known[each.name] for each in carried if each.name not in drained}
+    judged = {each.name: known[each.name] for each in carried if each.name not in drained and not each.leaving}
     published = ready_set(ready_before, judged, threshold)
     usable = [each for each in carried if each.name in published.ready]
     priority = min((each.priority for each in _sound(usable, known)), default=None)
@@ -66,6 +66,8 @@ def standings(
         why = None
         if name in drained:
             why = "drained: spec.drain names it"
+        elif endpoint.leaving:
+            why = "leaving: it is being deleted where it was found"
         elif families and _family(endpoint) not in families:
             why = f"the Service has no {_family(endpoint)} address; see spec.ipFamilyPolicy"
         elif name in published.ready and verdict.health != "Unhealthy":

@@ -55,4 +55,5 @@ def _status(standing: Standing, previous: EndpointStatus | None, now: str) -> En
         message=cut(message, LONGEST) if message else None,
         weight=endpoint.weight if endpoint.weight != 1 else None,
         priority=endpoint.priority or None,
+        leaving=endpoint.leaving or None,
     )

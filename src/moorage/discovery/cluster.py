@@ -81,6 +81,8 @@ class ClusterServices(Source):
         """uid and resourceVersion of the Secret as it was last read."""
         self._hosts: dict[str, tuple[Following[Addresses], asyncio.Task[None]]] = {}
         self._choices = Choices(setting.families, setting.known)
+        self._uids: dict[str, str | None] = {}
+        """Of the Services that are endpoints."""
         self._made: dict[Key, _Made] = {}
         self._pace = Pace(LOOKS_A_SECOND, burst=10)
         self._tasks: asyncio.TaskGroup | None = None
@@ -181,6 +183,7 @@ class ClusterServices(Source):
         endpoints = tuple(made.found for made in self._made.values() if made.found)
         notes = [note for made in self._made.values() for note in made.notes] if used else [self._none()]
         self._choices.take({each.name: each.address for each in endpoints})
+        self._uids = {made.found.name: made.service.metadata.uid for made in self._made.values() if made.found}
         self.become(State(endpoints, problem or self._host_problem(), tuple(notes)))
 
     def _make(self, key: Key, service: Service) -> _Made:
@@ -197,7 +200,11 @@ class ClusterServices(Source):
         address = self._address(service, notes)
         if address is None:
             return _Made(service, answers, None, notes)
-        return _Made(service, answers, Found(name, address), [*notes, *self._port_notes(service)])
+        leaving = service.metadata.deletion_timestamp is not None
+        if leaving:
+            notes.append(f"{self._where(service)} is being deleted: its endpoint takes no new clients")
+        found = Found(name, address, leaving=leaving)
+        return _Made(service, answers, found, [*notes, *self._port_notes(service)])
 
     def _address(self, service: Service, notes: list[str]) -> str | None:
         """The one address of this Service; None, and a note, where it has none."""
@@ -230,8 +237,25 @@ class ClusterServices(Source):
         elif nameless:
             notes.append(f"{where}: {', '.join(nameless)}, its load balancer's host name, has no address")
         elif not ingress:
-            notes.append(f"{where} has no load-balancer address yet")
+            return self._kept(service, notes)
         return None
+
+    def _kept(self, service: Service, notes: list[str]) -> str | None:
+        """The address of a Service whose status has none.
+
+        A tool may clear a status by mistake while the load balancer goes on. Where a Service is being deleted it is
+        cleared because the load balancer is gone; one that was made anew has another load balancer.
+        """
+        where, name, uid = self._where(service), service.metadata.name, service.metadata.uid
+        current = self._choices.current.get(name) if self._uids.get(name, uid) == uid else None
+        if current is None or service.metadata.deletion_timestamp is not None:
+            notes.append(f"{where} has no load-balancer address {'yet' if current is None else 'any more'}")
+            return None
+        if self._choices.fails(name):
+            notes.append(f"{where} has no load-balancer address any more, and {current} fails its checks")
+            return None
+        notes.append(f"{where} has no load-balancer address any more: {current} stays until it fails its checks")
+        return current
 
     def _none(self) -> str:
         """What there is to say where no Service can be followed."""
@@ -243,10 +267,19 @@ class ClusterServices(Source):
         return f"Service {self._spec.namespace}/{service.metadata.name}"
 
     def _port_notes(self, service: Service) -> Iterator[str]:
-        """One at most."""
+        """One at most of what is not served, and one of what the load balancer says that it cannot serve."""
+        wanted = {(port.protocol, port.target_port or port.port) for port in self.setting.ports}
+        errors = {
+            f"{port['protocol']} {port['port']}: {show(port['error'])}"
+            for entry in _ingress(service)
+            for port in entry.ports or ()
+            if (port["protocol"], port["port"]) in wanted
+        }
+        if errors:
+            told = ", ".join(sorted(errors)[:MOST_NAMED])
+            yield f"{self._where(service)}: its load balancer has an error ({told}); the health check decides"
         served = {(port.protocol, port.port) for port in service.spec.ports or ()}
-        missing = {(port.protocol, port.target_port or port.port) for port in self.setting.ports} - served
-        if missing:
+        if missing := wanted - served:
             there = _few(served) or "no port"
             yield f"{self._where(service)} does not serve {_few(missing)}, it serves {there}; change targetPort"
 
