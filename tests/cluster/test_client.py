@@ -20,6 +20,7 @@ from moorage.cluster.client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEG
 from moorage.cluster.errors import AnswerError, ApiError, SilentError, UnreachableError
 from moorage.cluster.events import Bookmark, Event
 from moorage.cluster.kubeconfig import Config
+from moorage.cluster.reading import Unreadable
 from moorage.errors import MoorageError
 from tests.support.still_clock import still_clock
 from tests.support.stub_server import event, refuse, service, status, stream, stub_client, stub_server
@@ -41,7 +42,7 @@ class Recorder:
         return answer if isinstance(answer, web.StreamResponse) else web.json_response(answer)
 
 
-async def take(watch: AsyncGenerator[Event[Service] | Bookmark, None]) -> list[str]:
+async def take(watch: AsyncGenerator[Event[Service] | Bookmark | Unreadable, None]) -> list[str]:
     """All of a watch in short: `ADDED a`, `BOOKMARK 7`."""
     got = []
     async with aclosing(watch) as events:

@@ -12,6 +12,7 @@ from moorage.api.meta import ObjectMeta
 from moorage.cluster.client import Listing
 from moorage.cluster.errors import AnswerError, ApiError, SilentError, UnreachableError
 from moorage.cluster.events import Bookmark, Event
+from moorage.cluster.reading import Unreadable
 from moorage.cluster.reflector import Key, Reflector
 from moorage.errors import MoorageError
 
@@ -89,9 +90,10 @@ async def play() -> Play:
         script = Script(*plays)
         script.start()
         changes: list[tuple[str, str | None]] = []
+        stored = []
 
         def on_change(key: Key, obj: Service | None) -> None:
-            assert reflector.store.get(key) is obj or obj is None
+            stored.append(reflector.store.get(key) is obj or obj is None)
             changes.append((key[1], obj.metadata.resource_version if obj else None))
 
         reflector = Reflector(script, Service, on_change=on_change, jitter=lambda: 0.0, **options)
@@ -105,6 +107,7 @@ async def play() -> Play:
         for error in await asyncio.gather(task, done, return_exceptions=True):
             if isinstance(error, Exception):
                 raise error
+        assert all(stored)
         return script, reflector, changes
 
     return run
@@ -265,11 +268,102 @@ async def test_the_server_may_ask_for_a_longer_wait_within_bounds(play: Play) ->
     assert [time for time, _ in script.calls] == [0, 20, 80, 80]
 
 
-async def test_what_the_callback_raises_ends_the_run() -> None:
-    def broken(key: Key, obj: Service | None) -> None:
-        raise ZeroDivisionError
+# --- objects that cannot be dealt with ------------------------------------------------------------------------------
 
-    script = Script(listing(5, service("a", 1)))
+
+def bad(name: str, version: int, uid: str = "", why: str = "Expected int", *, deleted: bool = False) -> Unreadable:
+    return Unreadable(service(name, version, uid).metadata, why, deleted)
+
+
+def versions(reflector: Reflector[Service]) -> dict[str, str | None]:
+    return {name: obj.metadata.resource_version for (_, name), obj in reflector.store.items()}
+
+
+async def test_an_object_that_cannot_be_read_leaves_the_others_as_they_are(play: Play) -> None:
+    script, reflector, changes = await play(
+        Listing([service("a", 1)], "5", (bad("b", 2),)), [Event("MODIFIED", service("a", 6)), bad("c", 7)]
+    )
+    assert changes == [("a", "1"), ("a", "6")]
+    assert set(reflector.unreadable) == {("n", "b"), ("n", "c")}
+    assert [call for _, call in script.calls] == ["list", "watch 5", "watch 7"]
+
+
+async def test_its_last_good_state_stays_as_of_now(play: Play) -> None:
+    spec = ServiceSpec(cluster_ip="10.96.0.1")
+    _, reflector, changes = await play(
+        listing(5, msgspec.structs.replace(service("a", 1), spec=spec)),
+        [bad("a", 6)],
+        GONE,
+        Listing([], "9", (bad("a", 8),)),
+    )
+    assert changes == [("a", "1"), ("a", "8")]
+    assert reflector.store["n", "a"].spec == spec
+    assert versions(reflector) == {"a": "8"}
+    assert set(reflector.unreadable) == {("n", "a")}
+
+
+async def test_it_is_forgotten_once_it_is_gone_or_can_be_read(play: Play) -> None:
+    _, reflector, changes = await play(
+        Listing([service("a", 1), service("b", 2)], "5", (bad("c", 3),)),
+        [bad("a", 6), bad("b", 7), bad("a", 8, deleted=True), Event("MODIFIED", service("b", 9)), bad("d", 10)],
+        GONE,
+        Listing([service("b", 9), service("d", 11)], "12"),
+    )
+    assert changes == [("a", "1"), ("b", "2"), ("a", None), ("b", "9"), ("d", "11")]
+    assert reflector.unreadable == {}
+    assert versions(reflector) == {"b": "9", "d": "11"}
+
+
+async def test_what_was_good_of_another_object_of_the_name_does_not_stay(play: Play) -> None:
+    _, reflector, changes = await play(listing(5, service("a", 1)), [bad("a", 6, "new")])
+    assert changes == [("a", "1"), ("a", None)]
+    assert reflector.store == {}
+    _, reflector, changes = await play(listing(5, service("a", 1)), GONE, Listing([], "9", (bad("a", 8, "new"),)))
+    assert changes == [("a", "1"), ("a", None)]
+    assert reflector.store == {}
+
+
+async def test_it_is_told_and_logged_once(play: Play) -> None:
+    told: list[Key] = []
+    with capture_logs() as logs:
+        await play(
+            Listing([], "5", (bad("a", 1),)), [bad("a", 6), bad("a", 7, why="other")], on_unreadable=told.append
+        )
+    assert told == [("n", "a")] * 3
+    assert [each["error"] for each in logs if each["log_level"] == "warning"] == ["Expected int", "other"]
+
+
+async def test_what_cannot_be_made_of_an_object_costs_that_object(play: Play) -> None:
+    def only_b(obj: Service) -> Service:
+        if obj.metadata.name == "a":
+            raise ZeroDivisionError
+        return obj
+
+    with capture_logs() as logs:
+        _, reflector, changes = await play(
+            listing(5, service("a", 1), service("b", 2)), [Event("ADDED", service("a", 6))], transform=only_b
+        )
+    assert changes == [("b", "2")]
+    assert reflector.unreadable["n", "a"].why == "ZeroDivisionError()"
+    assert {each["object"] for each in logs if each["log_level"] == "error"} == {("n", "a")}
+
+
+async def test_what_the_callback_raises_costs_the_object_it_was_told_of() -> None:
+    told: list[str] = []
+
+    def broken(key: Key, obj: Service | None) -> None:
+        if key[1] == "a":
+            raise ZeroDivisionError
+        told.append(key[1])
+
+    script = Script(
+        listing(5, service("a", 1), service("b", 2)),
+        [Event("MODIFIED", service("a", 6)), Event("MODIFIED", service("b", 7)), Event("DELETED", service("a", 8))],
+    )
     script.start()
-    with pytest.raises(ZeroDivisionError):
-        await Reflector(script, Service, on_change=broken).run()
+    reflector = Reflector(script, Service, on_change=broken)
+    task = asyncio.create_task(reflector.run())
+    await script.done.wait()
+    assert told == ["b", "b"]
+    assert versions(reflector) == {"b": "7"}
+    task.cancel()

@@ -25,7 +25,7 @@ from moorage.cluster.events import Bookmark, Event, lines, read_event
 from moorage.cluster.handshake import TooCostlyError
 from moorage.cluster.kubeconfig import Config
 from moorage.cluster.paths import collection_path, creation_path, manifest_path, object_path, with_type
-from moorage.cluster.reading import Page, Reading, Whole
+from moorage.cluster.reading import Page, Reading, Unreadable, Whole
 from moorage.cluster.tls import ssl_context
 from moorage.cluster.tokens import Token
 
@@ -63,6 +63,8 @@ class Listing(msgspec.Struct, Generic[T], frozen=True):
 
     items: list[T]
     resource_version: str
+    unreadable: tuple[Unreadable, ...] = ()
+    """Those that are there and cannot be read."""
 
 
 class _Request(NamedTuple):
@@ -145,7 +147,7 @@ class Client:
             return read(answer)
 
         page = await self._request(_Request("GET", path, {**first, **limit}), counted)
-        items, version, pages = page.items, page.resource_version, 1
+        items, version, pages, unreadable = page.items, page.resource_version, 1, page.unreadable
         self._guard.check(len(items), pages, size)
         while page.more:
             more = {**selectors, **limit, "continue": page.more}
@@ -155,11 +157,12 @@ class Client:
                 if error.status != 410:
                     raise
                 page = await self._request(_Request("GET", path, first), counted)
-                items, version = [], page.resource_version
+                items, version, unreadable = [], page.resource_version, ()
             items += page.items
+            unreadable += page.unreadable
             pages += 1
             self._guard.check(len(items), pages, size)
-        return Listing(items, version)
+        return Listing(items, version, unreadable)
 
     async def watch(
         self,
@@ -171,7 +174,7 @@ class Client:
         field_selector: str | None = None,
         idle_timeout: float = 100.0,
         reading: Reading[T] | None = None,
-    ) -> AsyncGenerator[Event[T] | Bookmark, None]:
+    ) -> AsyncGenerator[Event[T] | Bookmark | Unreadable, None]:
         """The changes after `resource_version`, in the server's order, until the server ends the watch.
 
         The first item comes once the server has agreed: a Bookmark of `resource_version` itself. Close it with

@@ -7,6 +7,7 @@ import msgspec
 
 from moorage.api.meta import Object
 from moorage.cluster.errors import AnswerError, from_answer
+from moorage.cluster.reading import Unreadable
 from moorage.cluster.room import Hold
 
 T = TypeVar("T", bound=Object)
@@ -47,7 +48,7 @@ _line_decoder = msgspec.json.Decoder(_Line)
 _meta_decoder = msgspec.json.Decoder(_OnlyMeta)
 
 
-def read_event(line: bytes, read: Callable[[msgspec.Raw], T]) -> Event[T] | Bookmark:
+def read_event(line: bytes, read: Callable[[msgspec.Raw], T | Unreadable]) -> Event[T] | Bookmark | Unreadable:
     """The event in one line of a watch; `read` makes the object of it.
 
     Raises ApiError for an ERROR event (410 `Expired`: the version is too old), AnswerError for anything unknown.
@@ -56,7 +57,10 @@ def read_event(line: bytes, read: Callable[[msgspec.Raw], T]) -> Event[T] | Book
         raw = _line_decoder.decode(line)
         match raw.type:
             case "ADDED" | "MODIFIED" | "DELETED":
-                return Event(raw.type, read(raw.object))
+                found = read(raw.object)
+                if isinstance(found, Unreadable):
+                    return msgspec.structs.replace(found, deleted=raw.type == "DELETED")
+                return Event(raw.type, found)
             case "BOOKMARK":
                 return Bookmark(_meta_decoder.decode(raw.object).metadata.resource_version)
             case "ERROR":

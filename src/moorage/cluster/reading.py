@@ -1,12 +1,26 @@
 """How objects are read out of a server's answers."""
 
+from contextlib import suppress
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from moorage.api.meta import Object
+from moorage.api.meta import Object, ObjectMeta
 
 T = TypeVar("T", bound=Object)
+
+_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """An object of which no more can be read than which one it is: an older schema let it in, or a newer one."""
+
+    metadata: ObjectMeta
+    """Name, namespace, uid, resourceVersion and generation."""
+    why: str
+    """`Expected int, got str - at $.spec.ports[0].port`."""
+    deleted: bool = False
+    """Whether a watch says that it is gone."""
 
 
 class Page(NamedTuple, Generic[T]):
@@ -16,14 +30,18 @@ class Page(NamedTuple, Generic[T]):
     resource_version: str
     more: str
     """What to ask for the next page with (`continue`); "" where there is none."""
+    unreadable: tuple[Unreadable, ...] = ()
 
 
 class Reading(Protocol[T]):
-    """Both raise msgspec.DecodeError, UnicodeDecodeError or RecursionError for what is none."""
+    """Both raise msgspec.DecodeError, UnicodeDecodeError or RecursionError for what is none.
+
+    A reading may leave out single objects that are none as it expects them, as `Unreadable`.
+    """
 
     def page(self, answer: bytes | bytearray) -> Page[T]: ...
 
-    def one(self, text: bytes | msgspec.Raw) -> T:
+    def one(self, text: bytes | msgspec.Raw) -> T | Unreadable:
         """The object of an event of a watch."""
         ...
 
@@ -38,16 +56,64 @@ class _List(msgspec.Struct, Generic[T], frozen=True):
     items: list[T] | None = None
 
 
+class _Meta(msgspec.Struct, frozen=True, rename="camel"):
+    name: str
+    namespace: str | None = None
+    uid: str | None = None
+    resource_version: str | None = None
+    generation: int | None = None
+
+
+class _OnlyMeta(msgspec.Struct, frozen=True):
+    metadata: _Meta
+
+
+_raw_list = msgspec.json.Decoder(_List[msgspec.Raw])  # type: ignore[type-var]
+_only_meta = msgspec.json.Decoder(_OnlyMeta)
+
+
 class Whole(Reading[T]):
-    """All that the kind's struct has."""
+    """All that the kind's struct has. One object that is none leaves the others as they are."""
 
     def __init__(self, kind: type[T]) -> None:
         self._list: msgspec.json.Decoder[_List[T]] = msgspec.json.Decoder(_List[kind])  # type: ignore[valid-type]
         self._object = msgspec.json.Decoder(kind)
 
     def page(self, answer: bytes | bytearray) -> Page[T]:
-        found = self._list.decode(answer)
+        try:
+            found = self._list.decode(answer)
+        except _ERRORS:
+            return self._one_by_one(answer)
         return Page(found.items or [], found.metadata.resource_version, found.metadata.continue_)
 
-    def one(self, text: bytes | msgspec.Raw) -> T:
-        return self._object.decode(text)
+    def one(self, text: bytes | msgspec.Raw) -> T | Unreadable:
+        try:
+            return self._object.decode(text)
+        except _ERRORS as error:
+            # Without a name, the whole answer is none: the list that follows has the object as well.
+            return Unreadable(_which(text), str(error))
+
+    def _one_by_one(self, answer: bytes | bytearray) -> Page[T]:
+        found = _raw_list.decode(answer)
+        items: list[T] = []
+        unreadable: list[Unreadable] = []
+        for text in found.items or ():
+            try:
+                items.append(self._object.decode(text))
+            except _ERRORS as error:
+                which = ObjectMeta()
+                with suppress(*_ERRORS):
+                    which = _which(text)
+                unreadable.append(Unreadable(which, str(error)))
+        return Page(items, found.metadata.resource_version, found.metadata.continue_, tuple(unreadable))
+
+
+def _which(text: bytes | msgspec.Raw) -> ObjectMeta:
+    meta = _only_meta.decode(text).metadata
+    return ObjectMeta(
+        name=meta.name,
+        namespace=meta.namespace,
+        uid=meta.uid,
+        resource_version=meta.resource_version,
+        generation=meta.generation,
+    )

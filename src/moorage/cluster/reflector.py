@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from typing import Generic, Protocol, TypeVar
 
+import msgspec
 from msgspec.structs import replace
 
 from moorage.api.kinds import kind_of
@@ -14,6 +15,7 @@ from moorage.cluster.backoff import backoff
 from moorage.cluster.client import Listing
 from moorage.cluster.errors import ApiError, SilentError, UnreachableError
 from moorage.cluster.events import Bookmark, Event
+from moorage.cluster.reading import Unreadable
 from moorage.errors import MoorageError
 from moorage.log import get_logger
 
@@ -47,7 +49,7 @@ class ListWatch(Protocol):
         label_selector: str | None,
         field_selector: str | None,
         idle_timeout: float,
-    ) -> AsyncGenerator[Event[T] | Bookmark, None]: ...
+    ) -> AsyncGenerator[Event[T] | Bookmark | Unreadable, None]: ...
 
 
 class Reflector(Generic[T]):
@@ -60,6 +62,10 @@ class Reflector(Generic[T]):
     for every change since the last one, also for objects that came and went while the server could not be reached,
     as far as they were ever in the store: an object that was deleted and made again is reported as gone first. Of
     one list, what is gone is reported before what is new, so that addresses are given up before they are taken.
+
+    An object that cannot be read, or that `on_change` or `transform` cannot deal with, is in `unreadable` and costs
+    itself alone. The store keeps its last good state, under the uid, resourceVersion and generation that it has now.
+    `on_unreadable(key)` is called when it is found.
 
     `transform` makes of each object what is kept of it, for collections that are large and of which little is
     needed; it must leave name, namespace, uid and resourceVersion. `idle_timeout`: seconds of silence after which a
@@ -75,11 +81,13 @@ class Reflector(Generic[T]):
         label_selector: str | None = None,
         field_selector: str | None = None,
         on_change: Callable[[Key, T | None], None] = lambda key, obj: None,
+        on_unreadable: Callable[[Key], None] = lambda key: None,
         transform: Callable[[T], T] = lambda obj: obj,
         idle_timeout: float = IDLE_TIMEOUT,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.store: dict[Key, T] = {}
+        self.unreadable: dict[Key, Unreadable] = {}
         self.synced = asyncio.Event()
         self.error: MoorageError | None = None
         self._client = client
@@ -88,6 +96,7 @@ class Reflector(Generic[T]):
         self._label_selector = label_selector
         self._field_selector = field_selector
         self._on_change = on_change
+        self._on_unreadable = on_unreadable
         self._transform = transform
         self._idle_timeout = idle_timeout
         self._jitter = jitter
@@ -97,7 +106,7 @@ class Reflector(Generic[T]):
         self._log = get_logger("moorage.cluster.reflector", kind=kind_of(kind).kind, namespace=namespace)
 
     async def run(self) -> None:
-        """List and watch until cancelled. Only what `on_change` raises ends it."""
+        """List and watch until cancelled."""
         while True:
             try:
                 if self._version is None:
@@ -111,17 +120,28 @@ class Reflector(Generic[T]):
         listing = await self._client.list(
             self._kind, self._namespace, label_selector=self._label_selector, field_selector=self._field_selector
         )
-        new = {_key(obj): self._transform(_slim(obj)) for obj in listing.items}
+        taken = [*map(self._taken, listing.items), *listing.unreadable]
+        bad = {_key(obj): obj for obj in taken if isinstance(obj, Unreadable)}
+        new = {_key(obj): obj for obj in taken if not isinstance(obj, Unreadable)}
         old = dict(self.store)
+        kept = {key: self._last_good(key, obj) for key, obj in bad.items()}
         self.store.clear()
         self.store.update(new)
+        self.store.update({key: obj for key, obj in kept.items() if obj is not None})
         self._version = listing.resource_version
+        self.unreadable = {
+            key: each
+            for key, each in self.unreadable.items()
+            if key in bad or (key in new and new[key].metadata.resource_version == each.metadata.resource_version)
+        }
         for key, obj in old.items():
-            if key not in new or new[key].metadata.uid != obj.metadata.uid:
-                self._on_change(key, None)
-        for key, obj in new.items():
+            if key not in self.store or self.store[key].metadata.uid != obj.metadata.uid:
+                self._tell(key, None)
+        for key, each in bad.items():
+            self._spoilt(key, each)
+        for key, obj in list(self.store.items()):
             if key not in old or obj.metadata.resource_version != old[key].metadata.resource_version:
-                self._on_change(key, obj)
+                self._tell(key, obj)
         self.synced.set()
 
     async def _watch(self) -> None:
@@ -146,6 +166,8 @@ class Reflector(Generic[T]):
                     heard, self._failures = True, 0
                     if isinstance(event, Bookmark):
                         self._version = event.resource_version
+                    elif isinstance(event, Unreadable):
+                        self._apply_unreadable(event)
                     else:
                         self._apply(event)
         if not heard and now() - started < SHORTEST_WATCH:
@@ -153,19 +175,71 @@ class Reflector(Generic[T]):
         self._failures = 0
 
     def _apply(self, event: Event[T]) -> None:
-        obj = self._transform(_slim(event.object))
+        obj = self._taken(event.object)
+        if isinstance(obj, Unreadable):
+            self._apply_unreadable(msgspec.structs.replace(obj, deleted=event.type == "DELETED"))
+            return
         key = _key(obj)
         old = self.store.get(key)
         self._version = obj.metadata.resource_version
+        self.unreadable.pop(key, None)
         if event.type == "DELETED":
             if self.store.pop(key, None) is not None:
-                self._on_change(key, None)
+                self._tell(key, None)
             return
         self.store[key] = obj
         if old is not None and old.metadata.uid != obj.metadata.uid:
-            self._on_change(key, None)
+            self._tell(key, None)
         if old is None or old.metadata.resource_version != obj.metadata.resource_version:
-            self._on_change(key, obj)
+            self._tell(key, obj)
+
+    def _apply_unreadable(self, bad: Unreadable) -> None:
+        key = _key(bad)
+        self._version = bad.metadata.resource_version
+        if bad.deleted:
+            self.unreadable.pop(key, None)
+        good = None if bad.deleted else self._last_good(key, bad)
+        if good is not None:
+            self.store[key] = good
+        elif self.store.pop(key, None) is not None:
+            self._tell(key, None)
+        if not bad.deleted:
+            self._spoilt(key, bad)
+
+    def _taken(self, obj: T) -> T | Unreadable:
+        try:
+            return self._transform(_slim(obj))
+        except Exception as error:
+            self._log.exception("an object is left out because of a mistake in Moorage", object=_key(obj))
+            return Unreadable(obj.metadata, repr(error))
+
+    def _last_good(self, key: Key, bad: Unreadable) -> T | None:
+        """What the store has of this object, as of now; None where it has nothing, or another one of that name."""
+        good, meta = self.store.get(key), bad.metadata
+        if good is None or good.metadata.uid != meta.uid:
+            return None
+        now = replace(good.metadata, resource_version=meta.resource_version, generation=meta.generation)
+        return replace(good, metadata=now)
+
+    def _spoilt(self, key: Key, bad: Unreadable) -> None:
+        before = self.unreadable.get(key)
+        self.unreadable[key] = bad
+        if before is None or before.why != bad.why:
+            self._log.warning("an object cannot be read; its last good state stays in use", object=key, error=bad.why)
+        self._guarded(key, lambda: self._on_unreadable(key))
+
+    def _tell(self, key: Key, obj: T | None) -> None:
+        if not self._guarded(key, lambda: self._on_change(key, obj)) and obj is not None:
+            self.unreadable[key] = Unreadable(obj.metadata, "a mistake in Moorage; the log says more")
+
+    def _guarded(self, key: Key, call: Callable[[], None]) -> bool:
+        """Whether `call` went well: whatever is wrong with one object, the others are told of."""
+        try:
+            call()
+        except Exception:
+            self._log.exception("an object is not dealt with because of a mistake in Moorage", object=key)
+            return False
+        return True
 
     def _connected(self) -> None:
         if self.error is not None:
@@ -190,7 +264,7 @@ class Reflector(Generic[T]):
         await asyncio.sleep(wait)
 
 
-def _key(obj: Object) -> Key:
+def _key(obj: Object | Unreadable) -> Key:
     return obj.metadata.namespace or "", obj.metadata.name
 
 

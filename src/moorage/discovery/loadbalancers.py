@@ -13,7 +13,7 @@ from moorage.cluster.errors import AnswerError
 from moorage.cluster.events import Bookmark, Event
 from moorage.cluster.kubeconfig import Config
 from moorage.cluster.pace import Pace
-from moorage.cluster.reading import Reading
+from moorage.cluster.reading import Reading, Unreadable
 from moorage.cluster.reflector import Key, Reflector
 from moorage.core.admission import Gate
 from moorage.discovery.foreign import LONGEST_VERSION, MOST_SERVICES, SERVICES
@@ -116,7 +116,7 @@ class _Slim:
 
     async def watch(
         self, kind: type[T], namespace: str | None = None, **request: Any
-    ) -> AsyncGenerator[Event[T] | Bookmark, None]:
+    ) -> AsyncGenerator[Event[T] | Bookmark | Unreadable, None]:
         await self._turn()
         async with aclosing(self._client.watch(kind, namespace, **request, reading=self._reading(kind))) as events:
             async for event in events:
@@ -124,7 +124,7 @@ class _Slim:
                 if isinstance(event, Bookmark):
                     if len(event.resource_version) > LONGEST_VERSION:
                         raise AnswerError(f"resourceVersion has more than {LONGEST_VERSION} characters")
-                else:
+                elif isinstance(event, Event):
                     self._seen.add(_key(event.object))
                     if len(self._seen) > MOST_SERVICES:
                         raise AnswerError(f"more than {MOST_SERVICES} Services; narrow the selector")

@@ -9,6 +9,7 @@ from moorage.api.meta import Object
 from moorage.cluster.client import Listing
 from moorage.cluster.errors import ApiError, UnreachableError
 from moorage.cluster.events import Bookmark, Event
+from moorage.cluster.reading import Unreadable
 from moorage.cluster.reflector import ListWatch
 from moorage.errors import MoorageError
 
@@ -60,7 +61,7 @@ class Watched:
 
     async def watch(
         self, kind: type[T], namespace: str | None = None, **request: Any
-    ) -> AsyncGenerator[Event[T] | Bookmark, None]:
+    ) -> AsyncGenerator[Event[T] | Bookmark | Unreadable, None]:
         try:
             async with aclosing(self._client.watch(kind, namespace, **request)) as events:
                 async for event in events:
