@@ -1,9 +1,11 @@
 import io
+import json
 import sys
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
@@ -170,6 +172,65 @@ def test_the_command_prints_the_script_and_warns_on_standard_error(tmp_path: Pat
     assert result.exit_code == 0
     assert result.stdout == rendered(SERVICE, SLICE).script
     assert result.stderr.startswith(f"moorage: {tmp_path}/slices.yml: EndpointSlice frontend/gone: ")
+
+
+FOREIGN = """
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: shops.example.com}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: reader, namespace: frontend}
+rules: []
+---
+apiVersion: serving.knative.dev/v1
+kind: Service
+metadata: {name: backend, namespace: frontend}
+spec: {template: {}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: backend, namespace: frontend, managedFields: [{manager: kubectl}]}
+spec: {somethingNew: true}
+"""
+
+
+def test_kinds_of_no_interest_are_left_out_with_a_line(tmp_path: Path) -> None:
+    file = tmp_path / "all.yml"
+    file.write_text("---".join([FOREIGN, SERVICE, SLICE]))
+    result = CliRunner().invoke(command, ["-f", str(file)])
+    assert result.stdout == rendered(SERVICE, SLICE).script
+    assert result.stderr == (
+        f"moorage: {file}: left out, not read here: CustomResourceDefinition.apiextensions.k8s.io, "
+        "Role.rbac.authorization.k8s.io, Service.serving.knative.dev\n"
+    )
+
+
+def test_a_list_of_all_kinds_is_read_for_those_of_interest(tmp_path: Path) -> None:
+    file = tmp_path / "all.json"
+    items = [yaml.safe_load(text) for text in (SERVICE, SLICE, *FOREIGN.split("---"))]
+    file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+    result = CliRunner().invoke(command, ["-f", str(file)])
+    assert result.stdout == rendered(SERVICE, SLICE).script
+    assert "Role.rbac.authorization.k8s.io" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("api_version", "kind", "why"),
+    [
+        ("v1", "Servise", "kind: Servise is unknown; did you mean Service (v1)?"),
+        ("v2", "Service", "apiVersion: v2 has no Service; write apiVersion: v1"),
+        ("discovery.k8s.io/v1beta1", "EndpointSlice", "apiVersion: discovery.k8s.io/v1beta1 has no EndpointSlice; "),
+        ("v1", "", 'kind: "" is not a name; set it'),
+    ],
+)
+def test_a_misspelling_of_a_kind_that_is_read_is_not_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], api_version: str, kind: str, why: str
+) -> None:
+    (tmp_path / "bad.yml").write_text(f"apiVersion: {api_version}\nkind: '{kind}'\nmetadata: {{name: a}}\n")
+    assert run(["render", "-f", str(tmp_path / "bad.yml")]) == 1
+    assert capsys.readouterr().err.startswith(f"moorage: {tmp_path}/bad.yml: line 1: {why}")
 
 
 def test_bad_manifests_give_a_line_for_each_error_and_no_script(

@@ -7,12 +7,13 @@ Every error is one line that names the file, the object, the field, what is wron
 import codecs
 import difflib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from moorage.api.kinds import KINDS, Kind, find_kind
+from moorage.api.kinds import KINDS, Kind, find_kind, kind_of
 from moorage.api.manifest_yaml import Document, TextError, documents
+from moorage.api.meta import Object
 from moorage.api.show import show
 from moorage.api.validation import FieldError, validate, without_nulls
 from moorage.errors import MoorageError
@@ -68,10 +69,33 @@ def load(sources: Iterable[Source], *, namespace: str = "default") -> list[Manif
     return good
 
 
+def load_only(
+    types: Collection[type[Object]], sources: Iterable[Source], *, namespace: str = "default"
+) -> tuple[list[Manifest], list[str]]:
+    """The objects of `types`, as `load` reads them, and a line for each file that holds kinds unknown to Moorage.
+
+    Objects of other kinds are not looked at, so that a file may hold all that a cluster or kustomize has put into it.
+    """
+    kinds = [kind_of(type_) for type_ in types]
+    good, errors, left_out = _read(sources, namespace, kinds)
+    if errors:
+        raise ManifestError(errors)
+    return good, [f"{file}: left out, not read here: {', '.join(sorted(names))}" for file, names in left_out.items()]
+
+
 def read(sources: Iterable[Source], *, namespace: str = "default") -> tuple[list[Manifest], list[MoorageError]]:
     """The objects of `sources` that are right, in their order, and the errors of all others. Raises nothing."""
+    good, errors, _ = _read(sources, namespace, None)
+    return good, errors
+
+
+def _read(
+    sources: Iterable[Source], namespace: str, kinds: Sequence[Kind] | None
+) -> tuple[list[Manifest], list[MoorageError], dict[str, set[str]]]:
+    """The good objects of `kinds`, None: of all; the errors; and by file the unknown kinds that were left out."""
     good: list[Manifest] = []
     errors: list[MoorageError] = []
+    left_out: dict[str, set[str]] = {}
     seen: dict[tuple[str, str | None, str], Manifest] = {}
     for file, text in _texts(sources, errors):
         for index, document in enumerate(documents(text)):
@@ -79,6 +103,10 @@ def read(sources: Iterable[Source], *, namespace: str = "default") -> tuple[list
                 errors.append(MoorageError(f"{file}: {document}"))
                 continue
             for item in _items(document.value):
+                if kinds is not None and (foreign := _foreign(item, kinds)):
+                    if find_kind(*foreign) is None:
+                        left_out.setdefault(file, set()).add(_full_name(*foreign))
+                    continue
                 manifest, complaints = _manifest(file, index, document, item, namespace)
                 errors += complaints
                 if manifest is None:
@@ -90,7 +118,7 @@ def read(sources: Iterable[Source], *, namespace: str = "default") -> tuple[list
                     where = f"first in {first.file}, line {first.line}"
                     what = describe(manifest.object)
                     errors.append(MoorageError(f"{file}: {what}: given twice, {where}; keep one or rename one"))
-    return good, errors
+    return good, errors, left_out
 
 
 def describe(obj: dict[str, Any]) -> str:
@@ -175,6 +203,27 @@ def _items(value: Any) -> list[Any]:
             item = {"apiVersion": value.get("apiVersion"), "kind": kind.removesuffix("List"), **item}
         found += _items(item)
     return found
+
+
+def _foreign(value: Any, kinds: Sequence[Kind]) -> tuple[str, str] | None:
+    """The apiVersion and kind of an object that is none of `kinds`, and no misspelling of one."""
+    if not isinstance(value, dict):
+        return None
+    api_version, kind = value.get("apiVersion"), value.get("kind")
+    if not (isinstance(api_version, str) and isinstance(kind, str) and api_version and kind):
+        return None
+    close = [known.kind.lower() for known in kinds if known.group == _group(api_version)]
+    if difflib.get_close_matches(kind[:80].lower(), close, n=1, cutoff=0.8):
+        return None
+    return api_version, kind
+
+
+def _group(api_version: str) -> str:
+    return api_version.rpartition("/")[0]
+
+
+def _full_name(api_version: str, kind: str) -> str:
+    return ".".join(show(part) for part in (kind, _group(api_version)) if part)
 
 
 def _manifest(

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from moorage.api.core_v1 import Endpoints, Service
 from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, EndpointSlice
-from moorage.api.manifest import Manifest, load
+from moorage.api.manifest import Manifest, load_only
 from moorage.api.meta import Object, ObjectMeta
 from moorage.dataplane.changes import Ledger
 from moorage.dataplane.ruleset import base
@@ -55,11 +55,11 @@ class Rendered(NamedTuple):
 def command(files: tuple[str, ...], more: tuple[str, ...], node: str, services: str, ipv6_sessions: bool) -> None:
     """Print the nft script that carries the Services and EndpointSlices of manifests; touch nothing.
 
-    Services without clusterIP get one for the occasion, always the same.
+    Services without clusterIP get one for the occasion, always the same. Objects of other kinds are left out.
     """
-    manifests = load([*files, *more])
+    manifests, left_out = load_only((Service, EndpointSlice, Endpoints), [*files, *more])
     rendered = render(manifests, Scope(node, labelled_only=services == "labelled"), learn6=ipv6_sessions)
-    for warning in rendered.warnings:
+    for warning in [*left_out, *rendered.warnings]:
         click.echo(f"moorage: {warning}", err=True)
     click.echo(rendered.script, nl=False)
 
