@@ -1,0 +1,61 @@
+"""Who may take processor time next, where somebody else decides how much it will be."""
+
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+HALF_LIFE = 10.0
+"""Seconds in which half of the time that a namespace took is forgotten."""
+TIDY = 16 * HALF_LIFE
+FORGET = 0.001
+"""Seconds of time taken that are not worth keeping any longer."""
+
+
+class Turns(Generic[T]):
+    """Gives turns to items: `most` at once, and one to each namespace.
+
+    Next is the namespace that has lately taken the least time, and in it the item that has waited longest. So one
+    whose items take long waits for all others, and these for what it is at, and no more. `now` is in seconds of any
+    clock that does not go back.
+    """
+
+    def __init__(self, most: int, now: float) -> None:
+        self._free = most
+        self._waiting: dict[str, dict[T, None]] = {}
+        self._running: set[str] = set()
+        self._taken: dict[str, float] = {}
+        """By namespace, in seconds of `_since`: what was taken later counts for more than it was."""
+        self._since = now
+
+    def wait(self, namespace: str, item: T) -> None:
+        self._waiting.setdefault(namespace, {})[item] = None
+
+    def withdraw(self, namespace: str, item: T) -> None:
+        """`item` does not wait any more, if it did."""
+        items = self._waiting.get(namespace, {})
+        items.pop(item, None)
+        if not items:
+            self._waiting.pop(namespace, None)
+
+    def following(self) -> T | None:
+        """The item whose turn begins now. None: there is none, or no turn for it."""
+        able = [namespace for namespace in self._waiting if namespace not in self._running]
+        if not self._free or not able:
+            return None
+        namespace = min(able, key=lambda each: self._taken.get(each, 0.0))
+        item = next(iter(self._waiting[namespace]))
+        self.withdraw(namespace, item)
+        self._running.add(namespace)
+        self._free -= 1
+        return item
+
+    def done(self, namespace: str, seconds: float, now: float) -> None:
+        """The turn of the namespace's item has ended, and took so many seconds."""
+        self._running.discard(namespace)
+        self._free += 1
+        if now - self._since > TIDY:
+            share = 0.5 ** ((now - self._since) / HALF_LIFE)
+            self._taken = {each: left for each, was in self._taken.items() if (left := was * share) > FORGET}
+            self._since = now
+        weighed = seconds * 2 ** ((now - self._since) / HALF_LIFE)
+        self._taken[namespace] = self._taken.get(namespace, 0.0) + weighed

@@ -1,0 +1,83 @@
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator
+
+import pytest
+
+from moorage.probe.threads import NICER, THREADS, Threads
+from tests.support.eventually import eventually
+
+
+@pytest.fixture
+async def threads() -> AsyncIterator[Threads]:
+    threads = Threads()
+    yield threads
+    threads.close()
+
+
+@pytest.fixture
+async def blocker() -> AsyncIterator[threading.Event]:
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def stepping() -> list[str]:
+    return [each.name for each in threading.enumerate() if each.name.startswith("step")]
+
+
+async def test_a_step_is_run_beside_the_event_loop_and_its_result_is_told(threads: Threads) -> None:
+    before = set(stepping())
+    assert await threads.begin("a", threading.get_ident).result != threading.get_ident()
+    with pytest.raises(ValueError, match="invalid literal"):
+        await threads.begin("a", lambda: int("x")).result
+    for _ in range(20):
+        await threads.begin("a", int).result
+    assert len(set(stepping()) - before) <= THREADS
+
+
+async def test_the_threads_are_run_after_the_event_loop(threads: Threads) -> None:
+    here = os.getpriority(os.PRIO_PROCESS, 0)
+    there = await threads.begin("a", lambda: os.getpriority(os.PRIO_PROCESS, 0)).result
+    assert there == min(here + NICER, 19)
+
+
+async def test_a_namespace_whose_steps_take_long_leaves_a_thread_to_others(
+    threads: Threads, blocker: threading.Event
+) -> None:
+    slow = [threads.begin("slow", blocker.wait) for _ in range(5)]
+    assert await threads.begin("quick", lambda: "done").result == "done"
+    assert [turn.begun for turn in slow] == [True, False, False, False, False]
+    blocker.set()
+    assert await asyncio.gather(*(turn.result for turn in slow)) == [True] * 5
+
+
+async def test_what_is_abandoned_is_not_begun_and_counts_as_long_as_it_runs(
+    threads: Threads, blocker: threading.Event
+) -> None:
+    ran: list[str] = []
+    running = threads.begin("a", blocker.wait)
+    waiting = threads.begin("a", lambda: ran.append("abandoned"))
+    last = threads.begin("a", lambda: ran.append("last"))
+    threads.abandon(waiting)
+    threads.abandon(running)
+    assert await threads.begin("b", lambda: "done").result == "done"
+    assert (running.begun, last.begun) == (True, False)
+    blocker.set()
+    await last.result
+    assert ran == ["last"]
+
+
+async def test_after_close_nothing_is_begun(threads: Threads, blocker: threading.Event) -> None:
+    threads.begin("a", blocker.wait)
+    turn = threads.begin("a", lambda: None)
+    threads.close()
+    blocker.set()
+    names = stepping()
+
+    async def gone() -> bool:
+        return len(stepping()) < len(names)
+
+    await eventually(gone)
+    assert not turn.begun
