@@ -38,6 +38,7 @@ class Scheduled:
     """One endpoint, and where its checks are."""
 
     __slots__ = (
+        "__weakref__",
         "check",
         "due",
         "first",
@@ -101,8 +102,10 @@ class Prober:
         self._jitter = jitter
         self._loop = asyncio.get_running_loop()
         self._by_key: dict[Key, dict[str, Scheduled]] = {}
-        self._heap: list[tuple[float, int, Scheduled]] = []
-        """When, token, what: its next check is due, or the running one has timed out."""
+        self._heap: list[tuple[float, int]] = []
+        """When, token: the next check is due, or the running one has timed out."""
+        self._current: dict[int, Scheduled] = {}
+        """By token. What is not in it is of the past; nothing else keeps what was dropped."""
         self._tidy_at = TIDY
         self._tokens = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -137,6 +140,7 @@ class Prober:
         """Ends all checks; nobody is told."""
         self._by_key.clear()
         self._heap.clear()
+        self._current.clear()
         if self._timer is not None:
             self._timer.cancel()
         self._tcp.close()
@@ -144,6 +148,7 @@ class Prober:
 
     def _drop(self, endpoints: Mapping[str, Scheduled]) -> None:
         for each in endpoints.values():
+            self._current.pop(each.token, None)
             each.token = 0
             if each.queued:
                 each.queued = False
@@ -157,14 +162,16 @@ class Prober:
     # --- when -------------------------------------------------------------------------------------------------
 
     def _push(self, each: Scheduled, when: float) -> None:
+        self._current.pop(each.token, None)
         self._tokens += 1
         each.token = self._tokens
+        self._current[each.token] = each
         if len(self._heap) >= self._tidy_at:
             # Of endpoints that come and go, entries would stay until they are due: up to an hour.
-            self._heap = [entry for entry in self._heap if entry[1] == entry[2].token]
+            self._heap = [entry for entry in self._heap if entry[1] in self._current]
             heapq.heapify(self._heap)
             self._tidy_at = 2 * len(self._heap) + TIDY
-        heapq.heappush(self._heap, (when, each.token, each))
+        heapq.heappush(self._heap, (when, each.token))
         self._wake_at(max(when, self._loop.time() + TICK))
 
     def _wake_at(self, when: float) -> None:
@@ -190,8 +197,9 @@ class Prober:
         now = self._loop.time()
         begun = 0
         while self._heap and self._heap[0][0] <= now and begun < BATCH:
-            when, token, each = heapq.heappop(self._heap)
-            if token != each.token:
+            when, token = heapq.heappop(self._heap)
+            each = self._current.get(token)
+            if each is None:
                 continue
             if each.running:
                 self._timed_out(each, now, now - when)
