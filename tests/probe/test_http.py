@@ -6,6 +6,7 @@ import ssl
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moorage.errors import MoorageError
-from moorage.probe.check import Http, Target, Tls
-from moorage.probe.http import LONGEST_HEADERS, Reading, get, request
+from moorage.probe.check import Check, Http, Target, Tls
+from moorage.probe.http import LONGEST_HEADERS, Reading, request
+from moorage.probe.kinds import HttpChecks, Result
+from moorage.probe.slots import Key
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -51,9 +54,33 @@ def saying(answer: bytes, *, seen: list[bytes] | None = None) -> Handler:
 PLAIN = Http()
 
 
+@dataclass(eq=False)
+class Endpoint:
+    target: Target
+    check: Check
+    key: Key = ("frontend", "backend")
+
+
+def endpoint(target: Target, http: Http = PLAIN) -> Endpoint:
+    return Endpoint(target, Check(timeout=TIMEOUT, http=http))
+
+
 async def check(target: Target, http: Http = PLAIN) -> str | None:
-    async with asyncio.timeout(TIMEOUT):
-        return await get(target, http)
+    told: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+
+    def tell(job: Endpoint, result: Result) -> None:
+        if isinstance(result, Exception):
+            told.set_exception(result)
+        else:
+            told.set_result(result)
+
+    checks: HttpChecks[Endpoint] = HttpChecks(tell)
+    checks.begin(endpoint(target, http))
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            return await told
+    finally:
+        checks.close()
 
 
 # --- what is asked, and what counts ---------------------------------------------------------------------------------
@@ -172,13 +199,14 @@ async def test_a_drip_is_ended_by_who_waits_and_leaves_no_file(drip: bytes) -> N
         await reader.read()
 
     async with serving(slow) as target:
-        task = asyncio.create_task(get(target, Http()))
+        told: list[Result] = []
+        checks: HttpChecks[Endpoint] = HttpChecks(lambda job, result: told.append(result))
+        checks.begin(job := endpoint(target))
         await waiting.wait()
         opened = connections(target)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert (opened, connections(target)) == (1, 0)
+        checks.abort(job)
+        await asyncio.sleep(0)
+        assert (opened, connections(target), told) == (1, 0, [])
 
 
 def connections(target: Target) -> int:
@@ -248,7 +276,7 @@ async def test_endless_messages_of_tls_end_the_check(authority: trustme.CA) -> N
     context = certified(authority, "127.0.0.1")
     context.num_tickets = 6000  # some 1.5 MB
     async with serving(silent, context) as target:
-        assert await check(target, Http(tls=Tls(ca=pem(authority)))) == "more than 1024 KiB and no answer"
+        assert await check(target, Http(tls=Tls(ca=pem(authority)))) == "more than 128 KiB and no answer"
 
 
 async def test_a_certificate_of_the_given_authority_is_taken(authority: trustme.CA) -> None:
@@ -360,7 +388,7 @@ async def test_a_secret_without_certificates_is_told() -> None:
     async with serving(saying(OK)) as target:
         message = await check(target, Http(tls=Tls(ca="certainly not")))
     assert message is not None
-    assert message.startswith("spec.healthCheck.http.tls.caSecretRef: not PEM certificates: ")
+    assert message.startswith("spec.healthCheck.http.tls.caSecretRef: holds no certificates; ")
 
 
 async def test_a_name_that_cannot_be_asked_for_is_told() -> None:

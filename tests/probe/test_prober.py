@@ -2,10 +2,12 @@
 
 import asyncio
 import errno
+import gc
 import os
 import resource
 import socket
 import time
+import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -41,6 +43,8 @@ class Script:
         self.most = 0
         """Running at once."""
         self.told: list[tuple[Key, str, bool, str | None]] = []
+        self.waited: str | None = None
+        """What those are at that are aborted."""
         self.late: list[float] = []
         self.skipped = 0
 
@@ -91,9 +95,10 @@ class ScriptedChecks:
             del self._script.running[job]
             self._ended(job, self._script.results.get(job.target.address))
 
-    def abort(self, job: Scheduled) -> None:
+    def abort(self, job: Scheduled) -> str | None:
         self._script.aborted.append(job.target.address)
         self._script.running.pop(job, None)
+        return self._script.waited
 
     def poll(self) -> None: ...
 
@@ -214,6 +219,16 @@ async def test_what_is_not_answered_in_time_has_failed_and_is_ended(script: Scri
     await asyncio.sleep(0.2)
     assert script.told == [(KEY, "at-silent", False, "no answer within 1 s")]
     assert script.aborted == ["silent"]
+
+
+@pytest.mark.looptime
+async def test_what_waited_for_others_until_its_time_was_over_says_so(script: Script) -> None:
+    script.takes["slow"] = NEVER
+    script.waited = "it waited for its turn"
+    prober = script.prober()
+    prober.set(KEY, endpoints("slow"), TCP)
+    await asyncio.sleep(1.5)
+    assert script.failures("at-slow") == ["no answer within 1 s; it waited for its turn"]
 
 
 # --- changes ------------------------------------------------------------------------------------------------------
@@ -349,6 +364,25 @@ async def test_tenants_whose_endpoints_hang_leave_slots_to_the_others(script: Sc
     await asyncio.sleep(20)
     assert len(script.begun["quick"]) >= 10
     assert max(script.late) <= 2 * TICK
+
+
+@pytest.mark.looptime
+async def test_what_was_dropped_is_not_kept_until_it_would_have_been_due(script: Script) -> None:
+    kept: list[weakref.ref[Scheduled]] = []
+
+    class Noted(ScriptedChecks):
+        def begin(self, job: Scheduled) -> None:
+            kept.append(weakref.ref(job))
+            super().begin(job)
+
+    prober = Prober(
+        script.tell, tcp=lambda ended: Noted(script, ended), http=lambda ended: ScriptedChecks(script, ended)
+    )
+    for number in range(3):
+        prober.set(KEY, endpoints("a"), Check(interval=3600.0 + number))
+        await asyncio.sleep(1)
+    gc.collect()
+    assert [each() is None for each in kept] == [True, True, False]
 
 
 @pytest.mark.looptime

@@ -9,18 +9,14 @@ import asyncio
 import re
 import socket
 import ssl
-from collections.abc import Callable
-from functools import lru_cache
-from typing import Protocol, TypeVar
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
-from moorage.api.show import show
-from moorage.cluster.handshake import TooCostlyError, bounded
-from moorage.cluster.tls import client_context
+from moorage.cluster.handshake import TooCostlyError
 from moorage.errors import MoorageError
-from moorage.probe.check import Http, Target, Tls
+from moorage.probe.check import Http, Target
+from moorage.probe.connection import Connection, Plain
 from moorage.probe.tcp import is_ours, new_socket, words
-
-T = TypeVar("T")
 
 LONGEST_STATUS_LINE = 1024
 """Bytes."""
@@ -28,9 +24,8 @@ LONGEST_HEADERS = 16 * 2**10
 """Bytes, with the status lines of interim answers."""
 MOST_LINES = 200
 """Of these. They are read one by one, at every check."""
-LONGEST_ANSWER = 2**20
-"""Bytes that are read from one connection. TLS has messages of its own, and a server may send them without end."""
-_READ = 4096
+FINISHING = 1.0
+"""Seconds in which the rest of an answer is read."""
 _STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9]{2})(?: [^\r\n]*)?")
 _HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH = 62, 64
 """OpenSSL's X509_V_ERR_*."""
@@ -43,26 +38,46 @@ _HINTS = {
 }
 
 
-async def get(target: Target, http: Http) -> str | None:
+async def finish(connection: Connection, seconds: float = FINISHING) -> None:
+    """Reads the rest of an answer, so that the server sees the connection end in order.
+
+    It is reset where that takes longer, or goes wrong.
+    """
+    with suppress(OSError, MoorageError):
+        async with asyncio.timeout(seconds):
+            await connection.finish()
+
+
+async def get(
+    target: Target,
+    http: Http,
+    connect: Callable[[socket.socket], Connection] = Plain,
+    then: Callable[[Connection, str | None], Awaitable[None]] = lambda connection, _: finish(connection),
+) -> str | None:
     """None if the answer has an expected status, else one line that says why not. It takes as long as the server.
 
-    Raises OSError where this process or machine has no more files, ports or memory.
+    Once there is a status, `then` has the same and the connection, which is closed when it returns. Raises OSError
+    where this process or machine has no more files, ports or memory.
     """
-    try:
-        status = await _status(target, http)
-    except ssl.SSLCertVerificationError as error:
-        return f"certificate: {_distrust(error, _server_name(target, http))}"
-    except ssl.SSLError as error:
-        return f"TLS: {_tls_words(error)}"
-    except OSError as error:
-        if is_ours(error, target.address):
-            raise
-        return words(error.errno or 0) if error.errno else str(error)
-    except MoorageError as error:
-        return str(error)
-    if any(first <= status <= last for first, last in http.statuses):
-        return None
-    return f"status {status}, expected {', '.join(_range(*each) for each in http.statuses)}"
+    with new_socket(target.address) as sock:
+        connection = connect(sock)
+        try:
+            status = await _status(connection, target, http)
+        except ssl.SSLCertVerificationError as error:
+            return f"certificate: {_distrust(error, server_name(target, http))}"
+        except ssl.SSLError as error:
+            return f"TLS: {_tls_words(error)}"
+        except OSError as error:
+            if is_ours(error, target.address):
+                raise
+            return words(error.errno or 0) if error.errno else str(error)
+        except MoorageError as error:
+            return str(error)
+        expected = any(first <= status <= last for first, last in http.statuses)
+        ranges = ", ".join(_range(*each) for each in http.statuses)
+        result = None if expected else f"status {status}, expected {ranges}"
+        await then(connection, result)
+        return result
 
 
 def request(target: Target, http: Http) -> bytes:
@@ -126,106 +141,19 @@ class Reading:
         return True
 
 
-async def _status(target: Target, http: Http) -> int:
-    loop = asyncio.get_running_loop()
-    with new_socket(target.address) as sock:
-        await loop.sock_connect(sock, tuple(target))
-        stream = (
-            _Plain(sock) if http.tls is None else await _Encrypted.over(sock, http.tls, _server_name(target, http))
-        )
-        await stream.send(request(target, http))
-        reading = Reading()
-        while data := await stream.receive():
-            status = reading.feed(data)
-            if status is not None:
-                return status
+async def _status(connection: Connection, target: Target, http: Http) -> int:
+    await connection.open(target)
+    await connection.send(request(target, http))
+    reading = Reading()
+    while data := await connection.receive():
+        status = reading.feed(data)
+        if status is not None:
+            return status
     raise MoorageError("the connection was closed before an answer")
 
 
-class _Stream(Protocol):
-    async def send(self, data: bytes) -> None: ...
-
-    async def receive(self) -> bytes:
-        """What comes next; empty at the end."""
-
-
-class _Plain:
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._loop = asyncio.get_running_loop()
-        self._left = LONGEST_ANSWER
-
-    async def send(self, data: bytes) -> None:
-        await self._loop.sock_sendall(self._sock, data)
-
-    async def receive(self) -> bytes:
-        if self._left <= 0:
-            raise MoorageError(f"more than {LONGEST_ANSWER // 1024} KiB and no answer")
-        data = await self._loop.sock_recv(self._sock, _READ)
-        self._left -= len(data)
-        return data
-
-
-class _Encrypted:
-    """TLS in memory: the event loop's own takes a buffer of 256 KiB for each connection."""
-
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext, server_name: str) -> None:
-        self._plain = _Plain(sock)
-        self._in = ssl.MemoryBIO()
-        self._out = ssl.MemoryBIO()
-        try:
-            self._tls = context.wrap_bio(self._in, self._out, server_hostname=server_name)
-        except ValueError:
-            raise MoorageError(f"{show(server_name)} is no name that a server can be asked for by TLS") from None
-
-    @classmethod
-    async def over(cls, sock: socket.socket, tls: Tls, server_name: str) -> "_Encrypted":
-        stream = cls(sock, _context(tls.ca, tls.verify), server_name)
-        await stream._turn(stream._tls.do_handshake)
-        return stream
-
-    async def send(self, data: bytes) -> None:
-        await self._turn(lambda: self._tls.write(data))
-
-    async def receive(self) -> bytes:
-        try:
-            return await self._turn(lambda: self._tls.read(_READ))
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-            return b""
-
-    async def _turn(self, step: Callable[[], T]) -> T:
-        while True:
-            try:
-                done = step()
-            except ssl.SSLWantReadError:
-                await self._flush()
-            else:
-                await self._flush()
-                return done
-            data = await self._plain.receive()
-            if data:
-                self._in.write(data)
-            else:
-                self._in.write_eof()
-
-    async def _flush(self) -> None:
-        if self._out.pending:
-            await self._plain.send(self._out.read())
-
-
-@lru_cache(maxsize=1024)
-def _context(ca: str | None, verify: bool) -> ssl.SSLContext:
-    try:
-        context = bounded(client_context(ca))
-    except MoorageError as error:
-        raise MoorageError(f"spec.healthCheck.http.tls.caSecretRef: not PEM certificates: {error}") from None
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _server_name(target: Target, http: Http) -> str:
+def server_name(target: Target, http: Http) -> str:
+    """The name that a server's certificate is to be for, and that it is asked for by TLS."""
     if http.tls is not None and http.tls.server_name:
         return http.tls.server_name
     if http.host is None:

@@ -1,17 +1,30 @@
 """The kinds of checks, as the prober drives them: begun, told of, aborted."""
 
 import asyncio
+import socket
+import ssl
 from collections.abc import Callable
 from functools import partial
 from typing import Generic, Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
-from moorage.probe.check import Check, Target
-from moorage.probe.http import get
+from moorage.probe.check import Check, Target, Tls
+from moorage.probe.connection import Connection, Encrypted, Plain
+from moorage.probe.http import FINISHING, finish, get, server_name
+from moorage.probe.slots import Key, Slots
 from moorage.probe.tcp import Connects
+from moorage.probe.threads import Threads
+from moorage.probe.trust import Trust, Trusted
+
+MOST_FINISHING = 128
+WAITED = "it waited for its turn, after TLS handshakes that take long"
 
 
 class Job(Protocol):
     """What is checked; equal only to itself."""
+
+    @property
+    def key(self) -> Key: ...
 
     @property
     def target(self) -> Target: ...
@@ -34,7 +47,8 @@ class Checks(Protocol[J_contra]):
     def begin(self, job: J_contra) -> None:
         """May raise: the check is over then, and nobody is told."""
 
-    def abort(self, job: J_contra) -> None: ...
+    def abort(self, job: J_contra) -> str | None:
+        """What it was at, where that was not to wait for the endpoint."""
 
     def poll(self) -> None:
         """Tells now of those that have ended, rather than in the event loop's next turn."""
@@ -47,46 +61,101 @@ class TcpChecks(Generic[J]):
 
     def __init__(self, ended: Ended[J]) -> None:
         self._connects: Connects[J] = Connects(ended)
-        self.abort = self._connects.abort
         self.poll = self._connects.poll
         self.close = self._connects.close
 
     def begin(self, job: J) -> None:
         self._connects.begin(job, *job.target)
 
+    def abort(self, job: J) -> None:
+        self._connects.abort(job)
+
 
 class HttpChecks(Generic[J]):
-    """A GET is answered with an expected status."""
+    """A GET is answered with an expected status.
+
+    That is told as soon as it is known. Then the rest of the answer is read, so that the server sees the connection
+    end in order: within the check's time-out, and on MOST_FINISHING connections at once. Others are reset.
+    """
 
     def __init__(self, ended: Ended[J]) -> None:
         self._ended = ended
         self._loop = asyncio.get_running_loop()
-        self._tasks: dict[J, asyncio.Task[str | None]] = {}
+        self._running: dict[J, _Running] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        """Of these, and of those that are finishing."""
+        self._places: Slots[_Running] = Slots(MOST_FINISHING, MOST_FINISHING // 4)
+        self._threads = Threads()
+        self._trusted = Trusted()
+        self._trust: WeakKeyDictionary[J, Trust] = WeakKeyDictionary()
+        """As long as there is the job, or a Secret that changes would be read again for each check."""
 
     def begin(self, job: J) -> None:
-        assert job.check.http is not None
-        task = self._loop.create_task(get(job.target, job.check.http))
-        self._tasks[job] = task
-        task.add_done_callback(partial(self._done, job))
+        running = self._running[job] = _Running()
+        running.task = self._loop.create_task(self._check(job, running))
+        self._tasks.add(running.task)
+        running.task.add_done_callback(self._tasks.discard)
 
-    def abort(self, job: J) -> None:
-        task = self._tasks.pop(job, None)
-        if task is not None:
-            task.cancel()
+    def abort(self, job: J) -> str | None:
+        running = self._running.pop(job, None)
+        if running is None or running.task is None:
+            return None
+        waited = running.connection is not None and running.connection.waits
+        running.task.cancel()
+        return WAITED if waited else None
 
     def poll(self) -> None:
         """Tasks tell by themselves."""
 
     def close(self) -> None:
-        for job in list(self._tasks):
-            self.abort(job)
+        self._running.clear()
+        for task in self._tasks:
+            task.cancel()
+        self._threads.close()
 
-    def _done(self, job: J, task: asyncio.Task[str | None]) -> None:
-        if self._tasks.get(job) is not task:
-            return  # aborted
-        del self._tasks[job]
-        error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if error is None:
-            self._ended(job, task.result())
-        else:
-            self._ended(job, error if isinstance(error, Exception) else RuntimeError(repr(error)))
+    async def _check(self, job: J, running: "_Running") -> None:
+        assert job.check.http is not None
+        until = self._loop.time() + job.check.timeout
+
+        def connect(sock: socket.socket) -> Connection:
+            running.connection = self._connection(job, sock)
+            return running.connection
+
+        async def then(connection: Connection, result: str | None) -> None:
+            self._tell(job, running, result)
+            if self._places.take(job.key, running):
+                try:
+                    await finish(connection, min(FINISHING, until - self._loop.time()))
+                finally:
+                    self._places.give_back(job.key)
+            else:
+                self._places.withdraw(job.key, running)
+
+        try:
+            self._tell(job, running, await get(job.target, job.check.http, connect, then))
+        except Exception as error:
+            if self._running.get(job) is not running:
+                raise
+            self._tell(job, running, error)
+
+    def _connection(self, job: J, sock: socket.socket) -> Connection:
+        http = job.check.http
+        if http is None or http.tls is None:
+            return Plain(sock)
+        context = partial(self._context, job, http.tls)
+        return Encrypted(sock, server_name(job.target, http), context, self._threads, job.key[0])
+
+    def _context(self, job: J, tls: Tls) -> ssl.SSLContext:
+        if job not in self._trust:
+            self._trust[job] = self._trusted.of(job.key[0], tls)
+        return self._trust[job].context()
+
+    def _tell(self, job: J, running: "_Running", result: Result) -> None:
+        if self._running.get(job) is running:
+            del self._running[job]
+            self._ended(job, result)
+
+
+class _Running:
+    task: asyncio.Task[None] | None = None
+    connection: Connection | None = None

@@ -260,8 +260,8 @@ class Prober:
             each.prolonged = True
             self._push(each, now + min(late, each.check.timeout))
             return
-        self._checks_of(each).abort(each)
-        self._ended(each, f"no answer within {each.check.timeout:g} s")
+        waited = self._checks_of(each).abort(each)
+        self._ended(each, f"no answer within {each.check.timeout:g} s{f'; {waited}' if waited else ''}")
 
     def _ended(self, each: Scheduled, result: Result) -> None:
         each.running = False

@@ -1,0 +1,174 @@
+"""The connection of one HTTP check. Its server decides what comes, and when; here is how much of that is heeded."""
+
+import asyncio
+import socket
+import ssl
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol, TypeVar
+
+from moorage.api.show import show
+from moorage.errors import MoorageError
+from moorage.probe.check import Target
+from moorage.probe.threads import Threads, Turn
+
+T = TypeVar("T")
+
+MOST_BYTES = 128 * 2**10
+"""That are read: enough for a handshake, headers, and 64 KiB of an answer's body."""
+AT_ONCE = 4
+"""Reads. Each further one waits first, STEP longer than the one before. A read costs the same however little it
+brings, and of what comes byte after byte it then brings much."""
+STEP = 0.001
+"""Seconds."""
+_READ = 16 * 2**10
+_CLOSE_IN_ORDER = struct.pack("ii", 0, 0)
+
+
+class Connection(Protocol):
+    """One that is not open yet. What goes wrong raises OSError, ssl.SSLError, or MoorageError with words."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for other connections of this process now, not for the server."""
+
+    async def open(self, target: Target) -> None: ...
+
+    async def send(self, data: bytes) -> None: ...
+
+    async def receive(self) -> bytes:
+        """What comes next; empty at the end."""
+
+    async def finish(self) -> None:
+        """Reads on until the server closes, and then closes in order. What is not finished is reset by `close`."""
+
+
+class Plain:
+    """TCP, over a socket that does not block."""
+
+    waits = False
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._loop = asyncio.get_running_loop()
+        self._left = MOST_BYTES
+        self._reads = 0
+
+    async def open(self, target: Target) -> None:
+        await self._loop.sock_connect(self._sock, tuple(target))
+
+    async def send(self, data: bytes) -> None:
+        await self._loop.sock_sendall(self._sock, data)
+
+    async def receive(self) -> bytes:
+        if not self._left:
+            raise MoorageError(f"more than {MOST_BYTES // 1024} KiB and no answer")
+        if self._reads >= AT_ONCE:
+            await asyncio.sleep(STEP * (self._reads - AT_ONCE + 1))
+        data = await self._loop.sock_recv(self._sock, min(_READ, self._left))
+        self._reads += 1
+        self._left -= len(data)
+        return data
+
+    async def finish(self) -> None:
+        while await self.receive():
+            pass
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _CLOSE_IN_ORDER)
+
+
+class Encrypted:
+    """TLS in memory: the event loop's own takes a buffer of 256 KiB for each connection.
+
+    Whatever is done with what the server sent is done in `threads`, when it is the turn of `namespace`.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        server_name: str,
+        context: Callable[[], ssl.SSLContext],
+        threads: Threads,
+        namespace: str,
+    ) -> None:
+        self._plain = Plain(sock)
+        self._server_name = server_name
+        self._context = context
+        self._threads = threads
+        self._namespace = namespace
+        self._in = ssl.MemoryBIO()
+        self._out = ssl.MemoryBIO()
+        self._turn: Turn[Any] | None = None
+        self._ended = False
+
+    @property
+    def waits(self) -> bool:
+        return self._turn is not None and not self._turn.begun
+
+    async def open(self, target: Target) -> None:
+        context = self._context()
+        try:
+            self._tls = context.wrap_bio(self._in, self._out, server_hostname=self._server_name)
+        except (ValueError, TypeError):
+            raise MoorageError(
+                f"{show(self._server_name)} is no name that a server can be asked for by TLS"
+            ) from None
+        await self._plain.open(target)
+        with suppress(ssl.SSLWantReadError):
+            self._tls.do_handshake()
+        await self._flush()
+        await self._read_until(self._tls.do_handshake)
+
+    async def send(self, data: bytes) -> None:
+        self._tls.write(data)
+        await self._flush()
+
+    async def receive(self) -> bytes:
+        return b"" if self._ended else await self._read_until(self._decrypt)
+
+    async def finish(self) -> None:
+        while await self.receive():
+            pass
+        with suppress(ssl.SSLError):  # of a server that has closed without a word
+            self._tls.unwrap()
+        await self._flush()
+        await self._plain.finish()
+
+    def _decrypt(self) -> bytes:
+        """All that can be read of what has come."""
+        parts = []
+        try:
+            while data := self._tls.read(_READ):
+                parts.append(data)
+            self._ended = True
+        except ssl.SSLEOFError:
+            self._ended = True
+        except ssl.SSLWantReadError:
+            if not parts:
+                raise
+        return b"".join(parts)
+
+    async def _read_until(self, done: Callable[[], T]) -> T:
+        """Reads until `done` no longer wants more. Returns what it does."""
+        while True:
+            if not self._in.pending:
+                data = await self._plain.receive()
+                if data:
+                    self._in.write(data)
+                else:
+                    self._in.write_eof()
+            self._turn = turn = self._threads.begin(self._namespace, done)
+            try:
+                result = await turn.result
+            except ssl.SSLWantReadError:
+                await self._flush()
+                continue
+            finally:
+                self._turn = None
+                self._threads.abandon(turn)
+            await self._flush()
+            return result
+
+    async def _flush(self) -> None:
+        if self._out.pending:
+            await self._plain.send(self._out.read())

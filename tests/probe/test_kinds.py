@@ -1,0 +1,133 @@
+"""HTTP checks as the prober drives them, against a server on loopback."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+
+from moorage.probe import kinds
+from moorage.probe.check import Check, Http, Target, Tls
+from moorage.probe.kinds import WAITED, HttpChecks, Result
+from moorage.probe.slots import Key
+from tests.support.eventually import eventually
+
+
+@dataclass(eq=False)
+class Endpoint:
+    target: Target
+    check: Check
+    key: Key = ("frontend", "backend")
+
+
+class Server:
+    """Answers at once, and ends the answer when it is told to."""
+
+    target: Target
+
+    def __init__(self) -> None:
+        self.end = asyncio.Event()
+        self.ended: list[str] = []
+        """How each connection did."""
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            await self.end.wait()
+            writer.write(b"the rest")
+            writer.write_eof()
+            self.ended.append(repr(await reader.read()))
+        except ConnectionError as error:
+            self.ended.append(type(error).__name__)
+        finally:
+            writer.close()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    server = Server()
+    async with await asyncio.start_server(server.handle, "127.0.0.1", 0) as listening:
+        server.target = Target(*listening.sockets[0].getsockname())
+        yield server
+
+
+class Told(list[Result]):
+    def __init__(self) -> None:
+        self.checks: HttpChecks[Endpoint] = HttpChecks(lambda job, result: self.append(result))
+
+    async def of(self, number: int) -> None:
+        async def told() -> bool:
+            return len(self) == number
+
+        await eventually(told)
+
+
+@pytest.fixture
+async def told() -> AsyncIterator[Told]:
+    told = Told()
+    yield told
+    told.checks.close()
+
+
+def endpoint(target: Target, tls: Tls | None = None, namespace: str = "frontend") -> Endpoint:
+    return Endpoint(target, Check(timeout=60.0, http=Http(tls=tls)), (namespace, "backend"))
+
+
+async def test_the_outcome_is_told_before_the_rest_of_the_answer_is_read(server: Server, told: Told) -> None:
+    told.checks.begin(endpoint(server.target))
+    await told.of(1)
+    assert (told, server.ended) == ([None], [])
+    server.end.set()
+
+    async def ended() -> bool:
+        return bool(server.ended)
+
+    await eventually(ended)
+    assert server.ended == ["b''"]
+
+
+async def test_of_those_whose_answers_do_not_end_few_are_kept(
+    server: Server, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moorage.probe.http.FINISHING", 60.0)
+    monkeypatch.setattr(kinds, "FINISHING", 60.0)
+    greedy = kinds.MOST_FINISHING // 4
+    for _ in range(greedy + 5):
+        told.checks.begin(endpoint(server.target))
+    await told.of(greedy + 5)
+    told.checks.begin(endpoint(server.target, namespace="modest"))
+    await told.of(greedy + 6)
+    server.end.set()
+
+    async def ended() -> bool:
+        return len(server.ended) == greedy + 6
+
+    await eventually(ended)
+    assert server.ended.count("b''") == greedy + 1
+
+
+async def test_one_that_waits_for_others_says_so_when_it_is_ended(told: Told) -> None:
+    def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"something")
+
+    async def waits() -> bool:
+        connection = told.checks._running[job].connection
+        return connection is not None and connection.waits
+
+    free = threading.Event()
+    try:
+        for namespace in ("frontend", "elsewhere"):
+            told.checks._threads.begin(namespace, free.wait)
+        async with await asyncio.start_server(speak, "127.0.0.1", 0) as listening:
+            target = Target(*listening.sockets[0].getsockname())
+            job = endpoint(target, Tls(verify=False))
+            told.checks.begin(job)
+            assert told.checks.abort(job) is None
+            told.checks.begin(job)
+            await eventually(waits)
+            assert told.checks.abort(job) == WAITED
+    finally:
+        free.set()
+    assert told == []
