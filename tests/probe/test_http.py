@@ -289,6 +289,8 @@ async def test_a_certificate_of_the_given_authority_is_taken(authority: trustme.
     [
         ("db.example.com", None, "db.example.com"),
         ("db.example.com:8443", None, "db.example.com"),
+        ("db.example.com.", None, "db.example.com"),
+        ("db.example.com.:8443", None, "db.example.com"),
         ("elsewhere.example.com", "db.example.com", "db.example.com"),
     ],
 )

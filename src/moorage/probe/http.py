@@ -160,7 +160,8 @@ def server_name(target: Target, http: Http) -> str:
         return target.address
     name, colon, port = http.host.rpartition(":")
     bare = name if colon and port.isdigit() and (name.endswith("]") or ":" not in name) else http.host
-    return bare.removeprefix("[").removesuffix("]")
+    # A dot at the end makes a name absolute for the DNS; certificates have none, and RFC 6066 sends none.
+    return bare.removeprefix("[").removesuffix("]").removesuffix(".")
 
 
 def _authority(target: Target, default: int) -> str:
