@@ -104,6 +104,12 @@ async def test_what_cannot_be_taken_ends_that_child_only(fixture: Fixture) -> No
     assert len(fixture.nursery.children) == 2
 
 
+async def test_the_child_is_killed_when_its_work_is_over(fixture: Fixture) -> None:
+    await asyncio.sleep(1)
+    await fixture.link.close()
+    assert fixture.nursery.last.killed
+
+
 async def test_that_there_is_no_child_for_a_while_is_said_until_there_is_one(fixture: Fixture) -> None:
     await asyncio.sleep(1)
     fixture.nursery.refuses = 5

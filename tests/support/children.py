@@ -21,7 +21,7 @@ class PlayedChild:
     def __init__(self, how: str = "ended with status 1") -> None:
         self.told: list[Any] = []
         self.hung = False
-        self.closed = False
+        self.closed = self.killed = False
         self.room = asyncio.Event()
         """While it is not set, the child takes nothing more."""
         self.room.set()
@@ -55,6 +55,9 @@ class PlayedChild:
 
     def close(self) -> None:
         self.closed = True
+
+    def kill(self) -> None:
+        self.killed = True
 
     async def end(self) -> str:
         return self._how
@@ -119,6 +122,9 @@ class ChildHere(Generic[M]):
         """As if it were killed: it takes and tells nothing more."""
         self._task.cancel()
         self.end_of_child.close()
+
+    def kill(self) -> None:
+        pass
 
     async def end(self) -> str:
         with suppress(asyncio.CancelledError):

@@ -38,8 +38,11 @@ class Child(Protocol[M_co]):
     @property
     def channel(self) -> Channel[M_co]: ...
 
+    def kill(self) -> None:
+        """End it now: what it holds is not needed."""
+
     async def end(self) -> str:
-        """End it if it has not ended. Returns how it ended, to be read after "the process"."""
+        """Wait for its end, and see to it. Returns how it ended, to be read after "the process"."""
 
 
 Start = Callable[[], Awaitable[Child[M]]]
@@ -150,6 +153,9 @@ class Link(Generic[M]):
             for result in results:
                 if isinstance(result, Exception) and not isinstance(result, ConnectionError):
                     log.error(f"what the process for {self._part} said was not taken", exc_info=result)
+        except asyncio.CancelledError:
+            child.kill()
+            raise
         finally:
             child.channel.close()
             ended = await child.end()

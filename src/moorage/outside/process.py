@@ -28,16 +28,21 @@ class ChildProcess(Generic[M]):
         self.channel = channel
         self._process = process
 
+    def kill(self) -> None:
+        """As `outside.link.Child`."""
+        if self._process.returncode is None:
+            self._process.kill()
+
     async def end(self, patience: float = ENDING) -> str:
         """As `outside.link.Child`; it is killed after so many seconds."""
         try:
             async with asyncio.timeout(patience):
                 status = await self._process.wait()
         except TimeoutError:
-            self._process.kill()
+            self.kill()
             status = await self._process.wait()
         except asyncio.CancelledError:
-            self._process.kill()
+            self.kill()
             raise
         return f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
 
