@@ -11,8 +11,8 @@ table from the same endpoints. docs/slots.md compares the ways to fill a table.
 from collections.abc import Iterable, Sequence
 from hashlib import shake_128
 from heapq import merge
-from itertools import chain, count, cycle, repeat
-from math import gcd
+from itertools import chain, count, cycle, repeat, takewhile
+from math import gcd, inf
 from operator import truediv
 from struct import unpack
 
@@ -27,6 +27,10 @@ STICKY_SLOTS_PER_ENDPOINT = 4
 
 EXACT = 256
 """Slots that any balanced service may have in order to follow its weights exactly."""
+
+LONG, FIRST_TURNS = 500, 64
+"""Of tables with more than LONG slots so many turns of each endpoint are worked out first: after them 64 of 1,000
+endpoints still have room."""
 
 
 def modulus(weights: Sequence[int], sticky: bool) -> int:
@@ -72,10 +76,6 @@ def table(identities: Sequence[str], weights: Sequence[int], modulus: int) -> tu
         (shake_128(identity.encode()).digest(2 * modulus), index, weight)
         for index, (identity, weight) in enumerate(zip(identities, weights, strict=True))
     )
-    slots = list(range(modulus))
-    scores = f"<{modulus}H"
-    preferences = [sorted(slots, key=unpack(scores, digest).__getitem__) for digest, _, _ in drawn]
-
     total = sum(weights)
     room = [modulus * weight // total for _, _, weight in drawn]
     may_round_up = [modulus * weight % total > 0 for _, _, weight in drawn]
@@ -83,29 +83,53 @@ def table(identities: Sequence[str], weights: Sequence[int], modulus: int) -> tu
 
     owner = [-1] * modulus
     free = modulus
-    for endpoint, slot in _bids(preferences, [weight for _, _, weight in drawn]):
-        if owner[slot] >= 0:
-            continue
-        if room[endpoint]:
-            room[endpoint] -= 1
-        elif round_ups and may_round_up[endpoint]:
-            may_round_up[endpoint] = False
-            round_ups -= 1
-        else:
-            continue
-        owner[slot] = drawn[endpoint][1]
-        free -= 1
-        if not free:
-            break
-    return tuple(owner)
+    # Nearly all slots find their owner in the first turns; later ones are worked out for those alone that still have
+    # room. To repeat a bid that was lost changes nothing.
+    for turns in (FIRST_TURNS, modulus) if modulus > LONG else (modulus,):
+        bidders = [each for each in range(len(drawn)) if room[each] or (round_ups and may_round_up[each])]
+        preferences = _preferences([drawn[each][0] for each in bidders], modulus, turns)
+        weights_left = [drawn[each][2] for each in bidders]
+        for endpoint, slot in _bids(bidders, preferences, weights_left, beginnings=turns < modulus):
+            if owner[slot] >= 0:
+                continue
+            if room[endpoint]:
+                room[endpoint] -= 1
+            elif round_ups and may_round_up[endpoint]:
+                may_round_up[endpoint] = False
+                round_ups -= 1
+            else:
+                continue
+            owner[slot] = drawn[endpoint][1]
+            free -= 1
+            if not free:
+                return tuple(owner)
+    raise AssertionError("not every slot has an owner after all bids")
 
 
-def _bids(preferences: list[list[int]], weights: list[int]) -> Iterable[tuple[int, int]]:
-    """(endpoint, slot) in the order of the turns: weight w has its turn k = 0, 1, ... at time k / w."""
+def _preferences(digests: Iterable[bytes], modulus: int, turns: int) -> list[list[int]]:
+    """The slots in the order in which each endpoint prefers them: all, or about the first `turns` of them."""
+    slots, scores = list(range(modulus)), f"<{modulus}H"
+    if turns == modulus:
+        return [sorted(slots, key=unpack(scores, digest).__getitem__) for digest in digests]
+    highest = (turns << 16) // modulus
+    return [
+        sorted([slot for slot in slots if score[slot] < highest], key=score.__getitem__)
+        for score in (unpack(scores, digest) for digest in digests)
+    ]
+
+
+def _bids(
+    bidders: list[int], preferences: list[list[int]], weights: list[int], *, beginnings: bool
+) -> Iterable[tuple[int, int]]:
+    """(endpoint, slot) in the order of the turns: weight w has its turn k = 0, 1, ... at time k / w.
+
+    `beginnings`: the preferences go on beyond those given, so the bids end with the first endpoint that has no more.
+    """
     if min(weights) == max(weights):
-        return zip(cycle(range(len(preferences))), chain.from_iterable(zip(*preferences, strict=True)), strict=False)
+        return zip(cycle(bidders), chain.from_iterable(zip(*preferences, strict=False)), strict=False)
     timed = (
-        zip(map(truediv, count(), repeat(weight)), repeat(endpoint), slots, strict=False)
-        for endpoint, (weight, slots) in enumerate(zip(weights, preferences, strict=True))
+        zip(map(truediv, count(), repeat(weight)), repeat(bidder), slots, strict=False)
+        for bidder, slots, weight in zip(bidders, preferences, weights, strict=True)
     )
-    return ((endpoint, slot) for _, endpoint, slot in merge(*timed))
+    end = min(map(truediv, map(len, preferences), weights)) if beginnings else inf
+    return ((bidder, slot) for _, bidder, slot in takewhile(lambda turn: turn[0] < end, merge(*timed)))
