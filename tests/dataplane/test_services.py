@@ -6,7 +6,7 @@ import pytest
 from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.dataplane.model import Key, ServicePort, Target
-from moorage.dataplane.services import Desired, Scope, carried
+from moorage.dataplane.services import ENDPOINTS_OF_PORT, Scope, carried, fault
 
 SCOPE = Scope(node="node-1", labelled_only=False)
 
@@ -123,11 +123,11 @@ def test_affinity_lasts_three_hours_unless_said_otherwise() -> None:
 
 
 def test_special_addresses_and_what_is_none_are_left_out_and_said() -> None:
-    result = carried(service(), [slice_("127.0.0.1", "169.254.169.254", "203.0.113.1", "010.0.0.1")], SCOPE)
+    result = carried(service(), [slice_("127.0.0.1", "169.254.169.254", "203.0.113.1", "10.0.0.1.0")], SCOPE)
     assert targets(result.ports[0]) == ["203.0.113.1:80"]
     assert len(result.warnings) == 3
     assert "Service frontend/backend: endpoint 127.0.0.1" in result.warnings[0]
-    assert "endpoint 010.0.0.1 is left out: it is not an IP address" in result.warnings[2]
+    assert "endpoint 10.0.0.1.0 is left out: it is not an IP address" in result.warnings[2]
 
 
 def test_internal_traffic_policy_local_keeps_to_the_node() -> None:
@@ -164,16 +164,104 @@ def test_load_balancer_addresses_on_request() -> None:
     assert port.key == Key("203.0.113.7", "tcp", 80)
 
 
-def test_an_address_that_two_services_claim_is_the_firsts_until_it_goes() -> None:
-    desired = Desired()
-    key = Key("10.96.0.1", "tcp", 80)
-    first, second = (ServicePort(service=name, key=key) for name in ("a/a", "b/b"))
-    assert desired.put("b/b", [second]) == {key}
-    assert desired.put("a/a", [first]) == {key}
-    assert desired.state == {key: first}
-    assert len(desired.conflicts()) == 1
-    assert desired.put("a/a", []) == {key}
-    assert desired.state == {key: second}
-    assert desired.put("b/b", [second]) == set()
-    assert desired.put("b/b", []) == {key}
-    assert desired.state == {}
+@pytest.mark.parametrize(
+    ("written", "address"), [("10.096.00.0100", "10.96.0.100"), ("::ffff:10.96.0.100", "10.96.0.100")]
+)
+def test_a_cluster_ip_is_read_as_kubernetes_reads_it(written: str, address: str) -> None:
+    port = only(service(clusterIP=written, clusterIPs=[written]), slice_("203.0.113.1"))
+    assert port.key.address == address
+    assert targets(port) == ["203.0.113.1:80"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ({"clusterIPs": ["10.96.0.256"]}, "spec.clusterIPs: 10.96.0.256 is not an IP address"),
+        ({"clusterIPs": ["10.96.0.1", "fd00::1%a }"]}, 'spec.clusterIPs: "fd00::1%a }" is not an IP address'),
+        ({"ports": [{"port": 80}, {"port": 65536}]}, "spec.ports[1].port: 65536 is not from 1 to 65535"),
+        ({"ports": [{"port": 0}]}, "spec.ports[0].port: 0 is not from 1 to 65535"),
+        *(
+            (
+                {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": seconds}}},
+                f"spec.sessionAffinityConfig.clientIP.timeoutSeconds: {seconds} is not from 1 to 86400",
+            )
+            for seconds in (-1, 0, 86401, 10**18)
+        ),
+    ],
+)
+def test_a_service_that_cannot_be_carried_says_which_field_is_wrong(spec: dict[str, object], why: str) -> None:
+    given = service(**spec)
+    assert fault(given, SCOPE) == why
+    assert carried(given, [slice_("203.0.113.1")], SCOPE) == (
+        (),
+        (f"Service frontend/backend: {why}; nothing of it is carried",),
+    )
+    assert fault(given, SCOPE._replace(labelled_only=True)) is None, "it is another proxy's"
+
+
+def test_a_timeout_without_affinity_means_nothing() -> None:
+    config = {"clientIP": {"timeoutSeconds": 0}}
+    assert only(service(sessionAffinityConfig=config), slice_("203.0.113.1")).affinity_seconds == 0
+
+
+def test_a_port_that_no_slice_has_is_told_with_what_there_is() -> None:
+    ports = [{"name": "http", "port": 80}, {"name": "dns", "port": 53, "protocol": "UDP"}]
+    given = [{"name": "web", "port": 8080, "protocol": "TCP"}, {"name": "dns", "port": 53, "protocol": "UDP"}]
+    result = carried(service(ports=ports), [slice_("203.0.113.1", ports=given)], SCOPE)
+    assert result.warnings == (
+        "Service frontend/backend: port 80/TCP, named http: no EndpointSlice has a port of that name and protocol, "
+        "so it has no endpoints; they have TCP named web, UDP named dns",
+    )
+
+
+def test_slices_without_endpoints_are_no_mismatch() -> None:
+    assert carried(service(), [slice_(ports=None), slice_(name="other", ports=[])], SCOPE).warnings == ()
+
+
+def test_of_too_many_endpoints_the_first_by_name_are_carried_and_the_others_keep_their_flows() -> None:
+    count = ENDPOINTS_OF_PORT + 2
+    endpoints = [{"addresses": [f"203.0.{n >> 8}.{n & 255}"], "hostname": f"e{n:04}"} for n in range(count)]
+    result = carried(service(), [slice_(*reversed(endpoints))], SCOPE)
+    (port,) = result.ports
+    assert [each.name for each in port.endpoints] == [f"e{n:04}" for n in range(ENDPOINTS_OF_PORT)]
+    assert port.keeps == {Target(f"203.0.{n >> 8}.{n & 255}", 80) for n in range(ENDPOINTS_OF_PORT, count)}
+    assert result.warnings == (
+        "Service frontend/backend: port 9000/TCP has more than 1,000 endpoints; the first 1,000 by name are carried; "
+        "spread them over several Services",
+    )
+
+
+def test_endpoints_that_are_not_ready_do_not_count_against_the_bound() -> None:
+    waiting = [
+        {"addresses": [f"203.0.{n >> 8}.{n & 255}"], "conditions": {"ready": False, "serving": False}}
+        for n in range(ENDPOINTS_OF_PORT)
+    ]
+    result = carried(service(), [slice_(*waiting, "198.51.100.1")], SCOPE)
+    assert (targets(result.ports[0]), result.warnings) == (["198.51.100.1:80"], ())
+
+
+def test_the_ports_of_a_service_have_a_bound_together() -> None:
+    ports = [{"name": f"p{n}", "port": n} for n in range(1, 12)]
+    endpoints = [f"203.0.{n >> 8}.{n & 255}" for n in range(ENDPOINTS_OF_PORT)]
+    result = carried(service(ports=ports), [slice_(*endpoints, ports=ports)], SCOPE)
+    assert [each.key.port for each in result.ports] == list(range(1, 11))
+    assert result.warnings == (
+        "Service frontend/backend: its ports from 11/TCP on are left out: its ports have more than 10,000 endpoints "
+        "together; spread them over several Services",
+    )
+
+
+def test_warnings_are_no_more_than_a_person_reads() -> None:
+    result = carried(service(), [slice_(*(f"127.0.0.{n}" for n in range(100)))], SCOPE)
+    assert len(result.warnings) == 11
+    assert result.warnings[-1] == "Service frontend/backend: there is more of this kind, which is not listed"
+
+
+def test_names_that_collide_with_everything_still_differ() -> None:
+    """Not by Kubernetes' rules for host names."""
+    given = [
+        {"addresses": [f"203.0.113.{n}"], "hostname": hostname}
+        for n, hostname in ((1, "203.0.113.2:80"), (2, "x"), (3, "x"), (4, "203.0.113.2"), (5, "203.0.113.4"))
+    ]
+    port = only(service(), slice_(*given))
+    assert len({each.name for each in port.endpoints}) == 5

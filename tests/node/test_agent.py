@@ -1,6 +1,7 @@
 """The agent's loop: it follows the API, survives what fails, and says what it leaves out."""
 
 import asyncio
+import copy
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -13,10 +14,11 @@ from moorage.dataplane.capabilities import Capabilities
 from moorage.dataplane.conntrack import FakeConntrack
 from moorage.dataplane.fake import FakeNft
 from moorage.dataplane.nft import NftError
-from moorage.dataplane.services import Scope
+from moorage.dataplane.services import Carried, Scope, carried
 from moorage.dataplane.sync import Synchronizer
+from moorage.node import agent as agent_module
 from moorage.node.agent import Agent
-from tests.support.apiserver import RunningApiServer, api_server
+from tests.support.apiserver import RunningApiServer, api_server, kind
 from tests.support.eventually import eventually
 from tests.support.objects import apply, delete, service, slice_
 
@@ -44,6 +46,10 @@ class Fixture:
     async def targets(self) -> set[str]:
         """The endpoints that new connections go to."""
         return {str(each.value[0]) for each in await self.nft.elements("slots-tcp4") if each.value}
+
+    def store(self, object: dict[str, object]) -> None:
+        """As it is: also what this API server would refuse."""
+        self.server.store.put(kind(str(object["kind"])), copy.deepcopy(object))
 
     async def carries(self, *addresses: str) -> None:
         """Wait until new connections go to these endpoints."""
@@ -182,3 +188,74 @@ async def test_two_services_that_claim_one_address_are_said(fixture: Fixture) ->
         await delete(fixture.client)
         await fixture.carries("203.0.113.5")
         assert agent.warnings == []
+
+
+async def warned(agent: Agent, *words: str) -> None:
+    """Wait until there is one warning, with these words in it; none: until there is no warning."""
+
+    async def condition() -> bool:
+        return len(agent.warnings) == bool(words) and all(each in "".join(agent.warnings) for each in words)
+
+    await eventually(condition)
+
+
+async def test_a_slice_that_cannot_be_costs_itself_and_its_last_good_state_stays(fixture: Fixture) -> None:
+    good, bad = slice_("203.0.113.9", name="other"), slice_("203.0.113.66")
+    bad["ports"] = [{"port": 70000}]
+    async with fixture.agent() as agent:
+        await apply(fixture.client, service(), slice_("203.0.113.1"), service("other", "10.96.0.101"), good)
+        await fixture.carries("203.0.113.1", "203.0.113.9")
+        fixture.store(stored(fixture, bad))
+        await warned(
+            agent, "EndpointSlice default/backend-1: ports[0].port: 70000", "its last good state stays in use"
+        )
+        await apply(fixture.client, slice_("203.0.113.8", name="other"))
+        await fixture.carries("203.0.113.1", "203.0.113.8")
+        await apply(fixture.client, slice_("203.0.113.2"))
+        await fixture.carries("203.0.113.2", "203.0.113.8")
+        await warned(agent)
+
+
+async def test_an_agent_that_starts_carries_all_but_what_cannot_be(fixture: Fixture) -> None:
+    bad = service("bad", "10.96.0.102")
+    await apply(fixture.client, service(), slice_("203.0.113.1"), bad, slice_("203.0.113.66", name="bad"))
+    changed = stored(fixture, bad)
+    changed["spec"] |= {"clusterIP": "10.96.0.300", "clusterIPs": ["10.96.0.300"]}  # type: ignore[operator]
+    fixture.store(changed)
+    async with fixture.agent() as agent:
+        await fixture.carries("203.0.113.1")
+        await warned(agent, "Service default/bad: spec.clusterIPs: 10.96.0.300 is not", "nothing of it is carried")
+        await delete(fixture.client, "bad")
+        await warned(agent)
+
+
+def stored(fixture: Fixture, object: dict[str, object]) -> dict[str, object]:
+    """The stored object, with the fields of `object`."""
+    name = object["metadata"]["name"]  # type: ignore[index]
+    found = copy.deepcopy(fixture.server.store.get(kind(str(object["kind"])), "default", name))
+    assert found is not None
+    return found | {key: value for key, value in object.items() if key not in ("metadata", "spec")}
+
+
+async def test_a_mistake_over_one_service_costs_that_service_alone(
+    fixture: Fixture, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def mistaken(each: Service, *rest: object) -> Carried:
+        if each.metadata.name == "backend":
+            raise KeyError("nobody thought of this")
+        return carried(each, *rest)  # type: ignore[arg-type]
+
+    async with fixture.agent() as agent:
+        await apply(fixture.client, service(), slice_("203.0.113.1"))
+        await fixture.carries("203.0.113.1")
+        monkeypatch.setattr(agent_module, "carried", mistaken)
+        for number in (2, 3):
+            await apply(fixture.client, slice_(f"203.0.113.{number}"))
+            await apply(fixture.client, service("other", "10.96.0.101"), slice_(f"203.0.113.8{number}", name="other"))
+            await fixture.carries("203.0.113.1", f"203.0.113.8{number}")
+        await warned(agent, "Service default/backend: KeyError, a mistake in Moorage", "last good state stays in use")
+        assert sum("KeyError, a mistake" in each.message for each in caplog.records) <= 1
+        monkeypatch.undo()
+        await apply(fixture.client, slice_("203.0.113.4"))
+        await fixture.carries("203.0.113.4", "203.0.113.83")
+        await warned(agent)

@@ -135,21 +135,23 @@ def special(address: str) -> str | None:
     metadata servers, and the forms of all these inside IPv6. An endpoint at one of them would let whoever may write
     a slice reach what the node alone should (CVE-2021-25740). What is no address at all is refused too.
     """
-    return canonical_endpoint(address)[1]
-
-
-def canonical_endpoint(address: str) -> tuple[str, str | None]:
-    """An endpoint's address in its one spelling, and what `special` says of it; as it is where it is no address.
-
-    A node looks at a hundred thousand of these when it starts: hence one reading of the text, and plain numbers.
-    """
     try:
         parsed = ip_address(address)
     except ValueError:
-        return address, "not an IP address"
-    if isinstance(parsed, IPv4Address):
-        return address, _special4(int(parsed))
-    return str(parsed), _special6(parsed)
+        return "not an IP address"
+    return _special4(int(parsed)) if isinstance(parsed, IPv4Address) else _special6(parsed)
+
+
+def canonical_endpoint(address: str) -> tuple[str, str | None]:
+    """An endpoint's address as Kubernetes reads it, and what `special` says of that; as it is if it is no address.
+
+    A node looks at a hundred thousand of these when it starts: hence one reading of most, and plain numbers.
+    """
+    try:
+        return address, _special4(int(IPv4Address(address)))
+    except ValueError:
+        read = as_kubernetes_reads(address)
+    return (read, special(read)) if read is not None else (address, "not an IP address")
 
 
 def _special4(address: int) -> str | None:

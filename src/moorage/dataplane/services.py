@@ -2,26 +2,35 @@
 
 The rules are those of kube-proxy: endpoints are matched to ports by the port's name and protocol, so a named
 target port and a slice whose port differs from `targetPort` both work; only the first address of an endpoint
-counts; ready endpoints are used, and where there are none, those that are terminating but still serving (KEP-1669).
+counts; ready endpoints are used, and where there are none, those that are terminating but still serving (KEP-1669);
+of an endpoint that is listed more than once the entry that takes most connections counts.
+
+Whatever the objects hold, what leaves here is well formed: canonical addresses, of the family that they are used in,
+ports from 1 to 65535, timeouts as Kubernetes allows them.
 """
 
-import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
-import msgspec
-
-from moorage.api.addresses import canonical_endpoint
+from moorage.api.addresses import as_kubernetes_reads
 from moorage.api.core_v1 import Service
-from moorage.api.core_v1 import ServicePort as ApiPort
-from moorage.api.discovery_v1 import Endpoint as ApiEndpoint
-from moorage.api.discovery_v1 import EndpointPort, EndpointSlice
-from moorage.dataplane.model import Endpoint, Key, NodeState, ServicePort, Target
+from moorage.api.discovery_v1 import EndpointSlice
+from moorage.api.show import show
+from moorage.dataplane.endpoints import Found, Read, best, read
+from moorage.dataplane.model import Endpoint, Key, ServicePort, Target
 
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 PROXY_NAME = "moorage"
-WEIGHTS_ANNOTATION = "moorage.dev/weights"
-"""On an EndpointSlice: a JSON object of endpoint hostname (or address) to weight, 1 to 100."""
+
+LONGEST_AFFINITY = 86_400
+"""Seconds: Kubernetes' own limit of `timeoutSeconds`."""
+DEFAULT_AFFINITY = 10_800
+
+ENDPOINTS_OF_PORT = 1_000
+"""Most endpoints of a port that are carried: a table has 4,096 slots at most, and each should have four of them."""
+ENDPOINTS_OF_SERVICE = 10_000
+"""Most endpoints of all ports of a Service together, in one family; a port without any counts as one."""
+WARNINGS_OF_SERVICE = 10
 
 Addresses = Literal["cluster", "load-balancer"]
 
@@ -44,187 +53,157 @@ class Carried(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-def carried(service: Service, slices: Iterable[EndpointSlice], scope: Scope) -> Carried:
-    """What the node carries of `service`, whose EndpointSlices are `slices` (in any order)."""
-    name = f"{service.metadata.namespace}/{service.metadata.name}"
-    proxy = (service.metadata.labels or {}).get(PROXY_NAME_LABEL)
-    ours = proxy == PROXY_NAME or (proxy is None and not scope.labelled_only)
-    if service.spec.type == "ExternalName" or not ours:
-        return Carried(())
-    warnings: list[str] = []
-    slices = sorted(slices, key=lambda each: each.metadata.name)
-    ports = []
-    for address in _addresses(service, scope):
-        for port in service.spec.ports or ():
-            if port.protocol not in ("TCP", "UDP"):
-                warnings.append(f"Service {name}: port {port.port}/{port.protocol} is not carried; use TCP or UDP")
-                continue
-            found = list(_endpoints(name, address, port, slices, warnings))
-            if scope.addresses == "cluster" and service.spec.internal_traffic_policy == "Local":
-                found = [each for each in found if each.node_name == scope.node]
-            ports.append(_service_port(name, service, Key(address, port.protocol.lower(), port.port), found, scope))
-    return Carried(tuple(ports), tuple(dict.fromkeys(warnings)))
+def fault(service: Service, scope: Scope) -> str | None:
+    """Why nothing of `service` can be carried, to be read after its name: the field, and what is wrong; or None.
 
-
-def _addresses(service: Service, scope: Scope) -> list[str]:
-    """The addresses to carry, canonical; none for a headless Service."""
-    if scope.addresses == "load-balancer":
-        balancer = service.status.load_balancer
-        given = [ingress.ip for ingress in (balancer.ingress if balancer else None) or ()]
-    else:
-        given = [*service.spec.every_cluster_ip]
-    return [str(ipaddress.ip_address(address)) for address in given if address]
-
-
-class _Found(NamedTuple):
-    """An endpoint of a slice that serves a port, before its conditions are looked at."""
-
-    node_name: str | None
-    endpoint: ApiEndpoint
-    target: Target
-    weight: int
-
-
-def _endpoints(
-    name: str, address: str, port: ApiPort, slices: Iterable[EndpointSlice], warnings: list[str]
-) -> Iterator[_Found]:
-    """The endpoints that serve `port`, each target once."""
-    seen: set[Target] = set()
-    family = "IPv6" if ":" in address else "IPv4"
-    for slice_ in slices:
-        number = _port_number(slice_.ports, port)
-        if slice_.address_type != family or number is None:
-            continue
-        weights = _weights(slice_, warnings)
-        for endpoint in slice_.endpoints or ():
-            if not endpoint.addresses:
-                continue
-            written, why = canonical_endpoint(endpoint.addresses[0])
-            if why:
-                warnings.append(f"Service {name}: endpoint {written} is left out: it is {why}")
-                continue
-            target = Target(written, number)
-            if target in seen:
-                continue
-            seen.add(target)
-            weight = weights.get(endpoint.hostname or "", weights.get(target.address, 1))
-            yield _Found(endpoint.node_name, endpoint, target, weight)
-
-
-def _port_number(ports: Iterable[EndpointPort] | None, port: ApiPort) -> int | None:
-    for each in ports or ():
-        if (each.name or "") == (port.name or "") and (each.protocol or "TCP") == port.protocol:
-            return each.port
+    kube-apiserver refuses most of this, but not all that runs in front of a node agent is a kube-apiserver.
+    """
+    if not _is_ours(service, scope):
+        return None
+    for field, address in _written_addresses(service, scope):
+        if as_kubernetes_reads(address) is None:
+            return f"{field}: {show(address)} is not an IP address"
+    for index, port in enumerate(service.spec.ports or ()):
+        if not 1 <= port.port <= 65535:
+            return f"spec.ports[{index}].port: {show(port.port)} is not from 1 to 65535"
+    seconds = _affinity_seconds(service)
+    if service.spec.session_affinity == "ClientIP" and not 1 <= seconds <= LONGEST_AFFINITY:
+        field = "spec.sessionAffinityConfig.clientIP.timeoutSeconds"
+        return f"{field}: {show(seconds)} is not from 1 to {LONGEST_AFFINITY}"
     return None
 
 
-def _weights(slice_: EndpointSlice, warnings: list[str]) -> dict[str, int]:
-    text = (slice_.metadata.annotations or {}).get(WEIGHTS_ANNOTATION)
-    if text is None:
-        return {}
-    try:
-        weights = msgspec.json.decode(text, type=dict[str, int])
-        if all(1 <= weight <= 100 for weight in weights.values()):
-            return weights
-    except msgspec.MsgspecError:
-        pass
-    warnings.append(
-        f"EndpointSlice {slice_.metadata.namespace}/{slice_.metadata.name}: annotation {WEIGHTS_ANNOTATION} "
-        'is not an object of name to whole number from 1 to 100, such as {"backend1": 2}; all weigh 1'
+def carried(service: Service, slices: Iterable[EndpointSlice], scope: Scope) -> Carried:
+    """What the node carries of `service`, whose EndpointSlices are `slices` (in any order).
+
+    Nothing, and a warning, where `service` has a fault; a slice with a fault is left out.
+    """
+    name = f"{service.metadata.namespace}/{service.metadata.name}"
+    if not _is_ours(service, scope):
+        return Carried(())
+    if why := fault(service, scope):
+        return Carried((), (f"Service {name}: {why}; nothing of it is carried",))
+    warnings: dict[str, None] = {}
+    found = read(name, slices, warnings)
+    addresses = dict.fromkeys(as_kubernetes_reads(each) or "" for _, each in _written_addresses(service, scope))
+    ports = [
+        port
+        for address in addresses
+        for port in _ports(name, service, address, found.get(_family(address), []), scope, warnings)
+    ]
+    return Carried(tuple(ports), _first(name, warnings))
+
+
+def _is_ours(service: Service, scope: Scope) -> bool:
+    proxy = (service.metadata.labels or {}).get(PROXY_NAME_LABEL)
+    return service.spec.type != "ExternalName" and (
+        proxy == PROXY_NAME or (proxy is None and not scope.labelled_only)
     )
-    return {}
 
 
-def _service_port(name: str, service: Service, key: Key, found: list[_Found], scope: Scope) -> ServicePort:
-    def condition(each: _Found, which: str, unknown: bool) -> bool:
-        value: bool | None = getattr(each.endpoint.conditions, which)
-        return unknown if value is None else value
+def _written_addresses(service: Service, scope: Scope) -> list[tuple[str, str]]:
+    """Field and address of all to carry, as they are written; none for a headless Service."""
+    if scope.addresses == "load-balancer":
+        balancer = service.status.load_balancer
+        given = [ingress.ip for ingress in (balancer.ingress if balancer else None) or ()]
+        return [("status.loadBalancer.ingress", address) for address in given if address]
+    return [("spec.clusterIPs", address) for address in service.spec.every_cluster_ip]
 
-    ready = [each for each in found if condition(each, "ready", True)]
-    serving = [each for each in found if condition(each, "serving", True)]
-    # A pod that ends often fails its readiness check first, and still answers those whom it has.
-    ending = [each for each in found if condition(each, "terminating", False)]
-    used = ready or [each for each in ending if condition(each, "serving", True)]
+
+def _family(address: str) -> str:
+    return "IPv6" if ":" in address else "IPv4"
+
+
+def _first(name: str, warnings: Iterable[str]) -> tuple[str, ...]:
+    """No more than a person reads."""
+    all_ = tuple(warnings)
+    if len(all_) <= WARNINGS_OF_SERVICE:
+        return all_
+    return (*all_[:WARNINGS_OF_SERVICE], f"Service {name}: there is more of this kind, which is not listed")
+
+
+def _ports(
+    name: str, service: Service, address: str, slices: list[Read], scope: Scope, warnings: dict[str, None]
+) -> list[ServicePort]:
+    room = ENDPOINTS_OF_SERVICE
+    ports: dict[Key, ServicePort] = {}
+    for port in service.spec.ports or ():
+        written = f"{port.port}/{show(port.protocol)}"
+        if port.protocol not in ("TCP", "UDP"):
+            warnings[f"Service {name}: port {written} is not carried; use TCP or UDP"] = None
+            continue
+        if room <= 0:
+            warnings[
+                f"Service {name}: its ports from {written} on are left out: its ports have more than "
+                f"{ENDPOINTS_OF_SERVICE:,} endpoints together; spread them over several Services"
+            ] = None
+            break
+        found = best(slices, (port.name or "", port.protocol))
+        if not found and (others := _other_ports(slices)):
+            warnings[
+                f"Service {name}: port {written}, {_named(port.name)}: no EndpointSlice has a port of that name and "
+                f"protocol, so it has no endpoints; they have {others}"
+            ] = None
+        if scope.addresses == "cluster" and service.spec.internal_traffic_policy == "Local":
+            found = {target: each for target, each in found.items() if each.node_name == scope.node}
+        key = Key(address, port.protocol.lower(), port.port)
+        ports[key] = made = _service_port(name, service, key, found, scope)
+        if len(made.endpoints) == ENDPOINTS_OF_PORT < len(found):
+            warnings[
+                f"Service {name}: port {written} has more than {ENDPOINTS_OF_PORT:,} endpoints; the first "
+                f"{ENDPOINTS_OF_PORT:,} by name are carried; spread them over several Services"
+            ] = None
+        room -= max(1, len(made.endpoints) + len(made.keeps))
+    return list(ports.values())
+
+
+def _named(name: str | None) -> str:
+    return f"named {show(name)}" if name else "without a name"
+
+
+def _other_ports(slices: Iterable[Read]) -> str:
+    """Some of the ports that slices with endpoints have, for a message."""
+    there = [f"{protocol} {_named(name)}" for each in slices if each.endpoints for name, protocol in each.ports]
+    some = sorted(set(there))
+    return ", ".join(some[:5]) + (", ..." if len(some) > 5 else "")
+
+
+def _service_port(name: str, service: Service, key: Key, found: Mapping[Target, Found], scope: Scope) -> ServicePort:
+    used = {target: each for target, each in found.items() if each.ready}
+    if not used:
+        used = {target: each for target, each in found.items() if each.terminating and each.serving}
     names = _names(used)
-    endpoints = (
-        Endpoint(names[each.target], each.target, each.weight, local=each.node_name == scope.node) for each in used
-    )
+    carried = sorted(used, key=names.__getitem__)[:ENDPOINTS_OF_PORT]
+    # A pod that ends often fails its readiness check first, and still answers those whom it has.
+    keeps = {target for target, each in found.items() if each.serving or each.terminating}.difference(carried)
     return ServicePort(
         service=name,
         key=key,
-        endpoints=tuple(sorted(endpoints, key=lambda each: each.name)),
-        affinity_seconds=_affinity_seconds(service),
-        keeps=frozenset(each.target for each in (*serving, *ending)) - {each.target for each in used},
+        endpoints=tuple(
+            Endpoint(names[target], target, used[target].weight, local=used[target].node_name == scope.node)
+            for target in carried
+        ),
+        affinity_seconds=_affinity_seconds(service) if service.spec.session_affinity == "ClientIP" else 0,
+        keeps=frozenset(sorted(keeps)[:ENDPOINTS_OF_PORT]),
     )
 
 
-def _names(found: list[_Found]) -> dict[Target, str]:
+def _names(found: Mapping[Target, Found]) -> dict[Target, str]:
     """Each endpoint's identity: its hostname where it has one of its own, else its address, else address and port."""
-    names = {each.target: each.endpoint.hostname or each.target.address for each in found}
-    if len(set(names.values())) == len(names):
-        return names
-    for least_specific in (lambda target: target.address, lambda target: f"{target.address}:{target.port}"):
+    names = {target: each.hostname or target.address for target, each in found.items()}
+    for less_specific in (lambda target: target.address, lambda target: f"{target.address}:{target.port}"):
         count: dict[str, int] = {}
         for name in names.values():
             count[name] = count.get(name, 0) + 1
-        names = {target: name if count[name] == 1 else least_specific(target) for target, name in names.items()}
-    return names
+        if len(count) == len(names):
+            return names
+        names = {target: name if count[name] == 1 else less_specific(target) for target, name in names.items()}
+    if len(set(names.values())) == len(names):
+        return names
+    return {target: f"{target.address}:{target.port}" for target in names}
 
 
 def _affinity_seconds(service: Service) -> int:
-    if service.spec.session_affinity != "ClientIP":
-        return 0
     config = service.spec.session_affinity_config
-    client_ip = config.client_ip if config else None
-    return (client_ip.timeout_seconds if client_ip else None) or 10800
-
-
-class Desired:
-    """What a node should carry, kept up to date Service by Service.
-
-    Two Services can claim one address and port only by mistake; then the one whose name sorts first has it, and
-    the other gets it when the first goes.
-    """
-
-    def __init__(self) -> None:
-        self.state: NodeState = {}
-        self._claims: dict[Key, dict[str, ServicePort]] = {}
-        self._keys: dict[str, set[Key]] = {}
-
-    def put(self, service: str, ports: Iterable[ServicePort]) -> set[Key]:
-        """Replace what is carried of `service` (`namespace/name`); returns the keys whose state changed."""
-        new = {port.key: port for port in ports}
-        keys = self._keys.get(service, set()) | set(new)
-        changed = set()
-        for key in keys:
-            claims = self._claims.setdefault(key, {})
-            claims.pop(service, None)
-            if key in new:
-                claims[service] = new[key]
-            winner = claims[min(claims)] if claims else None
-            if winner != self.state.get(key):
-                changed.add(key)
-                _set(self.state, key, winner)
-            if not claims:
-                del self._claims[key]
-        if new:
-            self._keys[service] = set(new)
-        else:
-            self._keys.pop(service, None)
-        return changed
-
-    def conflicts(self) -> list[str]:
-        """A line for each address and port that more than one Service claims."""
-        return [
-            f"Service {loser}: {key.address} {key.protocol} {key.port} is carried for {min(claims)}; "
-            "give one of the two another cluster IP or port"
-            for key, claims in self._claims.items()
-            for loser in sorted(claims)[1:]
-        ]
-
-
-def _set(state: NodeState, key: Key, port: ServicePort | None) -> None:
-    if port is None:
-        state.pop(key, None)
-    else:
-        state[key] = port
+    seconds = config.client_ip.timeout_seconds if config and config.client_ip else None
+    return DEFAULT_AFFINITY if seconds is None else seconds

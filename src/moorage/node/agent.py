@@ -2,17 +2,21 @@
 
 import asyncio
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from typing import TypeVar
 
 from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, EndpointSlice
+from moorage.api.meta import Object
 from moorage.cluster.backoff import backoff
 from moorage.cluster.client import Client
 from moorage.cluster.dirty import Dirty
 from moorage.cluster.reflector import Reflector
+from moorage.dataplane import endpoints, services
+from moorage.dataplane.desired import Desired
 from moorage.dataplane.model import Key
-from moorage.dataplane.services import PROXY_NAME, PROXY_NAME_LABEL, Desired, Scope, carried
+from moorage.dataplane.services import PROXY_NAME, PROXY_NAME_LABEL, Carried, Scope, carried
 from moorage.dataplane.sync import Synchronizer
 from moorage.errors import MoorageError
 from moorage.log import get_logger
@@ -22,9 +26,15 @@ log = get_logger("moorage.node")
 ServiceName = tuple[str, str]
 """Namespace and name."""
 
+T = TypeVar("T", bound=Object)
+
 
 class Agent:
-    """One node's loop. `run` ends only when cancelled."""
+    """One node's loop. `run` ends only when cancelled.
+
+    What is wrong with one Service or EndpointSlice costs nobody else: its last good state stays in use, and
+    `warnings` says what is wrong. That holds for mistakes of this program, too.
+    """
 
     CHECK_SECONDS = 30.0
     """How often the kernel is asked whether its digest is still ours: somebody may have flushed the ruleset."""
@@ -33,10 +43,12 @@ class Agent:
         self._synchronizer = synchronizer
         self._scope = scope
         selector = f"{PROXY_NAME_LABEL}={PROXY_NAME}" if scope.labelled_only else None
-        self._services = Reflector(client, Service, label_selector=selector, on_change=self._service_changed)
-        self._slices = Reflector(
+        self._service_reflector = Reflector(client, Service, label_selector=selector, on_change=self._service_changed)
+        self._slice_reflector = Reflector(
             client, EndpointSlice, label_selector=SERVICE_NAME_LABEL, on_change=self._slice_changed
         )
+        self._services: dict[ServiceName, Service] = {}
+        """Of each its last good state; and so below."""
         self._slices_of: dict[ServiceName, dict[str, EndpointSlice]] = {}
         self._owner: dict[tuple[str, str], ServiceName] = {}
         """Of each slice, by namespace and name."""
@@ -48,16 +60,16 @@ class Agent:
 
     @property
     def warnings(self) -> list[str]:
-        """What is left out of what the API asks for, and why: a line each."""
+        """What is left out of what the API asks for, or is carried as it was before, and why: a line each."""
         return [warning for each in self._warned.values() for warning in each]
 
     async def run(self) -> None:
         """Follow the API and program the kernel until cancelled. Raises MoorageError only if it cannot start."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._services.run())
-            tasks.create_task(self._slices.run())
-            await self._services.synced.wait()
-            await self._slices.synced.wait()
+            tasks.create_task(self._service_reflector.run())
+            tasks.create_task(self._slice_reflector.run())
+            await self._service_reflector.synced.wait()
+            await self._slice_reflector.synced.wait()
             await self._program()
 
     async def _program(self) -> None:
@@ -95,36 +107,68 @@ class Agent:
         """Take Services into the desired state; returns the keys whose state differs."""
         changed: set[Key] = set()
         for key in dirty:
-            namespace, name = key
-            service = self._services.store.get(key)
-            result = carried(service, self._slices_of.get(key, {}).values(), self._scope) if service else None
-            changed |= self._desired.put(f"{namespace}/{name}", result.ports if result else ())
-            self._warn(f"{namespace}/{name}", result.warnings if result else ())
-        self._warn("", self._desired.conflicts())
+            name = "/".join(key)
+            try:
+                result = self._carried(key)
+                changed |= self._desired.put(name, result.ports)
+                self._warn(f"Service {name}", result.warnings)
+            except Exception as error:
+                self._mistaken(f"Service {name}", error)
+        self._warn("conflicts", self._desired.conflicts())
         return changed
 
-    def _warn(self, service: str, warnings: Iterable[str]) -> None:
-        """Say each warning once, until it goes away."""
+    def _carried(self, key: ServiceName) -> Carried:
+        service = self._services.get(key)
+        return carried(service, self._slices_of.get(key, {}).values(), self._scope) if service else Carried(())
+
+    def _good(self, subject: str, new: T | None, old: T | None, fault: Callable[[T], str | None]) -> T | None:
+        """`new`, if it is good, else `old`; None for an object that is gone, or never was good."""
+        subject = f"The new state of {subject}"
+        why = fault(new) if new else None
+        stays = "; its last good state stays in use" if old else "; nothing of it is carried"
+        self._warn(subject, [f"{subject}: {why}{stays}"] if why else ())
+        return old if why else new
+
+    def _mistaken(self, subject: str, error: Exception) -> None:
+        what = (
+            f"{type(error).__name__}, a mistake in Moorage; the log says more, and its last good state stays in use"
+        )
+        if self._warn(subject, [f"{subject}: {what}"]):
+            log.error("the mistake", subject=subject, exc_info=error)
+
+    def _warn(self, subject: str, warnings: Iterable[str]) -> bool:
+        """Say each warning about `subject` once, until it goes away; returns whether any is new."""
         warnings = tuple(warnings)
-        for warning in warnings:
-            if warning not in self._warned.get(service, ()):
-                log.warning(warning)
+        new = [each for each in warnings if each not in self._warned.get(subject, ())]
+        for warning in new:
+            log.warning(warning)
         if warnings:
-            self._warned[service] = warnings
+            self._warned[subject] = warnings
         else:
-            self._warned.pop(service, None)
+            self._warned.pop(subject, None)
+        return bool(new)
 
     def _service_changed(self, key: tuple[str, str], service: Service | None) -> None:
+        subject, old = f"Service {'/'.join(key)}", self._services.get(key)
+        good = self._good(subject, service, old, lambda each: services.fault(each, self._scope))
+        if good is not None:
+            self._services[key] = good
+        elif old is not None:
+            del self._services[key]
         self._dirty.add(key)
 
     def _slice_changed(self, key: tuple[str, str], slice_: EndpointSlice | None) -> None:
         namespace, name = key
-        service = (slice_.metadata.labels or {}).get(SERVICE_NAME_LABEL) if slice_ else None
-        previous = self._owner.pop(key, None)
+        previous = self._owner.get(key)
+        old = self._slices_of[previous][name] if previous else None
+        good = self._good(f"EndpointSlice {namespace}/{name}", slice_, old, endpoints.fault)
         if previous:
-            del self._slices_of[previous][name]
+            del self._owner[key], self._slices_of[previous][name]
+            if not self._slices_of[previous]:
+                del self._slices_of[previous]
             self._dirty.add(previous)
-        if slice_ and service:
+        service = (good.metadata.labels or {}).get(SERVICE_NAME_LABEL) if good else None
+        if good and service:
             owner = self._owner[key] = (namespace, service)
-            self._slices_of.setdefault(owner, {})[name] = slice_
+            self._slices_of.setdefault(owner, {})[name] = good
             self._dirty.add(owner)

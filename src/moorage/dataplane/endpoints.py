@@ -1,0 +1,147 @@
+"""EndpointSlices to the endpoints of a Service's ports, whatever the slices hold. Pure."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+
+from moorage.api.addresses import canonical_endpoint
+from moorage.api.discovery_v1 import Endpoint as ApiEndpoint
+from moorage.api.discovery_v1 import EndpointSlice
+from moorage.api.show import show
+from moorage.dataplane.model import Target
+
+WEIGHTS_ANNOTATION = "moorage.dev/weights"
+"""On an EndpointSlice: a JSON object of endpoint hostname (or address) to weight, 1 to 100."""
+
+MOST_READ = 20_000
+"""Endpoints of a Service's slices that are looked at: slices are read anew whenever one of them changes."""
+
+PortName = tuple[str, str]
+"""Name (empty for none) and protocol (`TCP`, ...): by these the ports of Services and slices belong together."""
+
+
+class Found(NamedTuple):
+    """An endpoint of a slice."""
+
+    address: str
+    ready: bool
+    serving: bool
+    terminating: bool
+    weight: int
+    hostname: str | None
+    node_name: str | None
+
+
+class Read(NamedTuple):
+    """A slice."""
+
+    ports: dict[PortName, int]
+    """Those that have a number."""
+    endpoints: list[Found]
+
+
+def fault(slice_: EndpointSlice) -> str | None:
+    """Why nothing of a slice can be used, to be read after its name: the field, and what is wrong; or None.
+
+    kube-apiserver does not check the range of a slice's ports. A port without number means all ports, which no
+    proxy carries; kube-proxy reads 0 like that.
+    """
+    for index, port in enumerate(slice_.ports or ()):
+        if port.port is not None and not 0 <= port.port <= 65535:
+            return f"ports[{index}].port: {show(port.port)} is not from 1 to 65535"
+    return None
+
+
+def read(service: str, slices: Iterable[EndpointSlice], warnings: dict[str, None]) -> dict[str, list[Read]]:
+    """The slices of `service` (`namespace/name`) by address type, `IPv4` or `IPv6`, in the order of their names.
+
+    `warnings` is given a line for each thing that is left out.
+    """
+    result: dict[str, list[Read]] = {}
+    room = MOST_READ
+    for slice_ in sorted(slices, key=lambda each: each.metadata.name):
+        name = f"EndpointSlice {slice_.metadata.namespace}/{slice_.metadata.name}"
+        if why := fault(slice_):
+            warnings[f"{name}: {why}; nothing of it is carried"] = None
+            continue
+        if room <= 0:
+            warnings[f"{name} and those after it are left out: of a Service {MOST_READ:,} endpoints are read"] = None
+            break
+        endpoints = (slice_.endpoints or [])[:room]
+        room -= len(endpoints)
+        weights = _weights(name, slice_, warnings)
+        found = []
+        for endpoint in endpoints:
+            if endpoint.addresses and slice_.address_type in ("IPv4", "IPv6"):
+                address, why = _address(endpoint.addresses[0], slice_.address_type)
+                if why is None:
+                    found.append(_found(address, endpoint, weights))
+                else:
+                    where = f"EndpointSlice {slice_.metadata.name}"
+                    warnings[f"Service {service}: endpoint {show(address)} is left out: it is {why} ({where})"] = None
+        ports = {(port.name or "", port.protocol or "TCP"): port.port for port in slice_.ports or () if port.port}
+        result.setdefault(slice_.address_type, []).append(Read(ports, found))
+    return result
+
+
+def best(slices: Iterable[Read], port: PortName) -> dict[Target, Found]:
+    """The endpoints that serve a port. Where one is listed more than once, by its readiest entry, the first of these.
+
+    So an old pod that ends, and whose address a new one has, does not hide it.
+    """
+    found: dict[Target, Found] = {}
+    for each in slices:
+        number = each.ports.get(port)
+        if number is None:
+            continue
+        for endpoint in each.endpoints:
+            target = Target(endpoint.address, number)
+            known = found.get(target)
+            if known is None or _readiness(endpoint) > _readiness(known):
+                found[target] = endpoint
+    return found
+
+
+def _readiness(found: Found) -> tuple[bool, bool, bool]:
+    # One that is terminating takes more than one that is not: new connections where nothing else does, if it serves,
+    # and if not, it keeps those that it has.
+    return found.ready, found.serving, found.terminating
+
+
+def _address(written: str, family: str) -> tuple[str, str | None]:
+    """An endpoint's address in its one spelling, and why it cannot be used."""
+    address, why = canonical_endpoint(written)
+    if why is None and (":" in address) != (family == "IPv6"):
+        why = f"not an {family} address, as the addressType says"
+    return address, why
+
+
+def _found(address: str, endpoint: ApiEndpoint, weights: dict[str, int]) -> Found:
+    ready, serving = endpoint.conditions.ready, endpoint.conditions.serving
+    return Found(
+        address,
+        ready is None or ready,
+        serving is None or serving,
+        bool(endpoint.conditions.terminating),
+        weights.get(endpoint.hostname or "", weights.get(address, 1)),
+        endpoint.hostname,
+        endpoint.node_name,
+    )
+
+
+def _weights(name: str, slice_: EndpointSlice, warnings: dict[str, None]) -> dict[str, int]:
+    text = (slice_.metadata.annotations or {}).get(WEIGHTS_ANNOTATION)
+    if text is None:
+        return {}
+    try:
+        weights = msgspec.json.decode(text, type=dict[str, int])
+        if all(1 <= weight <= 100 for weight in weights.values()):
+            return weights
+    except msgspec.MsgspecError:
+        pass
+    warnings[
+        f"{name}: annotation {WEIGHTS_ANNOTATION} "
+        'is not an object of name to whole number from 1 to 100, such as {"backend1": 2}; all weigh 1'
+    ] = None
+    return {}
