@@ -21,6 +21,7 @@ from tests.support.states import BOTH, content, port, programmed, states
 KEY = Key("10.96.0.1", "tcp", 80)
 OTHER = Key("10.96.0.1", "tcp", 81)
 LONE = Key("10.96.0.9", "tcp", 80)
+LONE_UDP = Key("10.96.0.8", "udp", 80)
 KEY6 = Key("fd00:10:96::1", "tcp", 80)
 
 
@@ -191,13 +192,33 @@ async def test_flows_to_endpoints_that_are_gone_are_ended_and_no_others(nft: Bre
     assert conntrack.deleted == [flow("203.0.113.1", source_port=4001)]
 
 
-async def test_flows_of_a_service_that_is_gone_altogether_stay_as_nothing_would_reset_them(nft: BreakingNft) -> None:
+async def test_tcp_flows_of_a_service_that_is_gone_altogether_stay_as_nothing_would_reset_them(
+    nft: BreakingNft,
+) -> None:
     conntrack = FakeConntrack([flow("203.0.113.1", LONE), flow("203.0.113.1", OTHER)])
     sync = synchronizer(nft, conntrack)
     state = {key: port(key, [1]) for key in (KEY, OTHER, LONE)}
     await sync.sync(state, state.keys())
     await sync.sync({KEY: state[KEY]}, {OTHER, LONE})
     assert conntrack.deleted == [flow("203.0.113.1", OTHER)]
+
+
+async def test_udp_flows_of_a_service_that_is_gone_altogether_end(nft: BreakingNft) -> None:
+    conntrack = FakeConntrack([flow("203.0.113.1", LONE_UDP), flow("203.0.113.1", KEY)])
+    sync = synchronizer(nft, conntrack)
+    state = {key: port(key, [1]) for key in (KEY, LONE_UDP)}
+    await sync.sync(state, state.keys())
+    done = await sync.sync({KEY: state[KEY]}, {LONE_UDP})
+    assert conntrack.deleted == [flow("203.0.113.1", LONE_UDP)]
+    assert done.flows == 1
+
+
+async def test_udp_flows_of_a_service_that_went_while_no_agent_ran_end_at_start(nft: BreakingNft) -> None:
+    state = {key: port(key, [1]) for key in (KEY, LONE, LONE_UDP)}
+    await synchronizer(nft).sync(state, state.keys())
+    conntrack = FakeConntrack([flow("203.0.113.1", each) for each in state])
+    await synchronizer(nft, conntrack).sync({KEY: state[KEY]}, set())
+    assert conntrack.deleted == [flow("203.0.113.1", LONE_UDP)]
 
 
 async def test_at_start_flows_and_sessions_of_endpoints_that_went_meanwhile_are_ended(nft: BreakingNft) -> None:

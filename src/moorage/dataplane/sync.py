@@ -98,7 +98,7 @@ class Synchronizer:
         ledger = Ledger(dict(desired), families, self._limit)
         rules = base(self._learn6)
         rules_digest = hashlib.sha256("\n".join(rules).encode()).hexdigest()[:32]
-        count = 0
+        count, gone = 0, set[Key]()
         if await self._comment("rules-digest") != rules_digest:
             mark = [
                 f"flush set {TABLE} rules-digest",
@@ -111,7 +111,8 @@ class Synchronizer:
             held = await self._read(ledger)
             chains = set(filter(is_policy_chain, await self._nft.chains()))
             count += await self._run(ledger.rebuild(held.ports, held.shared, chains, held.same, divided=held.divided))
-        forgotten, ended = await self._sweep(ledger.state, None, None)
+            gone = {_key(each) for each in held.ports}.difference(ledger.state)
+        forgotten, ended = await self._sweep(ledger.state, None, None, gone)
         self._ledger = ledger
         return Synced(count, forgotten, ended)
 
@@ -185,18 +186,22 @@ class Synchronizer:
         return ports
 
     async def _sweep(
-        self, state: NodeState, keys: Collection[Key] | None, pinned: Collection[Key] | None
+        self,
+        state: NodeState,
+        keys: Collection[Key] | None,
+        pinned: Collection[Key] | None,
+        gone: Collection[Key] = (),
     ) -> tuple[int, int]:
         """Forget sessions and end flows that lead where the state no longer leads; how many of each.
 
-        `keys`: whose flows; None: those of every port of an address that the state has. `pinned`: whose sessions;
-        None: all. Packets that were under way while the slots changed can still make a flow to the old endpoint, so
-        this goes on until nothing is found.
+        `keys`: whose flows; None: those of every port of an address that the state has, and of those in `gone`.
+        `pinned`: whose sessions; None: all. Packets that were under way while the slots changed can still make a flow
+        to the old endpoint, so this goes on until nothing is found.
         """
         forgotten = ended = 0
         for _ in range(SWEEPS if keys is None or keys else 0):
             forgotten += await self._correct_sessions(state, pinned) if pinned is None or pinned else 0
-            flows = await self._end_flows(state, keys)
+            flows = await self._end_flows(state, keys, gone)
             ended += flows
             if not flows:
                 break
@@ -215,14 +220,13 @@ class Synchronizer:
             f"sessions: still changing after {CORRECTION_ATTEMPTS} attempts to correct them; trying later"
         )
 
-    async def _end_flows(self, state: NodeState, keys: Collection[Key] | None) -> int:
-        # Of a Service that is gone the flows stay: nothing of ours would answer their next packet with a reset.
+    async def _end_flows(self, state: NodeState, keys: Collection[Key] | None, gone: Collection[Key]) -> int:
         addresses = {key.address for key in state}
-        with_flows = [key for key in (state if keys is None else keys) if key.address in addresses]
+        with_flows = [key for key in ({*state, *gone} if keys is None else keys) if _may_end(key, addresses)]
         ended = 0
         for family in sorted({key.family for key in with_flows}):
             flows = await self._conntrack.flows(family)
-            looked_at = with_flows if keys is not None else _keys(flows, addresses)
+            looked_at = with_flows if keys is not None else _keys(flows, addresses).union(with_flows)
             found = stale(flows, {key: _may_keep(state.get(key)) for key in looked_at})
             if found:
                 await self._conntrack.delete(found)
@@ -250,6 +254,15 @@ def _lets_go(old: ServicePort | None, new: ServicePort | None) -> bool:
     return bool(fewer) or old.affinity_seconds != new.affinity_seconds
 
 
+def _may_end(key: Key, addresses: Collection[str]) -> bool:
+    """Whether flows to `key` can be ended well, where these are the addresses that are carried.
+
+    TCP clients of an address that is gone would get no reset from us, so their flows stay. UDP needs none, and a
+    client that goes on sending would keep its flow for ever.
+    """
+    return key.protocol == "udp" or key.address in addresses
+
+
 def _may_keep(port: ServicePort | None) -> frozenset[Target]:
     return port.targets | port.keeps if port else frozenset()
 
@@ -259,6 +272,11 @@ def _keys(flows: Iterable[Flow], addresses: Collection[str]) -> set[Key]:
     return {
         Key(flow.destination, flow.protocol, flow.destination_port) for flow in flows if flow.destination in addresses
     }
+
+
+def _key(text: str) -> Key:
+    address, protocol, port = text.split(" . ")
+    return Key(address, protocol, int(port))
 
 
 def _family(key: str) -> int:
