@@ -6,7 +6,7 @@ import pytest
 from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.dataplane.model import Key, ServicePort, Target
-from moorage.dataplane.services import ENDPOINTS_OF_PORT, Scope, carried, fault
+from moorage.dataplane.services import ENDPOINTS_OF_PORT, Desired, Scope, carried, fault
 
 SCOPE = Scope(node="node-1", labelled_only=False)
 
@@ -214,8 +214,16 @@ def test_a_port_that_no_slice_has_is_told_with_what_there_is() -> None:
     )
 
 
+def test_slices_whose_ports_have_no_numbers_are_told_too() -> None:
+    (warning,) = carried(service(), [slice_("203.0.113.1", ports=[{"port": 0}])], SCOPE).warnings
+    assert warning.endswith("port 9000/TCP, without a name: no EndpointSlice has a port of that name and protocol, "
+                            "so it has no endpoints; they have none with a number")  # fmt: skip
+
+
 def test_slices_without_endpoints_are_no_mismatch() -> None:
     assert carried(service(), [slice_(ports=None), slice_(name="other", ports=[])], SCOPE).warnings == ()
+    renamed = slice_("203.0.113.1", name="old", ports=[{"name": "old", "port": 80}])
+    assert carried(service(), [slice_(), renamed], SCOPE).warnings == ()
 
 
 def test_of_too_many_endpoints_the_first_by_name_are_carried_and_the_others_keep_their_flows() -> None:
@@ -265,3 +273,30 @@ def test_names_that_collide_with_everything_still_differ() -> None:
     ]
     port = only(service(), slice_(*given))
     assert len({each.name for each in port.endpoints}) == 5
+
+
+def test_an_address_that_two_services_claim_is_the_firsts_until_it_goes() -> None:
+    desired = Desired()
+    key = Key("10.96.0.1", "tcp", 80)
+    first, second = (ServicePort(service=name, key=key) for name in ("a/a", "b/b"))
+    assert desired.put("b/b", [second]) == {key}
+    assert desired.put("a/a", [first]) == {key}
+    assert desired.state == {key: first}
+    assert len(desired.conflicts()) == 1
+    assert desired.put("a/a", []) == {key}
+    assert desired.state == {key: second}
+    assert desired.put("b/b", [second]) == set()
+    assert desired.put("b/b", []) == {key}
+    assert desired.state == {}
+
+
+def test_of_many_conflicts_some_are_listed() -> None:
+    desired = Desired()
+    ports = [ServicePort("a/a", Key("10.96.0.1", "tcp", port)) for port in range(1, 100)]
+    desired.put("a/a", ports)
+    desired.put("b/b", ports)
+    assert len(desired.conflicts()) == 21
+    desired.put("a/a", ports[:1])
+    assert len(desired.conflicts()) == 1
+    desired.put("b/b", ports[1:])
+    assert desired.conflicts() == []

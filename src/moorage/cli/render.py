@@ -15,9 +15,8 @@ from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, EndpointSlice
 from moorage.api.manifest import Manifest, load_only
 from moorage.api.meta import Object, ObjectMeta
 from moorage.dataplane.changes import Ledger
-from moorage.dataplane.desired import Desired
 from moorage.dataplane.ruleset import base
-from moorage.dataplane.services import Scope, carried
+from moorage.dataplane.services import Desired, Scope, carried
 from moorage.lab.control import mirroring
 
 RANGES: dict[str, IPv4Network | IPv6Network] = {

@@ -10,6 +10,7 @@ ports from 1 to 65535, timeouts as Kubernetes allows them.
 """
 
 from collections.abc import Iterable, Mapping
+from heapq import nsmallest
 from typing import Literal, NamedTuple
 
 from moorage.api.addresses import as_kubernetes_reads
@@ -17,7 +18,7 @@ from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.show import show
 from moorage.dataplane.endpoints import Found, Read, best, read
-from moorage.dataplane.model import Endpoint, Key, ServicePort, Target
+from moorage.dataplane.model import Endpoint, Key, NodeState, ServicePort, Target
 
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 PROXY_NAME = "moorage"
@@ -31,6 +32,9 @@ ENDPOINTS_OF_PORT = 1_000
 ENDPOINTS_OF_SERVICE = 10_000
 """Most endpoints of all ports of a Service together, in one family; a port without any counts as one."""
 WARNINGS_OF_SERVICE = 10
+
+CONFLICTS = 20
+"""Most of them that are listed."""
 
 Addresses = Literal["cluster", "load-balancer"]
 
@@ -125,7 +129,8 @@ def _first(name: str, warnings: Iterable[str]) -> tuple[str, ...]:
 def _ports(
     name: str, service: Service, address: str, slices: list[Read], scope: Scope, warnings: dict[str, None]
 ) -> list[ServicePort]:
-    room = ENDPOINTS_OF_SERVICE
+    room, others = ENDPOINTS_OF_SERVICE, ""
+    there_are = any(each.endpoints for each in slices)
     ports: dict[Key, ServicePort] = {}
     for port in service.spec.ports or ():
         written = f"{port.port}/{show(port.protocol)}"
@@ -139,7 +144,8 @@ def _ports(
             ] = None
             break
         found = best(slices, (port.name or "", port.protocol))
-        if not found and (others := _other_ports(slices)):
+        if there_are and not any((port.name or "", port.protocol) in each.ports for each in slices):
+            others = others or _other_ports(slices)
             warnings[
                 f"Service {name}: port {written}, {_named(port.name)}: no EndpointSlice has a port of that name and "
                 f"protocol, so it has no endpoints; they have {others}"
@@ -165,7 +171,7 @@ def _other_ports(slices: Iterable[Read]) -> str:
     """Some of the ports that slices with endpoints have, for a message."""
     there = [f"{protocol} {_named(name)}" for each in slices if each.endpoints for name, protocol in each.ports]
     some = sorted(set(there))
-    return ", ".join(some[:5]) + (", ..." if len(some) > 5 else "")
+    return ", ".join(some[:5]) + (", ..." if len(some) > 5 else "") or "none with a number"
 
 
 def _service_port(name: str, service: Service, key: Key, found: Mapping[Target, Found], scope: Scope) -> ServicePort:
@@ -207,3 +213,64 @@ def _affinity_seconds(service: Service) -> int:
     config = service.spec.session_affinity_config
     seconds = config.client_ip.timeout_seconds if config and config.client_ip else None
     return DEFAULT_AFFINITY if seconds is None else seconds
+
+
+class Desired:
+    """What a node should carry, kept up to date Service by Service.
+
+    Two Services can claim one address and port only by mistake; then the one whose name sorts first has it, and
+    the other gets it when the first goes.
+    """
+
+    def __init__(self) -> None:
+        self.state: NodeState = {}
+        self._claims: dict[Key, dict[str, ServicePort]] = {}
+        self._keys: dict[str, set[Key]] = {}
+        self._contested: set[Key] = set()
+
+    def put(self, service: str, ports: Iterable[ServicePort]) -> set[Key]:
+        """Replace what is carried of `service` (`namespace/name`); returns the keys whose state changed."""
+        new = {port.key: port for port in ports}
+        keys = self._keys.get(service, set()) | set(new)
+        changed = set()
+        for key in keys:
+            claims = self._claims.setdefault(key, {})
+            claims.pop(service, None)
+            if key in new:
+                claims[service] = new[key]
+            winner = claims[min(claims)] if claims else None
+            if winner != self.state.get(key):
+                changed.add(key)
+                _set(self.state, key, winner)
+            if len(claims) > 1:
+                self._contested.add(key)
+            else:
+                self._contested.discard(key)
+            if not claims:
+                del self._claims[key]
+        if new:
+            self._keys[service] = set(new)
+        else:
+            self._keys.pop(service, None)
+        return changed
+
+    def conflicts(self) -> list[str]:
+        """A line for each address and port that more than one Service claims: for the first of them, if they are
+        many."""
+        first = nsmallest(CONFLICTS, self._contested)
+        lines = [
+            f"Service {loser}: {key.address} {key.protocol} {key.port} is carried for {min(self._claims[key])}; "
+            "give one of the two another cluster IP or port"
+            for key in first
+            for loser in sorted(self._claims[key])[1 : CONFLICTS + 1]
+        ][:CONFLICTS]
+        if len(self._contested) > CONFLICTS:
+            lines.append("more addresses and ports are claimed by several Services, which are not listed")
+        return lines
+
+
+def _set(state: NodeState, key: Key, port: ServicePort | None) -> None:
+    if port is None:
+        state.pop(key, None)
+    else:
+        state[key] = port

@@ -14,9 +14,8 @@ from moorage.cluster.client import Client
 from moorage.cluster.dirty import Dirty
 from moorage.cluster.reflector import Reflector
 from moorage.dataplane import endpoints, services
-from moorage.dataplane.desired import Desired
 from moorage.dataplane.model import Key
-from moorage.dataplane.services import PROXY_NAME, PROXY_NAME_LABEL, Carried, Scope, carried
+from moorage.dataplane.services import PROXY_NAME, PROXY_NAME_LABEL, Carried, Desired, Scope, carried
 from moorage.dataplane.sync import Synchronizer
 from moorage.errors import MoorageError
 from moorage.log import get_logger
