@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
-import yaml
 from msgspec import inspect
 
 from moorage.api.external_rules import RULES
@@ -16,6 +15,7 @@ from moorage.api.kinds import KINDS, Kind
 from moorage.api.meta import LabelSelector, ObjectMeta
 from moorage.api.moorage_v1alpha1 import GROUP, SecretKeyReference
 from moorage.api.schema import Rule
+from moorage.api.yaml_text import dump
 
 Json = dict[str, Any]
 
@@ -130,9 +130,7 @@ def custom_kinds() -> list[Kind]:
 
 def manifest() -> str:
     """All definitions as YAML, for `kubectl apply`."""
-    texts = [
-        yaml.safe_dump(definition(kind), sort_keys=False, width=110, allow_unicode=True) for kind in custom_kinds()
-    ]
+    texts = [dump(definition(kind), width=110) for kind in custom_kinds()]
     return "# Printed by `moorage crds`; change src/moorage/api/moorage_v1alpha1.py instead.\n" + "---\n".join(texts)
 
 

@@ -346,10 +346,10 @@ def _shown_tag(tag: str) -> str:
 def _scalar(event: Any, line: int) -> Any:
     tag = event.tag
     if tag in (None, "!"):
-        return _resolve(event.value, line) if event.implicit[0] and tag is None else event.value
+        return resolve(event.value, line) if event.implicit[0] and tag is None else event.value
     if tag in (f"{_TAG}str", f"{_TAG}timestamp"):
         return event.value
-    value = _resolve(event.value, line)
+    value = resolve(event.value, line)
     match tag.removeprefix(_TAG), value:
         case ("bool", bool()) | ("null", None):
             return value
@@ -360,8 +360,8 @@ def _scalar(event: Any, line: int) -> Any:
     raise TextError(line, f"tag {_shown_tag(tag)} is not supported; remove it")
 
 
-def _resolve(plain: str, line: int) -> Any:
-    """The value of an unquoted scalar (resolve.go of the goyaml.v2 in sigs.k8s.io/yaml)."""
+def resolve(plain: str, line: int) -> Any:
+    """The value of an unquoted scalar (resolve.go of the goyaml.v2 in sigs.k8s.io/yaml). Raises TextError."""
     if plain in _BOOLS:
         return _BOOLS[plain]
     if plain in _NULLS:

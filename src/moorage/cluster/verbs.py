@@ -4,9 +4,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-import yaml
-
 from moorage.api.kinds import KINDS, Kind, named
+from moorage.api.yaml_text import dump
 from moorage.cluster.client import MERGE_PATCH, Client
 from moorage.cluster.errors import AnswerError, ApiError
 from moorage.cluster.paths import collection_path, manifest_kind, manifest_path, object_path
@@ -105,7 +104,7 @@ async def get(
     shown = objects[0] if name is not None else {"apiVersion": "v1", "kind": "List", "items": objects}
     if output == "json":
         return json.dumps(shown, indent=4)
-    return str(yaml.safe_dump(shown, allow_unicode=True)).rstrip()
+    return dump(shown, sort_keys=True).rstrip()
 
 
 async def delete(client: Client, kind: Kind, name: str, *, namespace: str | None = None) -> str:

@@ -4,10 +4,9 @@ import base64
 import re
 from collections.abc import Sequence
 
-import yaml
-
 from moorage.api import manifest
 from moorage.api.manifest import Manifest
+from moorage.api.yaml_text import dump
 from moorage.errors import MoorageError
 from moorage.lab.topology import LabPlan
 
@@ -74,4 +73,4 @@ def secret(name: str, namespace: str, kubeconfig: str) -> str:
         "type": "Opaque",
         "data": {"kubeconfig": base64.b64encode(kubeconfig.encode()).decode()},
     }
-    return str(yaml.safe_dump(found, sort_keys=False))
+    return dump(found)

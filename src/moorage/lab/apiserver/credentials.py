@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import trustme
-import yaml
+
+from moorage.api.yaml_text import dump
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -49,7 +50,7 @@ def kubeconfig(server: str, token: str | None, ca: str | None, name: str = "lab"
         "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
         "current-context": name,
     }
-    return yaml.safe_dump(config, sort_keys=False)
+    return dump(config)
 
 
 def write_private(path: Path, text: str) -> None:
