@@ -330,6 +330,10 @@ async def test_it_is_told_and_logged_once(play: Play) -> None:
             Listing([], "5", (bad("a", 1),)), [bad("a", 6), bad("a", 7, why="other")], on_unreadable=told.append
         )
     assert told == [("n", "a")] * 3
+    told.clear()
+    await play(Listing([], "5", (bad("a", 1), bad("b", 1))), [bad("a", 6, deleted=True)], GONE, Listing([], "9"),
+               on_unreadable=told.append)  # fmt: skip
+    assert told == [("n", "a"), ("n", "b"), ("n", "a"), ("n", "b")]
     assert [each["error"] for each in logs if each["log_level"] == "warning"] == ["Expected int", "other"]
 
 

@@ -109,6 +109,8 @@ class Recorder:
                 await self._write(said)
             except MoorageError as error:
                 _log.debug("an event is lost", reason=said.reason, error=str(error))
+            except Exception:
+                _log.exception("an event is lost because of a mistake in Moorage", reason=said.reason)
 
     async def _write(self, said: _Said) -> None:
         if self._is_one_of_many(said):

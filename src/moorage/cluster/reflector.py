@@ -65,7 +65,7 @@ class Reflector(Generic[T]):
 
     An object that cannot be read, or that `on_change` or `transform` cannot deal with, is in `unreadable` and costs
     itself alone. The store keeps its last good state, under the uid, resourceVersion and generation that it has now.
-    `on_unreadable(key)` is called when it is found.
+    `on_unreadable(key)` is called when it is found, and when it is gone without having been in the store.
 
     `transform` makes of each object what is kept of it, for collections that are large and of which little is
     needed; it must leave name, namespace, uid and resourceVersion. `idle_timeout`: seconds of silence after which a
@@ -90,6 +90,7 @@ class Reflector(Generic[T]):
         self.unreadable: dict[Key, Unreadable] = {}
         self.synced = asyncio.Event()
         self.error: MoorageError | None = None
+        self.kind = kind_of(kind).kind
         self._client = client
         self._kind = kind
         self._namespace = namespace
@@ -103,7 +104,7 @@ class Reflector(Generic[T]):
         self._version: str | None = None
         """From which the watch goes on; None: list first."""
         self._failures = 0
-        self._log = get_logger("moorage.cluster.reflector", kind=kind_of(kind).kind, namespace=namespace)
+        self._log = get_logger("moorage.cluster.reflector", kind=self.kind, namespace=namespace)
 
     async def run(self) -> None:
         """List and watch until cancelled."""
@@ -129,14 +130,14 @@ class Reflector(Generic[T]):
         self.store.update(new)
         self.store.update({key: obj for key, obj in kept.items() if obj is not None})
         self._version = listing.resource_version
-        self.unreadable = {
-            key: each
-            for key, each in self.unreadable.items()
-            if key in bad or (key in new and new[key].metadata.resource_version == each.metadata.resource_version)
-        }
         for key, obj in old.items():
             if key not in self.store or self.store[key].metadata.uid != obj.metadata.uid:
                 self._tell(key, None)
+        for key, each in list(self.unreadable.items()):
+            if key not in bad and (
+                key not in new or new[key].metadata.resource_version != each.metadata.resource_version
+            ):
+                self._forget(key)
         for key, each in bad.items():
             self._spoilt(key, each)
         for key, obj in list(self.store.items()):
@@ -196,15 +197,19 @@ class Reflector(Generic[T]):
     def _apply_unreadable(self, bad: Unreadable) -> None:
         key = _key(bad)
         self._version = bad.metadata.resource_version
-        if bad.deleted:
-            self.unreadable.pop(key, None)
         good = None if bad.deleted else self._last_good(key, bad)
         if good is not None:
             self.store[key] = good
         elif self.store.pop(key, None) is not None:
             self._tell(key, None)
-        if not bad.deleted:
+        if bad.deleted:
+            self._forget(key)
+        else:
             self._spoilt(key, bad)
+
+    def _forget(self, key: Key) -> None:
+        if self.unreadable.pop(key, None) is not None:
+            self._guarded(key, lambda: self._on_unreadable(key))
 
     def _taken(self, obj: T) -> T | Unreadable:
         try:

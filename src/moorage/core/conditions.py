@@ -164,16 +164,44 @@ def _foreign(xsvc: ExternalService, slices: Sequence[EndpointSlice]) -> str | No
     )
 
 
-def suspended(previous: Condition | None) -> Said:
-    """Ready while `spec.suspend` is set: as it was."""
-    match previous.status if previous else "Unknown":
+def suspended(xsvc: ExternalService) -> dict[str, Said]:
+    """The conditions while `spec.suspend` is set."""
+    message = "spec.suspend is set: Service, endpoints and the rest of this status stay as they were."
+    return {"Ready": _as_before(xsvc, "Suspended", message)}
+
+
+def failed(xsvc: ExternalService) -> dict[str, Said]:
+    """The conditions where a mistake of ours kept a decision from being made."""
+    message = (
+        "A mistake in Moorage keeps it from dealing with this ExternalService: Service and endpoints stay as they "
+        "were, and it is tried again. The operator's log says more; please report it."
+    )
+    return {
+        "Accepted": Said("False", "InternalError", message),
+        "Ready": _as_before(xsvc, "InternalError", message),
+    }
+
+
+def unreadable(xsvc: ExternalService, what: str, why: str) -> dict[str, Said]:
+    """The conditions while nothing is done because `what` (`This ExternalService`) has a field of a wrong type."""
+    message = f"{what} cannot be read, so Service and endpoints stay as they were; correct it: {why}"
+    return {"Accepted": Said("False", "Unreadable", message), "Ready": _as_before(xsvc, "Unreadable", message)}
+
+
+def unread(why: str) -> Said:
+    """Accepted while the last spec that could be read is carried out, in place of the present one."""
+    message = f"This ExternalService cannot be read, so what it said before stays in force; correct it: {why}"
+    return Said("False", "Unreadable", message)
+
+
+def _as_before(xsvc: ExternalService, reason: str, message: str) -> Said:
+    """Ready where nothing is written: clients reach what they reached."""
+    ready = next((each for each in xsvc.status.conditions or () if each.type == "Ready"), None)
+    match ready.status if ready else "Unknown":
         case "True" | "False" as status:
-            return Said(status, "Suspended", _SUSPENDED)
+            return Said(status, reason, message)
         case _:
-            return Said("Unknown", "Suspended", _SUSPENDED)
-
-
-_SUSPENDED = "spec.suspend is set: Service, endpoints and the rest of this status stay as they were."
+            return Said("Unknown", reason, message)
 
 
 def refused(why: tuple[str, str]) -> dict[str, Said]:
@@ -188,8 +216,12 @@ def conditions(xsvc: ExternalService, said: Mapping[str, Said], now: str) -> lis
     """The status's conditions with `said` in place of those of the same type; times change with the status only."""
     previous = {each.type: each for each in xsvc.status.conditions or ()}
     told = {type_: _condition(xsvc, type_, each, previous.get(type_), now) for type_, each in said.items()}
-    result = previous | told
-    return [result.pop(type_) for type_ in TYPES if type_ in result] + list(result.values())
+    return in_order((previous | told).values())
+
+
+def in_order(found: Iterable[Condition]) -> list[Condition]:
+    """In the order of `TYPES`, others last."""
+    return sorted(found, key=lambda each: TYPES.index(each.type) if each.type in TYPES else len(TYPES))
 
 
 def _condition(xsvc: ExternalService, type_: str, said: Said, previous: Condition | None, now: str) -> Condition:

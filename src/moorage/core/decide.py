@@ -23,21 +23,23 @@ def decide(
     service: Service | None,
     found: Sequence[EndpointSlice],
     now: str,
+    *,
+    unread: str | None = None,
 ) -> Decision:
     """What is to be written, said in the status, and told as Events.
 
     `verdicts` are by endpoint name, `service` is the one of the same name whoever owns it, `found` are all slices
-    that say they are that Service's, or owned by `xsvc`; `now` is RFC 3339. Where nothing has changed the decision is
-    to do nothing, and to keep the status. It may take a second decision, from what the first one wrote, to arrive:
-    what must wait until the Service has changed comes with that.
+    that say they are that Service's, or owned by `xsvc`; `now` is RFC 3339. `unread` is why the present spec cannot
+    be read, where `xsvc` has the last one that could. Where nothing has changed the decision is to do nothing, and to
+    keep the status. It may take a second decision, from what the first one wrote, to arrive: what must wait until the
+    Service has changed comes with that.
     """
     if xsvc.metadata.deletion_timestamp is not None:
         return Decision((), xsvc.status, ())
     if why := services.unsupported(xsvc):
         return _left_alone(xsvc, conditions.refused(why), now)
     if xsvc.spec.suspend:
-        ready = next((each for each in xsvc.status.conditions or () if each.type == "Ready"), None)
-        return _left_alone(xsvc, {"Ready": conditions.suspended(ready)}, now)
+        return _left_alone(xsvc, conditions.suspended(xsvc), now)
 
     taken = services.taken(xsvc, service)
     own_service = None if taken else service
@@ -45,8 +47,9 @@ def decide(
     standings = readiness.standings(xsvc, merged.endpoints, verdicts, slices.ours(xsvc, found), families)
     if taken:
         standings = readiness.withheld(standings, "the Service of this name is not ours")
+    accepted = conditions.accepted(merged, services.unchangeable(xsvc, own_service))
     said = {
-        "Accepted": conditions.accepted(merged, services.unchangeable(xsvc, own_service)),
+        "Accepted": conditions.unread(unread) if unread else accepted,
         "Resolved": conditions.resolved(xsvc, merged, resolutions),
         "Healthy": conditions.healthy(xsvc, standings),
     }

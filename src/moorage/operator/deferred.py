@@ -5,6 +5,9 @@ from collections.abc import Callable
 
 from moorage.api.meta import Object
 from moorage.cluster.recorder import Recorder
+from moorage.log import get_logger
+
+log = get_logger("moorage.operator")
 
 
 class Deferred:
@@ -33,4 +36,7 @@ class Deferred:
             until, about, type_, reason, message = await self._line.get()
             while self._urgent() and now() < until:  # noqa: ASYNC110  # asked, as nobody says when it is over
                 await asyncio.sleep(self.LOOK)
-            self._recorder.record(about, type_, reason, message)
+            try:
+                self._recorder.record(about, type_, reason, message)
+            except Exception:
+                log.exception("an event is lost because of a mistake in Moorage", reason=reason)

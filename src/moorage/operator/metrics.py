@@ -28,6 +28,17 @@ class Metrics:
         self.reconciles = Counter(
             "moorage_reconciles", "ExternalServices looked at.", ["result"], registry=registry
         )  # changed, unchanged, conflict, error
+        self.failed_decisions = Counter(
+            "moorage_failed_decisions",
+            "Looks at an ExternalService that a mistake in Moorage ended.",
+            registry=registry,
+        )
+        self.unreadable = Gauge(
+            "moorage_unreadable_objects",
+            "Objects of this cluster that cannot be read; their last good state is in use.",
+            ["kind"],
+            registry=registry,
+        )
         self.reconcile_seconds = Histogram(
             "moorage_reconcile_seconds",
             "Time to look at one ExternalService, its writes included.",
@@ -99,6 +110,7 @@ class Metrics:
         """This process does not lead: what there is is for the leader to tell, or it would be counted twice."""
         self.refresh = lambda: None
         self.set_endpoints({})
+        self.unreadable.clear()
         self.set_sources(0, 0)
         for gauge in (self.leader, self.synced, self.queue_depth, self.external_services):
             gauge.set(0)

@@ -6,15 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Protocol
 
-from msgspec.structs import replace
-
+from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import EndpointSlice
-from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServiceSpec, ExternalServiceStatus
+from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServiceSpec
 from moorage.cluster.backoff import backoff
 from moorage.cluster.errors import UnreachableError
 from moorage.cluster.pace import Pace
 from moorage.cluster.reflector import Key
-from moorage.core.conditions import Said, conditions
 from moorage.core.decide import decide
 from moorage.core.endpoints import merge
 from moorage.core.health import Outcome, Subject
@@ -25,6 +23,7 @@ from moorage.operator.authorities import Authority
 from moorage.operator.board import Board
 from moorage.operator.deferred import Deferred
 from moorage.operator.metrics import Metrics
+from moorage.operator.troubles import Troubles
 from moorage.operator.world import World
 from moorage.operator.writer import RefusedError, StaleError, TakenError, Writer, describe
 from moorage.probe.check import Check, Target, check_of, targets
@@ -111,6 +110,7 @@ class Reconciler:
         self._now = now
         self._again = again
         self._jitter = jitter
+        self._troubles = Troubles(writer, events, now, self._charge)
         self.board = Board(
             now, self._verdict_changed, lambda key: again(key, 0.0), lambda key: again(key, self.REWORDED)
         )
@@ -164,8 +164,14 @@ class Reconciler:
             if len(self._unreached) == 1 and count == 1:
                 log.warning("cannot write; endpoints stay as they are", error=str(error))
             return wait
+        except MoorageError:
+            raise
         except asyncio.CancelledError:
             result = None  # the term is over
+            raise
+        except Exception:
+            self._metrics.failed_decisions.inc()
+            await self._tell_of_failure(key)
             raise
         finally:
             if result is not None:
@@ -175,7 +181,10 @@ class Reconciler:
     def observe(self, key: Key, name: str, outcome: Outcome) -> None:
         """Take the outcome of one check."""
         self._metrics.count_probe(outcome.success, outcome.seconds)
-        self.board.observe(key, name, outcome)
+        try:
+            self.board.observe(key, name, outcome)
+        except Exception:
+            log.exception("a check counts for nothing because of a mistake in Moorage", key=key, endpoint=name)
 
     def users(self, addresses: Iterable[str]) -> set[Key]:
         """The ExternalServices that have, or would have, an endpoint at one of these addresses."""
@@ -209,7 +218,18 @@ class Reconciler:
     async def _look(self, key: Key) -> tuple[bool, float | None]:
         """Whether anything had to be written, and the seconds after which to look again at the latest."""
         xsvc = self.follow(key)
+        unread = self._world.unreadable(ExternalService, key)
+        if unread is None:
+            self._troubles.forget(key)
+        else:
+            self._troubles.tell_of_unreadable(key, unread)
         if xsvc is None:
+            if unread is not None:
+                await self._troubles.unreadable(key, unread)
+            return False, None
+        bad_service = self._world.unreadable(Service, key)
+        if bad_service is not None and self._world.services.get(key) is None:
+            await self._troubles.service_unreadable(xsvc, bad_service)
             return False, None
         resolutions = () if xsvc.spec.suspend else self._sources.resolutions(key)
         slices = self._slices(key)
@@ -234,18 +254,23 @@ class Reconciler:
             self._world.services.get(key),
             slices,
             self._now(),
+            unread=unread.why if unread else None,
         )
         try:
             for write in decision.writes:
                 await self._write(key, write)
         except RefusedError as refused:
-            await self._tell(key, xsvc, decision.status, refused)
+            await self._troubles.refused(xsvc, decision.status, refused)
             raise
         changed = bool(decision.writes) or decision.status != xsvc.status
         if decision.writes:
             log.info("written", object="/".join(key), writes=[describe(write) for write in decision.writes])
         if decision.status != xsvc.status:
-            xsvc = await self._writer.status(xsvc, decision.status)
+            try:
+                xsvc = await self._writer.status(xsvc, decision.status)
+            except RefusedError as refused:
+                await self._troubles.status_refused(xsvc, decision.status, refused)
+                raise
         for happening in decision.happenings:
             self._events.record(xsvc, *happening)
         if any(each.reason == "AddressRefused" for each in decision.happenings):
@@ -309,26 +334,16 @@ class Reconciler:
                 self._in_the_way.setdefault(key, set()).add((key[0], write.obj.metadata.name))
             raise
 
-    async def _tell(
-        self, key: Key, xsvc: ExternalService, status: ExternalServiceStatus, refused: RefusedError
-    ) -> None:
-        """Say in the status that the API server does not want what was decided: what it says is what to do."""
-        said = Said("False", "WriteRefused", f"{refused.what} could not be written: {refused.error.message}")
-        told = {each.type: each for each in conditions(xsvc, {"Ready": said}, self._now())}
-        ready = told["Ready"]
-        before = next((each for each in xsvc.status.conditions or () if each.type == "Ready"), None)
-        status = replace(
-            status,
-            conditions=[ready if each.type == "Ready" else each for each in status.conditions or ()],
-            endpoints=xsvc.status.endpoints,
-            healthy=xsvc.status.healthy,
-        )
-        if status != xsvc.status:
-            xsvc = await self._writer.status(xsvc, status)
-            # A policy's words may be others each time.
-            self._charge(key, 1.0)
-        if before is None or (before.reason, before.message) != (ready.reason, ready.message):
-            self._events.record(xsvc, "Warning", ready.reason, ready.message)
+    async def _tell_of_failure(self, key: Key) -> None:
+        xsvc = self._world.xsvcs.get(key)
+        if xsvc is None or xsvc.spec.suspend:
+            return
+        try:
+            await self._troubles.failed(xsvc)
+        except (MoorageError, StaleError, RefusedError) as error:
+            log.warning("cannot say that nothing could be decided", object="/".join(key), error=str(error))
+        except Exception:
+            log.exception("cannot say that nothing could be decided", object="/".join(key))
 
     def _charge(self, key: Key, seconds: float) -> None:
         self._paces.setdefault(key, Pace(self.SHARE, self.BURST)).take(seconds)

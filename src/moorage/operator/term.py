@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -154,7 +155,8 @@ class Term:
                 tasks.create_task(self._events.run())
                 for key in keys:
                     # Their sources are asked while the first ones are worked on.
-                    self._reconciler.follow(key)
+                    with suppress(Exception):  # whatever is wrong with one is told when it is worked on
+                        self._reconciler.follow(key)
                     self.queue.add(key)
                 tasks.create_task(self.queue.run(self._reconciler, workers=self._configuration.workers))
         finally:
@@ -192,5 +194,7 @@ class Term:
         metrics.set_endpoints(self._reconciler.board.counts)
         total, wrong = sum(count for count, _ in problems), sum(count for _, count in problems)
         metrics.set_sources(total - wrong, wrong)
+        for kind, count in self._world.unreadable_counts().items():
+            metrics.unreadable.labels(kind).set(count)
         metrics.queue_depth.set(len(self.queue))
         metrics.external_services.set(len(self._world.names()))

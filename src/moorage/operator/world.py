@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
+from typing import Any
 from urllib.parse import urlsplit
 
 from msgspec.structs import replace
@@ -19,6 +20,7 @@ from moorage.api.networking_v1 import ServiceCIDR
 from moorage.cluster.backoff import backoff
 from moorage.cluster.client import Client
 from moorage.cluster.errors import ApiError
+from moorage.cluster.reading import Unreadable
 from moorage.cluster.reflector import Key, Reflector
 from moorage.core.admission import (
     API_SERVER,
@@ -69,8 +71,8 @@ class World:
         self._touched = touched
         self._gate_changed = gate_changed
         self._addresses_changed = addresses_changed
-        self._xsvcs = Reflector(client, ExternalService, on_change=self._xsvc_told)
-        self._services = Reflector(client, Service, on_change=self._service_told)
+        self._xsvcs = Reflector(client, ExternalService, on_change=self._xsvc_told, on_unreadable=self._touched)
+        self._services = Reflector(client, Service, on_change=self._service_told, on_unreadable=self._touch_known)
         self._slices = Reflector(client, EndpointSlice, on_change=self._slice_told, transform=slim_slice)
         self._nodes = Reflector(client, Node, on_change=self._node_told, transform=slim_node)
         self._cidrs = Reflector(client, ServiceCIDR, on_change=lambda key, cidr: self._gate_due())
@@ -92,6 +94,15 @@ class World:
     def names(self) -> list[Key]:
         """Of all ExternalServices there are."""
         return list(self._xsvcs.store)
+
+    def unreadable(self, kind: type[ExternalService] | type[Service], key: Key) -> Unreadable | None:
+        """Why this object cannot be read; None where it can, or where there is none."""
+        reflector: Reflector[Any] = self._xsvcs if kind is ExternalService else self._services
+        return reflector.unreadable.get(key)
+
+    def unreadable_counts(self) -> dict[str, int]:
+        """How many objects of each kind cannot be read."""
+        return {each.kind: len(each.unreadable) for each in self._reflectors()}
 
     def whose(self, address: str) -> str | None:
         """Whose an address of this cluster is; for the log alone, because tenants may not know of each other."""

@@ -1,17 +1,20 @@
 """Does what was decided: one write after the other, each only while this process leads."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import msgspec
 
 from moorage.api.kinds import kind_of
-from moorage.api.meta import Object
+from moorage.api.meta import Object, ObjectMeta
 from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServiceStatus
-from moorage.cluster.client import Client
+from moorage.cluster.client import MERGE_PATCH, Client
 from moorage.cluster.errors import ApiError
+from moorage.cluster.paths import object_path
 from moorage.core.model import Create, Delete, Patch, Write
 from moorage.operator.metrics import Metrics
+
+R = TypeVar("R")
 
 
 class StaleError(Exception):
@@ -91,9 +94,26 @@ class Writer:
             "metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version},
             "status": changes(xsvc.status, status),
         }
+        written = await self._status(
+            key, lambda: self._client.patch(ExternalService, *key, body, subresource="status")
+        )
+        self._wrote(written, False)
+        return written
+
+    async def status_of_unreadable(self, meta: ObjectMeta, status: ExternalServiceStatus) -> None:
+        """Write these fields of the status of an ExternalService that cannot be read; raises as `do` does."""
+        key = meta.namespace or "", meta.name
+        body = {
+            "metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version},
+            "status": msgspec.to_builtins(status),
+        }
+        path = object_path(kind_of(ExternalService), *key, "status")
+        await self._status(key, lambda: self._client.raw("PATCH", path, body=body, content_type=MERGE_PATCH))
+
+    async def _status(self, key: tuple[str, str], write: Callable[[], Awaitable[R]]) -> R:
         self._check()
         try:
-            written = await self._client.patch(ExternalService, *key, body, subresource="status")
+            written = await write()
         except ApiError as error:
             self._failed(ExternalService, "status", key, error)
             raise _sorted_out(ExternalService, key, "status", error) from None
@@ -101,7 +121,6 @@ class Writer:
             self._metrics.writes.labels("ExternalService", "status", "error").inc()
             raise
         self._metrics.writes.labels("ExternalService", "status", "ok").inc()
-        self._wrote(written, False)
         return written
 
     def _failed(self, kind: type[Object], verb: str, key: tuple[str, str], error: ApiError) -> None:
@@ -135,6 +154,6 @@ def _sorted_out(kind: type[Object], key: tuple[str, str], verb: str, error: ApiE
         return StaleError(f"{what}: {error}")
     if error.status == 422 and "metadata.uid" in error.message:
         return StaleError(f"{what}: {error}")  # a precondition on the uid, as merge patches express it
-    if error.status in (400, 403, 422):
+    if error.status in (400, 403, 413, 422) or "request is too large" in error.message:
         return RefusedError(what, error)
     return error
