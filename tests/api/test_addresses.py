@@ -1,10 +1,11 @@
-from ipaddress import IPv4Address, IPv6Address
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from moorage.api.addresses import as_kubernetes_reads, canonical, embedded, family, parse, special
+from moorage.api.addresses import as_kubernetes_reads, canonical, embedded, family, parse, read, special
 from moorage.errors import MoorageError
 
 
@@ -168,3 +169,19 @@ def test_every_layout_of_a_local_nat64_prefix_is_read(address: IPv4Address, leng
     without_ninth = 0x64FF9B0001 << 72 | int(address) << 88 - length | suffix
     number = (without_ninth >> 56) << 64 | without_ninth & (1 << 56) - 1
     assert address in [inner for _, inner in embedded(IPv6Address(number))]
+
+
+@given(st.one_of(st.ip_addresses().map(str), st.text("0123456789.:af%/x ", max_size=20), st.text(max_size=8)))
+@example("010.0.0.1")
+@example("1.2.3")
+@example("1.2.3.4\0")
+@example("\u0661.2.3.4")
+@example("::ffff:192.0.2.1")
+def test_reading_fast_is_reading_the_same(text: str) -> None:
+    def outcome(reader: Callable[[str], object]) -> object:
+        try:
+            return reader(text)
+        except ValueError:
+            return None
+
+    assert outcome(read) == outcome(ip_address)

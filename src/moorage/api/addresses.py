@@ -2,6 +2,7 @@
 
 import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from socket import AF_INET, inet_pton
 from typing import Literal
 
 from moorage.api.show import show
@@ -65,7 +66,7 @@ def parse(address: str) -> IPv4Address | IPv6Address:
     (octal to some), IPv4-mapped IPv6 (IPv4 to some), and zones, which mean something on one machine only.
     """
     try:
-        parsed = ip_address(address)
+        parsed = read(address)
     except ValueError:
         plain = _without_leading_zeros(address)
         if plain is not None:
@@ -97,6 +98,17 @@ def _without_leading_zeros(address: str) -> str | None:
 _LEADING_ZEROS = re.compile(r"(?<![0-9A-Fa-f])0+(?=[0-9A-Fa-f])")
 
 
+def read(address: str) -> IPv4Address | IPv6Address:
+    """As `ipaddress.ip_address`, ValueError and all, but ten times as fast for IPv4.
+
+    The operator reads all endpoints' at each decision, a node a hundred thousand when it starts.
+    """
+    try:
+        return IPv4Address(int.from_bytes(inet_pton(AF_INET, address)))
+    except (OSError, ValueError):
+        return ip_address(address)
+
+
 def as_kubernetes_reads(address: str) -> str | None:
     """The one spelling of an address that a Kubernetes object holds, as Kubernetes reads it; None for no address.
 
@@ -105,10 +117,10 @@ def as_kubernetes_reads(address: str) -> str | None:
     `10.0.0.1`; an IPv4-mapped IPv6 address is that IPv4 address; what has a zone is no address.
     """
     try:
-        parsed = ip_address(address)
+        parsed = read(address)
     except ValueError:
         try:
-            parsed = ip_address(_LEADING_ZEROS.sub("", address))
+            parsed = read(_LEADING_ZEROS.sub("", address))
         except ValueError:
             return None
     if isinstance(parsed, IPv4Address):
@@ -136,22 +148,20 @@ def special(address: str) -> str | None:
     a slice reach what the node alone should (CVE-2021-25740). What is no address at all is refused too.
     """
     try:
-        parsed = ip_address(address)
+        return special_of(read(address))
     except ValueError:
         return "not an IP address"
-    return _special4(int(parsed)) if isinstance(parsed, IPv4Address) else _special6(parsed)
+
+
+def special_of(address: IPv4Address | IPv6Address) -> str | None:
+    """As `special`."""
+    return _special4(int(address)) if isinstance(address, IPv4Address) else _special6(address)
 
 
 def canonical_endpoint(address: str) -> tuple[str, str | None]:
-    """An endpoint's address as Kubernetes reads it, and what `special` says of that; as it is if it is no address.
-
-    A node looks at a hundred thousand of these when it starts: hence one reading of most, and plain numbers.
-    """
-    try:
-        return address, _special4(int(IPv4Address(address)))
-    except ValueError:
-        read = as_kubernetes_reads(address)
-    return (read, special(read)) if read is not None else (address, "not an IP address")
+    """An endpoint's address as Kubernetes reads it, and what `special` says of that; as it is if it is no address."""
+    canonical = as_kubernetes_reads(address)
+    return (canonical, special(canonical)) if canonical is not None else (address, "not an IP address")
 
 
 def _special4(address: int) -> str | None:

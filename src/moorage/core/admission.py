@@ -1,11 +1,11 @@
 """Which addresses may be endpoints (CVE-2021-25740), and which a tenant's kubeconfig may lead to."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from types import MappingProxyType
 from typing import NamedTuple
 
-from moorage.api.addresses import as_kubernetes_reads, embedded, special
+from moorage.api.addresses import as_kubernetes_reads, embedded, read, special_of
 from moorage.api.core_v1 import Node, Pod, Service, ServiceSpec
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.networking_v1 import ServiceCIDR
@@ -81,7 +81,7 @@ class Gate(NamedTuple):
         unless it is itself in an allowed range.
         """
         try:
-            parsed = ip_address(address)
+            parsed = read(address)
         except ValueError:
             return "not an IP address"
         if isinstance(parsed, IPv4Address):
@@ -98,7 +98,7 @@ class Gate(NamedTuple):
     def _refusal(self, address: IPv4Address | IPv6Address) -> str | None:
         if self.allowed.find(address) is not None:
             return None
-        if why := special(str(address)) or self._inside(address):
+        if why := special_of(address) or self._inside(address):
             return why
         for form, inner in embedded(address) if isinstance(address, IPv6Address) else ():
             if why := self._inside(inner):
