@@ -30,7 +30,7 @@ class Fixture:
         self.restarts += 1
 
     def say(self, slot: str, message: str) -> None:
-        self.link.say(slot, lambda: message)
+        self.link.say(slot, lambda: [message])
 
     @property
     def told(self) -> list[Any]:

@@ -242,6 +242,12 @@ async def test_a_child_lets_nothing_through_until_it_knows_the_gate_and_then_wha
     fixture.follower.addresses_changed(["203.0.113.1", "203.0.113.7"])
     await asyncio.sleep(1)
     assert agree()
+    own.update(
+        (f"198.18.{number // 250}.{number % 250}", "the address of a pod of this cluster") for number in range(5000)
+    )
+    fixture.follower.addresses_changed(own)
+    await asyncio.sleep(1)
+    assert fixture.there.gate.own == own
     fixture.gate = fixture.gate._replace(refused=Ranges())
     fixture.follower.gate_changed()
     await asyncio.sleep(1)

@@ -59,7 +59,7 @@ class RemoteProber:
         self._forget(before)
         self._numbers.update({job.number: (key, name) for name, job in jobs.items()})
         these = self._checked[key] = CheckThese(key, check, jobs)
-        self._link.say(key, lambda: these)
+        self._link.say(key, lambda: [these])
 
     def remove(self, key: Key) -> None:
         """Check nothing of `key` any more."""

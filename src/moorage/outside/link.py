@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from contextlib import suppress
 from typing import Generic, Protocol, TypeVar
 
@@ -28,8 +28,8 @@ FIRST, LONGEST = 0.2, 30.0
 RECOVERED = 60.0
 """Seconds that a child must live to count as well again."""
 
-Say = Callable[[], object]
-"""Makes a message when it is to be sent."""
+Say = Callable[[], Iterable[object]]
+"""Makes messages when they are to be sent; others have their turn of the event loop between two of them."""
 
 
 class Child(Protocol[M_co]):
@@ -89,15 +89,15 @@ class Link(Generic[M]):
         self._grace: asyncio.TimerHandle | None = None
         self._task = asyncio.create_task(self._run())
 
-    def say(self, slot: Hashable, message: Say) -> None:
-        """From now on this holds. `message` may be called later, and again for the next child."""
-        self._slots[slot] = message
-        self._send(slot, message)
+    def say(self, slot: Hashable, messages: Say) -> None:
+        """From now on this holds. `messages` may be called later, and again for the next child."""
+        self._slots[slot] = messages
+        self._send(slot, messages)
 
     def unsay(self, slot: Hashable, message: object) -> None:
         """What was said of the slot holds no longer, which `message` tells."""
         if self._slots.pop(slot, None) is not None:
-            self._send(slot, lambda: message)
+            self._send(slot, lambda: [message])
 
     async def close(self) -> None:
         """End the child, and wait for it."""
@@ -105,10 +105,10 @@ class Link(Generic[M]):
         with suppress(asyncio.CancelledError):
             await self._task
 
-    def _send(self, slot: Hashable, message: Say) -> None:
+    def _send(self, slot: Hashable, messages: Say) -> None:
         # Last, so that what one message rests on, said before it, is told before it.
         self._unsaid.pop(slot, None)
-        self._unsaid[slot] = message
+        self._unsaid[slot] = messages
         self._wake.set()
 
     async def _run(self) -> None:
@@ -167,8 +167,10 @@ class Link(Generic[M]):
             self._wake.clear()
             while self._unsaid:
                 slot = next(iter(self._unsaid))
-                child.channel.send(self._unsaid.pop(slot)())
-                await child.channel.ready()
+                for message in self._unsaid.pop(slot)():
+                    child.channel.send(message)
+                    await child.channel.ready()
+                    await asyncio.sleep(0)
 
     async def _hears(self, child: Child[M]) -> None:
         while (message := await child.channel.receive()) is not None:
@@ -177,6 +179,7 @@ class Link(Generic[M]):
                 self._up()
             else:
                 self._take(message)
+            await asyncio.sleep(0)  # much may have come at once
 
     async def _asks(self, child: Child[M]) -> str:
         number = self._answered

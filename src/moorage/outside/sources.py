@@ -1,6 +1,6 @@
 """Sources of endpoints in a process of their own: the operator's side."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from msgspec.structs import replace
@@ -28,6 +28,8 @@ from moorage.outside.sources_messages import (
 )
 
 _GATE, _OWN = "gate", "own"
+AT_ONCE = 2000
+"""Addresses in a message; a large cluster has a hundred thousand pods."""
 
 
 class _Remote:
@@ -66,11 +68,12 @@ class _Remote:
         """The one that the child needs for it."""
         return secret_of(self._follow.namespace, self._follow.entry)
 
-    def message(self) -> Follow:
+    def messages(self) -> Iterator[Follow]:
         """What a child is to be told: another one than before keeps to the addresses that the last one had chosen."""
         if self._known.endpoints is None:
-            return self._follow
-        return replace(self._follow, known={each.name: each.address for each in self._known.endpoints})
+            yield self._follow
+        else:
+            yield replace(self._follow, known={each.name: each.address for each in self._known.endpoints})
 
     def take(self, state: State) -> None:
         if state.endpoints is None:
@@ -153,7 +156,7 @@ class RemoteFollower:
     # --- of its sources --------------------------------------------------------------------------------------------
 
     def say(self, remote: _Remote) -> None:
-        self._link.say(remote.number, remote.message)
+        self._link.say(remote.number, remote.messages)
 
     def stop(self, remote: _Remote) -> None:
         del self._running[remote.number]
@@ -181,14 +184,15 @@ class RemoteFollower:
     def _started(self) -> None:
         self._changed = set(self._gate().own)
 
-    def _gate_is(self) -> GateIs:
+    def _gate_is(self) -> Iterator[GateIs]:
         gate = self._gate()
-        return GateIs(_texts(gate.allowed), _texts(gate.refused))
+        yield GateIs(_texts(gate.allowed), _texts(gate.refused))
 
-    def _own_addresses(self) -> OwnAddresses:
-        own = self._gate().own
-        told, self._changed = self._changed, set()
-        return OwnAddresses({address: own.get(address) for address in told})
+    def _own_addresses(self) -> Iterator[OwnAddresses]:
+        while self._changed:
+            own = self._gate().own
+            told = [self._changed.pop() for _ in range(min(len(self._changed), AT_ONCE))]
+            yield OwnAddresses({address: own.get(address) for address in told})
 
     def _take(self, message: FromSources) -> None:
         assert isinstance(message, Knows)
@@ -231,11 +235,11 @@ def secret_of(namespace: str, entry: EndpointSource) -> SecretKey | None:
     return SecretKey(namespace, ref.name, ref.key)
 
 
-def _secret_is(key: SecretKey, watched: ReadSecret) -> SecretIs:
+def _secret_is(key: SecretKey, watched: ReadSecret) -> Iterator[SecretIs]:
     content, secret = None, watched.secret
     if secret is not None:
         content = SecretContent(secret.metadata.uid, secret.metadata.resource_version, secret.data or {})
-    return SecretIs(key, content, watched.problem)
+    yield SecretIs(key, content, watched.problem)
 
 
 def _texts(ranges: Ranges) -> list[tuple[str, str]]:
