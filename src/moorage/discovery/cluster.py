@@ -3,9 +3,9 @@
 import asyncio
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from ipaddress import ip_address
 from typing import NamedTuple
 
+from moorage.api.addresses import as_kubernetes_reads
 from moorage.api.core_v1 import LoadBalancerIngress, Secret, Service
 from moorage.api.moorage_v1alpha1 import ClusterSource, ExternalServicePort
 from moorage.api.show import show
@@ -216,10 +216,10 @@ class ClusterServices(Source):
         ingress = _ingress(service)
         for entry in ingress:
             if entry.ip:
-                try:
-                    # What is an address, but not one that an endpoint may have, is the gate's to refuse.
-                    candidates.append(str(ip_address(entry.ip)))
-                except ValueError:
+                # What is an address, but not one that an endpoint may have, is the gate's to refuse.
+                if address := as_kubernetes_reads(entry.ip):
+                    candidates.append(address)
+                else:
                     notes.append(f"{where}: its load balancer's address {show(entry.ip)} is none")
             elif entry.hostname and entry.hostname in self._hosts:
                 answer = self._hosts[entry.hostname][0].answer
