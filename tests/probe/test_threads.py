@@ -1,11 +1,10 @@
 import asyncio
-import os
 import threading
 from collections.abc import AsyncIterator
 
 import pytest
 
-from moorage.probe.threads import NICER, THREADS, Threads
+from moorage.probe.threads import THREADS, Threads
 from tests.support.eventually import eventually
 
 
@@ -37,12 +36,6 @@ async def test_a_step_is_run_beside_the_event_loop_and_its_result_is_told(thread
     assert len(set(stepping()) - before) <= THREADS
 
 
-async def test_the_threads_are_run_after_the_event_loop(threads: Threads) -> None:
-    here = os.getpriority(os.PRIO_PROCESS, 0)
-    there = await threads.begin("a", lambda: os.getpriority(os.PRIO_PROCESS, 0)).result
-    assert there == min(here + NICER, 19)
-
-
 async def test_a_namespace_whose_steps_take_long_leaves_a_thread_to_others(
     threads: Threads, blocker: threading.Event
 ) -> None:
@@ -56,8 +49,12 @@ async def test_a_namespace_whose_steps_take_long_leaves_a_thread_to_others(
 async def test_what_is_abandoned_is_not_begun_and_counts_as_long_as_it_runs(
     threads: Threads, blocker: threading.Event
 ) -> None:
+    async def begun() -> bool:
+        return running.begun
+
     ran: list[str] = []
     running = threads.begin("a", blocker.wait)
+    await eventually(begun)
     waiting = threads.begin("a", lambda: ran.append("abandoned"))
     last = threads.begin("a", lambda: ran.append("last"))
     threads.abandon(waiting)

@@ -1,12 +1,12 @@
 """Steps of TLS, which take as long as servers make them take, beside the event loop."""
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from moorage.probe.turns import Turns
@@ -14,9 +14,8 @@ from moorage.probe.turns import Turns
 R = TypeVar("R")
 
 THREADS = 2
-NICER = 2
-"""By which their priority is lower than the event loop's. Not more: one that is not run may hold the interpreter's
-lock, for which the event loop waits."""
+"""At the event loop's priority: a thread that has less gets to run late on a busy machine, and may hold the
+interpreter's lock meanwhile, for which the event loop waits."""
 
 
 class Turn(Generic[R]):
@@ -31,55 +30,68 @@ class Turn(Generic[R]):
 
 
 class Threads:
-    """Runs steps when it is their turn. There are no threads before there is a step."""
+    """Runs steps when it is their turn. There are no threads before there is a step.
+
+    A thread takes the next step by itself: on a machine that is busy, to be run again costs more than the steps.
+    """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._turns: Turns[Turn[Any]] = Turns(THREADS, self._loop.time())
-        self._pool = ThreadPoolExecutor(THREADS, "step", _nicer)
+        self._pool = ThreadPoolExecutor(THREADS, "step")
+        self._lock = threading.Lock()
+        """Of what follows."""
+        self._turns: Turns[Turn[Any]] = Turns(THREADS, time.monotonic())
+        self._working = 0
+        """Threads that have, or look for, a step."""
         self._closed = False
 
     def begin(self, namespace: str, step: Callable[[], R]) -> Turn[R]:
         turn = Turn(namespace, step, self._loop.create_future())
-        self._turns.wait(namespace, turn)
-        self._run()
+        with self._lock:
+            self._turns.wait(namespace, turn)
+            if self._working < THREADS and not self._closed:
+                self._working += 1
+                self._pool.submit(self._work)
         return turn
 
     def abandon(self, turn: Turn[R]) -> None:
         """Nobody waits for it any more. One that has begun goes on, and counts until it has ended."""
-        self._turns.withdraw(turn.namespace, turn)
+        with self._lock:
+            self._turns.withdraw(turn.namespace, turn)
         turn.result.cancel()
 
     def close(self) -> None:
         """Begins none any more."""
-        self._closed = True
+        with self._lock:
+            self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _run(self) -> None:
-        while not self._closed and (turn := self._turns.following()) is not None:
-            turn.begun = True
-            self._pool.submit(self._step, turn)
+    def _work(self) -> None:
+        while (turn := self._next()) is not None:
+            began = time.thread_time()
+            try:
+                settle = partial(_settle, turn, result=turn.step())
+            except Exception as error:
+                settle = partial(_settle, turn, error=error)
+            with self._lock:
+                self._turns.done(turn.namespace, time.thread_time() - began, time.monotonic())
+            with suppress(RuntimeError):  # the event loop is closed
+                self._loop.call_soon_threadsafe(settle)
 
-    def _step(self, turn: Turn[Any]) -> None:
-        began = time.thread_time()
-        result, error = None, None
-        try:
-            result = turn.step()
-        except Exception as raised:
-            error = raised
-        with suppress(RuntimeError):  # the event loop is closed
-            self._loop.call_soon_threadsafe(self._ended, turn, time.thread_time() - began, result, error)
-
-    def _ended(self, turn: Turn[Any], seconds: float, result: object, error: Exception | None) -> None:
-        self._turns.done(turn.namespace, seconds, self._loop.time())
-        if not turn.result.done():
-            if error is None:
-                turn.result.set_result(result)
+    def _next(self) -> Turn[Any] | None:
+        with self._lock:
+            turn = None if self._closed else self._turns.following()
+            if turn is None:
+                self._working -= 1
             else:
-                turn.result.set_exception(error)
-        self._run()
+                turn.begun = True
+        return turn
 
 
-def _nicer() -> None:
-    # In Linux each thread has a priority of its own (setpriority(2)).
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + NICER)
+def _settle(turn: Turn[Any], result: object = None, error: Exception | None = None) -> None:
+    if turn.result.done():
+        return
+    if error is None:
+        turn.result.set_result(result)
+    else:
+        turn.result.set_exception(error)
