@@ -2,8 +2,8 @@ import asyncio
 
 import pytest
 
-from moorage.discovery.resolver import LookupFailedError
-from moorage.discovery.share import AT_ONCE, Share
+from moorage.discovery.resolver import Addresses, AddressType, LookupFailedError, account
+from moorage.discovery.share import AT_ONCE, QUESTIONS_A_SECOND, QUESTIONS_BURST, Share
 from tests.support.fake_names import FakeNames
 
 pytestmark = pytest.mark.looptime
@@ -34,3 +34,27 @@ async def test_a_question_that_is_given_up_leaves_its_place() -> None:
     assert names.asked[("db.example.com", "SRV")] == 1
     names.gate.set()
     await asyncio.gather(*first, last, return_exceptions=True)
+
+
+class Large(FakeNames):
+    """Each answer costs as much as many questions."""
+
+    async def addresses(self, name: str, type: AddressType) -> Addresses:
+        found = await super().addresses(name, type)
+        told = account.get()
+        assert told is not None
+        told(100.0)
+        return found
+
+
+async def test_what_large_answers_cost_is_waited_for_by_their_namespace() -> None:
+    names = Large()
+    share, other = Share(names), Share(names)
+    now = asyncio.get_running_loop().time
+    start = now()
+    for _ in range(12):
+        await share.addresses("db.example.com", "A")
+    assert now() - start == pytest.approx((11 * 101 - QUESTIONS_BURST) / QUESTIONS_A_SECOND, abs=0.1)
+    start = now()
+    await other.addresses("db.example.com", "A")
+    assert now() == start

@@ -31,6 +31,12 @@ class NameServer:
         """TTL and minimum of the SOA record in empty answers; None: there is none."""
         self.referral = False
         """Empty answers name other servers."""
+        self.edns = True
+        """Whether it knows EDNS; else questions that use it are answered with FORMERR."""
+        self.over_tcp = True
+        """Whether a question over TCP is answered; else the connection is closed."""
+        self.noise: list[dns.rrset.RRset] = []
+        """Records that are in every answer, in its authority section."""
         self.follows = True
         """CNAMEs are followed within the answer."""
         self.asked: list[tuple[str, str, str]] = []
@@ -51,12 +57,15 @@ class NameServer:
         if self.silent:
             return None
         response = dns.message.make_response(query, recursion_available=True)
+        if query.edns >= 0 and not self.edns:
+            return struct.pack("!HHHHHH", query.id, dns.flags.QR | dns.rcode.FORMERR, 0, 0, 0, 0)
         if self.rcode is not None:
             response.set_rcode(self.rcode)
             return response.to_wire()
         self._fill(response, name, type)
+        response.authority += self.noise
         whole = response.to_wire(max_size=65535)
-        if protocol == "udp" and len(whole) > 512:
+        if protocol == "udp" and len(whole) > (max(512, query.payload) if query.edns >= 0 else 512):
             short = dns.message.make_response(query, recursion_available=True)
             short.flags |= dns.flags.TC
             return short.to_wire()
@@ -108,6 +117,8 @@ async def name_server(address: str = "127.0.0.1", port: int = 0) -> AsyncIterato
             while True:
                 (length,) = struct.unpack("!H", await reader.readexactly(2))
                 answer = server.answer(await reader.readexactly(length), "tcp")
+                if not server.over_tcp:
+                    break
                 if answer is not None:
                     writer.write(struct.pack("!H", len(answer)) + answer)
                     await writer.drain()

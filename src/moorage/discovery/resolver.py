@@ -2,42 +2,53 @@
 
 import asyncio
 import os
+import random
+import re
+import struct
+from collections.abc import Callable
+from contextvars import ContextVar
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
-import dns.asyncresolver
 import dns.exception
-import dns.message
 import dns.name
-import dns.nameserver
 import dns.rcode
-import dns.rdatatype
 import dns.resolver
 
 from moorage.api.show import show
 from moorage.cluster.pace import Pace
+from moorage.discovery import wire
+from moorage.discovery.asking import Ask, ask_by_tcp, ask_by_udp
+from moorage.discovery.wire import MalformedError, Message, Name, Record
 from moorage.errors import MoorageError
 
+PORT = 53
 SHORTEST, LONGEST = 1.0, 300.0
 """Seconds: bounds of how long an answer is used, whatever its TTL."""
 UNSAID = 30.0
 """Seconds that an empty answer is used which has no SOA record, so no TTL (RFC 2308, 5)."""
 RECORDS_A_SECOND = 100
-"""Of an answer: to read the four thousand that one may have takes as long as a hundred checks or more, so one that is
-that large is used for longer than its TTL says."""
+"""Of an answer: one of the four thousand that it may have is used for longer than its TTL says."""
+RECORDS_A_QUESTION = 50
+"""As many records, of whatever kind, cost as much as one question more."""
 MOST_CHAINED = 8
 """CNAMEs that are looked up one by one, where the name server does not follow them itself."""
 
+_PLAIN = re.compile(rb"[a-z0-9_.-]+")
+
 AddressType = Literal["A", "AAAA"]
+
+account: ContextVar[Callable[[float], object] | None] = ContextVar("account", default=None)
+"""Is told, after each answer, how many questions more it cost. To be set in the task that looks up."""
 
 
 class LookupFailedError(MoorageError):
     """No answer: no name server said what records there are, nor that there are none."""
 
 
-class _ReferralError(dns.exception.DNSException):
-    """The name server only said whom else to ask."""
+class _FailedError(Exception):
+    """One name server gave no answer. Its text is for people, to be read after the server's address."""
 
 
 class Addresses(NamedTuple):
@@ -78,10 +89,11 @@ class Resolver:
     """Asks the machine's name servers, those of `resolv_conf`, which is read again when it changes.
 
     Names are absolute, no search list is gone through: `db` would otherwise be another name in every namespace, and
-    an NXDOMAIN would only be one of several answers. An answer that does not fit into a datagram is asked for over
-    TCP. At most `at_once` questions are under way together, each for at most `lifetime` seconds; of more than
-    `a_second` that are to be asked, after a burst of as many, some are asked later than their TTL says: one costs
-    about half a millisecond of the processor, which others need too.
+    an NXDOMAIN would only be one of several answers. Asked is by EDNS, so that answers of 1,232 bytes fit into a
+    datagram; larger ones are asked for over TCP. At most `at_once` questions are under way together, each for at most
+    `lifetime` seconds; of more than `a_second` that are to be asked, after a burst of as many, some are asked later
+    than their TTL says: one costs about half a millisecond of the processor, which others need too. The records of an
+    answer count as well.
     """
 
     def __init__(
@@ -100,121 +112,166 @@ class Resolver:
         self._lifetime, self._timeout = lifetime, timeout
         self._slots = asyncio.Semaphore(at_once)
         self._pace = Pace(a_second, burst=a_second)
-        self._resolver: dns.asyncresolver.Resolver | None = None
+        self._configured: tuple[tuple[str, int], ...] = ()
         self._read_as: tuple[int, ...] | None = None
 
     async def addresses(self, name: str, type: AddressType) -> Addresses:
         """The addresses of `name`. Raises LookupFailedError."""
-        records, ttl = await self._look_up(name, type)
-        found = sorted({ip_address(record.address) for record in records}, key=int)
+        message, records, ttl = await self._look_up(name, type)
+        size = 4 if type == "A" else 16
+        found = sorted({ip_address(data) for each in records if len(data := message.data(each)) == size}, key=int)
         return Addresses(tuple(map(str, found)), ttl)
 
     async def servers(self, name: str) -> Servers:
         """The SRV records of `name`. Raises LookupFailedError."""
-        records, ttl = await self._look_up(name, "SRV")
-        found = {
-            Server(record.priority, record.weight, record.port, record.target.to_text(omit_final_dot=True).lower())
-            for record in records
-        }
-        return Servers(tuple(sorted(each._replace(target=each.target.rstrip(".")) for each in found)), ttl)
+        message, records, ttl = await self._look_up(name, "SRV")
+        try:
+            found = {_server(message, each) for each in records}
+        except (MalformedError, struct.error):
+            raise LookupFailedError(f"{show(name)} SRV: an answer that makes no sense") from None
+        return Servers(tuple(sorted(found)), ttl)
 
-    async def _look_up(self, name: str, type: str) -> tuple[list[Any], float]:
+    async def _look_up(self, name: str, type: str) -> tuple[Message, list[Record], float]:
         await self._pace.turn()
         async with self._slots:
             try:
-                return await self._follow(dns.name.from_text(name), type)
+                labels = dns.name.from_text(name).labels
+                return await self._follow(b"".join(bytes([len(each)]) + each for each in labels[:-1]).lower(), type)
+            except MalformedError:
+                why = "an answer that makes no sense"
             except dns.exception.DNSException as error:
-                raise LookupFailedError(f"{show(name)} {type}: {self._why(error)}") from None
-            finally:
-                _end_if_cancelled()
+                why = show(str(error))
+            except MoorageError as error:
+                why = str(error)
+        raise LookupFailedError(f"{show(name)} {type}: {why}")
 
-    async def _follow(self, name: dns.name.Name, type: str) -> tuple[list[Any], float]:
+    async def _follow(self, name: Name, type: str) -> tuple[Message, list[Record], float]:
         least = LONGEST
+        kind = getattr(wire, type)
         for _ in range(MOST_CHAINED):
-            response = await self._ask(name, type)
-            chain = response.resolve_chaining()
-            least = min(least, float(chain.minimum_ttl))
-            if chain.answer is not None:
-                return list(chain.answer), max(SHORTEST, least, len(chain.answer) / RECORDS_A_SECOND)
-            kinds = {rrset.rdtype for rrset in response.authority}
-            if response.rcode() == dns.rcode.NOERROR and dns.rdatatype.SOA not in kinds:
-                if dns.rdatatype.NS in kinds:  # whom else to ask, not that there is nothing (RFC 2308, 2.2)
-                    raise _ReferralError
-                if chain.canonical_name != name:
-                    name = chain.canonical_name
+            message = await self._ask(name, kind)
+            asked, found = name, message.answers(kind)
+            while records := found.pop(name, None):
+                least = min([least, *(each.ttl for each in records)])
+                answers = [each for each in records if each.type == kind]
+                if answers:
+                    return message, answers, max(SHORTEST, least, message.records / RECORDS_A_SECOND)
+                name = message.name_in(records[0])
+            referral, nothing = message.authority()
+            if message.rcode == wire.NOERROR and nothing is None:
+                if referral:  # whom else to ask, not that there is nothing (RFC 2308, 2.2)
+                    raise MoorageError("the name server only names others to ask; name a recursive one")
+                if name != asked:
                     continue
-            if dns.rdatatype.SOA not in kinds:
-                least = min(least, UNSAID)
-            return [], max(SHORTEST, least)
-        raise dns.message.ChainTooLong
+            return message, [], max(SHORTEST, min(least, UNSAID if nothing is None else nothing))
+        raise MoorageError("its CNAME records lead on and on; end the chain")
 
-    async def _ask(self, name: dns.name.Name, type: str) -> dns.message.QueryMessage:
+    async def _ask(self, name: Name, type: int) -> Message:
+        """The first answer that says which records there are, or that there are none."""
+        servers = list(self._servers())
+        if not servers:
+            raise MoorageError(f"no name server is known; put one into {self._resolv_conf}")
+        failures: dict[str, str] = {}
+        pause = 0.1
         try:
-            answer = await self._configured().resolve(
-                name, type, raise_on_no_answer=False, search=False, lifetime=self._lifetime
-            )
-            return answer.response
-        except dns.resolver.NXDOMAIN as error:
-            response: dns.message.QueryMessage = error.response(name)  # type: ignore[no-untyped-call]
-            return response
+            async with asyncio.timeout(self._lifetime):
+                while servers:
+                    for server in tuple(servers):
+                        where = server[0] if server[1] == PORT else f"{server[0]} port {server[1]}"
+                        try:
+                            message = await self._exchange(server, name, type)
+                        except TimeoutError:
+                            failures[where] = f"{where}: no answer"
+                            continue
+                        except _FailedError as failed:
+                            failures[where] = f"{where}: {failed}"
+                        else:
+                            if message.rcode in (wire.NOERROR, wire.NXDOMAIN):
+                                return message
+                            failures[where] = (
+                                f"{where} answered {dns.rcode.to_text(dns.rcode.Rcode.make(message.rcode))}"
+                            )
+                        servers.remove(server)
+                    if servers:
+                        await asyncio.sleep(pause)
+                        pause *= 2
+        except TimeoutError:
+            asked = ", ".join(failures) or ", ".join(each for each, _ in servers)
+            raise MoorageError(f"no answer from {asked} within {self._lifetime:g} s; can it be reached?") from None
+        raise MoorageError("; ".join(failures.values()))
 
-    def _configured(self) -> dns.asyncresolver.Resolver:
+    async def _exchange(self, server: tuple[str, int], name: Name, type: int) -> Message:
+        """One server's answer. Raises TimeoutError, _FailedError."""
+        message = await self._once(ask_by_udp, server, name, type, edns=True)
+        if message.rcode in (dns.rcode.FORMERR, dns.rcode.NOTIMP):
+            message = await self._once(ask_by_udp, server, name, type, edns=False)  # RFC 6891, 7
+        if not message.truncated:
+            return message
+        try:
+            return await self._once(ask_by_tcp, server, name, type, edns=True)
+        except (TimeoutError, _FailedError) as error:
+            why = str(error) or "no answer"
+            raise _FailedError(f"the answer is too large for UDP, and it gives none over TCP: {why}") from None
+
+    async def _once(self, ask: Ask, server: tuple[str, int], name: Name, type: int, *, edns: bool) -> Message:
+        id = random.SystemRandom().randrange(2**16)
+
+        def fits(data: bytes) -> Message | None:
+            try:
+                message = Message(data)
+            except MalformedError:
+                return None
+            good = message.rcode in (wire.NOERROR, wire.NXDOMAIN)
+            asked = message.asked == (name, type, wire.IN) or (message.asked is None and not good)
+            return message if message.id == id and asked else None
+
+        try:
+            async with asyncio.timeout(self._timeout):
+                message = await ask(server, wire.question(id, name, type, edns=edns), fits)
+        except MalformedError:
+            raise _FailedError("an answer that makes no sense") from None
+        except OSError as error:
+            if isinstance(error, TimeoutError):
+                raise
+            raise _FailedError(error.strerror or str(error)) from None
+        cost = message.records / RECORDS_A_QUESTION
+        self._pace.take(cost)
+        if (told := account.get()) is not None:
+            told(cost)
+        return message
+
+    def _servers(self) -> tuple[tuple[str, int], ...]:
+        if self._name_servers:
+            return self._name_servers
         state = self._state()
-        if self._resolver is None or state != self._read_as:
-            resolver = dns.asyncresolver.Resolver(str(self._resolv_conf), configure=not self._name_servers)
-            if self._name_servers:
-                resolver.nameservers = [dns.nameserver.Do53Nameserver(*each) for each in self._name_servers]
-            resolver.timeout = self._timeout
-            self._resolver, self._read_as = resolver, state
-        return self._resolver
+        if state != self._read_as:
+            self._read_as = state
+            self._configured = _name_servers(self._resolv_conf)
+        return self._configured
 
     def _state(self) -> tuple[int, ...]:
-        if self._name_servers:
-            return ()
         try:
             found = os.stat(self._resolv_conf)
         except OSError:
             return ()
         return found.st_mtime_ns, found.st_ino, found.st_size
 
-    def _why(self, error: dns.exception.DNSException) -> str:
-        match error:
-            case dns.resolver.NoResolverConfiguration():
-                return f"no name server is known; put one into {self._resolv_conf}"
-            case dns.resolver.LifetimeTimeout():
-                asked = ", ".join(_asked(error)) or "any name server"
-                return f"no answer from {asked} within {self._lifetime:g} s; can it be reached?"
-            case dns.resolver.NoNameservers():
-                return "; ".join(_asked(error, with_answer=True)) or "no name server is known"
-            case _ReferralError():
-                return "the name server only names others to ask; name a recursive one"
-            case dns.message.ChainTooLong():
-                return "its CNAME records lead on and on; end the chain"
-            case _:
-                return show(str(error) or type(error).__name__)
+
+def _name_servers(resolv_conf: Path) -> tuple[tuple[str, int], ...]:
+    try:
+        return tuple((str(each), PORT) for each in dns.resolver.Resolver(str(resolv_conf)).nameservers)
+    except dns.resolver.NoResolverConfiguration:
+        return ()
 
 
-def _end_if_cancelled() -> None:
-    """dnspython waits with `asyncio.wait_for`, which before Python 3.12 loses a cancellation that comes at the same
-    time as the answer: whoever cancels a source once would wait for it for ever."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
+def _server(message: Message, record: Record) -> Server:
+    priority, weight, port = struct.unpack_from("!HHH", message.data(record))
+    return Server(priority, weight, port, _text(message.name_in(record, 6)))
 
 
-def _asked(error: dns.exception.DNSException, *, with_answer: bool = False) -> list[str]:
-    """Each name server that was asked, and what came of it, once."""
-    found: dict[str, str] = {}
-    for server, _, port, what, _ in error.kwargs.get("errors") or ():
-        address = server.partition(":")[2].rpartition("@")[0] or server
-        where = address if port == 53 else f"{address} port {port}"
-        found[where] = f"{where} answered {what}" if isinstance(what, str) else f"{where}: {_words(what)}"
-    return [answer if with_answer else where for where, answer in found.items()]
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, dns.exception.Timeout):
-        return "no answer"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return "an answer that makes no sense"
+def _text(name: Name) -> str:
+    parts = wire.labels(name)
+    text = b".".join(parts)
+    if _PLAIN.fullmatch(text) and text.count(b".") == len(parts) - 1:
+        return text.decode()
+    return dns.name.Name((*parts, b"")).to_text().rstrip(".")

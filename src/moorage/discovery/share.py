@@ -1,14 +1,18 @@
 """What one namespace may use of all that sources share."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from moorage.cluster.pace import Pace
 from moorage.cluster.room import House, Room
-from moorage.discovery.resolver import Addresses, AddressType, Names, Servers
+from moorage.discovery.resolver import Addresses, AddressType, Names, Servers, account
 
 AT_ONCE = 8
 """Questions of one namespace. Those of all namespaces stand in one line, and hold a place in it for up to 5 seconds:
 a namespace with thousands of names, or with name servers that never answer, would fill it."""
+QUESTIONS_A_SECOND, QUESTIONS_BURST = 50.0, 200.0
+"""Of one namespace, with what large answers cost."""
 MOST_CLUSTERS = 32
 """Watches of one namespace. One takes up to three quarters of a MiB in buffers, which a server can fill and leave."""
 BYTES_A_SECOND, BURST = 2**20, 16 * 2**20
@@ -35,11 +39,19 @@ class Share(Names):
         """Who watches a cluster has one."""
         self._names = names
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._questions = Pace(QUESTIONS_A_SECOND, QUESTIONS_BURST)
 
     async def addresses(self, name: str, type: AddressType) -> Addresses:
-        async with self._slots:
+        async with self._turn():
             return await self._names.addresses(name, type)
 
     async def servers(self, name: str) -> Servers:
-        async with self._slots:
+        async with self._turn():
             return await self._names.servers(name)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        await self._questions.turn()
+        async with self._slots:
+            account.set(self._questions.take)
+            yield

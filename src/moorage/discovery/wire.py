@@ -1,0 +1,162 @@
+"""DNS messages as they are sent (RFC 1035, 4): questions, and as much of answers as is used.
+
+Whoever owns a name chooses what the answer holds, up to 64 KiB of it. A library that makes objects of every record
+takes seconds for some of them, of the time that all look-ups share. Here the records that are no answer are skipped,
+and names are read where they are compared or used.
+"""
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+A, CNAME, NS, SOA, AAAA, SRV, OPT = 1, 5, 2, 6, 28, 33, 41
+IN = 1
+NOERROR, NXDOMAIN = 0, 3
+PAYLOAD = 1232
+"""Bytes of a UDP answer that are asked for by EDNS (RFC 6891): what passes every path in one piece."""
+MOST_POINTERS = 16
+"""In one name; name servers need one or two."""
+LONGEST_NAME = 255
+
+_HEADER = struct.Struct("!HHHHHH")
+_RECORD = struct.Struct("!HHIH")
+_TRUNCATED, _RESPONSE, _RECURSE = 0x0200, 0x8000, 0x0100
+
+Name = bytes
+"""In lower case: each label after its length, without the empty one at the end."""
+
+
+class MalformedError(Exception):
+    """No DNS message."""
+
+
+class Record(NamedTuple):
+    type: int
+    ttl: int
+    at: int
+    """Where in the message its data begin, and how long they are."""
+    length: int
+
+
+def question(id: int, name: Name, type: int, *, edns: bool) -> bytes:
+    """A query for a recursive name server."""
+    wire = _HEADER.pack(id, _RECURSE, 1, 0, 0, int(edns)) + name + b"\0" + struct.pack("!HH", type, IN)
+    return wire + b"\0" + _RECORD.pack(OPT, PAYLOAD, 0, 0) if edns else wire
+
+
+class Message:
+    """An answer. Raises MalformedError, now or later, where it is none."""
+
+    def __init__(self, wire: bytes) -> None:
+        self._wire = wire
+        self._names: dict[int, Name] = {}
+        try:
+            self.id, flags, questions, self._answers, self._authorities, additional = _HEADER.unpack_from(wire)
+            if not flags & _RESPONSE or questions > 1:
+                raise MalformedError
+            self.rcode = flags & 0xF
+            self.truncated = bool(flags & _TRUNCATED)
+            self.asked: tuple[Name, int, int] | None = None
+            """Name, type and class; a server that did not understand the question may leave it out."""
+            self._records = _HEADER.size
+            if questions:
+                name, at = self._name(_HEADER.size)
+                self.asked = name, *struct.unpack_from("!HH", wire, at)
+                self._records = at + 4
+        except struct.error:
+            raise MalformedError from None
+        self.records = self._answers + self._authorities + additional
+        """In all sections, as the header says."""
+
+    def answers(self, type: int) -> dict[Name, list[Record]]:
+        """The records of this type, and aliases (CNAME), by their owner."""
+        found: dict[Name, list[Record]] = {}
+        for at, record in self._section(self._records, self._answers):
+            if record.type in (type, CNAME):
+                found.setdefault(self._name(at)[0], []).append(record)
+        return found
+
+    def authority(self) -> tuple[bool, int | None]:
+        """Whether it names other servers to ask; for how many seconds it says that there is nothing (RFC 2308, 5).
+
+        None: it does not say that.
+        """
+        at = self._records
+        for _, record in self._section(at, self._answers):
+            at = record.at + record.length
+        referral = False
+        for _, record in self._section(at, self._authorities):
+            referral = referral or record.type == NS
+            if record.type == SOA and record.length >= 20:
+                (minimum,) = struct.unpack_from("!I", self._wire, record.at + record.length - 4)
+                return referral, min(record.ttl, minimum)
+        return referral, None
+
+    def data(self, record: Record) -> bytes:
+        return self._wire[record.at : record.at + record.length]
+
+    def name_in(self, record: Record, offset: int = 0) -> Name:
+        """The name that begins so many bytes into the record's data."""
+        return self._name(record.at + offset)[0]
+
+    def _section(self, at: int, number: int) -> Iterator[tuple[int, Record]]:
+        for _ in range(number):
+            start, at = at, self._skip(at)
+            try:
+                type, class_, ttl, length = _RECORD.unpack_from(self._wire, at)
+            except struct.error:
+                raise MalformedError from None
+            at += _RECORD.size
+            if at + length > len(self._wire):
+                raise MalformedError
+            if class_ == IN:
+                yield start, Record(type, ttl if ttl < 2**31 else 0, at, length)
+            at += length
+
+    def _skip(self, at: int) -> int:
+        """Where a name that begins here ends."""
+        try:
+            while length := self._wire[at]:
+                if length >= 0xC0:
+                    return at + 2
+                at += 1 + length
+        except IndexError:
+            raise MalformedError from None
+        return at + 1
+
+    def _name(self, at: int) -> tuple[Name, int]:
+        """The name that begins here, and where it ends."""
+        start, end, pointers, parts = at, 0, 0, bytearray()
+        try:
+            while length := self._wire[at]:
+                if length >= 0xC0:
+                    end = end or at + 2
+                    target = (length & 0x3F) << 8 | self._wire[at + 1]
+                    pointers += 1
+                    if target >= at or pointers > MOST_POINTERS:
+                        raise MalformedError
+                    at = target
+                    if at in self._names:
+                        parts += self._names[at]
+                        break
+                elif length > 63:
+                    raise MalformedError
+                else:
+                    parts += self._wire[at : at + 1 + length]
+                    at += 1 + length
+                if len(parts) > LONGEST_NAME:
+                    raise MalformedError
+        except IndexError:
+            raise MalformedError from None
+        if len(parts) >= LONGEST_NAME:
+            raise MalformedError
+        name = self._names[start] = bytes(parts).lower()
+        return name, end or at + 1
+
+
+def labels(name: Name) -> tuple[bytes, ...]:
+    found, at = [], 0
+    while at < len(name):
+        found.append(name[at + 1 : at + 1 + name[at]])
+        at += 1 + name[at]
+    return tuple(found)
