@@ -14,6 +14,7 @@ CIDR: dict[str, Any] = {"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCI
     ("obj", "errors"),
     [
         (SECRET | {"data": {"a": "no base64"}}, ["data[a]: not base64; encode the value, or put it into stringData"]),
+        (SECRET | {"data": {"a": "YWJj\nZGVm\r\n"}}, []),
         (SECRET | {"stringData": {"a/b": "x"}}, ['stringData[a/b]: not a key; use at most 253 letters, digits, "-"']),
         (SECRET | {"data": {"..": ""}}, ["data[..]: not a key"]),
         (SECRET | {"stringData": {"a": "x" * 1048577}}, ["data: 1048577 bytes are too many"]),

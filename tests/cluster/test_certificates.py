@@ -84,7 +84,7 @@ def test_more_certificates_than_anybody_needs_are_refused() -> None:
         check_certificates([GOOD] * 101)
 
 
-@pytest.mark.parametrize("hidden", [GOOD + certificate(rsa_key(8193)), GOOD[:-1], b"", b"\x30\x80", b"\x30"])
+@pytest.mark.parametrize("hidden", [GOOD + certificate(rsa_key(8193)), GOOD[:-1], b"", b"\x30\x80\0\0", b"\x30"])
 def test_what_is_not_exactly_one_certificate_is_refused(hidden: bytes) -> None:
     with pytest.raises(MoorageError, match=r"^certificate 1: not one as X\.509 has it; copy it again$"):
         check_certificates([hidden])

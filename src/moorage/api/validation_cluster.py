@@ -39,11 +39,16 @@ def secret(obj: dict[str, Any]) -> Iterator[FieldError]:
             if not isinstance(value, str):
                 continue
             try:
-                size += len(b64decode(value, validate=True) if field == "data" else value.encode(errors="replace"))
+                size += len(_decoded(value) if field == "data" else value.encode(errors="replace"))
             except (binascii.Error, ValueError):
                 yield FieldError(path, INVALID, "not base64; encode the value, or put it into stringData as it is")
     if size > _SECRET_LIMIT:
         yield FieldError("data", TOO_LONG, f"{size} bytes are too many; use at most {_SECRET_LIMIT}")
+
+
+def _decoded(value: str) -> bytes:
+    # Go's encoding/base64 passes over line breaks, which the base64 program writes.
+    return b64decode(value.replace("\r", "").replace("\n", ""), validate=True)
 
 
 def secret_update(new: dict[str, Any], old: dict[str, Any]) -> Iterator[FieldError]:

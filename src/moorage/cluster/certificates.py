@@ -155,6 +155,8 @@ def _values(data: bytes) -> list[_Value]:
         tag, length, at = data[at], data[at + 1], at + 2
         if length & 0x80:
             size = length & 0x7F
+            if not size:
+                raise ValueError("BER, whose values may have no length")
             length, at = int.from_bytes(data[at : at + size]), at + size
         if at + length > len(data):
             raise ValueError("cut off")

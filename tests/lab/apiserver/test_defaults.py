@@ -73,3 +73,7 @@ def test_a_secrets_plain_text_is_folded_into_its_data() -> None:
     assert secret["type"] == "Opaque"
     assert "stringData" not in secret
     assert "data" not in filled("Secret")
+
+
+def test_a_secrets_data_is_stored_without_line_breaks() -> None:
+    assert filled("Secret", data={"a": "b2xk\r\nb2xk\n"})["data"] == {"a": "b2xkb2xk"}

@@ -115,6 +115,13 @@ def _deployment(deployment: Obj) -> None:
 
 def _secret(secret: Obj) -> None:
     secret.setdefault("type", "Opaque")
+    data = secret.get("data")
+    if isinstance(data, dict):
+        # Upstream decodes the values, and encodes them when it answers: without line breaks.
+        secret["data"] = {
+            key: value.replace("\r", "").replace("\n", "") if isinstance(value, str) else value
+            for key, value in data.items()
+        }
     given = secret.get("stringData")
     if isinstance(given, dict) and isinstance(_child(secret, "data"), dict):
         # Write-only: it wins over data, and is never shown.
