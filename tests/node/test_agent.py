@@ -24,15 +24,25 @@ from tests.support.objects import apply, delete, service, slice_
 
 
 class RefusingNft(FakeNft):
-    """Refuses the next transactions."""
+    """Refuses the next transactions, and those with a word in them."""
 
     refusals = 0
+    mistakes = 0
+    refused_word = "\0"
 
     async def run(self, script: str) -> None:
         if self.refusals:
             self.refusals -= 1
             raise NftError("nft: Cannot allocate memory")
+        if self.mistakes:
+            self.mistakes -= 1
+            raise KeyError("nobody thought of this")
+        if self.refused_word in script:
+            raise NftError("nft: Value too large")
         await super().run(script)
+
+    async def refusal(self, script: str) -> str | None:
+        return "nft: Value too large" if self.refused_word in script else await super().refusal(script)
 
 
 class Fixture:
@@ -259,3 +269,33 @@ async def test_a_mistake_over_one_service_costs_that_service_alone(
         await apply(fixture.client, slice_("203.0.113.4"))
         await fixture.carries("203.0.113.4", "203.0.113.83")
         await warned(agent)
+
+
+async def test_what_nft_does_not_take_costs_itself_and_is_tried_again(
+    fixture: Fixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_module, "RETRY_SECONDS", 0.01)
+    fixture.nft.refused_word = "203.0.113.66"
+    async with fixture.agent() as agent:
+        await apply(fixture.client, service(), slice_("203.0.113.1"))
+        await fixture.carries("203.0.113.1")
+        await apply(
+            fixture.client,
+            slice_("203.0.113.66"),
+            service("other", "10.96.0.101"),
+            slice_("203.0.113.9", name="other"),
+        )
+        await fixture.carries("203.0.113.1", "203.0.113.9")
+        await warned(agent, "Service default/backend: 10.96.0.100 tcp 9000 stays as it was: nft: Value too large")
+        fixture.nft.refused_word = "\0"
+        await fixture.carries("203.0.113.66", "203.0.113.9")
+        await warned(agent)
+
+
+async def test_a_mistake_in_carrying_things_out_ends_no_agent(fixture: Fixture) -> None:
+    async with fixture.agent():
+        await apply(fixture.client, service(), slice_("203.0.113.1"))
+        await fixture.carries("203.0.113.1")
+        fixture.nft.mistakes = 2
+        await apply(fixture.client, slice_("203.0.113.2"))
+        await fixture.carries("203.0.113.2")

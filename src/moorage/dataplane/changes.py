@@ -18,10 +18,12 @@ from typing import NamedTuple
 import msgspec
 
 from moorage.dataplane.model import Key, NodeState, ServicePort
+from moorage.dataplane.nft import FAMILY, TRIAL
 from moorage.dataplane.ruleset import (
     TABLE,
     Elements,
     Policy,
+    containers,
     elements,
     learn_chain,
     policy_chain,
@@ -147,6 +149,20 @@ class Ledger:
             limit=self._limit,
             divided=divided,
         )
+
+    def trial(self) -> Iterator[str]:
+        """Scripts to ask nft about, each by itself: all chains and elements of this state, in a table of its own.
+
+        Where nft does not take one of them, what is wrong is in this state, and not in what the kernel holds. There
+        is at least one script; that of an empty state says whether nft takes anything at all.
+        """
+        head = [*containers(), *self._chain_commands(set(+self._chains))]
+        ports = (self.elements(port) for port in self.state.values())
+        own = [Element(name, *each) for port in ports for name, found in port.items() for each in found.items()]
+        adds = [*self._uses, *own]
+        for start in range(0, max(len(adds), 1), self._limit):
+            lines = [*head, *_lines("add", adds[start : start + self._limit])]
+            yield "\n".join(line.replace(f" {TABLE}", f" {FAMILY} {TRIAL}", 1) for line in lines) + "\n"
 
     def elements(self, port: ServicePort | None) -> Elements:
         """The elements of `port` alone; none for None."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from moorage.dataplane.fake_syntax import Entry, RefusedError, Set, parse_elements, parse_set, references
-from moorage.dataplane.nft import Element, NftError, Word
+from moorage.dataplane.nft import FAMILY, TABLE, TRIAL, Element, NftError, Word
 
 ENOENT = "No such file or directory"
 EEXIST = "File exists"
@@ -67,12 +67,16 @@ class FakeNft:
         self._transaction(script, keep=True)
         self.scripts.append(script)
 
-    async def check(self, script: str) -> bool:
+    async def refusal(self, script: str) -> str | None:
+        there = FakeNft(self._clock) if f" {FAMILY} {TRIAL} " in script else self
         try:
-            self._transaction(script, keep=False)
-        except NftError:
-            return False
-        return True
+            there._transaction(script.replace(f" {FAMILY} {TRIAL}", f" {FAMILY} {TABLE}"), keep=False)
+        except NftError as error:
+            return str(error)
+        return None
+
+    async def check(self, script: str) -> bool:
+        return await self.refusal(script) is None
 
     async def elements(self, name: str) -> list[Element]:
         found = self._table.sets.get(name) if self._table else None

@@ -14,6 +14,8 @@ from moorage.errors import MoorageError
 
 FAMILY = "inet"
 TABLE = "moorage"
+TRIAL = "moorage-trial"
+"""The table of scripts that are only asked about, never run."""
 PROTOCOLS = {6: "tcp", 17: "udp"}
 
 Word = str | int
@@ -45,8 +47,14 @@ class Nft(Protocol):
     async def run(self, script: str) -> None:
         """Carry out a script of commands as one transaction: all of it, or nothing and NftError."""
 
+    async def refusal(self, script: str) -> str | None:
+        """Why nft does not take the script, in one transaction; None where it does. Changes nothing.
+
+        An nft that crashes does not take it.
+        """
+
     async def check(self, script: str) -> bool:
-        """Whether nft takes the script, in one transaction; changes nothing. An nft that crashes does not take it."""
+        """Whether nft takes the script: `refusal` is None."""
 
     async def elements(self, name: str) -> list[Element]:
         """The elements of one set or map; none where there is no such set or table."""
@@ -73,9 +81,12 @@ class KernelNft:
         if done.status != 0:
             raise NftError(refusal(done, script))
 
-    async def check(self, script: str) -> bool:
+    async def refusal(self, script: str) -> str | None:
         done = await self._nft("-c", "-f", "-", input=script)
-        return done.status == 0
+        return refusal(done, script) if done.status != 0 else None
+
+    async def check(self, script: str) -> bool:
+        return await self.refusal(script) is None
 
     async def elements(self, name: str) -> list[Element]:
         for kind in ("map", "set"):

@@ -98,15 +98,7 @@ def base(learn6: bool) -> list[str]:
     Applied in one transaction they change rules only where they differ in effect, and touch no element.
     `learn6`: whether nft can learn IPv6 sessions (1.0.6 cannot); without, IPv6 affinity is by the hash alone.
     """
-    lines = [
-        f"add table {TABLE}",
-        f"add set {TABLE} rules-digest {{ typeof tcp dport; }}",  # `rules` is a keyword of newer nft.
-        f"add set {TABLE} digest {{ typeof tcp dport; }}",
-        f"add counter {TABLE} misses",
-    ]
-    for family in FAMILIES:
-        lines += _sets(family)
-    lines += _chain("refuse", "", ["meta l4proto tcp reject with tcp reset", "reject with icmpx port-unreachable"])
+    lines = containers()
     for hook in ("prerouting", "output"):
         rules = [*map(_reset_midflow, FAMILIES), *map(_dispatch, FAMILIES), *map(_reject, FAMILIES)]
         lines += _chain(f"dnat-{hook}", f"nat hook {hook} priority -110", rules)
@@ -116,6 +108,21 @@ def base(learn6: bool) -> list[str]:
         lines += _chain(f"learn-{hook}", f"nat hook {hook} priority 90", learns)
     lines += _chain("masquerade-postrouting", "nat hook postrouting priority 100", map(_masquerade, FAMILIES))
     return lines
+
+
+def containers() -> list[str]:
+    """Commands that make the table with all that policies and elements refer to, and no base chain."""
+    lines = [
+        f"add table {TABLE}",
+        f"add set {TABLE} rules-digest {{ typeof tcp dport; }}",  # `rules` is a keyword of newer nft.
+        f"add set {TABLE} digest {{ typeof tcp dport; }}",
+        f"add counter {TABLE} misses",
+    ]
+    for family in FAMILIES:
+        lines += _sets(family)
+    return lines + _chain(
+        "refuse", "", ["meta l4proto tcp reject with tcp reset", "reject with icmpx port-unreachable"]
+    )
 
 
 def _sets(family: Family) -> list[str]:

@@ -10,6 +10,7 @@ from moorage.dataplane.capabilities import Capabilities
 from moorage.dataplane.changes import DIVIDED, LARGE, SMALL, Element, Ledger
 from moorage.dataplane.conntrack import Conntrack, Flow, stale
 from moorage.dataplane.model import Key, NodeState, ServicePort, Target
+from moorage.dataplane.refusals import Refusals, Refused
 from moorage.dataplane.ruleset import (
     PROTOCOLS,
     TABLE,
@@ -55,6 +56,8 @@ class Synchronizer:
         self._conntrack = conntrack
         self._learn6 = capabilities.learn6
         self._limit = LARGE if capabilities.large_transactions else SMALL
+        self._learns = frozenset({4, 6} if capabilities.learn6 else {4})
+        self._refusals = Refusals(nft, self._learns, self._limit)
         self._ledger: Ledger | None = None
         self._doubts = 0
         """Syncs that failed in a row."""
@@ -62,17 +65,34 @@ class Synchronizer:
     async def sync(self, desired: Mapping[Key, ServicePort], changed: Collection[Key]) -> Synced:
         """Make the kernel carry `desired`, of which `changed` may differ from the last call that succeeded.
 
-        Raises NftError with nft's words, or another MoorageError; the kernel then has its last good state, or one
-        between two transactions, each of which is whole for every Service.
+        A port that nft does not take is left out; it is in `refused` until it is wanted otherwise. Raises NftError
+        with nft's words, or another MoorageError; the kernel then has its last good state, or one between two
+        transactions, each of which is whole for every Service.
         """
         ledger, self._ledger = self._ledger, None
         self._doubts += 1
-        if ledger is None:
-            synced = await self._start(desired)
-        else:
-            synced = await self._change(ledger, desired, changed)
+        wanted = self._refusals.without(desired)
+        kept = {key: ledger.state.get(key) for key in changed} if ledger else {}
+        try:
+            synced = await (self._change(ledger, wanted, changed) if ledger else self._start(wanted))
+        except Exception as error:
+            if isinstance(error, MoorageError) and not isinstance(error, nft.NftError):
+                raise
+            suspects = {key: wanted[key] for key in (changed if ledger else wanted) if key in wanted}
+            if not await self._refusals.find(suspects, kept):
+                raise
+            synced = await self._start(self._refusals.without(desired))
         self._doubts = 0
         return synced
+
+    @property
+    def refused(self) -> Mapping[Key, Refused]:
+        """What nft does not take, and the kernel has the last good state of; `sync` carries all the rest."""
+        return self._refusals.refused
+
+    def forgive(self) -> set[Key]:
+        """Try again what was refused, in the next sync: returns the keys that it has to be given as changed."""
+        return self._refusals.forgive()
 
     async def _change(self, ledger: Ledger, desired: Mapping[Key, ServicePort], changed: Collection[Key]) -> Synced:
         before = {key: ledger.state.get(key) for key in changed}
@@ -94,8 +114,7 @@ class Synchronizer:
 
     async def _start(self, desired: Mapping[Key, ServicePort]) -> Synced:
         """Take over whatever an earlier process, whole or killed in the middle, left in the kernel."""
-        families = frozenset({4, 6} if self._learn6 else {4})
-        ledger = Ledger(dict(desired), families, self._limit)
+        ledger = Ledger(dict(desired), self._learns, self._limit)
         rules = base(self._learn6)
         rules_digest = hashlib.sha256("\n".join(rules).encode()).hexdigest()[:32]
         count, gone = 0, set[Key]()

@@ -1,6 +1,8 @@
 """Watch Services and their EndpointSlices, and keep the kernel in step."""
 
 import asyncio
+import itertools
+import math
 import random
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -26,6 +28,11 @@ ServiceName = tuple[str, str]
 """Namespace and name."""
 
 T = TypeVar("T", bound=Object)
+
+RETRY_SECONDS, LONGEST_RETRY = 1.0, 300.0
+"""After which what nft does not take is tried again: at first, and at last."""
+MOST_REFUSALS = 20
+"""That are listed in the log."""
 
 
 class Agent:
@@ -56,6 +63,10 @@ class Agent:
         self._warned: dict[str, tuple[str, ...]] = {}
         self._check_at = 0.0
         """When to ask the kernel next, by the event loop's clock."""
+        self._refusals = 0
+        """How often in a row nft was asked and did not take something."""
+        self._retry_at = math.inf
+        """When to try that again."""
 
     @property
     def warnings(self) -> list[str]:
@@ -82,25 +93,50 @@ class Agent:
                 if any(synced) or failures:
                     log.info("synced", changed=len(changed), **synced._asdict())
                 failures = 0
-                changed = self._decide(await self._next())
-            except MoorageError as error:
+                self._take_refusals()
+                changed = await self._next()
+            except Exception as error:
                 failures += 1
                 wait = backoff(failures, random.random())
-                log.error("the kernel keeps its last good state", error=str(error), retry_seconds=round(wait, 1))
+                what = "the kernel keeps its last good state"
+                if isinstance(error, MoorageError):
+                    log.error(what, error=str(error), retry_seconds=round(wait, 1))
+                else:
+                    log.error(f"{what} because of a mistake in Moorage", exc_info=error, retry_seconds=round(wait, 1))
                 await asyncio.sleep(wait)
 
-    async def _next(self) -> list[ServiceName]:
-        """The Services that changed, once one did; none where it is the kernel that changed, by another's hand."""
+    def _take_refusals(self) -> None:
+        """Say what nft does not take, and when it is tried again."""
+        refused = self._synchronizer.refused
+        self._warn(
+            "nft",
+            [
+                f"Service {each.port.service}: {key.address} {key.protocol} {key.port} stays as it was: {each.words}"
+                for key, each in itertools.islice(sorted(refused.items()), MOST_REFUSALS)
+            ],
+        )
+        if not refused:
+            self._refusals, self._retry_at = 0, math.inf
+        elif self._retry_at == math.inf:
+            self._refusals += 1
+            wait = backoff(self._refusals, random.random(), first=RETRY_SECONDS, longest=LONGEST_RETRY)
+            self._retry_at = asyncio.get_running_loop().time() + wait
+
+    async def _next(self) -> set[Key]:
+        """The keys that changed, once one did; none where it is the kernel that changed, by another's hand."""
         now = asyncio.get_running_loop().time
         while True:
             if now() >= self._check_at:
                 self._check_at = now() + self.CHECK_SECONDS
                 if not await self._synchronizer.intact():
                     log.warning("table inet moorage was changed by somebody else; programming it again")
-                    return []
+                    return set()
+            if now() >= self._retry_at:
+                self._retry_at = math.inf
+                return self._synchronizer.forgive()
             with suppress(TimeoutError):
-                async with asyncio.timeout_at(self._check_at):
-                    return await self._dirty.take()
+                async with asyncio.timeout_at(min(self._check_at, self._retry_at)):
+                    return self._decide(await self._dirty.take())
 
     def _decide(self, dirty: Iterable[ServiceName]) -> set[Key]:
         """Take Services into the desired state; returns the keys whose state differs."""
