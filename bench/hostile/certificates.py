@@ -2,7 +2,7 @@
 
 A signature by RSA is verified by raising to the public exponent. With 65537 that takes 17 multiplications; OpenSSL
 takes exponents as long as the modulus where that has up to 3072 bits (OPENSSL_RSA_SMALL_MODULUS_BITS), which takes
-3,000 of them, about 7 ms. And it follows chains of up to 100 certificates.
+3,000 of them, about 7 ms. And it follows chains of up to 100 certificates. The root is one that nobody objects to.
 """
 
 from datetime import datetime
@@ -56,8 +56,10 @@ def dear(directory: Path) -> list[Server]:
     signer = serialization.load_pem_private_key(path.read_bytes(), None, unsafe_skip_rsa_key_validation=True)
     leaf_key = ec.generate_private_key(ec.SECP256R1())
     by = cast("rsa.RSAPrivateKey", signer)
-    root = _pem(_certificate("0", "0", by, by, ca=True)).decode()
-    between = [_certificate(str(n), str(n - 1), by, by, ca=True) for n in range(1, max(CHAINS) + 1)]
+    root_key = ec.generate_private_key(ec.SECP256R1())
+    root = _pem(_certificate("0", "0", root_key, root_key, ca=True)).decode()
+    between = [_certificate("1", "0", by, root_key, ca=True)]
+    between += [_certificate(str(n), str(n - 1), by, by, ca=True) for n in range(2, max(CHAINS) + 1)]
     key = directory / "dear.key"
     pem = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     key.write_bytes(leaf_key.private_bytes(*pem))
@@ -71,13 +73,12 @@ def dear(directory: Path) -> list[Server]:
 
 
 class Bundles:
-    """CA bundles of about `size` bytes, of which each has a certificate that no other has."""
+    """CA bundles of so many certificates, of which each has one that no other has."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, count: int) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._made = 0
-        one = len(self._new())
-        self._rest = b"".join(self._new() for _ in range(size // one - 1))
+        self._rest = b"".join(self._new() for _ in range(count - 1))
 
     def another(self) -> bytes:
         return self._new() + self._rest
