@@ -1,8 +1,9 @@
 """One operator, an honest tenant, and one kind of hostile neighbour after the other, against a real API server.
 
-One network namespace holds etcd, kube-apiserver, the operator, the honest endpoints and the neighbours' servers. The
-processors are shared, so the honest endpoints come before others and the neighbours' servers after them (nice(1)): in
-real life they are on machines of their own.
+One network namespace holds etcd, kube-apiserver, the operator, the honest endpoints and the neighbours' servers. They
+share the processors, and in real life do not: so the honest endpoints, which see what is late, come first (nice(1)),
+then the operator with its children, then all others, and the neighbours' servers last. What the operator's processes
+take from each other is measured.
 
 For each kind:
 
@@ -110,7 +111,7 @@ class Endpoints:
     def __init__(self, api: ApiServer, server: certificates.Server) -> None:
         self._port = free_port()
         argv = _python("honest", server.chain, server.key, self._port)
-        self.process = _start(api, "honest", ["nice", "-n", "-10", *argv])
+        self.process = _start(api, "honest", [*_nice(-15), *argv])
 
     async def do(self, command: str) -> dict[str, list[float]]:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port, limit=2**26)
@@ -152,7 +153,7 @@ class Bench:
     async def _one(self, kind: kinds.Kind) -> Measured:
         print(f"hostile: {kind.name}", file=sys.stderr, flush=True)
         operator = operating.Operator(
-            self._api, port=self._material.metrics[1], before=["prlimit", f"--as={MOST_MEMORY}"]
+            self._api, port=self._material.metrics[1], before=["prlimit", f"--as={MOST_MEMORY}", *_nice(-10)]
         )
         try:
             await self._until_ready(operator)
@@ -241,7 +242,7 @@ class Bench:
         try:
             if kind.program is not None:
                 name, *arguments = kind.program(self._material)
-                argv = ["nice", "-n", "19", *_python(str(name), *arguments)]
+                argv = [*_nice(19), *_python(str(name), *arguments)]
                 program = await asyncio.to_thread(_start, self._api, str(name), argv)
             for made in kind.made(self._material):
                 await self._client.create(made)
@@ -279,6 +280,11 @@ async def _sample(operator: operating.Operator, peaks: list[int]) -> None:
         with suppress(HarnessError):
             peaks.append(operator.peak_kib())
         await asyncio.sleep(SAMPLE_SECONDS)
+
+
+def _nice(number: int) -> list[str]:
+    """Words before a command that is to have this priority: less is more."""
+    return ["nice", "-n", str(number)]
 
 
 def _python(program: str, *arguments: object) -> list[str]:

@@ -44,7 +44,7 @@ def hostile_table(options: Options, measured: Sequence[Measured]) -> Table:
     note = (
         f"Each kind for {options.seconds} s, beside an honest tenant with {objects.endpoints()} endpoints, most of "
         f"them checked over TCP, every {objects.INTERVAL} s (fall {objects.FALL}, time-out {objects.TIMEOUT} s). All "
-        "on the same processors; the neighbours' programs have the lowest priority. Leader busy: how long what is "
+        "on the same processors; the operator comes first, and the neighbours last. Leader busy: how long what is "
         "due waits for the leading process, at most. Late: how much later than due a check came to its endpoint, at "
         "most, those included that never came. Dead endpoint out: from the closed port to the slice that says so, "
         f"worst of {objects.DYING}. Peak memory: at most, all of the operator's processes together. Aims: no renewal "
