@@ -1,9 +1,12 @@
 import base64
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from moorage.cluster import kubeconfig
 from moorage.errors import MoorageError
@@ -228,6 +231,42 @@ def test_a_file_that_is_no_kubeconfig_is_named(tmp_path: Path, text: bytes, mess
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(MoorageError, match=r"kubeconfig .*/none: No such file or directory; name a kubeconfig"):
         kubeconfig.load(tmp_path / "none")
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["c", "u", "https://a", "-----BEGIN "]) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=8,
+)
+CLUSTER = ["server", "certificate-authority-data", "tls-server-name", "insecure-skip-tls-verify", "proxy-url"]
+USER = ["token", "tokenFile", "client-certificate-data", "client-key-data", "exec", "as", "username"]
+
+
+@given(
+    st.dictionaries(st.sampled_from(CLUSTER), VALUES),
+    st.dictionaries(st.sampled_from(USER), VALUES),
+    st.dictionaries(st.sampled_from(["clusters", "users", "contexts", "current-context"]), VALUES, max_size=1),
+)
+def test_whatever_a_kubeconfig_says_it_is_a_config_or_an_error_for_a_person(
+    cluster: dict[str, Any], user: dict[str, Any], top: dict[str, Any]
+) -> None:
+    content = {
+        "current-context": "here",
+        "clusters": [{"name": "c", "cluster": {"server": "https://192.0.2.1", **cluster}}],
+        "users": [{"name": "u", "user": user}],
+        "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}],
+        **top,
+    }
+
+    def complain(field: str, what: str) -> MoorageError:
+        return MoorageError(f"{field}: {what}")
+
+    try:
+        found = kubeconfig.parse(json.dumps(content), kubeconfig.OURS, complain, directory=Path("/nonexistent"))
+    except MoorageError as error:
+        assert str(error).isprintable()  # noqa: PT017
+    else:
+        assert found.config.server.startswith(("https://", "http://"))
 
 
 def test_a_pod_finds_its_server_and_account(tmp_path: Path) -> None:
