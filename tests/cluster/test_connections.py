@@ -234,3 +234,17 @@ async def test_an_answer_that_is_nested_too_deep_is_no_answer() -> None:
     async with stub_server(deep) as url, Client(Config(server=url)) as client:
         with pytest.raises(AnswerError, match="not an answer of a Kubernetes API"):
             await client.list(Service)
+
+
+@pytest.mark.parametrize("headers", [{"x": "x" * 5000}, {f"x-{number}": "x" for number in range(100)}])
+async def test_headers_that_are_many_or_long_are_no_answer(headers: dict[str, str]) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = await services(request)
+        response.headers.update(headers)
+        return response
+
+    async with stub_server(answer) as url, Client(Config(server=url), guard=Guard(longest_answer=50_000)) as client:
+        with pytest.raises(UnreachableError):
+            await client.list(Service)
+    async with stub_server(answer) as url, Client(Config(server=url)) as client:
+        assert len((await client.list(Service)).items) == 2

@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 import trustme
 
-from moorage.cluster.handshake import MOST_BYTES, TooCostlyError, account, bounded
+from moorage.cluster.handshake import MOST_BYTES, MOST_OVERHEAD, TooCostlyError, account, bounded
 from moorage.cluster.tls import client_context
 
 NAME = "db.example.com"
@@ -100,3 +100,44 @@ async def test_connections_of_asyncio_are_bounded_and_their_time_is_charged(auth
     assert min(charged) > 0
     with pytest.raises(TooCostlyError):
         await connect(server(authority, names=MOST_BYTES // 30))
+
+
+@pytest.mark.parametrize("into_buffer", [False, True])
+def test_a_server_that_sends_much_that_is_no_data_is_left(authority: trustme.CA, into_buffer: bool) -> None:
+    to_client, to_server, sent = ssl.MemoryBIO(), ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours = client(authority).wrap_bio(to_client, to_server, server_hostname=NAME)
+    context = server(authority)
+    context.num_tickets = 10_000
+    theirs = context.wrap_bio(to_server, sent, server_side=True)
+
+    def take() -> None:
+        while sent.pending:
+            to_client.write(sent.read(16_000))
+            with suppress(ssl.SSLWantReadError):
+                ours.read(1000, bytearray(1000)) if into_buffer else ours.read(1000)
+
+    for _ in range(2):
+        for step in (ours.do_handshake, theirs.do_handshake):
+            with suppress(ssl.SSLWantReadError):
+                step()
+            if step == theirs.do_handshake:
+                to_client.write(sent.read(8000))
+    theirs.write(b"x" * 100)
+    assert sent.pending > MOST_OVERHEAD
+    with pytest.raises(TooCostlyError, match="the server sends much that is no data"):
+        take()
+
+
+def test_data_in_small_records_are_read(authority: trustme.CA) -> None:
+    to_client, to_server, sent = ssl.MemoryBIO(), ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours = client(authority).wrap_bio(to_client, to_server, server_hostname=NAME)
+    theirs = server(authority).wrap_bio(to_server, sent, server_side=True)
+    for _ in range(2):
+        for step in (ours.do_handshake, theirs.do_handshake):
+            with suppress(ssl.SSLWantReadError):
+                step()
+            to_client.write(sent.read())
+    for _ in range(2 * MOST_OVERHEAD // 22):
+        theirs.write(b"x" * 25)
+        to_client.write(sent.read())
+        assert ours.read(100) == b"x" * 25

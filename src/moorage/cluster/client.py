@@ -104,6 +104,7 @@ class Client:
             headers={"User-Agent": f"moorage/{__version__}", **self._guard.headers},
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=self._guard.longest_answer is None,
+            **self._guard.sizes,
         )
         return self
 

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
@@ -22,6 +22,12 @@ PAGE = 500
 """Objects asked for at once in a list."""
 READING = 4096
 """What it costs to take what has come, in bytes that could be read meanwhile: it may be a single one."""
+
+
+BUFFER = 16 * 2**10
+"""Bytes of a body that are read ahead."""
+MOST_HEADERS, LONGEST_HEADER = 64, 4096
+"""A watch keeps those of its answer for as long as it stands. kube-apiserver sends about ten."""
 
 
 class RefusedAddressError(OSError):
@@ -55,6 +61,18 @@ class Guard(NamedTuple):
     def headers(self) -> dict[str, str]:
         """What to tell the server."""
         return {} if self.longest_answer is None else {"Accept-Encoding": "identity"}
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What is held of one answer beside its body, as arguments of a ClientSession."""
+        if self.longest_answer is None:
+            return {}
+        return {
+            "read_bufsize": BUFFER,
+            "max_headers": MOST_HEADERS,
+            "max_line_size": LONGEST_HEADER,
+            "max_field_size": LONGEST_HEADER,
+        }
 
     @property
     def longest_line(self) -> int:

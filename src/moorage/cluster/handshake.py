@@ -4,6 +4,7 @@ The server chooses its certificates. OpenSSL takes 100 KiB of them, and keys of 
 signature with: half a second in which nothing else of the process runs, at every handshake.
 """
 
+import builtins
 import ssl
 import time
 from collections.abc import Callable
@@ -15,6 +16,10 @@ MOST_BYTES = 16 * 2**10
 is for 100 names, make 12.3 KiB."""
 MOST_SECONDS = 0.05
 """Of processor time. With ordinary keys it is 1 to 4 ms."""
+
+MOST_OVERHEAD = 2**20
+"""Bytes that a server sends after the handshake beyond twice its data. Session tickets and new keys (RFC 8446, 4.6)
+are no data, so nobody above paces them; what surrounds a record has 22 bytes."""
 
 account: ContextVar[Callable[[float], None] | None] = ContextVar("account", default=None)
 """Is told, after each step of a handshake, the seconds of processor time that it took. To be set in the task that
@@ -39,6 +44,7 @@ class Handshake(ssl.SSLObject):
     _account: Callable[[float], None] | None
     _bytes = 0
     _seconds = 0.0
+    _overhead = 0
 
     @classmethod
     def _create(cls, incoming: ssl.MemoryBIO, *args: Any, **named: Any) -> Self:
@@ -62,6 +68,18 @@ class Handshake(ssl.SSLObject):
             if self._account is not None:
                 self._account(seconds)
         self._check_time()
+
+    def read(self, len: int = 1024, buffer: Any = None) -> Any:
+        pending, data = self._incoming.pending, 0
+        try:
+            # Its type depends on whether there is a buffer: bytes, or how many.
+            found: Any = super().read(len, buffer) if buffer is not None else super().read(len)
+            data = found if isinstance(found, int) else builtins.len(found)
+            return found
+        finally:
+            self._overhead = max(0, self._overhead + pending - self._incoming.pending - 2 * data)
+            if self._overhead > MOST_OVERHEAD:
+                raise TooCostlyError(1, "the server sends much that is no data")
 
     def _check_time(self) -> None:
         if self._seconds > MOST_SECONDS:
