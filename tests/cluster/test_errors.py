@@ -23,6 +23,7 @@ def test_a_status_speaks_for_itself() -> None:
         (b'{"kind": "Pod"}', 400, '{"kind": "Pod"} (400 BadRequest)'),
         (b"{}", 799, "{} (799 Unknown)"),
         (body(), 404, "Not Found (404 NotFound)"),
+        (b'{"a":' * 100_000, 500, '{"a":' * 200 + " (500 InternalServerError)"),
     ],
 )
 def test_anything_else_is_told_with_the_status_of_http(answer: bytes, status: int, text: str) -> None:

@@ -64,7 +64,7 @@ def from_answer(body: bytes | bytearray | msgspec.Raw, status: int, retry_after:
     """
     try:
         answer = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         answer = _Status()
     if answer.kind == "Status":
         if answer.code is not None and answer.code in _STATUSES:
