@@ -323,3 +323,45 @@ def test_the_gate_may_turn_against_what_is_in_use() -> None:
     story.step(endpoints(2))
     assert said(story, "Accepted")[1] == "AddressRefused"
     assert list(story.cluster.ready()) == ["b0002"]
+
+
+# --- names that nothing has -----------------------------------------------------------------------------------------
+
+
+def test_a_drained_name_that_no_endpoint_has_is_told_with_those_that_there_are() -> None:
+    story = after(
+        answers(endpoints(5)), verdicts(endpoints(5)), drain=[Drain(endpoint="b0001"), Drain(endpoint="b9")]
+    )
+    assert said(story, "Accepted") == (
+        "True",
+        "UnknownEndpoint",
+        "spec.drain[1].endpoint: there is no endpoint b9; there are b0001, b0002, b0003 and 2 more",
+    )
+    assert said(story, "Ready")[:2] == ("True", "Ready")
+    assert said(after((), drain=[Drain(endpoint="b9")]), "Accepted")[2].endswith("b9; there are none")
+
+
+def test_of_many_unknown_names_some_are_told() -> None:
+    story = after(answers(endpoints(1)), drain=[Drain(endpoint=f"x{number}") for number in range(1000)])
+    message = said(story, "Accepted")[2]
+    assert message.endswith("there are b0001. 997 more names of spec.drain are unknown")
+
+
+def test_a_name_that_a_silent_source_may_have_is_not_unknown() -> None:
+    silent = Resolution("dns/db.example.com", None, DOWN)
+    drain = [Drain(endpoint="b9")]
+    for resolutions in ((*answers(endpoints(1)), silent), answers(endpoints(1)), ()):
+        story = after(resolutions, endpoints=[*static(StaticAddress(address="198.18.0.1")), DNS], drain=drain)
+        assert said(story, "Accepted")[1] == "Accepted"
+
+
+def test_a_source_that_has_none_is_told_beside_those_that_have_some() -> None:
+    story = after(
+        (*answers(endpoints(2)), Resolution("cluster/empty", ())),
+        endpoints=[*static(StaticAddress(address="198.18.0.1")), DNS],
+    )
+    assert said(story, "Resolved") == (
+        "True",
+        "Resolved",
+        "2 endpoints from addresses, cluster/empty. cluster/empty has none",
+    )

@@ -17,7 +17,7 @@ from moorage.api.moorage_v1alpha1 import (
     StaticAddress,
 )
 from moorage.core.admission import gate_of
-from moorage.core.endpoints import merge, shown
+from moorage.core.endpoints import MOST, merge, shown
 from moorage.core.model import Endpoint, Found, Problem, Resolution
 from tests.support.xsvc import GATE, HTTP, THEN, Story, endpoints, static, xsvc
 
@@ -127,6 +127,57 @@ def test_two_ports_of_one_address_are_two_endpoints() -> None:
 def test_the_same_endpoint_from_two_sources_is_no_conflict() -> None:
     merged = merge(xsvc(), (Resolution("addresses", (B1,)), Resolution("dns/db.example.com", (B1,))), GATE)
     assert (names(merged.endpoints), merged.conflicts) == (["b1"], ())
+
+
+# --- more than there can be -----------------------------------------------------------------------------------------
+
+
+def many(first: int, count: int) -> tuple[Found, ...]:
+    return tuple(Found(f"e{n:05}", f"198.18.{n // 250}.{n % 250 + 1}") for n in range(first, first + count))
+
+
+def test_of_too_many_endpoints_the_first_ones_are_used_and_it_is_said_of_the_others() -> None:
+    sources = Resolution("dns/a", many(500, MOST - 1)), Resolution("dns/b", many(0, 5))
+    merged = merge(xsvc(), sources, GATE)
+    assert names(merged.endpoints) == ["e00000", *(each.name for each in many(500, MOST - 1))]
+    assert merged.too_many == (
+        "spec.endpoints: there are more than 1000 endpoints; left out are e00001, e00002, e00003 and 1 more: narrow "
+        "the sources, or divide them among several ExternalServices"
+    )
+    assert merge(xsvc(), (sources[0], Resolution("dns/b", many(0, 1))), GATE).too_many is None
+
+
+def test_what_is_found_twice_or_refused_is_not_too_much() -> None:
+    refusing = gate_of(refuse=["198.18.0.0/24"])
+    twice = Resolution("dns/a", many(250, MOST)), Resolution("dns/b", many(0, 250) + many(250, MOST))
+    merged = merge(xsvc(), twice, refusing)
+    assert (len(merged.endpoints), merged.too_many) == (MOST, None)
+    assert len(merged.refused) == 250
+
+
+def test_endpoints_in_use_are_not_pushed_out_by_others() -> None:
+    last = many(5000, 2)
+    before = known(status(last[0]))
+    sources = Resolution("dns/db.example.com", (*many(0, MOST), *last)), Resolution("dns/other", many(2000, 3))
+    slices = Story(xsvc())
+    slices.step((Endpoint(*last[1][:2], "dns/db.example.com"),))
+    used = replace(before, metadata=slices.xsvc.metadata)
+    merged = merge(used, sources, GATE, slices.cluster.slices)
+    assert names(merged.endpoints)[-2:] == [each.name for each in last]
+    assert len(merged.endpoints) == MOST
+    assert merge(used, sources, GATE, slices.cluster.slices) == merged
+
+
+def test_no_more_is_looked_at_than_is_needed_however_much_is_refused() -> None:
+    asked = []
+
+    class Counting:
+        def refusal(self, address: str) -> str | None:
+            asked.append(address)
+            return "no"
+
+    merge(xsvc(), (Resolution("dns/a", many(0, 16 * MOST)),), Counting())
+    assert len(asked) <= 2 * MOST
 
 
 # --- sources that have not answered -------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.meta import Condition
 from moorage.api.moorage_v1alpha1 import EndpointStatus, ExternalService, ExternalServiceSpec
-from moorage.core.endpoints import Merged, shown
+from moorage.core.endpoints import NAMED, Merged, listed, shown
 from moorage.core.health import checked_port
 from moorage.core.model import Endpoint, Resolution
 from moorage.core.ownership import owns, predecessor_owns
@@ -17,8 +17,6 @@ TYPES = ("Accepted", "Resolved", "Healthy", "Ready")
 """In this order: the reason why a later one is not as it should be is often in an earlier one."""
 LONGEST = 2000
 """Characters of a message: it is read in a terminal, and a status has to fit into etcd."""
-NAMED = 3
-"""How many of a kind a message names."""
 
 
 class Said(NamedTuple):
@@ -29,19 +27,34 @@ class Said(NamedTuple):
     message: str
 
 
-def accepted(merged: Merged, unchangeable: str | None) -> Said:
-    """Whether everything that was asked for is done: one refused address leaves the others in use."""
-    complaints = [*merged.refused, *([unchangeable] if unchangeable else []), *merged.conflicts]
+def accepted(merged: Merged, unchangeable: str | None, unknown: Sequence[str]) -> Said:
+    """Whether everything that was asked for is done: one refused address leaves the others in use.
+
+    A name that nothing has (`unknown`, a sentence each) does not change that: what it is about may be gone already.
+    """
+    more = [f"{len(unknown) - NAMED} more names of spec.drain are unknown"] if len(unknown) > NAMED else []
+    complaints = [
+        *filter(None, [*merged.refused, unchangeable, merged.too_many]),
+        *unknown[:NAMED],
+        *more,
+        *merged.conflicts,
+    ]
     if merged.refused:
         return Said("False", "AddressRefused", several(complaints))
     if unchangeable:
         return Said("False", "Unchangeable", several(complaints))
+    if merged.too_many:
+        return Said("False", "TooManyEndpoints", several(complaints))
+    if unknown:
+        return Said("True", "UnknownEndpoint", several(complaints))
     return Said("True", "Accepted", several(complaints) or "The spec is valid and can be carried out.")
 
 
 def resolved(xsvc: ExternalService, merged: Merged, resolutions: Sequence[Resolution]) -> Said:
     """Whether all sources have a current answer."""
     notes = [f"{each.source}: {note}" for each in resolutions for note in each.notes]
+    if any(each.endpoints for each in resolutions):
+        notes += [f"{each.source} has none" for each in resolutions if each.endpoints == () and not each.problem]
     problems = [each for each in resolutions if each.problem is not None]
     count = len(merged.endpoints)
     if problems:
@@ -55,7 +68,7 @@ def resolved(xsvc: ExternalService, merged: Merged, resolutions: Sequence[Resolu
         return Said("Unknown", "Pending", several([f"{silent[0]} has not answered yet", *silent[1:], *notes]))
     if not resolutions:
         return Said("True", "NoSources", "spec.endpoints names no source, so there are no endpoints.")
-    sources = named(list(dict.fromkeys(each.source for each in resolutions)))
+    sources = listed(list(dict.fromkeys(each.source for each in resolutions)))
     found = any(each.endpoints for each in resolutions)
     return Said(
         "True", "Resolved" if found else "Empty", several([f"{counted(count, 'endpoint')} from {sources}", *notes])
@@ -151,7 +164,7 @@ def _foreign(xsvc: ExternalService, slices: Sequence[EndpointSlice]) -> str | No
     if not found:
         return None
     namespace, name = xsvc.metadata.namespace, xsvc.metadata.name
-    names = named([each.metadata.name for each in found])
+    names = listed([each.metadata.name for each in found])
     managers = {(each.metadata.labels or {}).get("endpointslice.kubernetes.io/managed-by") for each in found}
     action = (
         f"kubectl delete endpoints -n {namespace} {name}, which they are copied from"
@@ -248,13 +261,6 @@ def _sentence(text: str) -> str:
 def several(sentences: Iterable[str]) -> str:
     """Sentences as one line."""
     return ". ".join(each.rstrip(".") for each in sentences)
-
-
-def named(names: Sequence[str]) -> str:
-    """`a, b, c and 4 more`."""
-    if len(names) <= NAMED:
-        return ", ".join(names)
-    return f"{', '.join(names[:NAMED])} and {len(names) - NAMED} more"
 
 
 def counted(count: int, what: str) -> str:

@@ -9,7 +9,7 @@ from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServiceStatus
 from moorage.core import conditions, readiness, services, slices
 from moorage.core.conditions import Said
-from moorage.core.endpoints import Merged
+from moorage.core.endpoints import Merged, unknown_drains
 from moorage.core.happenings import happenings, of_conditions
 from moorage.core.model import Decision, Resolution, Verdict, Write
 from moorage.core.status import endpoint_statuses, healthy_of
@@ -47,7 +47,8 @@ def decide(
     standings = readiness.standings(xsvc, merged.endpoints, verdicts, slices.ours(xsvc, found), families)
     if taken:
         standings = readiness.withheld(standings, "the Service of this name is not ours")
-    accepted = conditions.accepted(merged, services.unchangeable(xsvc, own_service))
+    unknown = unknown_drains(xsvc, resolutions, merged)
+    accepted = conditions.accepted(merged, services.unchangeable(xsvc, own_service), unknown)
     said = {
         "Accepted": conditions.unread(unread) if unread else accepted,
         "Resolved": conditions.resolved(xsvc, merged, resolutions),
@@ -62,7 +63,7 @@ def decide(
     )
     # Slices of ours that are still there go: by their label Kubernetes takes them for those of the other Service.
     writes = slices.changes(xsvc, None, (), found) if taken else _writes(xsvc, own_service, standings.each, found)
-    return Decision(writes, status, happenings(xsvc, merged, resolutions, status))
+    return Decision(writes, status, happenings(xsvc, merged, resolutions, unknown, status))
 
 
 def _writes(

@@ -12,7 +12,7 @@ from moorage.api.moorage_v1alpha1 import (
     ExternalServiceStatus,
 )
 from moorage.core.conditions import checked_at, cut
-from moorage.core.endpoints import Merged, shown
+from moorage.core.endpoints import NAMED, Merged, shown
 from moorage.core.model import Happening, Resolution
 
 MOST = 3
@@ -22,14 +22,18 @@ LONGEST = 1000
 
 
 def happenings(
-    xsvc: ExternalService, merged: Merged, resolutions: Sequence[Resolution], status: ExternalServiceStatus
+    xsvc: ExternalService,
+    merged: Merged,
+    resolutions: Sequence[Resolution],
+    unknown: Sequence[str],
+    status: ExternalServiceStatus,
 ) -> tuple[Happening, ...]:
     """What has happened since the status in `xsvc` was written. Nothing, where `status` is the same."""
     if status == xsvc.status:
         return ()
     before, after = _by_type(xsvc.status), _by_type(status)
     told = [
-        *_refusals(before.get("Accepted"), merged),
+        *_refusals(before.get("Accepted"), merged, unknown),
         *_sources(before.get("Resolved"), after.get("Resolved"), resolutions),
         *_endpoints(xsvc.spec, xsvc.status, status),
         *_panic(before.get("Healthy"), after.get("Healthy")),
@@ -125,10 +129,16 @@ def _where(endpoint: EndpointStatus) -> str:
     return shown(endpoint.address, endpoint.port)
 
 
-def _refusals(before: Condition | None, merged: Merged) -> Iterator[Happening]:
+def _refusals(before: Condition | None, merged: Merged, unknown: Sequence[str]) -> Iterator[Happening]:
     said = before.message if before else ""
-    for reason, messages in (("AddressRefused", merged.refused), ("EndpointConflict", merged.conflicts)):
-        fresh = [each for each in messages if each.rstrip(".") not in said]
+    for reason, messages in (
+        ("AddressRefused", merged.refused),
+        ("TooManyEndpoints", (merged.too_many,) if merged.too_many else ()),
+        ("UnknownEndpoint", unknown[:NAMED]),
+        ("EndpointConflict", merged.conflicts),
+    ):
+        # What follows a semicolon is what to do about it, perhaps with the names that there are, which come and go.
+        fresh = [each for each in messages if each.partition(";")[0].rstrip(".") not in said]
         for message in fresh[:MOST]:
             yield Happening("Warning", reason, message)
         if len(fresh) > MOST:

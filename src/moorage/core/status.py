@@ -2,32 +2,18 @@
 
 from collections.abc import Sequence
 
-import msgspec
-
 from moorage.api.moorage_v1alpha1 import EndpointStatus, ExternalService
 from moorage.core.conditions import cut
 from moorage.core.readiness import Standing
 
 LONGEST = 200
 """Characters of an endpoint's message."""
-MANY = 1000
-"""So many endpoints fit in any case; of more their size is looked at."""
-ROOM = 500_000
-"""Bytes of JSON for the endpoints. The API server's managed fields take nearly as much again, and etcd 1.5 MiB."""
 
 
 def endpoint_statuses(xsvc: ExternalService, standings: Sequence[Standing], now: str) -> list[EndpointStatus]:
-    """What is known of each endpoint, by name; the last ones are left out where all together would be too large."""
+    """What is known of each endpoint, by name."""
     previous = {each.name: each for each in xsvc.status.endpoints or ()}
-    result = [_status(each, previous.get(each.endpoint.name), now) for each in standings]
-    if len(result) <= MANY:
-        return result
-    room = ROOM
-    for index, each in enumerate(result):
-        room -= len(msgspec.json.encode(each)) + 1
-        if room < 0 and index >= MANY:
-            return result[:index]
-    return result
+    return [_status(each, previous.get(each.endpoint.name), now) for each in standings]
 
 
 def healthy_of(standings: Sequence[Standing]) -> str:
