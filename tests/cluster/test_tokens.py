@@ -50,3 +50,10 @@ async def test_a_refused_token_is_replaced_at_once_where_the_file_has_another(tm
 async def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(MoorageError, match=r"token file .*/token: cannot be read"):
         Token(config(token_file=str(tmp_path / "token"))).bearer()
+
+
+@pytest.mark.parametrize(("text", "why"), [("\n", "is empty"), ("two\nlines", "holds characters that no token has")])
+async def test_a_file_without_a_token_is_named(tmp_path: Path, text: str, why: str) -> None:
+    (tmp_path / "token").write_text(text)
+    with pytest.raises(MoorageError, match=rf"token file .*/token: {why}; put a token there$"):
+        Token(config(token_file=str(tmp_path / "token"))).bearer()

@@ -101,7 +101,7 @@ _Complain = Callable[[str, str], MoorageError]
 _Mapping = dict[str, Any]
 
 
-class Kubeconfig(NamedTuple):
+class Parsed(NamedTuple):
     """What is used of a kubeconfig."""
 
     config: Config
@@ -134,7 +134,7 @@ def load(path: str | os.PathLike[str], context: str | None = None) -> Config:
 
 def parse(
     text: str, policy: Policy, complain: _Complain, *, context: str | None = None, directory: Path | None = None
-) -> Kubeconfig:
+) -> Parsed:
     """The server and identity of `context`, None: of the current one.
 
     `directory` is where files are that it names, None: it may name none, as `policy` says. What is wrong is raised as
@@ -174,7 +174,7 @@ def parse(
         namespace=_text(contexts[name], "namespace", at, complain) or "default",
     )
     _check_credentials(config, policy, user)
-    return Kubeconfig(config, f"{at_cluster}.server")
+    return Parsed(config, f"{at_cluster}.server")
 
 
 def in_cluster(environ: Mapping[str, str] = os.environ, directory: Path = SERVICE_ACCOUNT) -> Config:
@@ -330,9 +330,14 @@ def _server_name(cluster: _Fields) -> str | None:
 
 def _token(user: _Fields) -> str | None:
     token = user.text("token").strip()
-    if not (token.isascii() and token.isprintable()):
+    if not is_token(token):
         raise user.error("token", "holds characters that no token has; copy it again")
     return token or None
+
+
+def is_token(text: str) -> bool:
+    """Whether a header can carry it."""
+    return text.isascii() and text.isprintable()
 
 
 def _check_credentials(config: Config, policy: Policy, user: _Fields) -> None:

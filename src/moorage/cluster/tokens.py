@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from moorage.cluster.kubeconfig import Config
+from moorage.cluster.kubeconfig import Config, is_token
 from moorage.errors import MoorageError
 
 TOKEN_LIFE = 60.0
@@ -24,10 +24,7 @@ class Token:
             return self._token
         now = asyncio.get_running_loop().time()
         if self._token is None or now - self._read_at > TOKEN_LIFE:
-            try:
-                self._token = Path(self._file).read_text().strip()
-            except (OSError, UnicodeDecodeError) as error:
-                raise MoorageError(f"token file {self._file}: cannot be read: {error}") from None
+            self._token = _read(self._file)
             self._read_at = now
         return self._token
 
@@ -42,3 +39,14 @@ class Token:
         if self._token == sent:
             self._token = None
         return self.bearer() != sent
+
+
+def _read(file: str) -> str:
+    try:
+        token = Path(file).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise MoorageError(f"token file {file}: cannot be read: {error}") from None
+    if not token or not is_token(token):
+        what = "holds characters that no token has" if token else "is empty"
+        raise MoorageError(f"token file {file}: {what}; put a token there")
+    return token
