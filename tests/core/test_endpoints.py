@@ -16,7 +16,16 @@ from moorage.api.moorage_v1alpha1 import (
     ExternalServiceStatus,
     StaticAddress,
 )
-from moorage.core.admission import gate_of
+from moorage.core.admission import (
+    API_SERVER,
+    CLUSTER_IP,
+    EXTERNAL_IP,
+    LOAD_BALANCER,
+    NODE,
+    POD,
+    Addresses,
+    gate_of,
+)
 from moorage.core.endpoints import MOST, merge, shown
 from moorage.core.model import Endpoint, Found, Problem, Resolution
 from tests.support.xsvc import GATE, HTTP, THEN, Story, endpoints, static, xsvc
@@ -127,6 +136,25 @@ def test_two_ports_of_one_address_are_two_endpoints() -> None:
 def test_the_same_endpoint_from_two_sources_is_no_conflict() -> None:
     merged = merge(xsvc(), (Resolution("addresses", (B1,)), Resolution("dns/db.example.com", (B1,))), GATE)
     assert (names(merged.endpoints), merged.conflicts) == (["b1"], ())
+
+
+def test_no_claim_of_a_service_ends_an_endpoint_that_is_in_use() -> None:
+    own = Addresses()
+    gate = gate_of(own=own)
+    own.put(EXTERNAL_IP, ("other", "claims"), [B1.address, B2.address])
+    source = (Resolution("dns/db.example.com", (B1, B2)),)
+    merged = merge(known(status(B1), status(B2._replace(address="203.0.113.9"))), source, gate)
+    assert names(merged.endpoints) == ["b1"]
+    assert merged.conflicts == (
+        f"spec.endpoints[0]: 203.0.113.1 (b1 of dns/db.example.com) is {EXTERNAL_IP} by now; it stays in use",
+    )
+    assert [each.partition(" is ")[0] for each in merged.refused] == [
+        "spec.endpoints[0]: 203.0.113.2 (b2 of dns/db.example.com)"
+    ]
+    for kind in (POD, NODE, CLUSTER_IP, LOAD_BALANCER, API_SERVER):
+        own.put(kind, ("other", "is"), [B1.address])
+        assert merge(known(status(B1)), source, gate).endpoints == ()
+        own.put(kind, ("other", "is"), [])
 
 
 # --- more than there can be -----------------------------------------------------------------------------------------

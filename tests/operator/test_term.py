@@ -136,10 +136,10 @@ async def test_ranges_of_the_cluster_are_refused_as_they_become_known(op: Operat
 
 async def test_a_services_own_addresses_are_refused_from_when_it_has_them(op: Operator) -> None:
     async with op.running():
-        await op.apply(xsvc("backend", ONE, TWO, THREE))
-        await op.publishes({ONE: True, TWO: True, THREE: True})
         spec = ServiceSpec(type="LoadBalancer", ports=[ServicePort(port=80)], external_ips=[TWO])
         await op.client.create(Service(metadata=ObjectMeta(name="front", namespace="default"), spec=spec))
+        await op.rests()
+        await op.apply(xsvc("backend", ONE, TWO, THREE))
         await op.publishes({ONE: True, THREE: True})
         ingress = [{"ip": THREE}, {"hostname": "front.example.com"}]
         body = {"status": {"loadBalancer": {"ingress": ingress}}}

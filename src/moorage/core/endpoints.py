@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServiceSpec, StaticAddress
 from moorage.api.show import show
+from moorage.core.admission import EXTERNAL_IP
 from moorage.core.model import Endpoint, Found, Resolution
 from moorage.core.ownership import owns
 
@@ -60,10 +62,11 @@ def merge(
     """The endpoints that `resolutions`, one for each source of the spec, amount to.
 
     What comes first has a name, or an address and port. Of more than `MOST` those stay that are in use by status and
-    `slices`, then those that come first. A source that has not answered yet keeps the endpoints that
-    it had by the status, and those in our `slices` that the status does not know (a process may end between the
-    writing of the two); where nothing would be left because of it, all endpoints stay. Everything passes the gate,
-    also what is kept: it may have become a pod's address since.
+    `slices`, then those that come first. A source that has not answered yet keeps the endpoints that it had by the
+    status, and those in our `slices` that the status does not know (a process may end between the writing of the
+    two); where nothing would be left because of it, all endpoints stay. Everything passes the gate, also what is
+    kept: it may have become a pod's address since. Only what a Service claims as its external IP does not end an
+    endpoint that is in use: whoever writes Services, in whatever namespace, may claim any address.
     """
     target = _only_target(xsvc.spec)
     taken: dict[str, Endpoint] = {}
@@ -71,14 +74,16 @@ def merge(
     refused: list[str] = []
     conflicts: list[str] = []
     left_out: list[Found] = []
+    used = _Used(xsvc, slices)
     candidates = list(_candidates(xsvc, resolutions, slices))
     if len(candidates) > MOST:
-        used = {found.name for _, found in _known(xsvc, slices)}
-        candidates.sort(key=lambda each: each.found.name not in used)
+        candidates.sort(key=lambda each: each.found.name not in used.addresses)
     over = [each.found.name for each in candidates[_MOST_LOOKED_AT:]]
     for where, found, source, kept in candidates[:_MOST_LOOKED_AT]:
         why = _refusal(found, gate)
-        if why:
+        if why and EXTERNAL_IP in why and used.addresses.get(found.name) == found.address:
+            conflicts.append(_refused(where, found, source, f"is {EXTERNAL_IP} by now; it stays in use"))
+        elif why:
             refused.append(_refused(where, found, source, why))
             left_out.append(found)
             continue
@@ -99,6 +104,19 @@ def merge(
         _too_many(sorted({*over}.difference(taken))),
         tuple(left_out),
     )
+
+
+class _Used:
+    """The endpoints that there were before."""
+
+    def __init__(self, xsvc: ExternalService, slices: Sequence[EndpointSlice]) -> None:
+        self._xsvc = xsvc
+        self._slices = slices
+
+    @cached_property
+    def addresses(self) -> dict[str, str]:
+        """By name. Asked for seldom: it costs as much as the rest of a decision."""
+        return {found.name: found.address for _, found in _known(self._xsvc, self._slices)}
 
 
 def _too_many(names: Sequence[str]) -> str | None:
