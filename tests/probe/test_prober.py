@@ -187,6 +187,28 @@ async def test_many_new_ones_leave_the_event_loop_to_others_in_between(script: S
     assert max(after - before for before, after in pairwise(turns)) <= BATCH
 
 
+async def test_one_namespace_with_many_does_not_come_before_all_others(script: Script) -> None:
+    prober = script.prober()
+    prober.set(("greedy", "many"), endpoints(*(str(number) for number in range(10 * BATCH))), TCP)
+    prober.set(KEY, endpoints("a", "b"), TCP)
+    prober.set(("greedy", "more"), endpoints("last"), TCP)
+    done = asyncio.Event()
+    when: list[int] = []
+
+    def look() -> None:
+        if {"a", "b"} <= script.begun.keys():
+            when.append(len(script.begun))
+            done.set()
+        else:
+            asyncio.get_running_loop().call_soon(look)
+
+    look()
+    await done.wait()
+    prober.close()
+    assert when[0] <= BATCH
+    assert "last" not in script.begun
+
+
 @pytest.mark.looptime
 async def test_a_slow_endpoint_delays_no_other(script: Script) -> None:
     script.takes["slow"] = NEVER

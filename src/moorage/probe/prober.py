@@ -4,6 +4,7 @@ import asyncio
 import heapq
 import random
 import resource
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
 from moorage.core.health import Outcome
@@ -78,7 +79,7 @@ class Prober:
     check takes longer, the next follows at once. So an endpoint has one check at a time, and waits for no other's as
     long as there are slots: MOST_TCP for TCP, MOST_HTTP for HTTP, fewer where the process may not open as many files.
     Where there are none the ExternalServices take turns; none has more than a quarter of them, and neither it nor its
-    namespace has as many as are free.
+    namespace has as many as are free. Where more is due than can be begun at once the namespaces take turns.
 
     `on_late(seconds)` is told how late each check was begun, `on_skipped()` of each that could not be made for want
     of files, ports or memory here, which says nothing of the endpoint.
@@ -106,6 +107,9 @@ class Prober:
         """When, token: the next check is due, or the running one has timed out."""
         self._current: dict[int, Scheduled] = {}
         """By token. What is not in it is of the past; nothing else keeps what was dropped."""
+        self._due: OrderedDict[str, OrderedDict[Scheduled, None]] = OrderedDict()
+        """What is due and not begun yet, by namespace, in the order of their turns. Not dicts, which find their first
+        entry the slower the more were taken from the front."""
         self._tidy_at = TIDY
         self._tokens = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -140,6 +144,7 @@ class Prober:
         """Ends all checks; nobody is told."""
         self._by_key.clear()
         self._heap.clear()
+        self._due.clear()
         self._current.clear()
         if self._timer is not None:
             self._timer.cancel()
@@ -150,6 +155,7 @@ class Prober:
         for each in endpoints.values():
             self._current.pop(each.token, None)
             each.token = 0
+            self._take_due(each)
             if each.queued:
                 each.queued = False
                 self._slots_of(each).withdraw(each.key, each)
@@ -182,21 +188,21 @@ class Prober:
         self._timer = self._loop.call_at(when, self._tick)
 
     def _tick(self) -> None:
-        begun = 0
         try:
-            begun = self._begin_due()
+            self._look()
+            self._begin_due()
         finally:
             self._timer = None
-            if self._heap:
-                now = self._loop.time()
-                self._wake_at(max(self._heap[0][0], now if begun == BATCH else now + TICK))
+            if self._due:
+                self._wake_at(self._loop.time())
+            elif self._heap:
+                self._wake_at(max(self._heap[0][0], self._loop.time() + TICK))
 
-    def _begin_due(self) -> int:
-        """How many checks were begun."""
+    def _look(self) -> None:
+        """Which checks are due by now, and which have timed out."""
         self._tcp.poll()  # What was answered in time was, however late this comes to look.
         now = self._loop.time()
-        begun = 0
-        while self._heap and self._heap[0][0] <= now and begun < BATCH:
+        while self._heap and self._heap[0][0] <= now:
             when, token = heapq.heappop(self._heap)
             each = self._current.get(token)
             if each is None:
@@ -204,10 +210,27 @@ class Prober:
             if each.running:
                 self._timed_out(each, now, now - when)
             else:
-                begun += 1
-                self._ask(each)
+                self._due.setdefault(each.key[0], OrderedDict())[each] = None
+
+    def _begin_due(self) -> None:
+        """Begins checks that are due, one of each namespace after the other: one that has many is late by itself."""
+        for _ in range(BATCH):
+            if not self._due:
+                break
+            namespace = next(iter(self._due))
+            each = next(iter(self._due[namespace]))
+            self._take_due(each)
+            if namespace in self._due:
+                self._due.move_to_end(namespace)
+            self._ask(each)
         self._tcp.poll()
-        return begun
+
+    def _take_due(self, each: Scheduled) -> None:
+        items = self._due.get(each.key[0])
+        if items is not None:
+            items.pop(each, None)
+            if not items:
+                del self._due[each.key[0]]
 
     def _after(self, each: Scheduled) -> None:
         """Its next check."""
