@@ -52,6 +52,12 @@ def test_what_would_be_another_request_is_refused_by_its_field(value: str) -> No
         check_of(HealthCheck(http=HttpCheck(host=value)))
 
 
+@pytest.mark.parametrize("name", [".", "a..b", "a.", "a" * 64, "a\0b", "a:443"])
+def test_a_name_by_which_no_server_can_be_asked_for_is_refused_by_its_field(name: str) -> None:
+    with pytest.raises(MoorageError, match=r"^spec\.healthCheck\.http\.tls\.serverName: .* must be a DNS name"):
+        check_of(HealthCheck(http=HttpCheck(tls=TlsCheck(server_name=name))))
+
+
 def test_a_check_goes_to_its_own_port_else_to_the_endpoint_s() -> None:
     subjects = {
         "own": Subject("203.0.113.11", 80, HealthCheck(port=8080)),

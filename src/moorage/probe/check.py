@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from moorage.api.moorage_v1alpha1 import HealthCheck, HttpCheck
+from moorage.api.schema import SERVER_NAME
 from moorage.api.show import show
+from moorage.cluster.urls import is_server_name
 from moorage.core.health import Subject
 from moorage.errors import MoorageError
 
@@ -67,7 +69,7 @@ def check_of(spec: HealthCheck, ca: str | None = None) -> Check:
 
 
 def _http(spec: HttpCheck, ca: str | None) -> Http:
-    tls = None if spec.tls is None else Tls(spec.tls.server_name, ca, not spec.tls.insecure_skip_verify)
+    tls = None if spec.tls is None else Tls(_asked_for(spec.tls.server_name), ca, not spec.tls.insecure_skip_verify)
     return Http(
         _written("path", spec.path),
         _written("host", spec.host) if spec.host is not None else None,
@@ -84,6 +86,12 @@ def _written(field: str, value: str) -> str:
             "write visible ASCII characters only"
         )
     return value
+
+
+def _asked_for(name: str | None) -> str | None:
+    if name and not is_server_name(name):
+        raise MoorageError(f"spec.healthCheck.http.tls.serverName: {show(name)} {SERVER_NAME.message}")
+    return name
 
 
 def _statuses(texts: Sequence[str]) -> tuple[tuple[int, int], ...]:
