@@ -283,8 +283,12 @@ async def _sample(operator: operating.Operator, peaks: list[int]) -> None:
 
 
 def _nice(number: int) -> list[str]:
-    """Words before a command that is to have this priority: less is more."""
-    return ["nice", "-n", str(number)]
+    """Words before a command that is to have this priority: less is more.
+
+    Where the kernel groups processes by session (sched(7), autogroup), that of the group is what counts.
+    """
+    group = f"{{ echo {number} >/proc/self/autogroup; }} 2>/dev/null"
+    return ["sh", "-c", f'{group}; exec nice -n {number} "$@"', "nice"]
 
 
 def _python(program: str, *arguments: object) -> list[str]:
