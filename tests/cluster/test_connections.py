@@ -212,6 +212,24 @@ async def test_open_connections_to_an_address_that_comes_to_be_refused_are_close
             await client.list(Service)
 
 
+async def test_no_request_is_sent_over_a_connection_to_an_address_that_is_refused_by_now() -> None:
+    refused: set[str] = set()
+    guard = Guard(refusal=lambda address: "inside" if address in refused else None)
+    asked = 0
+
+    async def listing(request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return web.json_response({"metadata": {"resourceVersion": "1"}, "items": []})
+
+    async with stub_server(listing) as url, Client(Config(server=url), guard=guard) as client:
+        await client.list(Service)
+        refused.add("127.0.0.1")
+        with pytest.raises(UnreachableError, match=r"127\.0\.0\.1 is inside"):
+            await client.list(Service)
+    assert asked == 1
+
+
 async def test_interim_answers_without_end_are_no_answer() -> None:
     async def interim(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):

@@ -330,6 +330,7 @@ class Client:
     ) -> "aiohttp.client._RequestContextManager":
         if self._session is None:
             raise RuntimeError("the client is used outside its context manager")
+        self._connections.hang_up()  # or one that was opened when its address was let through would be used again
         headers = {"Accept": request.accept}
         if request.body is not None:
             headers["Content-Type"] = request.content_type
