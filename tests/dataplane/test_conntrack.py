@@ -134,6 +134,11 @@ def test_with_the_stale_flows_gone_none_is_stale(
             flow(1, "2001:db8::9", protocol="udp", family=6)._replace(id=4294967295),
         ),
         (
+            "udp      17 29 src=2001:db8::1 dst=fd00::1 sport=4000 dport=80 src=::192.0.2.7 dst=2001:db8::1 "
+            "sport=8080 dport=4000 mark=0 use=1 id=5",
+            flow(1, "::c000:207", protocol="udp", family=6)._replace(id=5),
+        ),
+        (
             "tcp      6 src=10.0.0.1 dst=10.96.0.1 sport=4000 dport=80 src=203.0.113.1 dst=10.0.0.1 "
             "sport=8080 dport=4000 [OFFLOAD] mark=0 use=2 id=1",
             flow()._replace(state=None, id=1),

@@ -22,10 +22,10 @@ add map inet moorage sessions4 { type ipv4_addr . ipv4_addr . inet_proto . inet_
 flags dynamic,timeout; size 3; }
 add map inet moorage sessions6 { type ipv6_addr . ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service; \
 flags dynamic,timeout; size 3; }
-add set inet moorage addresses4 { type ipv4_addr; }
-add set inet moorage addresses6 { type ipv6_addr; }
+add set inet moorage addresses4 { typeof ip daddr; }
+add set inet moorage addresses6 { typeof ip6 daddr; }
 add set inet moorage hairpin4 { type ipv4_addr . ipv4_addr; }
-add set inet moorage digest { type inet_service; }
+add set inet moorage digest { typeof tcp dport; }
 add chain inet moorage one
 add chain inet moorage two
 """
@@ -165,8 +165,8 @@ async def test_check_changes_nothing(nft: Nft) -> None:
             "add element inet moorage slots-tcp4 { 10.96.0.1 . 80 . 1 : 203.0.113.1 . 80, "
             "10.96.0.1 . 80 . 1 : 203.0.113.2 . 80 }",
         ),
-        ("", "add set inet moorage digest { type ipv4_addr; }"),
-        ("", "add map inet moorage digest { type inet_service : verdict; }"),
+        ("", "add set inet moorage digest { typeof ip daddr; }"),
+        ("", "add map inet moorage digest { typeof tcp dport : verdict; }"),
         ("", "add chain inet moorage one { type filter hook output priority 0; }"),
     ],
 )
@@ -312,7 +312,26 @@ async def test_an_expired_element_is_gone_for_listing_deleting_and_adding(execut
         "add element inet moorage addresses4 { 10.96.0.1 : 10.96.0.2 }",
         "add element inet moorage addresses4 { 10.96.0.1 timeout 5s }",
         "add element inet moorage hairpin4 { 10.96.0.1 }",
+        "add element inet moorage addresses4 { 2001:db8::1 }",
+        "add element inet moorage addresses6 { 10.96.0.1 }",
+        "add element inet moorage addresses6 { fe80::1%lo }",
+        "add element inet moorage addresses6 { 2001:db8::10000 }",
         "add element inet moorage digest { 65536 }",
+        "add element inet moorage digest { -1 }",
+        "add element inet moorage digest { ١ }",
+        "add element inet moorage slots-tcp4 { 10.96.0.1 . 80 . 1 : 203.0.113.1 . 70000 }",
+        "add element inet moorage slots-tcp4 { 10.96.0.1 . 80 . 1 : 2001:db8::1 . 80 }",
+        "add element inet moorage slots-udp6 { fd00::1 . 80 . 1 : 203.0.113.1 . 80 }",
+        *(
+            "add element inet moorage sessions4 { 10.0.0.1 . 10.96.0.1 . tcp . 80 "
+            f"timeout {seconds}s : 203.0.113.1 . 80 }}"
+            for seconds in (-1, 10**8, 10**18)
+        ),
+        *(
+            "add rule inet moorage one meta l4proto tcp update @sessions4 { ip saddr . ct original ip daddr . "
+            f"ip protocol . ct original proto-dst timeout {seconds}s : ip daddr . tcp dport }}"
+            for seconds in (-1, 10**8, 10**18)
+        ),
         "add element inet moorage services4 { 10.96.0.1 . tcp . 80 }",
         "add element inet moorage services4 { 10.96.0.1 . tcp . 80 : 5 }",
         "add element inet moorage services6 { 10.96.0.1 . tcp . 80 : goto one }",
@@ -320,6 +339,44 @@ async def test_an_expired_element_is_gone_for_listing_deleting_and_adding(execut
 )
 async def test_nonsense_is_refused(nft: Nft, script: str) -> None:
     await refused(nft, script)
+
+
+async def test_a_timeout_that_kubernetes_allows_is_taken(nft: Nft) -> None:
+    await nft.run(
+        "add rule inet moorage one meta l4proto tcp update @sessions4 { ip saddr . ct original ip daddr . "
+        "ip protocol . ct original proto-dst timeout 86400s : ip daddr . tcp dport }\n"
+        + SESSION.replace("30s", "86400s")
+    )
+
+
+async def test_an_ipv6_address_reads_as_it_is_written_everywhere_else(nft: Nft) -> None:
+    """nft prints the last part of ::c000:207 as IPv4."""
+    await nft.run("add element inet moorage addresses6 { ::192.0.2.7, 2001:DB8:0:0:1:0:0:1, ::9 }")
+    assert {each.key for each in await nft.elements("addresses6")} == {
+        ("::c000:207",), ("2001:db8::1:0:0:1",), ("::9",),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "add set inet moorage other { type ipv4_addr; }",
+        "add set inet moorage other { type inet_service; flags timeout; }",
+        "add map inet moorage other { type ipv4_addr : verdict; }",
+    ],
+)
+async def test_the_fake_refuses_what_crashes_another_version_of_nft(script: str) -> None:
+    nft = FakeNft(lambda: 0.0)
+    await nft.run(SETS)
+    assert "typeof" in await refused(nft, script)
+
+
+async def test_what_is_asked_about_a_table_of_its_own_changes_nothing_and_knows_no_other(nft: Nft) -> None:
+    await nft.run(SERVICE)
+    script = f"{SETS}{SERVICE}".replace("inet moorage", "inet moorage-trial").replace("goto one", "goto two")
+    assert await nft.refusal(script) is None
+    assert "No such file" in str(await nft.refusal(script.replace("goto two", "goto nosuch")))
+    assert await nft.elements("services4") == [Element(("10.96.0.1", "tcp", 80), "one")]
 
 
 async def test_a_base_chain_keeps_its_hook_and_priority(nft: Nft) -> None:

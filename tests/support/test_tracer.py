@@ -18,7 +18,7 @@ RULES = """\
 add table inet moorage
 add counter inet moorage misses
 add map inet moorage services4 { type ipv4_addr . inet_proto . inet_service : verdict; }
-add set inet moorage addresses4 { type ipv4_addr; }
+add set inet moorage addresses4 { typeof ip daddr; }
 add map inet moorage sessions4 { type ipv4_addr . ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; \
 flags dynamic,timeout; size 2; }
 add map inet moorage slots-tcp4 { typeof ip daddr . tcp dport . numgen inc mod 256 : ip daddr . tcp dport; }

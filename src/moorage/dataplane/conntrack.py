@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import NamedTuple, Protocol
 
 from moorage import proc
+from moorage.dataplane.nft import canonical
 from moorage.errors import MoorageError
 
 _NUMBERS = {"tcp": 6, "udp": 17}
@@ -90,13 +91,13 @@ def parse(listing: str) -> Iterator[Flow]:
         yield Flow(
             6 if ":" in source else 4,
             protocol,
-            source,
+            canonical(source),
             int(sport),
-            destination,
+            canonical(destination),
             int(dport),
-            reply_source,
+            canonical(reply_source),
             int(reply_sport),
-            reply_destination,
+            canonical(reply_destination),
             int(reply_dport),
             state,
             int(number),

@@ -13,7 +13,15 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
-from moorage.dataplane.fake_syntax import Entry, RefusedError, Set, parse_elements, parse_set, references
+from moorage.dataplane.fake_syntax import (
+    Entry,
+    RefusedError,
+    Set,
+    parse_elements,
+    parse_seconds,
+    parse_set,
+    references,
+)
 from moorage.dataplane.nft import FAMILY, TABLE, TRIAL, Element, NftError, Word
 
 ENOENT = "No such file or directory"
@@ -226,6 +234,8 @@ class FakeNft:
 
     def _add_rule(self, name: str, rule: str) -> None:
         table, chain = self._existing(), self._chain(name)
+        for seconds in re.findall(r" timeout (\S+)s\b", rule):
+            parse_seconds(seconds)
         chains, sets, counters = references(rule)
         if not (chains <= table.chains.keys() and sets <= table.sets.keys() and counters <= table.counters.keys()):
             raise RefusedError(ENOENT)

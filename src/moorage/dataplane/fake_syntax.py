@@ -65,10 +65,14 @@ def parse_set(kind: str, spec: str) -> Set:
     for part in spec.removesuffix(";").split(";"):
         word, _, rest = part.strip().partition(" ")
         parts[word] = rest
+    written = set(parts)
     kinds = parts.pop("type", None) or parts.pop("typeof", "")
     key, colon, data = kinds.partition(" : ")
     flags = set(filter(None, parts.pop("flags", "").split(",")))
     size = int(parts.pop("size", 0)) or 2**31
+    if "type" in written and " . " not in key:
+        # The kernel takes it, but an older nft crashes over what a newer one made so (kubernetes/kubernetes 136786).
+        raise RefusedError(f"a plain type, {key}: declare it with typeof, or nft 1.0.6 crashes over it")
     if parts or (kind == "map") != bool(colon) or not flags <= {"dynamic", "timeout"}:
         raise RefusedError("the fake does not know this form of a set")
     return Set(kind, _types(key), _types(data) if data else (), "timeout" in flags, size)
@@ -102,10 +106,19 @@ def parse_elements(found: Set, text: str) -> Iterator[Parsed]:
         yield (
             _parse_words(found.key, key),
             _parse_value(found, value) if value is not None else None,
-            int(timeout) if timeout is not None else None,
-            int(expires) if expires is not None else None,
+            parse_seconds(timeout) if timeout is not None else None,
+            parse_seconds(expires) if expires is not None else None,
             comment,
         )
+
+
+def parse_seconds(text: str) -> int:
+    """Seconds, without their unit. Raises RefusedError."""
+    if not text.isascii() or not text.isdecimal():
+        raise RefusedError(f"syntax error at {text[:40]!r}")
+    if len(text) > 8:
+        raise RefusedError("value too large")
+    return int(text)
 
 
 def _parse_value(found: Set, text: str) -> tuple[Word, ...] | str:
@@ -131,12 +144,12 @@ def _parse_word(type: str, word: str) -> Word:
         match type:
             case "ipv4_addr":
                 return str(ipaddress.IPv4Address(word))
-            case "ipv6_addr":
+            case "ipv6_addr" if "%" not in word:
                 return str(ipaddress.IPv6Address(word))
             case "inet_proto":
                 return word if word in PROTOCOLS.values() else PROTOCOLS.get(int(word), int(word))
     except ValueError:
         raise RefusedError(f"Could not resolve {type} {word}") from None
-    if not word.isdecimal() or int(word) > (0xFFFF if type == "inet_service" else 0xFFFFFFFF):
+    if not word.isascii() or not word.isdecimal() or int(word) > (0xFFFF if type == "inet_service" else 0xFFFFFFFF):
         raise RefusedError(f"Could not resolve {type} {word}")
     return int(word)

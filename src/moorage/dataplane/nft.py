@@ -5,6 +5,7 @@ Why the command line and not netlink: `nft` checks and explains a script, and a 
 
 import re
 from collections.abc import Sequence
+from ipaddress import IPv6Address
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -269,10 +270,22 @@ def _element(entry: _Value | tuple[_Value, _Value], protocols: frozenset[int]) -
 
 def _words(expression: _Value) -> tuple[Word, ...]:
     if not isinstance(expression, _Expression):
-        return (expression,)
+        return (_word(expression),)
     if expression.concat is None:
         raise NftError("nft: its listing cannot be read: an element is neither a value nor a concatenation")
-    return tuple(expression.concat)
+    return tuple(map(_word, expression.concat))
+
+
+def _word(word: Word) -> Word:
+    return canonical(word) if isinstance(word, str) else word
+
+
+def canonical(address: str) -> str:
+    """An address that nft or conntrack printed, in its one spelling: the last part of `::192.0.2.7` is `c000:207`.
+
+    What is no such address is returned as it is.
+    """
+    return str(IPv6Address(address)) if address.startswith("::") and "." in address else address
 
 
 def _value(expression: _Value | None) -> tuple[Word, ...] | str | None:
