@@ -17,7 +17,7 @@ REFUSED = {
     "azure-metadata": ("168.63.129.16", "a cloud metadata address"),
     "multicast": ("224.0.0.1", "a multicast address"),
     "service-range": ("10.96.7.7", "in the service range 10.96.0.0/16 of this cluster"),
-    "pod-range": ("10.244.1.7", "in the pod range 10.244.1.0/24 of this cluster"),
+    "pod-range": ("10.244.1.7", "the address of a pod of this cluster, by its range 10.244.1.0/24"),
     "pod": ("198.19.0.7", "the address of a pod of this cluster"),
     "node": ("192.0.2.10", "an address of a node of this cluster"),
 }

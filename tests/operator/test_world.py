@@ -163,7 +163,7 @@ async def test_all_nodes_of_a_list_make_one_gate_and_it_is_there_before_anything
     asyncio.get_running_loop().call_later(1, client.answers.set)
     await world.until_synced()
     assert world.gate.refusal("198.51.100.99") == NODE
-    assert world.gate.refusal("10.244.99.1") == "in the pod range 10.244.99.0/24 of this cluster"
+    assert world.gate.refusal("10.244.99.1") == "the address of a pod of this cluster, by its range 10.244.99.0/24"
     assert world.gate.refusal("192.0.2.6") == API_SERVER
     await asyncio.sleep(1)
     assert made == [world.gate]

@@ -106,7 +106,7 @@ class Gate(NamedTuple):
         return None
 
     def _inside(self, address: IPv4Address | IPv6Address) -> str | None:
-        # Ranges first: what is said of an address in one does not change with each pod that gets it.
+        # Ranges first: what is said of an address in one does not tell whether a pod has it just now.
         return self.refused.find(address) or self.own.get(str(address))
 
 
@@ -128,11 +128,10 @@ def gate_of(
         (ip_network(text, strict=False), f"in the range {text}, which the operator's configuration refuses")
         for text in refuse
     ]
-    for what, texts in (
-        ("service", (cidr for each in service_cidrs for cidr in each.spec.cidrs)),
-        ("pod", (cidr for each in nodes for cidr in pod_ranges(each))),
-    ):
-        ranges += [(network, f"in the {what} range {network} of this cluster") for network in _networks(texts)]
+    of_services = _networks(cidr for each in service_cidrs for cidr in each.spec.cidrs)
+    ranges += [(network, f"in the service range {network} of this cluster") for network in of_services]
+    of_pods = _networks(cidr for each in nodes for cidr in pod_ranges(each))
+    ranges += [(network, f"{POD}, by its range {network}") for network in of_pods]
     return Gate(Ranges((ip_network(text, strict=False), text) for text in allow), Ranges(ranges), own)
 
 
