@@ -160,7 +160,10 @@ def special_of(address: IPv4Address | IPv6Address) -> str | None:
 
 def canonical_endpoint(address: str) -> tuple[str, str | None]:
     """An endpoint's address as Kubernetes reads it, and what `special` says of that; as it is if it is no address."""
-    canonical = as_kubernetes_reads(address)
+    try:
+        return address, _special4(int.from_bytes(inet_pton(AF_INET, address)))
+    except (OSError, ValueError):
+        canonical = as_kubernetes_reads(address)
     return (canonical, special(canonical)) if canonical is not None else (address, "not an IP address")
 
 

@@ -30,6 +30,7 @@ ours before kube-proxy's, and the one that learns before all that masquerade, wh
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 from moorage.dataplane.model import Endpoint, Key, ServicePort
@@ -250,8 +251,8 @@ def elements(port: ServicePort, learns: bool) -> Elements:
         return {}
     number, key = policy.family, text(port.key)
     targets = [_target(endpoint) for endpoint in port.endpoints]
-    names, weights = [each.name for each in port.endpoints], [each.weight for each in port.endpoints]
-    slots = enumerate(table(names, weights, policy.modulus), first_slot(policy.modulus))
+    names, weights = tuple(each.name for each in port.endpoints), tuple(each.weight for each in port.endpoints)
+    slots = enumerate(_table(names, weights, policy.modulus), first_slot(policy.modulus))
     result = {
         f"services{number}": {key: f"goto {policy.chain}"},
         policy.slots: {f"{port.key.address} . {port.key.port} . {slot}": targets[index] for slot, index in slots},
@@ -261,6 +262,9 @@ def elements(port: ServicePort, learns: bool) -> Elements:
         result[f"live{number}"] = {f"{key} . {target}": "" for target in targets}
     return result
 
+
+_table = lru_cache(maxsize=32)(table)
+"""A Service's ports mostly have the same endpoints, and what a port had before is asked for at each change."""
 
 UNKNOWN = "?"
 """The value of an element that is in the kernel, but was not read."""
