@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import trustme
 
-from moorage.cluster.tls import client_context
 from moorage.errors import MoorageError
-from moorage.probe.check import Http, Target
+from moorage.probe.check import Http, Target, Tls
 from moorage.probe.connection import AT_ONCE, MOST_BYTES, Connection, Encrypted, Plain
 from moorage.probe.http import get
 from moorage.probe.tcp import new_socket
 from moorage.probe.threads import Threads
+from moorage.probe.trust import Trust
 
 RESET = ("ConnectionResetError", "BrokenPipeError", "SSLEOFError")
 HEADERS = b"HTTP/1.1 200 OK\r\n"
@@ -87,8 +87,8 @@ def connect(authority: trustme.CA, way: str, threads: Threads) -> Connect:
 
 
 def encrypted(sock: socket.socket, authority: trustme.CA, threads: Threads, name: str = "127.0.0.1") -> Encrypted:
-    trusted = authority.cert_pem.bytes().decode()
-    return Encrypted(sock, name, lambda: client_context(trusted), threads, "frontend")
+    trust = Trust(Tls(ca=authority.cert_pem.bytes().decode()))
+    return Encrypted(sock, name, lambda: trust, threads, "frontend")
 
 
 async def check(target: Target, connect: Connect) -> str | None:

@@ -1,12 +1,14 @@
 """HTTP checks as the prober drives them, against a server on loopback."""
 
 import asyncio
+import ssl
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
 
+from moorage.cluster.tls import client_context
 from moorage.probe import kinds
 from moorage.probe.check import Check, Http, Target, Tls
 from moorage.probe.kinds import WAITED, HttpChecks, Result
@@ -131,3 +133,20 @@ async def test_one_that_waits_for_others_says_so_when_it_is_ended(told: Told) ->
     finally:
         free.set()
     assert told == []
+
+
+async def test_authorities_are_read_beside_the_event_loop_and_once(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def noting(ca: str | None) -> ssl.SSLContext:
+        made.append(threading.get_ident())
+        return client_context(ca)
+
+    made: list[int] = []
+    monkeypatch.setattr("moorage.probe.trust.client_context", noting)
+    job = endpoint(Target("127.0.0.1", 1), Tls(verify=False))
+    for number in range(1, 4):
+        told.checks.begin(job)
+        await told.of(number)
+    assert len(made) == 1
+    assert made[0] != threading.get_ident()

@@ -1,6 +1,8 @@
 import gc
 import ssl
+import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import patch
 
 import pytest
@@ -51,6 +53,21 @@ def test_a_text_without_certificates_is_told_and_read_once() -> None:
             ):
                 each.context()
     assert read.call_count == 1
+
+
+def test_all_who_want_it_at_once_have_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(ca: str | None) -> ssl.SSLContext:
+        both.wait(0.2)
+        return client_context(ca)
+
+    both = threading.Event()
+    monkeypatch.setattr(trust, "client_context", slow)
+    kept = Trusted().of("frontend", Tls(ca=pem()))
+    assert not kept.made
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: kept.context(), range(2))
+    assert first is second
+    assert kept.made
 
 
 def test_a_namespace_may_have_so_much_and_others_as_much_again() -> None:

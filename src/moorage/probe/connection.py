@@ -12,6 +12,7 @@ from moorage.api.show import show
 from moorage.errors import MoorageError
 from moorage.probe.check import Target
 from moorage.probe.threads import Threads, Turn
+from moorage.probe.trust import Trust
 
 T = TypeVar("T")
 
@@ -80,20 +81,21 @@ class Plain:
 class Encrypted:
     """TLS in memory: the event loop's own takes a buffer of 256 KiB for each connection.
 
-    Whatever is done with what the server sent is done in `threads`, when it is the turn of `namespace`.
+    Whatever is done with what the server sent is done in `threads`, when it is the turn of `namespace`; and so is the
+    context made. `trust` may raise MoorageError.
     """
 
     def __init__(
         self,
         sock: socket.socket,
         server_name: str,
-        context: Callable[[], ssl.SSLContext],
+        trust: Callable[[], Trust],
         threads: Threads,
         namespace: str,
     ) -> None:
         self._plain = Plain(sock)
         self._server_name = server_name
-        self._context = context
+        self._trust = trust
         self._threads = threads
         self._namespace = namespace
         self._in = ssl.MemoryBIO()
@@ -106,7 +108,8 @@ class Encrypted:
         return self._turn is not None and not self._turn.begun
 
     async def open(self, target: Target) -> None:
-        context = self._context()
+        trust = self._trust()
+        context = trust.context() if trust.made else await self._in_turn(trust.context)
         try:
             self._tls = context.wrap_bio(self._in, self._out, server_hostname=self._server_name)
         except (ValueError, TypeError):
@@ -157,17 +160,21 @@ class Encrypted:
                     self._in.write(data)
                 else:
                     self._in.write_eof()
-            self._turn = turn = self._threads.begin(self._namespace, done)
             try:
-                result = await turn.result
+                result = await self._in_turn(done)
             except ssl.SSLWantReadError:
                 await self._flush()
-                continue
-            finally:
-                self._turn = None
-                self._threads.abandon(turn)
-            await self._flush()
-            return result
+            else:
+                await self._flush()
+                return result
+
+    async def _in_turn(self, step: Callable[[], T]) -> T:
+        self._turn = turn = self._threads.begin(self._namespace, step)
+        try:
+            return await turn.result
+        finally:
+            self._turn = None
+            self._threads.abandon(turn)
 
     async def _flush(self) -> None:
         if self._out.pending:

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Callable
 from functools import partial
 from typing import Generic, Protocol, TypeVar
@@ -142,13 +141,13 @@ class HttpChecks(Generic[J]):
         http = job.check.http
         if http is None or http.tls is None:
             return Plain(sock)
-        context = partial(self._context, job, http.tls)
-        return Encrypted(sock, server_name(job.target, http), context, self._threads, job.key[0])
+        trust = partial(self._trust_of, job, http.tls)
+        return Encrypted(sock, server_name(job.target, http), trust, self._threads, job.key[0])
 
-    def _context(self, job: J, tls: Tls) -> ssl.SSLContext:
+    def _trust_of(self, job: J, tls: Tls) -> Trust:
         if job not in self._trust:
             self._trust[job] = self._trusted.of(job.key[0], tls)
-        return self._trust[job].context()
+        return self._trust[job]
 
     def _tell(self, job: J, running: "_Running", result: Result) -> None:
         if self._running.get(job) is running:
