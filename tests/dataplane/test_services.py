@@ -210,7 +210,7 @@ def test_a_port_that_no_slice_has_is_told_with_what_there_is() -> None:
     result = carried(service(ports=ports), [slice_("203.0.113.1", ports=given)], SCOPE)
     assert result.warnings == (
         "Service frontend/backend: port 80/TCP, named http: no EndpointSlice has a port of that name and protocol, "
-        "so it has no endpoints; they have TCP named web, UDP named dns",
+        "so it has no endpoints; they have UDP named dns, TCP named web",
     )
 
 
@@ -254,9 +254,15 @@ def test_the_ports_of_a_service_have_a_bound_together() -> None:
     result = carried(service(ports=ports), [slice_(*endpoints, ports=ports)], SCOPE)
     assert [each.key.port for each in result.ports] == list(range(1, 11))
     assert result.warnings == (
-        "Service frontend/backend: its ports from 11/TCP on are left out: its ports have more than 10,000 endpoints "
-        "together; spread them over several Services",
+        "Service frontend/backend: all its ports together have more than 10,000 endpoints; from 10.96.0.1 port "
+        "11/TCP on they are left out; spread them over several Services",
     )
+
+
+def test_exactly_as_many_as_are_carried_are_no_reason_to_warn() -> None:
+    endpoints = [f"203.0.{n >> 8}.{n & 255}" for n in range(ENDPOINTS_OF_PORT)]
+    waiting = {"addresses": ["198.51.100.1"], "conditions": {"ready": False}}
+    assert carried(service(), [slice_(*endpoints, waiting)], SCOPE).warnings == ()
 
 
 def test_warnings_are_no_more_than_a_person_reads() -> None:

@@ -15,7 +15,7 @@ WEIGHTS_ANNOTATION = "moorage.dev/weights"
 """On an EndpointSlice: a JSON object of endpoint hostname (or address) to weight, 1 to 100."""
 
 MOST_READ = 20_000
-"""Endpoints of a Service's slices that are looked at: slices are read anew whenever one of them changes."""
+"""Endpoints and ports of a Service's slices that are read: they are read anew whenever one of them changes."""
 
 PortName = tuple[str, str]
 """Name (empty for none) and protocol (`TCP`, ...): by these the ports of Services and slices belong together."""
@@ -34,11 +34,15 @@ class Found(NamedTuple):
 
 
 class Read(NamedTuple):
-    """A slice."""
+    """The slices of one family."""
 
-    ports: dict[PortName, int]
-    """Those that have a number."""
-    endpoints: list[Found]
+    ports: dict[PortName, list[tuple[int, list[Found]]]]
+    """Of each port that has a number: number and endpoints, slice by slice in the order of their names."""
+    empty: bool
+    """There are no endpoints."""
+
+
+NOTHING = Read({}, empty=True)
 
 
 def fault(slice_: EndpointSlice) -> str | None:
@@ -53,12 +57,12 @@ def fault(slice_: EndpointSlice) -> str | None:
     return None
 
 
-def read(service: str, slices: Iterable[EndpointSlice], warnings: dict[str, None]) -> dict[str, list[Read]]:
-    """The slices of `service` (`namespace/name`) by address type, `IPv4` or `IPv6`, in the order of their names.
+def read(service: str, slices: Iterable[EndpointSlice], warnings: dict[str, None]) -> dict[str, Read]:
+    """The slices of `service` (`namespace/name`) by address type, `IPv4` or `IPv6`.
 
     `warnings` is given a line for each thing that is left out.
     """
-    result: dict[str, list[Read]] = {}
+    result: dict[str, Read] = {}
     room = MOST_READ
     for slice_ in sorted(slices, key=lambda each: each.metadata.name):
         name = f"EndpointSlice {slice_.metadata.namespace}/{slice_.metadata.name}"
@@ -66,10 +70,11 @@ def read(service: str, slices: Iterable[EndpointSlice], warnings: dict[str, None
             warnings[f"{name}: {why}; nothing of it is carried"] = None
             continue
         if room <= 0:
-            warnings[f"{name} and those after it are left out: of a Service {MOST_READ:,} endpoints are read"] = None
+            most = f"{MOST_READ:,} endpoints and ports of a Service are read"
+            warnings[f"{name} and those after it are left out: {most}"] = None
             break
         endpoints = (slice_.endpoints or [])[:room]
-        room -= len(endpoints)
+        room -= 1 + len(endpoints) + len(slice_.ports or ())
         weights = _weights(name, slice_, warnings)
         found = []
         for endpoint in endpoints:
@@ -80,22 +85,22 @@ def read(service: str, slices: Iterable[EndpointSlice], warnings: dict[str, None
                 else:
                     where = f"EndpointSlice {slice_.metadata.name}"
                     warnings[f"Service {service}: endpoint {show(address)} is left out: it is {why} ({where})"] = None
-        ports = {(port.name or "", port.protocol or "TCP"): port.port for port in slice_.ports or () if port.port}
-        result.setdefault(slice_.address_type, []).append(Read(ports, found))
+        known = result.get(slice_.address_type, Read({}, empty=True))
+        for port in slice_.ports or ():
+            if port.port:
+                known.ports.setdefault((port.name or "", port.protocol or "TCP"), []).append((port.port, found))
+        result[slice_.address_type] = known._replace(empty=known.empty and not found)
     return result
 
 
-def best(slices: Iterable[Read], port: PortName) -> dict[Target, Found]:
+def best(slices: Read, port: PortName) -> dict[Target, Found]:
     """The endpoints that serve a port. Where one is listed more than once, by its readiest entry, the first of these.
 
     So an old pod that ends, and whose address a new one has, does not hide it.
     """
     found: dict[Target, Found] = {}
-    for each in slices:
-        number = each.ports.get(port)
-        if number is None:
-            continue
-        for endpoint in each.endpoints:
+    for number, endpoints in slices.ports.get(port, ()):
+        for endpoint in endpoints:
             target = Target(endpoint.address, number)
             known = found.get(target)
             if known is None or _readiness(endpoint) > _readiness(known):

@@ -9,15 +9,17 @@ Whatever the objects hold, what leaves here is well formed: canonical addresses,
 ports from 1 to 65535, timeouts as Kubernetes allows them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from heapq import nsmallest
+from itertools import product
 from typing import Literal, NamedTuple
 
 from moorage.api.addresses import as_kubernetes_reads
 from moorage.api.core_v1 import Service
+from moorage.api.core_v1 import ServicePort as ApiPort
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.show import show
-from moorage.dataplane.endpoints import Found, Read, best, read
+from moorage.dataplane.endpoints import NOTHING, Found, Read, best, read
 from moorage.dataplane.model import Endpoint, Key, NodeState, ServicePort, Target
 
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
@@ -30,7 +32,7 @@ DEFAULT_AFFINITY = 10_800
 ENDPOINTS_OF_PORT = 1_000
 """Most endpoints of a port that are carried: a table has 4,096 slots at most, and each should have four of them."""
 ENDPOINTS_OF_SERVICE = 10_000
-"""Most endpoints of all ports of a Service together, in one family; a port without any counts as one."""
+"""Most endpoints of all ports and addresses of a Service together; a port without any counts as one."""
 WARNINGS_OF_SERVICE = 10
 
 CONFLICTS = 20
@@ -90,12 +92,28 @@ def carried(service: Service, slices: Iterable[EndpointSlice], scope: Scope) -> 
     warnings: dict[str, None] = {}
     found = read(name, slices, warnings)
     addresses = dict.fromkeys(as_kubernetes_reads(each) or "" for _, each in _written_addresses(service, scope))
-    ports = [
-        port
-        for address in addresses
-        for port in _ports(name, service, address, found.get(_family(address), []), scope, warnings)
-    ]
-    return Carried(tuple(ports), _first(name, warnings))
+    ports: dict[Key, ServicePort] = {}
+    room = ENDPOINTS_OF_SERVICE
+    for address, port in product(addresses, service.spec.ports or ()):
+        if port.protocol not in ("TCP", "UDP"):
+            warnings[f"Service {name}: port {_written(port)} is not carried; use TCP or UDP"] = None
+            continue
+        if room <= 0:
+            warnings[
+                f"Service {name}: all its ports together have more than {ENDPOINTS_OF_SERVICE:,} endpoints; from "
+                f"{address} port {_written(port)} on they are left out; spread them over several Services"
+            ] = None
+            break
+        there = found.get("IPv6" if ":" in address else "IPv4", NOTHING)
+        endpoints = best(there, (port.name or "", port.protocol))
+        room -= max(1, min(len(endpoints), ENDPOINTS_OF_PORT))
+        if len(warnings) <= WARNINGS_OF_SERVICE:
+            warnings |= dict.fromkeys(_port_warnings(name, port, endpoints, there))
+        if scope.addresses == "cluster" and service.spec.internal_traffic_policy == "Local":
+            endpoints = {target: each for target, each in endpoints.items() if each.node_name == scope.node}
+        key = Key(address, port.protocol.lower(), port.port)
+        ports[key] = _service_port(name, service, key, endpoints, scope)
+    return Carried(tuple(ports.values()), _first(name, warnings))
 
 
 def _is_ours(service: Service, scope: Scope) -> bool:
@@ -114,10 +132,6 @@ def _written_addresses(service: Service, scope: Scope) -> list[tuple[str, str]]:
     return [("spec.clusterIPs", address) for address in service.spec.every_cluster_ip]
 
 
-def _family(address: str) -> str:
-    return "IPv6" if ":" in address else "IPv4"
-
-
 def _first(name: str, warnings: Iterable[str]) -> tuple[str, ...]:
     """No more than a person reads."""
     all_ = tuple(warnings)
@@ -126,58 +140,41 @@ def _first(name: str, warnings: Iterable[str]) -> tuple[str, ...]:
     return (*all_[:WARNINGS_OF_SERVICE], f"Service {name}: there is more of this kind, which is not listed")
 
 
-def _ports(
-    name: str, service: Service, address: str, slices: list[Read], scope: Scope, warnings: dict[str, None]
-) -> list[ServicePort]:
-    room, others = ENDPOINTS_OF_SERVICE, ""
-    there_are = any(each.endpoints for each in slices)
-    ports: dict[Key, ServicePort] = {}
-    for port in service.spec.ports or ():
-        written = f"{port.port}/{show(port.protocol)}"
-        if port.protocol not in ("TCP", "UDP"):
-            warnings[f"Service {name}: port {written} is not carried; use TCP or UDP"] = None
-            continue
-        if room <= 0:
-            warnings[
-                f"Service {name}: its ports from {written} on are left out: its ports have more than "
-                f"{ENDPOINTS_OF_SERVICE:,} endpoints together; spread them over several Services"
-            ] = None
-            break
-        found = best(slices, (port.name or "", port.protocol))
-        if there_are and not any((port.name or "", port.protocol) in each.ports for each in slices):
-            others = others or _other_ports(slices)
-            warnings[
-                f"Service {name}: port {written}, {_named(port.name)}: no EndpointSlice has a port of that name and "
-                f"protocol, so it has no endpoints; they have {others}"
-            ] = None
-        if scope.addresses == "cluster" and service.spec.internal_traffic_policy == "Local":
-            found = {target: each for target, each in found.items() if each.node_name == scope.node}
-        key = Key(address, port.protocol.lower(), port.port)
-        ports[key] = made = _service_port(name, service, key, found, scope)
-        if len(made.endpoints) == ENDPOINTS_OF_PORT < len(found):
-            warnings[
-                f"Service {name}: port {written} has more than {ENDPOINTS_OF_PORT:,} endpoints; the first "
-                f"{ENDPOINTS_OF_PORT:,} by name are carried; spread them over several Services"
-            ] = None
-        room -= max(1, len(made.endpoints) + len(made.keeps))
-    return list(ports.values())
+def _port_warnings(name: str, port: ApiPort, found: Mapping[Target, Found], slices: Read) -> Iterator[str]:
+    if not slices.empty and (port.name or "", port.protocol) not in slices.ports:
+        yield (
+            f"Service {name}: port {_written(port)}, {_named(port.name)}: no EndpointSlice has a port of that name "
+            f"and protocol, so it has no endpoints; they have {_other_ports(slices)}"
+        )
+    if len(_used(found)) > ENDPOINTS_OF_PORT:
+        yield (
+            f"Service {name}: port {_written(port)} has more than {ENDPOINTS_OF_PORT:,} endpoints; the first "
+            f"{ENDPOINTS_OF_PORT:,} by name are carried; spread them over several Services"
+        )
+
+
+def _written(port: ApiPort) -> str:
+    return f"{port.port}/{show(port.protocol)}"
 
 
 def _named(name: str | None) -> str:
     return f"named {show(name)}" if name else "without a name"
 
 
-def _other_ports(slices: Iterable[Read]) -> str:
-    """Some of the ports that slices with endpoints have, for a message."""
-    there = [f"{protocol} {_named(name)}" for each in slices if each.endpoints for name, protocol in each.ports]
-    some = sorted(set(there))
-    return ", ".join(some[:5]) + (", ..." if len(some) > 5 else "") or "none with a number"
+def _other_ports(slices: Read) -> str:
+    """Some of the ports that there are, for a message."""
+    some = [f"{protocol} {_named(name)}" for name, protocol in nsmallest(5, slices.ports)]
+    return ", ".join(some) + (", ..." if len(slices.ports) > len(some) else "") or "none with a number"
+
+
+def _used(found: Mapping[Target, Found]) -> dict[Target, Found]:
+    """Those that take new connections."""
+    ready = {target: each for target, each in found.items() if each.ready}
+    return ready or {target: each for target, each in found.items() if each.terminating and each.serving}
 
 
 def _service_port(name: str, service: Service, key: Key, found: Mapping[Target, Found], scope: Scope) -> ServicePort:
-    used = {target: each for target, each in found.items() if each.ready}
-    if not used:
-        used = {target: each for target, each in found.items() if each.terminating and each.serving}
+    used = _used(found)
     names = _names(used)
     carried = sorted(used, key=names.__getitem__)[:ENDPOINTS_OF_PORT]
     # A pod that ends often fails its readiness check first, and still answers those whom it has.
