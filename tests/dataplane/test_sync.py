@@ -271,6 +271,32 @@ async def test_sessions_that_change_while_they_are_corrected_are_read_again(nft:
     assert [each.value for each in await nft.elements("sessions4")] == [("203.0.113.2", 80)]
 
 
+async def test_sessions_that_go_on_changing_are_left_for_later_and_nobody_waits_for_them() -> None:
+    class Changing(BreakingNft):
+        changing = True
+
+        async def run(self, script: str) -> None:
+            if "delete element inet moorage sessions4" in script and self.changing:
+                raise NftError("nft: File exists")
+            await super().run(script)
+
+    nft = Changing(lambda: 0.0)
+    sync = synchronizer(nft)
+    state = {KEY: port(KEY, [1, 2], 60)}
+    await sync.sync(state, state.keys())
+    session = "10.244.1.2 . 10.96.0.1 . tcp . 80"
+    await nft.run(f"add element inet moorage sessions4 {{ {session} timeout 60s : 203.0.113.1 . 80 }}\n")
+    state = {KEY: port(KEY, [2], 60), OTHER: port(OTHER, [1])}
+    await sync.sync(state, state.keys())
+    assert await same(nft, state)
+    assert sync.unfinished
+    nft.changing = False
+    done = await sync.sync(state, set())
+    assert done == (0, 1, 0)
+    assert not sync.unfinished
+    assert await nft.elements("sessions4") == []
+
+
 async def test_sessions_are_read_only_where_some_may_be_wrong() -> None:
     """Reading them takes nft a second for 30,000."""
 

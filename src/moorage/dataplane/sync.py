@@ -59,6 +59,8 @@ class Synchronizer:
         self._learns = frozenset({4, 6} if capabilities.learn6 else {4})
         self._refusals = Refusals(nft, self._learns, self._limit)
         self._ledger: Ledger | None = None
+        self.unfinished = False
+        """Some sessions changed whenever they were to be corrected: the next sync tries again."""
         self._doubts = 0
         """Syncs that failed in a row."""
 
@@ -100,7 +102,7 @@ class Synchronizer:
         count = await self._run(ledger.scripts(after)) if before != after else 0
         affected = {key for key in changed if _lets_go(before[key], after[key])}
         pinned = {key for key in affected if (old := before[key]) and old.affinity_seconds}
-        forgotten, ended = await self._sweep(ledger.state, affected, pinned)
+        forgotten, ended = await self._sweep(ledger.state, affected, None if self.unfinished else pinned)
         self._ledger = ledger
         return Synced(count, forgotten, ended)
 
@@ -218,7 +220,7 @@ class Synchronizer:
         to the old endpoint, so this goes on until nothing is found.
         """
         forgotten = ended = 0
-        for _ in range(SWEEPS if keys is None or keys else 0):
+        for _ in range(SWEEPS if keys is None or keys or pinned is None else 0):
             forgotten += await self._correct_sessions(state, pinned) if pinned is None or pinned else 0
             flows = await self._end_flows(state, keys, gone)
             ended += flows
@@ -229,15 +231,19 @@ class Synchronizer:
     async def _correct_sessions(self, state: NodeState, keys: Collection[Key] | None) -> int:
         for _ in range(CORRECTION_ATTEMPTS):
             wrong = sessions.corrections(await sessions.read(self._nft), state, keys)
-            try:
-                await self._run(sessions.scripts(wrong))
-            except nft.NftError as error:
-                log.info("a session changed while it was being corrected; reading them again", nft=str(error))
-                continue
-            return len(wrong)
-        raise MoorageError(
-            f"sessions: still changing after {CORRECTION_ATTEMPTS} attempts to correct them; trying later"
-        )
+            refused = None
+            for script in sessions.scripts(wrong):
+                try:
+                    await self._nft.run(script)
+                except nft.NftError as error:
+                    refused = error
+            self.unfinished = refused is not None
+            if refused is None:
+                return len(wrong)
+            log.info("a session changed while it was being corrected; reading them again", nft=str(refused))
+        # A client that connects all the time can do so for ever; all others are not to wait for it.
+        log.warning("some sessions went on changing while they were being corrected; trying later")
+        return 0
 
     async def _end_flows(self, state: NodeState, keys: Collection[Key] | None, gone: Collection[Key]) -> int:
         addresses = {key.address for key in state}

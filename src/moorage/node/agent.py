@@ -123,11 +123,13 @@ class Agent:
             self._retry_at = asyncio.get_running_loop().time() + wait
 
     async def _next(self) -> set[Key]:
-        """The keys that changed, once one did; none where it is the kernel that changed, by another's hand."""
+        """The keys that changed, once one did; none where it is the kernel that is to be looked at again."""
         now = asyncio.get_running_loop().time
         while True:
             if now() >= self._check_at:
                 self._check_at = now() + self.CHECK_SECONDS
+                if self._synchronizer.unfinished:
+                    return set()
                 if not await self._synchronizer.intact():
                     log.warning("table inet moorage was changed by somebody else; programming it again")
                     return set()
