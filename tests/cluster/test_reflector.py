@@ -181,6 +181,23 @@ async def test_while_disconnected_the_last_known_state_stays(play: Play) -> None
     assert changes == [("a", "1")]
 
 
+async def test_the_last_error_keeps_nothing_of_the_answer(play: Play) -> None:
+    async def fail() -> None:
+        answer = "x" * 1000
+        try:
+            int(answer)
+        except ValueError:
+            raise UnreachableError("no") from None
+
+    error = (await asyncio.gather(fail(), return_exceptions=True))[0]
+    assert isinstance(error, UnreachableError)
+    assert error.__context__
+    _, reflector, _ = await play(error)
+    assert reflector.error is error
+    assert error.__traceback__ is None
+    assert error.__context__ is None
+
+
 async def test_after_410_it_lists_at_once_and_reports_what_went_meanwhile(play: Play) -> None:
     script, reflector, changes = await play(
         listing(5, service("a", 1), service("b", 2), service("same", 3)),

@@ -24,9 +24,11 @@ READING = 4096
 """What it costs to take what has come, in bytes that could be read meanwhile: it may be a single one."""
 
 
-BUFFER = 16 * 2**10
-"""Bytes of a body that are read ahead."""
-MOST_HEADERS, LONGEST_HEADER = 64, 4096
+READ_AHEAD = 16 * 2**10
+"""Bytes of a body."""
+BUFFER = 64 * 2**10
+"""Bytes that are read at once, and that wait in the kernel and in TLS: a server can fill each, and leave it so."""
+MOST_HEADERS, LONGEST_HEADER = 64, 2048
 """A watch keeps those of its answer for as long as it stands. kube-apiserver sends about ten."""
 
 
@@ -68,7 +70,7 @@ class Guard(NamedTuple):
         if self.longest_answer is None:
             return {}
         return {
-            "read_bufsize": BUFFER,
+            "read_bufsize": READ_AHEAD,
             "max_headers": MOST_HEADERS,
             "max_line_size": LONGEST_HEADER,
             "max_field_size": LONGEST_HEADER,
@@ -87,7 +89,10 @@ class Guard(NamedTuple):
         where = str(address[4][0])
         if why := self.refusal(where):
             raise RefusedAddressError(f"{where} is {why}")
-        return keepalive_socket(address)
+        made = keepalive_socket(address)
+        if self.longest_answer is not None:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+        return made
 
     def holding(self) -> AbstractContextManager[Hold]:
         """Counts what is held of one answer, which ends with it."""
@@ -160,6 +165,10 @@ class _Connection(ResponseHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._open.add(self)
+        # Only that of TLS has a buffer of its own.
+        limit = getattr(transport, "set_read_buffer_limits", None)
+        if limit is not None and self._guard.longest_answer is not None:
+            limit(BUFFER)
         self.hang_up_if_refused()
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -173,8 +182,14 @@ class _Connection(ResponseHandler):
         if self.transport is not None and peer and self._guard.refusal(peer[0]):
             self.transport.abort()
 
+    def close(self) -> None:
+        # Not in order: the server could draw that out, and go on sending.
+        self.abort() if self._guard.longest_answer is not None else super().close()
+
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if self._exception is not None:
+            self.close()
         if not data or self._guard.pace is None:
             return
         seconds = self._guard.pace.take(READING + len(data))

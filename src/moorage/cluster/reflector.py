@@ -265,6 +265,8 @@ class Reflector(Generic[T]):
             self._log.warning(
                 "not watching; what is known stays in use", error=str(error), retry_seconds=round(wait, 1)
             )
+        # It stays for as long as nothing better comes, and would keep the answer with it, in the frames that it left.
+        error.__traceback__ = error.__context__ = None
         self.error = error
         await asyncio.sleep(wait)
 
