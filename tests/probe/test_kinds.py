@@ -1,8 +1,10 @@
 """HTTP checks as the prober drives them, against a server on loopback."""
 
 import asyncio
+import gc
 import ssl
 import threading
+import weakref
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -11,6 +13,7 @@ import pytest
 from moorage.cluster.tls import client_context
 from moorage.probe import kinds
 from moorage.probe.check import Check, Http, Target, Tls
+from moorage.probe.connection import Encrypted
 from moorage.probe.kinds import WAITED, HttpChecks, Result
 from moorage.probe.slots import Key
 from tests.support.eventually import eventually
@@ -150,3 +153,33 @@ async def test_authorities_are_read_beside_the_event_loop_and_once(
         await told.of(number)
     assert len(made) == 1
     assert made[0] != threading.get_ident()
+
+
+@pytest.mark.parametrize("answer", [b"something", b"\x16\x03\x03\x00\x7a\x02"], ids=["no TLS", "half of a record"])
+async def test_nothing_of_a_check_waits_for_the_garbage_collector(told: Told, answer: bytes) -> None:
+    def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+
+    async def wants_more() -> bool:
+        connection = running.connection
+        return isinstance(connection, Encrypted) and connection._plain._reads > 0 and connection._turn is None
+
+    async def gone() -> bool:
+        return kept() is None
+
+    gc.disable()
+    try:
+        async with await asyncio.start_server(speak, "127.0.0.1", 0) as listening:
+            job = endpoint(Target(*listening.sockets[0].getsockname()), Tls(verify=False))
+            kept = weakref.ref(job)
+            told.checks.begin(job)
+            running = told.checks._running[job]
+            if answer == b"something":
+                await told.of(1)
+            else:
+                await eventually(wants_more)
+                told.checks.abort(job)
+            del job
+            await eventually(gone)
+    finally:
+        gc.enable()

@@ -175,6 +175,7 @@ class Encrypted:
         finally:
             self._turn = None
             self._threads.abandon(turn)
+            del turn  # as an error that it ends with refers to this frame
 
     async def _flush(self) -> None:
         if self._out.pending:

@@ -136,6 +136,8 @@ class HttpChecks(Generic[J]):
             if self._running.get(job) is not running:
                 raise
             self._tell(job, running, error)
+        finally:
+            running.task = running.connection = None
 
     def _connection(self, job: J, sock: socket.socket) -> Connection:
         http = job.check.http

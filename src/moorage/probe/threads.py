@@ -77,6 +77,9 @@ class Threads:
                 self._turns.done(turn.namespace, time.thread_time() - began, time.monotonic())
             with suppress(RuntimeError):  # the event loop is closed
                 self._loop.call_soon_threadsafe(settle)
+            del (
+                settle
+            )  # An error refers to this frame; it and all that it holds would wait for the garbage collector.
 
     def _next(self) -> Turn[Any] | None:
         with self._lock:
