@@ -7,7 +7,7 @@ import pytest
 
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.dataplane import endpoints as endpoints_module
-from moorage.dataplane.endpoints import NOTHING, Found, best, fault, read
+from moorage.dataplane.endpoints import NOTHING, Found, best, fault, needed, read
 from moorage.dataplane.model import Target
 
 PORT = ("", "TCP")
@@ -109,3 +109,38 @@ def test_of_too_many_slices_the_first_are_read(monkeypatch: pytest.MonkeyPatch) 
     assert warnings == [
         "EndpointSlice n/s3 and those after it are left out: 7 endpoints and ports of a Service are read"
     ]
+
+
+def test_what_is_not_needed_of_a_slice_is_not_held() -> None:
+    full = msgspec.convert(
+        {
+            "metadata": {
+                "name": "s",
+                "namespace": "n",
+                "uid": "u",
+                "resourceVersion": "7",
+                "labels": {"kubernetes.io/service-name": "service", "other": "x" * 1000},
+                "annotations": {"moorage.dev/weights": '{"a": 2}', "other": "x" * 100_000},
+                "ownerReferences": [{"apiVersion": "v1", "kind": "Service", "name": "service", "uid": "o"}],
+            },
+            "addressType": "IPv4",
+            "ports": [{"port": 80}],
+            "endpoints": [
+                {
+                    "addresses": [ADDRESS, "192.0.2.8"],
+                    "hostname": "a",
+                    "nodeName": "node-1",
+                    "zone": "z",
+                    "conditions": {"ready": False, "serving": True, "terminating": True},
+                    "targetRef": {"kind": "Pod", "name": "pod"},
+                    "hints": {"forZones": [{"name": "z"}]},
+                }
+            ],
+        },
+        EndpointSlice,
+    )
+    held = needed(full)
+    assert found(held) == found(full)
+    assert len(msgspec.json.encode(held)) < 500
+    assert held.metadata.labels == {"kubernetes.io/service-name": "service"}
+    assert (held.metadata.uid, held.metadata.resource_version) == ("u", "7")

@@ -6,7 +6,7 @@ import pytest
 from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.dataplane.model import Key, ServicePort, Target
-from moorage.dataplane.services import ENDPOINTS_OF_PORT, Desired, Scope, carried, fault
+from moorage.dataplane.services import ENDPOINTS_OF_PORT, Desired, Scope, carried, fault, needed
 
 SCOPE = Scope(node="node-1", labelled_only=False)
 
@@ -306,3 +306,9 @@ def test_of_many_conflicts_some_are_listed() -> None:
     assert len(desired.conflicts()) == 1
     desired.put("b/b", ports[1:])
     assert desired.conflicts() == []
+
+
+def test_annotations_of_a_service_are_not_held() -> None:
+    given = service()
+    noisy = msgspec.structs.replace(given, metadata=msgspec.structs.replace(given.metadata, annotations={"a": "b"}))
+    assert needed(noisy) == given

@@ -299,3 +299,14 @@ async def test_a_mistake_in_carrying_things_out_ends_no_agent(fixture: Fixture) 
         fixture.nft.mistakes = 2
         await apply(fixture.client, slice_("203.0.113.2"))
         await fixture.carries("203.0.113.2")
+
+
+async def test_an_object_of_another_schema_is_among_the_warnings(fixture: Fixture) -> None:
+    async with fixture.agent() as agent:
+        await apply(fixture.client, service(), slice_("203.0.113.1"))
+        await fixture.carries("203.0.113.1")
+        changed = stored(fixture, slice_("203.0.113.2"))
+        changed["ports"] = "http"
+        fixture.store(changed)
+        await warned(agent, "EndpointSlice default/backend-1 cannot be read: ", "its last good state stays in use")
+        await fixture.carries("203.0.113.1")

@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from moorage.api.addresses import canonical_endpoint
+from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, EndpointSlice
 from moorage.api.discovery_v1 import Endpoint as ApiEndpoint
-from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.show import show
 from moorage.dataplane.model import Target
 
@@ -43,6 +44,28 @@ class Read(NamedTuple):
 
 
 NOTHING = Read({}, empty=True)
+
+
+def needed(slice_: EndpointSlice) -> EndpointSlice:
+    """`slice_` with no more than is read of it: a node holds those of the whole cluster."""
+    metadata = slice_.metadata
+    labels, annotations = metadata.labels or {}, metadata.annotations or {}
+    kept = replace(
+        metadata,
+        labels={name: labels[name] for name in (SERVICE_NAME_LABEL,) if name in labels},
+        annotations={name: annotations[name] for name in (WEIGHTS_ANNOTATION,) if name in annotations},
+        owner_references=None,
+    )
+    return replace(slice_, metadata=kept, endpoints=[_needed(each) for each in slice_.endpoints or ()])
+
+
+def _needed(endpoint: ApiEndpoint) -> ApiEndpoint:
+    return ApiEndpoint(
+        addresses=endpoint.addresses[:1],
+        conditions=endpoint.conditions,
+        hostname=endpoint.hostname,
+        node_name=endpoint.node_name,
+    )
 
 
 def fault(slice_: EndpointSlice) -> str | None:

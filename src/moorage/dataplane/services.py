@@ -14,6 +14,8 @@ from heapq import nsmallest
 from itertools import product
 from typing import Literal, NamedTuple
 
+from msgspec.structs import replace
+
 from moorage.api.addresses import as_kubernetes_reads
 from moorage.api.core_v1 import Service
 from moorage.api.core_v1 import ServicePort as ApiPort
@@ -57,6 +59,11 @@ class Carried(NamedTuple):
 
     ports: tuple[ServicePort, ...]
     warnings: tuple[str, ...] = ()
+
+
+def needed(service: Service) -> Service:
+    """`service` without its annotations, which nobody reads here, and which may be large."""
+    return replace(service, metadata=replace(service.metadata, annotations=None))
 
 
 def fault(service: Service, scope: Scope) -> str | None:

@@ -51,7 +51,11 @@ class Agent:
         selector = f"{PROXY_NAME_LABEL}={PROXY_NAME}" if scope.labelled_only else None
         self._service_reflector = Reflector(client, Service, label_selector=selector, on_change=self._service_changed)
         self._slice_reflector = Reflector(
-            client, EndpointSlice, label_selector=SERVICE_NAME_LABEL, on_change=self._slice_changed
+            client,
+            EndpointSlice,
+            label_selector=SERVICE_NAME_LABEL,
+            on_change=self._slice_changed,
+            transform=endpoints.needed,
         )
         self._services: dict[ServiceName, Service] = {}
         """Of each its last good state; and so below."""
@@ -71,7 +75,12 @@ class Agent:
     @property
     def warnings(self) -> list[str]:
         """What is left out of what the API asks for, or is carried as it was before, and why: a line each."""
-        return [warning for each in self._warned.values() for warning in each]
+        unreadable = [
+            f"{kind} {'/'.join(key)} cannot be read: {each.why}; its last good state stays in use"
+            for kind, reflector in (("Service", self._service_reflector), ("EndpointSlice", self._slice_reflector))
+            for key, each in reflector.unreadable.items()
+        ]
+        return [*unreadable, *(warning for each in self._warned.values() for warning in each)]
 
     async def run(self) -> None:
         """Follow the API and program the kernel until cancelled. Raises MoorageError only if it cannot start."""
