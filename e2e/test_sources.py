@@ -123,14 +123,14 @@ def test_an_address_inside_the_cluster_or_on_the_machine_is_refused_from_every_s
     name = f"{kind}-{what}"
     if (kind, what) == ("cluster", "mapped"):
         # Kubernetes reads it as the IPv4 address, which is not of the family that this one has.
-        running.until_condition(name, "Resolved", "True", "Resolved")
-        status = running.get("moorage.dev/v1alpha1", "ExternalService", name)["status"]
-        assert [each["address"] for each in status["endpoints"]] == ["2001:db8::1"]
-        return
-    message = running.until_condition(name, "Accepted", "False", "AddressRefused", why)
-    assert message.startswith("spec.endpoints[0]")
+        running.until_condition(name, "Resolved", "True", "Resolved", "1 endpoint from")
+    else:
+        message = running.until_condition(name, "Accepted", "False", "AddressRefused", why)
+        assert message.startswith("spec.endpoints[0]")
     if ":" not in address:
         running.until(name, {GOOD.replace(".", "-"): GOOD})
+    # A namespace follows no more than so many clusters at once.
+    running.delete("moorage.dev/v1alpha1", "ExternalService", name)
 
 
 # --- what is followed -----------------------------------------------------------------------------------------------

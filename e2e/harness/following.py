@@ -96,6 +96,9 @@ class Following:
         path = _path(obj["apiVersion"], obj["kind"], meta.get("namespace"), meta["name"])
         self._call("PATCH", f"{path}?fieldManager=e2e&force=true", obj, "application/apply-patch+yaml")
 
+    def delete(self, api_version: str, kind: str, name: str, namespace: str | None = HERE) -> None:
+        self._call("DELETE", _path(api_version, kind, namespace, name))
+
     def get(self, api_version: str, kind: str, name: str | None = None, namespace: str | None = HERE) -> Any:
         return self._call("GET", _path(api_version, kind, namespace, name))
 

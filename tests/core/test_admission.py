@@ -273,6 +273,7 @@ def test_what_others_can_claim_hides_nothing_of_what_an_address_is(gate: Gate) -
     own = gate.own
     assert isinstance(own, Addresses)
     before = {each: gate.refusal(each) for each in ("198.19.0.7", "192.0.2.10", "10.96.0.1", "10.244.1.7")}
+    before["64:ff9b::a60:1"] = gate.refusal("64:ff9b::a60:1")
     for address in before:
         own.put(EXTERNAL_IP, ("shop", address), [address])
         own.put(LOAD_BALANCER, ("shop", address), [address])

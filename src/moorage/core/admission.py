@@ -98,12 +98,12 @@ class Gate(NamedTuple):
     def _refusal(self, address: IPv4Address | IPv6Address) -> str | None:
         if self.allowed.find(address) is not None:
             return None
-        if why := special_of(address) or self._inside(address):
+        if why := special_of(address):
             return why
         for form, inner in embedded(address) if isinstance(address, IPv6Address) else ():
             if why := self._inside(inner):
                 return f"the {form} form of {inner}, {why}"
-        return None
+        return self._inside(address)
 
     def _inside(self, address: IPv4Address | IPv6Address) -> str | None:
         # Ranges first: what is said of an address in one does not tell whether a pod has it just now.
