@@ -7,6 +7,7 @@ import pytest
 
 from moorage.dataplane import ruleset, sessions
 from moorage.dataplane.changes import Ledger
+from moorage.dataplane.conntrack import KernelConntrack
 from moorage.dataplane.model import Endpoint, Key, ServicePort, Target
 from moorage.dataplane.ruleset import base
 from tests.support.network import CLIENTS, CLIENTS6, NODE
@@ -74,6 +75,21 @@ async def test_a_datagram_flow_older_than_its_service_is_taken_over(world: Kerne
     assert await ask("send") == "sent"
     await world.carry([only("203.0.113.1", key=UDP)])
     assert await ask("udp") == "203.0.113.1"
+
+
+async def test_datagrams_to_a_deleted_service_reach_its_endpoint_no_longer(world: KernelWorld) -> None:
+    async def ask(what: str) -> str:
+        return await asyncio.to_thread(world.net.ask, what, CLIENTS[0], 4000, UDP.address, UDP.port)
+
+    world.net.node.run("ip", "route", "add", "default", "dev", "endpoints")
+    await world.carry([only("203.0.113.1", key=UDP)])
+    assert await ask("udp") == "203.0.113.1"
+    await world.carry([])
+    assert await ask("send") == "sent"
+    (flow,) = [
+        each for each in await KernelConntrack(world.net.node.prefix).flows(4) if each.destination == UDP.address
+    ]
+    assert flow.reply_source == UDP.address, "from the same port, and not sent on"
 
 
 @pytest.mark.parametrize("client", [CLIENTS[0], CLIENTS6[0]], ids=["IPv4", "IPv6"])
