@@ -15,7 +15,8 @@ from moorage.probe.slots import Key, Slots
 from moorage.probe.tcp import is_ours, words
 
 MOST_TCP = 8192
-MOST_HTTP = 1024
+MOST_HTTP = 512
+"""With TLS each may take 100 KiB. One namespace has half of them at most."""
 FILES = 3 * MOST_TCP
 """Open files that suffice for all of these and the rest of the process."""
 RLIMIT = resource.RLIMIT_NOFILE
