@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -175,6 +176,31 @@ async def test_workers_share_the_keys_and_one_slow_key_holds_up_no_other() -> No
         line.add(key)
     await run(line, work, 50, workers=2)
     assert seen == [("slow", 0), ("a", 0), ("b", 1), ("c", 2)]
+
+
+async def test_work_that_is_due_together_leaves_the_event_loop_to_others_between_two_keys() -> None:
+    line = queue()
+    seen: list[str] = []
+    loop = asyncio.get_running_loop()
+
+    def other() -> None:
+        seen.append("other")
+        loop.call_soon(other)
+
+    async def work(key: str) -> None:
+        seen.append(key)
+        await asyncio.sleep(1)
+
+    for key in "abc":
+        line.add(key)
+    running = asyncio.create_task(line.run(work, workers=3))
+    loop.call_soon(other)
+    while len({*seen} - {"other"}) < 3:
+        await asyncio.sleep(0)
+    running.cancel()
+    begun = [index for index, each in enumerate(seen) if each != "other"]
+    assert all(later - earlier > 1 for earlier, later in pairwise(begun))
+    assert now() == 0
 
 
 async def test_what_fails_comes_again_and_ends_nothing() -> None:

@@ -37,6 +37,7 @@ class Queue(Generic[K]):
         """In work, and to be handed out once more after that."""
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
+        self._turns = asyncio.Lock()
 
     def __len__(self) -> int:
         """How many keys could be taken now."""
@@ -109,7 +110,11 @@ class Queue(Generic[K]):
 
     async def _worker(self, work: Callable[[K], Awaitable[float | None]]) -> None:
         while True:
-            key = await self.take()
+            async with self._turns:
+                # What is due besides, such as to renew a Lease, waits for the work that begins in one turn of the
+                # event loop: for that on one key, not on all that came together.
+                await asyncio.sleep(0)
+                key = await self.take()
             try:
                 again_after = await work(key)
             except Exception as error:
