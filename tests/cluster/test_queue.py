@@ -179,7 +179,7 @@ async def test_workers_share_the_keys_and_one_slow_key_holds_up_no_other() -> No
 
 
 async def test_work_that_is_due_together_leaves_the_event_loop_to_others_between_two_keys() -> None:
-    line = queue()
+    line, all_begun = queue(), asyncio.Event()
     seen: list[str] = []
     loop = asyncio.get_running_loop()
 
@@ -189,14 +189,15 @@ async def test_work_that_is_due_together_leaves_the_event_loop_to_others_between
 
     async def work(key: str) -> None:
         seen.append(key)
+        if {"a", "b", "c"} <= set(seen):
+            all_begun.set()
         await asyncio.sleep(1)
 
     for key in "abc":
         line.add(key)
     running = asyncio.create_task(line.run(work, workers=3))
     loop.call_soon(other)
-    while len({*seen} - {"other"}) < 3:
-        await asyncio.sleep(0)
+    await all_begun.wait()
     running.cancel()
     begun = [index for index, each in enumerate(seen) if each != "other"]
     assert all(later - earlier > 1 for earlier, later in pairwise(begun))
