@@ -128,6 +128,13 @@ async def test_the_digest_is_the_states_and_not_the_ways(first: NodeState, secon
     assert (ledger.digest == Ledger(first, BOTH).digest) == (first == second)
 
 
+@given(states(), st.sampled_from([7, 1000]))
+def test_the_ports_that_scripts_complete_can_be_read_in_them(state: NodeState, limit: int) -> None:
+    scripts = list(Ledger({}, BOTH, limit).scripts(dict(state)))
+    found = [key for script in scripts for key in changes.keys_of(script)]
+    assert sorted(found) == sorted(state)
+
+
 async def test_transactions_keep_to_the_limit() -> None:
     keys = [Key(f"10.96.1.{number}", "tcp", 80) for number in range(60)]
     ledger = Ledger({}, BOTH, 100)

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from moorage.dataplane import refusals as refusals_module
+from moorage.dataplane import sync as sync_module
 from moorage.dataplane.capabilities import Capabilities
 from moorage.dataplane.conntrack import FakeConntrack
 from moorage.dataplane.fake import FakeNft
@@ -97,6 +98,18 @@ async def test_at_the_start_too(either: Nft) -> None:
     await sync.sync(state, set())
     assert (await slots(either)).keys() == {key.address for key in KEYS if key != KEY}
     assert list(sync.refused) == [KEY]
+
+
+async def test_in_several_transactions_too_and_each_is_searched_by_itself(
+    nft: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync_module, "SMALL", 150)
+    bad = {KEYS[3], KEYS[40], KEYS[41], KEYS[60]}
+    sync = synchronizer(nft)
+    await sync.sync(GOOD | {key: refused(key) for key in bad}, set())
+    assert sync.refused.keys() == bad
+    assert await same(nft, {key: each for key, each in GOOD.items() if key not in bad})
+    assert nft.questions < len(GOOD)
 
 
 async def test_it_is_found_by_halving(nft: Asked) -> None:

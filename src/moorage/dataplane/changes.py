@@ -11,6 +11,7 @@ Elsewhere a larger one spares the kernel commits, and nft takes 2.4 KB of memory
 """
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
@@ -25,6 +26,7 @@ from moorage.dataplane.ruleset import (
     Policy,
     containers,
     elements,
+    key_of,
     learn_chain,
     policy_chain,
     policy_of,
@@ -296,6 +298,14 @@ def _divided(delete: list[Element], add: list[Element], limit: int) -> Iterator[
     live = [each for each in delete if each.name.startswith("live")]
     for start in range(0, len(live), limit):
         yield live[start : start + limit], []
+
+
+def keys_of(script: str) -> set[Key]:
+    """The ports whose elements a script completes."""
+    return {key_of(each) for each in _CARRIED.findall(script)}
+
+
+_CARRIED = re.compile(r"(\S+ \. \w+ \. \d+) comment ")
 
 
 def _script(head: list[str], deletes: list[Element], adds: list[Element], tail: Iterable[str] = ()) -> str:

@@ -69,7 +69,7 @@ class Refusals:
 
         `kept`: what the kernel has of them. Raises MoorageError where nft cannot be asked.
         """
-        if await self._why({}) is not None:
+        if not ports or await self._why({}) is not None:
             return False
         found: dict[Key, Refused] = {}
         questions, groups = 0, [list(ports)]

@@ -244,6 +244,12 @@ def text(key: Key) -> str:
     return f"{key.address} . {key.protocol} . {key.port}"
 
 
+def key_of(text: str) -> Key:
+    """The key that `text` writes."""
+    address, protocol, port = text.split(" . ")
+    return Key(address, protocol, int(port))
+
+
 def elements(port: ServicePort, learns: bool) -> Elements:
     """The elements that belong to this port alone. `learns`: whether sessions of its family can be learned."""
     policy = policy_of(port)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from moorage.dataplane import nft, sessions
 from moorage.dataplane.capabilities import Capabilities
-from moorage.dataplane.changes import DIVIDED, LARGE, SMALL, Element, Ledger
+from moorage.dataplane.changes import DIVIDED, LARGE, SMALL, Element, Ledger, keys_of
 from moorage.dataplane.conntrack import Conntrack, Flow, stale
 from moorage.dataplane.model import Key, NodeState, ServicePort, Target
 from moorage.dataplane.refusals import Refusals, Refused
@@ -18,6 +18,7 @@ from moorage.dataplane.ruleset import (
     base,
     elements_of_chain,
     is_policy_chain,
+    key_of,
     slots_map,
     text,
 )
@@ -27,6 +28,8 @@ from moorage.log import get_logger
 SWEEPS = 3
 """Most rounds of looking for flows and sessions that went to an endpoint while it was being taken out."""
 CORRECTION_ATTEMPTS = 5
+SEARCHES = 10
+"""Most of them in a sync for what nft does not take."""
 MOST_DOUBTS = 2
 """Syncs that may begin, one after another, before one ends well, and still trust digests in the kernel."""
 
@@ -63,6 +66,8 @@ class Synchronizer:
         """Some sessions changed whenever they were to be corrected: the next sync tries again."""
         self._doubts = 0
         """Syncs that failed in a row."""
+        self._script = ""
+        """That was run last."""
 
     async def sync(self, desired: Mapping[Key, ServicePort], changed: Collection[Key]) -> Synced:
         """Make the kernel carry `desired`, of which `changed` may differ from the last call that succeeded.
@@ -74,18 +79,26 @@ class Synchronizer:
         ledger, self._ledger = self._ledger, None
         self._doubts += 1
         wanted = self._refusals.without(desired)
+        suspects = {key: wanted[key] for key in (changed if ledger else wanted) if key in wanted}
         kept = {key: ledger.state.get(key) for key in changed} if ledger else {}
-        try:
-            synced = await (self._change(ledger, wanted, changed) if ledger else self._start(wanted))
-        except Exception as error:
-            if isinstance(error, MoorageError) and not isinstance(error, nft.NftError):
-                raise
-            suspects = {key: wanted[key] for key in (changed if ledger else wanted) if key in wanted}
-            if not await self._refusals.find(suspects, kept):
-                raise
-            synced = await self._start(self._refusals.without(desired))
-        self._doubts = 0
-        return synced
+        for _ in range(SEARCHES):
+            try:
+                synced = await (self._change(ledger, wanted, changed) if ledger else self._start(wanted))
+            except Exception as error:
+                if isinstance(error, MoorageError) and not isinstance(error, nft.NftError):
+                    raise
+                # Those of the transaction that failed, if it tells: to ask about all takes long where they are many.
+                named = {key: suspects[key] for key in keys_of(self._script) if key in suspects}
+                if not (await self._refusals.find(named, kept) or await self._refusals.find(suspects, kept)):
+                    raise
+                ledger, wanted = None, self._refusals.without(desired)
+                suspects = {key: port for key, port in wanted.items() if key not in self.refused}
+            else:
+                self._doubts = 0
+                return synced
+        raise MoorageError(
+            f"nft does not take more than it was found in {SEARCHES} searches; the rest is tried later"
+        )
 
     @property
     def refused(self) -> Mapping[Key, Refused]:
@@ -132,7 +145,7 @@ class Synchronizer:
             held = await self._read(ledger)
             chains = set(filter(is_policy_chain, await self._nft.chains()))
             count += await self._run(ledger.rebuild(held.ports, held.shared, chains, held.same, divided=held.divided))
-            gone = {_key(each) for each in held.ports}.difference(ledger.state)
+            gone = {key_of(each) for each in held.ports}.difference(ledger.state)
         forgotten, ended = await self._sweep(ledger.state, None, None, gone)
         self._ledger = ledger
         return Synced(count, forgotten, ended)
@@ -147,6 +160,7 @@ class Synchronizer:
         remaining = iter(scripts)
         script = next(remaining, None)
         while script is not None:
+            self._script = script
             running = asyncio.create_task(self._nft.run(script))
             try:
                 # Made while nft is at this one, and in a thread, so that others get their turn: it takes 50 ms each.
@@ -297,11 +311,6 @@ def _keys(flows: Iterable[Flow], addresses: Collection[str]) -> set[Key]:
     return {
         Key(flow.destination, flow.protocol, flow.destination_port) for flow in flows if flow.destination in addresses
     }
-
-
-def _key(text: str) -> Key:
-    address, protocol, port = text.split(" . ")
-    return Key(address, protocol, int(port))
 
 
 def _family(key: str) -> int:
