@@ -83,7 +83,7 @@ class Threads:
 
     def _next(self) -> Turn[Any] | None:
         with self._lock:
-            turn = None if self._closed else self._turns.following()
+            turn = None if self._closed else self._turns.following(time.monotonic())
             if turn is None:
                 self._working -= 1
             else:

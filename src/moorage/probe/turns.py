@@ -6,6 +6,8 @@ T = TypeVar("T")
 
 HALF_LIFE = 10.0
 """Seconds in which half of the time that a namespace took is forgotten."""
+LITTLE = 0.5
+"""Seconds. Of the turns that there are at once, one is only for namespaces that have lately taken less."""
 TIDY = 16 * HALF_LIFE
 FORGET = 0.001
 """Seconds of time taken that are not worth keeping any longer."""
@@ -15,14 +17,15 @@ class Turns(Generic[T]):
     """Gives turns to items: `most` at once, and one to each namespace.
 
     Next is the namespace that has lately taken the least time, and in it the item that has waited longest. So one
-    whose items take long waits for all others, and these for what it is at, and no more. `now` is in seconds of any
-    clock that does not go back.
+    whose items take long waits for all others, and these do not wait long, however many such there are. `now` is in
+    seconds of any clock that does not go back.
     """
 
     def __init__(self, most: int, now: float) -> None:
-        self._free = most
+        self._most = most
         self._waiting: dict[str, dict[T, None]] = {}
-        self._running: set[str] = set()
+        self._running: dict[str, bool] = {}
+        """And whether it has lately taken more than LITTLE."""
         self._taken: dict[str, float] = {}
         """By namespace, in seconds of `_since`: what was taken later counts for more than it was."""
         self._since = now
@@ -37,22 +40,23 @@ class Turns(Generic[T]):
         if not items:
             self._waiting.pop(namespace, None)
 
-    def following(self) -> T | None:
+    def following(self, now: float) -> T | None:
         """The item whose turn begins now. None: there is none, or no turn for it."""
         able = [namespace for namespace in self._waiting if namespace not in self._running]
-        if not self._free or not able:
+        if len(self._running) == self._most or not able:
             return None
         namespace = min(able, key=lambda each: self._taken.get(each, 0.0))
+        much = self._taken.get(namespace, 0.0) * 0.5 ** ((now - self._since) / HALF_LIFE) > LITTLE
+        if much and sum(self._running.values()) >= max(1, self._most - 1):
+            return None
         item = next(iter(self._waiting[namespace]))
         self.withdraw(namespace, item)
-        self._running.add(namespace)
-        self._free -= 1
+        self._running[namespace] = much
         return item
 
     def done(self, namespace: str, seconds: float, now: float) -> None:
         """The turn of the namespace's item has ended, and took so many seconds."""
-        self._running.discard(namespace)
-        self._free += 1
+        del self._running[namespace]
         if now - self._since > TIDY:
             share = 0.5 ** ((now - self._since) / HALF_LIFE)
             self._taken = {each: left for each, was in self._taken.items() if (left := was * share) > FORGET}
