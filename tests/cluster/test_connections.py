@@ -12,7 +12,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from moorage.api.core_v1 import Service
 from moorage.cluster.client import Client
-from moorage.cluster.connections import READING, Guard, _Connection
+from moorage.cluster.connections import BUFFER, READING, Guard, _Connection
 from moorage.cluster.errors import AnswerError, UnreachableError
 from moorage.cluster.kubeconfig import Config
 from moorage.cluster.pace import Pace
@@ -188,6 +188,32 @@ async def test_what_never_becomes_part_of_an_answer_is_held_to_the_pace_too(nois
         with pytest.raises(UnreachableError):
             await client.list(Service)
     assert pace.taken > len(noise)
+
+
+class Ending(asyncio.Transport):
+    """Says how it was ended, and how much it may hold."""
+
+    ended = ""
+    limit = 0
+
+    def close(self) -> None:
+        self.ended = "in order"
+
+    def abort(self) -> None:
+        self.ended = "at once"
+
+    def set_read_buffer_limits(self, high: int) -> None:
+        self.limit = high
+
+
+@pytest.mark.parametrize(("longest", "ended", "limit"), [(None, "in order", 0), (1000, "at once", BUFFER)])
+async def test_a_server_that_others_chose_cannot_draw_out_the_end_of_a_connection(
+    longest: int | None, ended: str, limit: int
+) -> None:
+    connection, transport = _Connection(asyncio.get_running_loop(), Guard(longest_answer=longest), set()), Ending()
+    connection.connection_made(transport)
+    connection.close()
+    assert (transport.ended, transport.limit) == (ended, limit)
 
 
 async def test_open_connections_to_an_address_that_comes_to_be_refused_are_closed() -> None:
