@@ -266,7 +266,7 @@ def hostile(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     return of, obj
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(hostile(), min_size=1, max_size=12), st.booleans())
 async def test_good_ones_are_dealt_with_whatever_else_there_is(
     objects: list[tuple[str, dict[str, Any]]], at_start: bool
