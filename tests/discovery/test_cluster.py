@@ -11,143 +11,37 @@ from msgspec.structs import replace
 from moorage.api.core_v1 import (
     LoadBalancerIngress,
     LoadBalancerStatus,
-    Namespace,
-    Secret,
     Service,
     ServicePort,
     ServiceSpec,
     ServiceStatus,
 )
-from moorage.api.meta import LabelSelector, ObjectMeta
+from moorage.api.meta import ObjectMeta
 from moorage.api.moorage_v1alpha1 import (
     ClusterSource,
-    EndpointSource,
-    EndpointStatus,
-    ExternalService,
     ExternalServicePort,
-    ExternalServiceSpec,
-    ExternalServiceStatus,
     SecretKeyReference,
 )
-from moorage.cluster.client import Client
 from moorage.cluster.kubeconfig import Config
 from moorage.cluster.reflector import Key
 from moorage.core.admission import Gate
-from moorage.core.model import Resolution
 from moorage.discovery.choice import FIRST_REST, choose
 from moorage.discovery.cluster import ClusterServices
 from moorage.discovery.source import Setting
-from moorage.discovery.sources import Sources
-from moorage.discovery.tenant import Kubeconfig, read_kubeconfig
-from moorage.lab.apiserver import credentials
-from tests.support.apiserver import RunningApiServer, api_server
+from moorage.discovery.tenant import Kubeconfig
 from tests.support.eventually import eventually
 from tests.support.fake_names import FakeNames
-from tests.support.tenants import LOOPBACK_ALLOWED, kubeconfig_of, secret
-
-KEY = ("frontend", "backend")
-
-
-def external(*selectors: dict[str, str] | None, known: dict[str, str] | None = None, target: int = 80) -> Any:
-    ref = SecretKeyReference(name="cluster-a", key="kubeconfig")
-    return ExternalService(
-        metadata=ObjectMeta(name="backend", namespace="frontend"),
-        spec=ExternalServiceSpec(
-            ports=[ExternalServicePort(port=9000, target_port=target)],
-            endpoints=[
-                EndpointSource(
-                    cluster=ClusterSource(
-                        kubeconfig_secret_ref=ref, namespace="backend", selector=LabelSelector(match_labels=each)
-                    )
-                )
-                for each in selectors or (None,)
-            ],
-        ),
-        status=ExternalServiceStatus(
-            endpoints=[
-                EndpointStatus(name=name, address=address, source="cluster/backend", health="Healthy", ready=True)
-                for name, address in (known or {}).items()
-            ]
-        ),
-    )
-
-
-class Fixture:
-    def __init__(self, here: Client, there: Client, other: RunningApiServer) -> None:
-        self.here = here
-        self.there = there
-        self.other = other
-        self.names = FakeNames()
-        self.gate = LOOPBACK_ALLOWED
-        self.changes = 0
-        self.sources = Sources(here, self.names, lambda: self.gate, self._changed, now=lambda: "T")
-
-    def _changed(self, key: tuple[str, str]) -> None:
-        assert key == KEY
-        self.changes += 1
-
-    @property
-    def now(self) -> Resolution:
-        return self.sources.resolutions(KEY)[0]
-
-    @property
-    def found(self) -> dict[str, str] | None:
-        return None if self.now.endpoints is None else {each.name: each.address for each in self.now.endpoints}
-
-    async def until(self, found: dict[str, str] | None, reason: str | None = None) -> None:
-        async def condition() -> bool:
-            problem = self.now.problem
-            return self.found == found and (problem.reason if problem else None) == reason
-
-        try:
-            await eventually(condition)
-        except TimeoutError:
-            pytest.fail(f"still {self.now}")
-
-    async def give(self, text: str | None = None) -> None:
-        given = secret(text or kubeconfig_of(self.other.config))
-        await self.here.apply(
-            {
-                "apiVersion": "v1",
-                "kind": "Secret",
-                "metadata": {"name": "cluster-a", "namespace": "frontend"},
-                "data": given.data,
-            },
-            field_manager="test",
-        )
-
-    async def service(
-        self, name: str, *ingress: str, type: str = "LoadBalancer", port: int = 80, **labels: str
-    ) -> None:
-        """A Service of the other cluster whose load balancer has these addresses or names."""
-        obj = {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": name, "namespace": "backend", "labels": labels},
-            "spec": {"type": type, "ports": [{"port": port}]},
-        }
-        await self.there.apply(obj, field_manager="test")
-        entries = [{"ip" if each[0].isdigit() else "hostname": each} for each in ingress]
-        body = {"status": {"loadBalancer": {"ingress": entries}}}
-        await self.there.patch(Service, "backend", name, body, subresource="status")
+from tests.support.tenants import secret
+from tests.support.two_clusters import KEY, TwoClusters, external, two_clusters
 
 
 @pytest.fixture
-async def fixture() -> AsyncIterator[Fixture]:
-    async with (
-        api_server() as own,
-        api_server(tls=True) as other,
-        Client(own.config) as here,
-        Client(other.config) as there,
-    ):
-        await here.create(Namespace(metadata=ObjectMeta(name="frontend")))
-        await there.create(Namespace(metadata=ObjectMeta(name="backend")))
-        made = Fixture(here, there, other)
+async def fixture() -> AsyncIterator[TwoClusters]:
+    async with two_clusters() as made:
         yield made
-        await made.sources.close()
 
 
-async def test_load_balancers_are_followed_as_they_come_change_and_go(fixture: Fixture) -> None:
+async def test_load_balancers_are_followed_as_they_come_change_and_go(fixture: TwoClusters) -> None:
     await fixture.give()
     await fixture.service("backend1", "203.0.113.11")
     await fixture.service("internal", type="ClusterIP")
@@ -163,7 +57,7 @@ async def test_load_balancers_are_followed_as_they_come_change_and_go(fixture: F
     assert fixture.now.source == "cluster/backend"
 
 
-async def test_a_service_without_an_address_is_noted_and_is_no_endpoint(fixture: Fixture) -> None:
+async def test_a_service_without_an_address_is_noted_and_is_no_endpoint(fixture: TwoClusters) -> None:
     await fixture.give()
     await fixture.service("backend1", "203.0.113.11")
     await fixture.service("backend3")
@@ -176,7 +70,7 @@ async def test_a_service_without_an_address_is_noted_and_is_no_endpoint(fixture:
     ("selector", "which"), [(None, "is there"), ({"app": "backend", "tier": "a"}, 'matches "app=backend,tier=a"')]
 )
 async def test_where_no_load_balancer_is_selected_it_is_noted(
-    fixture: Fixture, selector: dict[str, str] | None, which: str
+    fixture: TwoClusters, selector: dict[str, str] | None, which: str
 ) -> None:
     await fixture.give()
     await fixture.service("internal", type="ClusterIP", app="backend", tier="a")
@@ -187,7 +81,7 @@ async def test_where_no_load_balancer_is_selected_it_is_noted(
     )
 
 
-async def test_of_several_addresses_the_current_one_is_kept(fixture: Fixture) -> None:
+async def test_of_several_addresses_the_current_one_is_kept(fixture: TwoClusters) -> None:
     await fixture.give()
     await fixture.service("backend1", "203.0.113.20", "203.0.113.10")
     fixture.sources.set(KEY, external(known={"backend1": "203.0.113.20"}))
@@ -200,7 +94,7 @@ async def test_of_several_addresses_the_current_one_is_kept(fixture: Fixture) ->
 
 
 async def test_a_load_balancer_goes_on_at_another_of_its_addresses_when_one_fails(
-    fixture: Fixture,
+    fixture: TwoClusters,
 ) -> None:
     await fixture.give()
     fixture.names.put("lb.example.com", "203.0.113.11", "203.0.113.12", ttl=300.0)
@@ -214,7 +108,9 @@ async def test_a_load_balancer_goes_on_at_another_of_its_addresses_when_one_fail
     await fixture.until({"backend1": "203.0.113.12", "backend2": "203.0.113.22"})
 
 
-async def test_a_service_that_is_being_deleted_is_leaving_until_its_load_balancer_is_gone(fixture: Fixture) -> None:
+async def test_a_service_that_is_being_deleted_is_leaving_until_its_load_balancer_is_gone(
+    fixture: TwoClusters,
+) -> None:
     await fixture.give()
     await fixture.service("backend1", "203.0.113.11")
     await fixture.service("backend2", "203.0.113.12")
@@ -235,7 +131,7 @@ async def test_a_service_that_is_being_deleted_is_leaving_until_its_load_balance
     await fixture.until({"backend2": "203.0.113.12"})
 
 
-async def test_an_address_stays_when_a_status_is_cleared_until_it_fails_its_checks(fixture: Fixture) -> None:
+async def test_an_address_stays_when_a_status_is_cleared_until_it_fails_its_checks(fixture: TwoClusters) -> None:
     await fixture.give()
     await fixture.service("backend1", "203.0.113.11")
     fixture.sources.set(KEY, external())
@@ -271,7 +167,7 @@ async def test_the_address_of_a_service_that_was_made_anew_is_not_kept() -> None
         assert played.found == {}
 
 
-async def test_what_a_load_balancer_says_of_a_port_that_is_used_is_noted(fixture: Fixture) -> None:
+async def test_what_a_load_balancer_says_of_a_port_that_is_used_is_noted(fixture: TwoClusters) -> None:
     await fixture.give()
     await fixture.service("backend1")
     errors = [
@@ -290,7 +186,7 @@ async def test_what_a_load_balancer_says_of_a_port_that_is_used_is_noted(fixture
     )
 
 
-async def test_only_what_is_selected_is_found_and_equal_selections_share_a_watch(fixture: Fixture) -> None:
+async def test_only_what_is_selected_is_found_and_equal_selections_share_a_watch(fixture: TwoClusters) -> None:
     await fixture.give()
     await fixture.service("backend1", "203.0.113.11", app="backend")
     await fixture.service("other", "203.0.113.12", app="other")
@@ -306,7 +202,7 @@ async def test_only_what_is_selected_is_found_and_equal_selections_share_a_watch
     await eventually(condition)
 
 
-async def test_a_port_that_a_service_does_not_serve_is_noted(fixture: Fixture) -> None:
+async def test_a_port_that_a_service_does_not_serve_is_noted(fixture: TwoClusters) -> None:
     await fixture.give()
     await fixture.service("backend1", "203.0.113.11", port=8080)
     fixture.sources.set(KEY, external())
@@ -481,7 +377,7 @@ async def test_there_is_one_note_about_ports_a_service_and_it_names_a_few() -> N
 # --- host names -----------------------------------------------------------------------------------------------------
 
 
-async def test_a_host_name_is_looked_up_and_followed(fixture: Fixture) -> None:
+async def test_a_host_name_is_looked_up_and_followed(fixture: TwoClusters) -> None:
     fixture.names.put("lb.example.com", "203.0.113.20", "203.0.113.10", ttl=0.1)
     await fixture.give()
     await fixture.service("backend1", "lb.example.com")
@@ -498,7 +394,7 @@ async def test_a_host_name_is_looked_up_and_followed(fixture: Fixture) -> None:
     )
 
 
-async def test_an_address_from_before_stays_until_the_host_name_has_been_looked_up(fixture: Fixture) -> None:
+async def test_an_address_from_before_stays_until_the_host_name_has_been_looked_up(fixture: TwoClusters) -> None:
     fixture.names.fail("lb.example.com")
     await fixture.give()
     await fixture.service("backend1", "lb.example.com")
@@ -508,144 +404,11 @@ async def test_an_address_from_before_stays_until_the_host_name_has_been_looked_
     await fixture.until({"backend1": "203.0.113.20"}, "LookupFailed")
 
 
-# --- what goes wrong ------------------------------------------------------------------------------------------------
-
-
-def message(fixture: Fixture) -> str:
-    assert fixture.now.problem is not None
-    assert fixture.now.problem.since == "T"
-    text = fixture.now.problem.message
-    assert text.startswith("spec.endpoints[0].cluster: ")
-    return text.removeprefix("spec.endpoints[0].cluster: ")
-
-
-async def test_a_secret_that_is_missing_bad_or_goes_away_leaves_what_was_found(fixture: Fixture) -> None:
-    fixture.sources.set(KEY, external())
-    await fixture.until(None, "SecretMissing")
-    assert message(fixture) == "Secret frontend/cluster-a is not there; create it"
-    await fixture.give("users: [{name: x, user: {exec: {command: aws}}}]")
-    await fixture.until(None, "KubeconfigRefused")
-    assert message(fixture).startswith("Secret frontend/cluster-a, key kubeconfig: users[x].user.exec: programs")
-    await fixture.service("backend1", "203.0.113.11")
-    await fixture.give()
-    await fixture.until({"backend1": "203.0.113.11"})
-    await fixture.give("broken")
-    await fixture.until({"backend1": "203.0.113.11"}, "KubeconfigRefused")
-    assert fixture.sources.follower.clusters.count == 0
-    await fixture.here.delete(Secret, "frontend", "cluster-a")
-    await fixture.until({"backend1": "203.0.113.11"}, "SecretMissing")
-    await fixture.give()
-    await fixture.until({"backend1": "203.0.113.11"})
-
-
-async def test_a_token_that_is_not_accepted_is_said_and_a_new_one_is_taken(fixture: Fixture) -> None:
-    await fixture.service("backend1", "203.0.113.11")
-    await fixture.give(kubeconfig_of(replace(fixture.other.config, token="expired")))
-    fixture.sources.set(KEY, external())
-    await fixture.until(None, "KubeconfigRejected")
-    assert "they may have expired: make a new kubeconfig and put it there" in message(fixture)
-    await fixture.give()
-    await fixture.until({"backend1": "203.0.113.11"})
-
-
-async def test_a_right_that_the_other_cluster_does_not_give_is_said(fixture: Fixture) -> None:
-    fixture.other.faults.fail(50, code=403, path="/services")
-    await fixture.give()
-    fixture.sources.set(KEY, external())
-    await fixture.until(None, "ClusterForbids")
-    assert message(fixture).startswith(
-        "the other cluster does not let the user of Secret frontend/cluster-a get, list and watch services in "
-        "namespace backend ("
-    )
-    fixture.other.faults.clear()
-    await fixture.until({})
-
-
-async def test_a_wrong_authority_is_said(fixture: Fixture) -> None:
-    await fixture.give(kubeconfig_of(replace(fixture.other.config, ca=credentials.issue().ca)))
-    fixture.sources.set(KEY, external())
-    await fixture.until(None, "ClusterUnreachable")
-    assert "TLS: " in message(fixture)
-    assert "check certificate-authority" in message(fixture)
-
-
-async def test_another_cluster_that_cannot_be_reached_leaves_what_was_found(
-    fixture: Fixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("moorage.discovery.watched.GRACE", 0.2)
-    await fixture.give()
-    await fixture.service("backend1", "203.0.113.11")
-    fixture.sources.set(KEY, external())
-    await fixture.until({"backend1": "203.0.113.11"})
-    fixture.other.faults.fail(4, code=500, path="/services")
-    fixture.other.faults.drop_watches()
-    await fixture.until({"backend1": "203.0.113.11"}, "ClusterRefused")
-    fixture.other.faults.clear()
-    await fixture.until({"backend1": "203.0.113.11"})
-
-
-async def test_a_server_inside_this_cluster_is_refused(fixture: Fixture) -> None:
-    for host in ("169.254.169.254", "[::1]", "0.0.0.0", "[64:ff9b::7f00:1]"):
-        await fixture.give(kubeconfig_of(replace(fixture.other.config, server=f"https://{host}:6443")))
-        fixture.sources.set(KEY, external())
-        await fixture.until(None, "KubeconfigRefused")
-        assert "the server must be outside this cluster" in message(fixture)
-        fixture.sources.remove(KEY)
-
-
-async def test_a_kubeconfig_is_read_once_for_all_sources_and_only_its_server_is_looked_at_again(
-    fixture: Fixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read: list[str] = []
-
-    def counting(secret: Secret, key: str) -> Kubeconfig:
-        read.append(key)
-        return read_kubeconfig(secret, key)
-
-    monkeypatch.setattr("moorage.discovery.cluster.read_kubeconfig", counting)
-    monkeypatch.setattr("moorage.discovery.cluster.LOOK_AGAIN", 0.05)
-    fixture.gate = Gate()
-    await fixture.give()
-    fixture.sources.set(KEY, external(None, {"app": "backend"}))
-    await fixture.until(None, "KubeconfigRefused")
-    fixture.gate = LOOPBACK_ALLOWED
-    await fixture.until({})
-    assert read == ["kubeconfig"]
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "api.example.com"])
-async def test_a_server_that_the_gate_comes_to_refuse_is_spoken_to_no_more(
-    fixture: Fixture, monkeypatch: pytest.MonkeyPatch, host: str
-) -> None:
-    monkeypatch.setattr("moorage.discovery.watched.GRACE", 0.2)
-    fixture.names.put("api.example.com", "127.0.0.1")
-    server = fixture.other.config.server.replace("127.0.0.1", host)
-    await fixture.give(
-        kubeconfig_of(replace(fixture.other.config, server=server), **{"tls-server-name": "127.0.0.1"})
-    )
-    await fixture.service("backend1", "203.0.113.11")
-    fixture.sources.set(KEY, external())
-    await fixture.until({"backend1": "203.0.113.11"})
-    fixture.gate = Gate()
-    fixture.sources.gate_changed()
-    await fixture.until(
-        {"backend1": "203.0.113.11"}, "KubeconfigRefused" if host == "127.0.0.1" else "ClusterUnreachable"
-    )
-
-    async def refused() -> bool:
-        return "127.0.0.1 is " in message(fixture)
-
-    await eventually(refused)
-    fixture.gate = LOOPBACK_ALLOWED
-    fixture.sources.gate_changed()
-    await fixture.until({"backend1": "203.0.113.11"})
-
-
 @pytest.mark.parametrize(
     ("written", "endpoints"), [("203.000.113.012", {"backend1": "203.0.113.12"}), ("203.0.113.300", {})]
 )
 async def test_addresses_are_read_as_kubernetes_reads_them_and_what_is_none_is_noted(
-    fixture: Fixture, written: str, endpoints: dict[str, str]
+    fixture: TwoClusters, written: str, endpoints: dict[str, str]
 ) -> None:
     await fixture.give()
     await fixture.service("backend1", "203.0.113.11")
@@ -667,7 +430,7 @@ async def test_addresses_are_read_as_kubernetes_reads_them_and_what_is_none_is_n
     assert (noted in fixture.now.notes) == (not endpoints)
 
 
-async def test_it_ends_when_it_is_removed(fixture: Fixture) -> None:
+async def test_it_ends_when_it_is_removed(fixture: TwoClusters) -> None:
     await fixture.give()
     fixture.sources.set(KEY, external())
     await fixture.until({})
