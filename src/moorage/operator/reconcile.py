@@ -19,6 +19,7 @@ from moorage.core.health import Outcome, Subject
 from moorage.core.model import Create, Problem, Resolution, Verdict, Write
 from moorage.errors import MoorageError
 from moorage.log import get_logger
+from moorage.operator.apart import Apart
 from moorage.operator.authorities import Authority
 from moorage.operator.board import Board
 from moorage.operator.deferred import Deferred
@@ -110,6 +111,7 @@ class Reconciler:
         self._now = now
         self._again = again
         self._jitter = jitter
+        self._apart = Apart()
         self._troubles = Troubles(writer, events, now, self._charge)
         self.board = Board(
             now, self._verdict_changed, lambda key: again(key, 0.0), lambda key: again(key, self.REWORDED)
@@ -178,6 +180,10 @@ class Reconciler:
                 self._metrics.reconciles.labels(result).inc()
                 self._metrics.reconcile_seconds.observe(asyncio.get_running_loop().time() - started)
 
+    def close(self) -> None:
+        """Decide nothing any more."""
+        self._apart.close()
+
     def observe(self, key: Key, name: str, outcome: Outcome) -> None:
         """Take the outcome of one check."""
         self._metrics.count_probe(outcome.success, outcome.seconds)
@@ -233,7 +239,8 @@ class Reconciler:
             return False, None
         resolutions = () if xsvc.spec.suspend else self._sources.resolutions(key)
         slices = self._slices(key)
-        merged = merge(xsvc, resolutions, self._world.gate, slices)
+        size = sum(len(each.endpoints or ()) for each in resolutions)
+        merged = await self._apart.call(size, merge, xsvc, resolutions, self._world.gate, slices)
         if not xsvc.spec.suspend:
             found = {one.address for each in resolutions for one in each.endpoints or ()}
             self._use(key, frozenset(found.union(each.address for each in merged.endpoints)))
@@ -246,7 +253,9 @@ class Reconciler:
             wait = self._unsettled(key, xsvc, resolutions)
             if wait is not None:
                 return False, wait
-        decision = decide(
+        decision = await self._apart.call(
+            size,
+            decide,
             xsvc,
             merged,
             resolutions,

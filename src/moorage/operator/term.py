@@ -166,6 +166,7 @@ class Term:
         finally:
             self._metrics.rest()
             self.queue.close()
+            self._reconciler.close()
             await self._prober.close()
             self._authorities.close()
             await self._sources.close()
