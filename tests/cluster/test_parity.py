@@ -14,9 +14,9 @@ import pytest
 from moorage.api.apps_v1 import Deployment
 from moorage.api.core_v1 import Pod, Service, ServicePort
 from moorage.api.discovery_v1 import Endpoint, EndpointSlice
-from moorage.cluster import client as client_module
 from moorage.cluster import verbs
 from moorage.cluster.client import JSON_PATCH, STRATEGIC_MERGE_PATCH, ApiError, Client
+from moorage.cluster.connections import Guard
 from moorage.cluster.reflector import Reflector
 from tests.support.apiserver import api_server
 from tests.support.parity import SOON, Watch, deployment_of, refused, service_of, slice_of
@@ -164,15 +164,13 @@ async def test_no_finalizer_can_be_added_to_what_is_being_deleted(client: Client
 # --- lists and watches -------------------------------------------------------------------------------------------
 
 
-async def test_a_list_is_of_its_namespace_and_pages_are_joined(
-    client: Client, namespace: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_list_is_of_its_namespace_and_pages_are_joined(client: Client, namespace: str) -> None:
     for number in range(5):
         await client.create(slice_of(namespace, f"s{number}"))
-    monkeypatch.setattr(client_module, "PAGE", 2)
-    listing = await client.list(EndpointSlice, namespace)
+    async with Client(client.config, guard=Guard(page=2)) as by_twos:
+        listing = await by_twos.list(EndpointSlice, namespace)
+        everywhere = await by_twos.list(EndpointSlice)
     assert [obj.metadata.name for obj in listing.items] == ["s0", "s1", "s2", "s3", "s4"]
-    everywhere = await client.list(EndpointSlice)
     assert {(obj.metadata.namespace, obj.metadata.name) for obj in everywhere.items} >= {(namespace, "s0")}
     assert (await client.list(Pod, namespace)).items == []
 
