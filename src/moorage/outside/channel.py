@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -76,3 +77,25 @@ class SocketChannel(Generic[M]):
 
     def close(self) -> None:
         self._writer.close()
+
+
+class Soon:
+    """Calls `work` in the event loop's next turn, once for all who ask until then: what they say goes together.
+
+    `work` says whether all was said; where the other end does not take more, it is called again after a second.
+    """
+
+    def __init__(self, work: Callable[[], bool]) -> None:
+        self._work = work
+        self._due = False
+
+    def __call__(self) -> None:
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self._do)
+
+    def _do(self) -> None:
+        self._due = False
+        if not self._work():
+            self._due = True
+            asyncio.get_running_loop().call_later(1.0, self._do)

@@ -1,13 +1,12 @@
 """Health checks in a process of their own: the operator's side, and the child's."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from moorage.cluster.clock import timestamp
 from moorage.core.health import Outcome
 from moorage.core.model import Problem
-from moorage.outside.channel import Channel
+from moorage.outside.channel import Channel, Soon
 from moorage.outside.checks_messages import CheckNone, CheckThese, FromChecks, Job, Key, Outcomes, ToChecks
 from moorage.outside.link import Link, Start
 from moorage.probe.check import Check, Target
@@ -108,7 +107,7 @@ class Checks:
         self._ended: list[tuple[int, str | None, float]] = []
         self._late: list[float] = []
         self._skipped = 0
-        self._due = False
+        self._flush_soon = Soon(self._flush)
         self._prober = prober(self._outcome, on_late=self._began, on_skipped=self._skip)
 
     def take(self, message: ToChecks) -> None:
@@ -135,19 +134,12 @@ class Checks:
         self._skipped += 1
         self._flush_soon()
 
-    def _flush_soon(self) -> None:
-        # What comes in one turn of the event loop goes together.
-        if not self._due:
-            self._due = True
-            asyncio.get_running_loop().call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._due = False
+    def _flush(self) -> bool:
         if self._channel.full:
             # The operator does not run. What it will want to know is how things are when it does again.
             self._ended = list({each[0]: each for each in self._ended}.values())
             self._late.clear()
-            asyncio.get_running_loop().call_later(1.0, self._flush_soon)
-            return
+            return False
         self._channel.send(Outcomes(self._ended, self._late, self._skipped))
         self._ended, self._late, self._skipped = [], [], 0
+        return True

@@ -10,11 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
-from moorage.log import get_logger
 from moorage.outside.channel import Channel, SocketChannel
 from moorage.outside.messages import Ping, Pong
-
-log = get_logger("moorage.outside")
 
 Part = Literal["checks", "sources"]
 PARTS: tuple[Part, ...] = get_args(Part)

@@ -1,6 +1,5 @@
 """What the child process for sources does: follow them, and tell what they know."""
 
-import asyncio
 from collections.abc import Callable
 from functools import partial
 from ipaddress import ip_network
@@ -15,7 +14,7 @@ from moorage.discovery.resolver import Names
 from moorage.discovery.secrets import ReadSecret, SecretKey
 from moorage.discovery.source import Setting
 from moorage.discovery.sources import Followed
-from moorage.outside.channel import Channel
+from moorage.outside.channel import Channel, Soon
 from moorage.outside.sources_messages import (
     Follow,
     GateIs,
@@ -43,7 +42,7 @@ class Following:
         self.follower = LocalFollower(names, lambda: self.gate, self._secrets, now)
         self._running: dict[int, Followed] = {}
         self._news: dict[int, None] = {}
-        self._due = False
+        self._flush_soon = Soon(self._flush)
 
     def take(self, message: ToSources) -> None:
         match message:
@@ -85,19 +84,12 @@ class Following:
             self._news[number] = None
             self._flush_soon()
 
-    def _flush_soon(self) -> None:
-        if not self._due:
-            self._due = True
-            asyncio.get_running_loop().call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._due = False
+    def _flush(self) -> bool:
         while self._news and not self._channel.full:
             number = next(iter(self._news))
             del self._news[number]
             self._channel.send(Knows(number, self._running[number].state))
-        if self._news:  # the operator does not run just now
-            asyncio.get_running_loop().call_later(1.0, self._flush_soon)
+        return not self._news
 
 
 class GivenSecret(ReadSecret):
