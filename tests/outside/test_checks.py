@@ -125,6 +125,18 @@ async def test_the_outcome_of_what_an_endpoint_was_before_counts_for_nothing(fix
     assert fixture.outcomes[1:] == [(A, "moves", outcome)]
 
 
+async def test_another_check_of_the_same_endpoint_is_told_and_the_last_ones_outcome_counts_for_nothing(
+    fixture: Fixture,
+) -> None:
+    fixture.prober.set(A, targets("a1"), Check())
+    await asyncio.sleep(1)
+    fixture.there.ended(A, "a1", Outcome(True))
+    fixture.prober.set(A, targets("a1"), WEB)
+    await asyncio.sleep(1)
+    assert fixture.there.checks == {A: (targets("a1"), WEB)}
+    assert fixture.outcomes == []
+
+
 async def test_outcomes_of_what_is_removed_count_for_nothing(fixture: Fixture) -> None:
     fixture.prober.set(A, targets("a1"), Check())
     await asyncio.sleep(1)

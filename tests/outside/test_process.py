@@ -62,6 +62,14 @@ async def test_every_child_ends_in_order_when_its_channel_closes() -> None:
         assert await child.end(patience=20.0) == "ended with status 0"
 
 
+async def test_a_child_that_does_not_end_is_killed() -> None:
+    child = await start("checks")
+    [pid] = children(os.getpid())
+    os.kill(pid, signal.SIGSTOP)
+    child.channel.close()
+    assert await child.end(patience=0.1) == "was ended by signal 9"
+
+
 async def test_every_child_is_held_to_its_limits_and_comes_after_the_operator() -> None:
     for part in PARTS:
         child = await start(part)
