@@ -11,46 +11,67 @@ import subprocess
 import sys
 import threading
 import time
-from typing import IO
 
 _EVERY = 0.01
 """Seconds between two requests for a new handshake."""
+_AGAIN = 0.1
+"""Seconds until a server that ended is started again."""
 _LISTENING = b"ACCEPT"
 _BEGUN, _ENDED = b"CIPHER is", (b"CONNECTION CLOSED", b"ERROR", b"shutting down", b"DONE", _LISTENING)
 """What it prints. One that is asked before the first handshake is over closes the connection."""
 
 
 class _Server:
+    """Started again whenever it ends: `s_server` does where a client does not heed it."""
+
     def __init__(self, address: str, port: str, chain: str, key: str) -> None:
         # Without sessions to resume, each handshake is a whole one.
         argv = ["openssl", "s_server", "-accept", f"{address}:{port}", "-tls1_2", "-no_ticket", "-no_cache"]
-        self.process = subprocess.Popen(
-            [*argv, "-cert", chain, "-cert_chain", chain, "-key", key],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
+        self._argv = [*argv, "-cert", chain, "-cert_chain", chain, "-key", key]
         self.listening = threading.Event()
-        self._connected = False
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self._input = self.process.stdin.fileno()
-        os.set_blocking(self._input, False)
-        threading.Thread(target=self._follow, args=(self.process.stdout,), daemon=True).start()
+        self._connected = self._ends = False
+        self._process = self._start()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
 
     def ask(self) -> None:
-        if self._connected:
+        process = self._process
+        if self._connected and process.stdin is not None:
             with contextlib.suppress(BlockingIOError, BrokenPipeError):
-                os.write(self._input, b"r\n")
+                os.write(process.stdin.fileno(), b"r\n")
 
-    def _follow(self, said: IO[bytes]) -> None:
-        for line in said:
+    def end(self) -> None:
+        self._ends = True
+        self._process.kill()
+        self._thread.join()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        made = subprocess.Popen(self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert made.stdin is not None
+        os.set_blocking(made.stdin.fileno(), False)
+        return made
+
+    def _run(self) -> None:
+        while True:
+            self._follow(self._process)
+            self._process.wait()
+            if self._ends:
+                return
+            time.sleep(_AGAIN)
+            self._process = self._start()
+            if self._ends:
+                self._process.kill()
+
+    def _follow(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
             if line.startswith(_BEGUN):
                 self._connected = True
             elif line.startswith(_ENDED):
                 self._connected = False
             if line.startswith(_LISTENING):
                 self.listening.set()
+        self._connected = False
 
 
 def main(chain: str, key: str, port: str, *addresses: str) -> None:
@@ -65,9 +86,7 @@ def main(chain: str, key: str, port: str, *addresses: str) -> None:
             time.sleep(_EVERY)
     finally:
         for server in servers:
-            server.process.kill()
-        for server in servers:
-            server.process.wait()
+            server.end()
 
 
 if __name__ == "__main__":

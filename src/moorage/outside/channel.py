@@ -80,19 +80,20 @@ class SocketChannel(Generic[M]):
 
 
 class Soon:
-    """Calls `work` in the event loop's next turn, once for all who ask until then: what they say goes together.
+    """Calls `work` once for all who ask within `seconds`: what they have to say goes together.
 
     `work` says whether all was said; where the other end does not take more, it is called again after a second.
     """
 
-    def __init__(self, work: Callable[[], bool]) -> None:
+    def __init__(self, work: Callable[[], bool], seconds: float) -> None:
         self._work = work
+        self._seconds = seconds
         self._due = False
 
     def __call__(self) -> None:
         if not self._due:
             self._due = True
-            asyncio.get_running_loop().call_soon(self._do)
+            asyncio.get_running_loop().call_later(self._seconds, self._do)
 
     def _do(self) -> None:
         self._due = False

@@ -42,7 +42,7 @@ class Following:
         self.follower = LocalFollower(names, lambda: self.gate, self._secrets, now)
         self._running: dict[int, Followed] = {}
         self._news: dict[int, None] = {}
-        self._flush_soon = Soon(self._flush)
+        self._flush_soon = Soon(self._flush, 0.0)
 
     def take(self, message: ToSources) -> None:
         match message:
