@@ -20,8 +20,8 @@ from moorage.cluster.clock import timestamp
 from moorage.cluster.paths import collection_path
 from moorage.core.admission import Gate
 from moorage.core.decide import decide
-from moorage.core.endpoints import merge
 from moorage.core.model import Create, Decision, Resolution, Verdict
+from moorage.core.snapshot import Snapshot
 from moorage.discovery import addresses
 from moorage.operator.config import Configuration
 
@@ -83,4 +83,4 @@ def _decision(xsvc: ExternalService) -> Decision:
     found = [one for source in xsvc.spec.endpoints or () for one in addresses.found(source.addresses or ())]
     resolutions = (Resolution("addresses", tuple(found)),)
     verdicts = {each.name: Verdict("Healthy", now) for each in found}
-    return decide(xsvc, merge(xsvc, resolutions, Gate()), resolutions, verdicts, None, (), now)
+    return decide(Snapshot(xsvc, resolutions, Gate(), now, verdicts=verdicts).merge())

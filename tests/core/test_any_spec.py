@@ -10,8 +10,8 @@ from moorage.api.moorage_v1alpha1 import EndpointSource, ExternalService
 from moorage.api.validation import validate, without_nulls
 from moorage.core.admission import gate_of
 from moorage.core.decide import decide
-from moorage.core.endpoints import merge
 from moorage.core.model import Create, Found, Resolution
+from moorage.core.snapshot import Snapshot
 from moorage.discovery import addresses
 from tests.support.bad_externals import FULL, damaged
 
@@ -48,8 +48,7 @@ def test_every_spec_comes_to_a_decision_and_a_valid_one_to_objects_that_are_acce
             assert not valid, obj
             continue
         resolutions = [resolution(source) for source in xsvc.spec.endpoints or ()]
-        merged = merge(xsvc, resolutions, gate_of())
-        decision = decide(xsvc, merged, resolutions, {}, None, [], NOW)
+        decision = decide(Snapshot(xsvc, resolutions, gate_of(), NOW).merge())
         assert decision.status.conditions, obj
         if valid:
             decided += 1

@@ -22,8 +22,8 @@ from moorage.api.moorage_v1alpha1 import (
 )
 from moorage.cluster.client import Client
 from moorage.core.decide import decide
-from moorage.core.endpoints import merge
 from moorage.core.model import Create, Decision, Delete, Endpoint, Health, Patch
+from moorage.core.snapshot import Snapshot
 from moorage.operator.writer import changes
 from tests.support.apiserver import api_server
 from tests.support.parity import namespace as namespace
@@ -71,10 +71,9 @@ class Server:
         xsvc = await self._client.get(ExternalService, self._namespace, NAME)
         services = (await self._client.list(Service, self._namespace)).items
         slices = await self.slices()
-        resolutions = answers(each)
-        merged = merge(xsvc, resolutions, GATE, slices)
+        service = next(iter(services), None)
         given = verdicts(each, **exceptions)
-        return decide(xsvc, merged, resolutions, given, next(iter(services), None), slices, now)
+        return decide(Snapshot(xsvc, answers(each), GATE, now, slices, service, verdicts=given).merge())
 
     async def slices(self) -> list[EndpointSlice]:
         return (await self._client.list(EndpointSlice, self._namespace)).items

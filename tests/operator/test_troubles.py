@@ -15,6 +15,8 @@ from moorage.api.moorage_v1alpha1 import ExternalService
 from moorage.cluster.errors import ApiError
 from moorage.core.decide import decide
 from moorage.core.health import Outcome
+from moorage.core.model import Decision
+from moorage.core.snapshot import Snapshot
 from tests.support.apiserver import kind
 from tests.support.eventually import eventually
 from tests.support.operators import KEY, Operator, operator, xsvc
@@ -64,10 +66,10 @@ async def test_a_decision_that_fails_is_told_and_what_there_is_stays(
     op: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
-    def mistaken(xsvc: ExternalService, *args: Any, **kwargs: Any) -> Any:
-        if xsvc.metadata.name == "backend" and xsvc.metadata.generation == 2:
+    def mistaken(snapshot: Snapshot) -> Decision:
+        if snapshot.xsvc.metadata.name == "backend" and snapshot.xsvc.metadata.generation == 2:
             raise TypeError("secret words")
-        return decide(xsvc, *args, **kwargs)
+        return decide(snapshot)
 
     async with op.running():
         await op.apply(xsvc("backend", ONE))

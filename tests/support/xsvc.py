@@ -1,6 +1,7 @@
 """ExternalServices in few words, and a cluster that takes what was decided about them as an API server would."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -21,8 +22,9 @@ from moorage.api.moorage_v1alpha1 import (
 )
 from moorage.core.admission import Gate, gate_of
 from moorage.core.decide import decide
-from moorage.core.endpoints import Merged, merge
+from moorage.core.endpoints import Merged
 from moorage.core.model import Create, Decision, Delete, Endpoint, Found, Health, Patch, Resolution, Verdict, Write
+from moorage.core.snapshot import Snapshot
 from moorage.lab.apiserver.addresses import ClusterIPs
 from moorage.lab.apiserver.defaults import with_defaults
 from moorage.lab.apiserver.patches import merge_patch
@@ -204,11 +206,18 @@ class Story:
     def decide_from(
         self, resolutions: Sequence[Resolution], given: Mapping[str, Verdict], now: str = NOW
     ) -> Decision:
-        merged = self.merged(resolutions)
-        return decide(self.xsvc, merged, resolutions, given, self.cluster.service, self.cluster.slices, now)
+        return decide(self.snapshot(resolutions, given, now))
+
+    def snapshot(
+        self, resolutions: Sequence[Resolution], given: Mapping[str, Verdict] = MappingProxyType({}), now: str = NOW
+    ) -> Snapshot:
+        cluster = self.cluster
+        return Snapshot(
+            self.xsvc, resolutions, self.gate, now, cluster.slices, cluster.service, verdicts=given
+        ).merge()
 
     def merged(self, resolutions: Sequence[Resolution]) -> Merged:
-        return merge(self.xsvc, resolutions, self.gate, self.cluster.slices)
+        return self.snapshot(resolutions).merged
 
     def do(self, decision: Decision) -> None:
         for write in decision.writes:

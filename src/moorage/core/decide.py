@@ -9,31 +9,23 @@ from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServiceStatus
 from moorage.core import conditions, readiness, services, slices
 from moorage.core.conditions import Said
-from moorage.core.endpoints import Merged, unknown_drains
+from moorage.core.endpoints import unknown_drains
 from moorage.core.happenings import happenings, of_conditions
-from moorage.core.model import Decision, Resolution, Verdict, Write
+from moorage.core.model import Decision, Resolution, Write
+from moorage.core.snapshot import Snapshot
 from moorage.core.status import endpoint_statuses, healthy_of
 
+CHECK_SOURCE = "spec.healthCheck"
+"""What a check that cannot be made is called among the sources."""
 
-def decide(
-    xsvc: ExternalService,
-    merged: Merged,
-    resolutions: Sequence[Resolution],
-    verdicts: Mapping[str, Verdict],
-    service: Service | None,
-    found: Sequence[EndpointSlice],
-    now: str,
-    *,
-    unread: str | None = None,
-) -> Decision:
+
+def decide(snapshot: Snapshot) -> Decision:
     """What is to be written, said in the status, and told as Events.
 
-    `verdicts` are by endpoint name, `service` is the one of the same name whoever owns it, `found` are all slices
-    that say they are that Service's, or owned by `xsvc`; `now` is RFC 3339. `unread` is why the present spec cannot
-    be read, where `xsvc` has the last one that could. Where nothing has changed the decision is to do nothing, and to
-    keep the status. It may take a second decision, from what the first one wrote, to arrive: what must wait until the
-    Service has changed comes with that.
+    If nothing has changed, the decision is to do nothing and to keep the status. It may take a second decision, from
+    what the first one wrote, to arrive: some changes must wait until the Service has changed.
     """
+    xsvc, now = snapshot.xsvc, snapshot.now
     if xsvc.metadata.deletion_timestamp is not None:
         return Decision((), xsvc.status, ())
     if why := services.unsupported(xsvc):
@@ -41,16 +33,19 @@ def decide(
     if xsvc.spec.suspend:
         return _left_alone(xsvc, conditions.suspended(xsvc), now)
 
-    taken = services.taken(xsvc, service)
-    own_service = None if taken else service
-    families = own_service.spec.ip_families if own_service else None
-    standings = readiness.standings(xsvc, merged.endpoints, verdicts, slices.ours(xsvc, found), families)
+    merged, resolutions, found = snapshot.merged, snapshot.resolutions, snapshot.slices
+    if snapshot.check_problem:
+        resolutions = (*resolutions, Resolution(CHECK_SOURCE, (), snapshot.check_problem))
+    taken = services.taken(xsvc, snapshot.service)
+    service = None if taken else snapshot.service
+    families = service.spec.ip_families if service else None
+    standings = readiness.standings(xsvc, merged.endpoints, snapshot.verdicts, slices.ours(xsvc, found), families)
     if taken:
         standings = readiness.withheld(standings, "the Service of this name is not ours")
     unknown = unknown_drains(xsvc, resolutions, merged)
-    accepted = conditions.accepted(merged, services.unchangeable(xsvc, own_service), unknown)
+    accepted = conditions.accepted(merged, services.unchangeable(xsvc, service), unknown)
     said = {
-        "Accepted": conditions.unread(unread) if unread else accepted,
+        "Accepted": conditions.unread(snapshot.unreadable) if snapshot.unreadable else accepted,
         "Resolved": conditions.resolved(xsvc, merged, resolutions),
         "Healthy": conditions.healthy(xsvc, standings),
     }
@@ -62,7 +57,7 @@ def decide(
         healthy=healthy_of(standings.each),
     )
     # Slices of ours that are still there go: by their label Kubernetes takes them for those of the other Service.
-    writes = slices.changes(xsvc, None, (), found) if taken else _writes(xsvc, own_service, standings.each, found)
+    writes = slices.changes(xsvc, None, (), found) if taken else _writes(xsvc, service, standings.each, found)
     return Decision(writes, status, happenings(xsvc, merged, resolutions, unknown, status))
 
 

@@ -14,9 +14,9 @@ from moorage.cluster.errors import UnreachableError
 from moorage.cluster.pace import Pace
 from moorage.cluster.reflector import Key
 from moorage.core.decide import decide
-from moorage.core.endpoints import merge
 from moorage.core.health import Outcome, Subject
 from moorage.core.model import Create, Problem, Resolution, Verdict, Write
+from moorage.core.snapshot import Snapshot
 from moorage.errors import MoorageError
 from moorage.log import get_logger
 from moorage.operator.apart import Apart
@@ -30,9 +30,6 @@ from moorage.operator.writer import RefusedError, StaleError, TakenError, Writer
 from moorage.probe.check import Check, Target, check_of, targets
 
 log = get_logger("moorage.operator")
-
-CHECK_SOURCE = "spec.healthCheck"
-"""What a check that cannot be made is told under, as if it were a source."""
 
 
 class SourcesLike(Protocol):
@@ -240,31 +237,31 @@ class Reconciler:
         resolutions = () if xsvc.spec.suspend else self._sources.resolutions(key)
         slices = self._slices(key)
         size = sum(len(each.endpoints or ()) for each in resolutions)
-        merged = await self._apart.call(size, merge, xsvc, resolutions, self._world.gate, slices)
+        snapshot = Snapshot(
+            xsvc,
+            resolutions,
+            self._world.gate,
+            self._now(),
+            slices,
+            self._world.services.get(key),
+            unreadable=unread.why if unread else None,
+        )
+        snapshot = await self._apart.call(size, snapshot.merge)
         if not xsvc.spec.suspend:
+            merged = snapshot.merged
             found = {one.address for each in resolutions for one in each.endpoints or ()}
             self._use(key, frozenset(found.union(each.address for each in merged.endpoints)))
             problem = self._check(key, xsvc, self.board.expect(key, xsvc, merged.endpoints))
             refused = {each.name: each.address for each in merged.left_out}
             self._sources.failing(key, {**refused, **self.board.failing(key)})
-            if problem is not None:
-                resolutions = (*resolutions, Resolution(CHECK_SOURCE, (), problem))
-            self.problems[key] = len(resolutions), sum(each.problem is not None for each in resolutions)
+            wrong = [each.problem for each in resolutions if each.problem] + ([problem] if problem else [])
+            self.problems[key] = len(resolutions) + bool(problem), len(wrong)
+            snapshot = snapshot._replace(check_problem=problem)
             wait = self._unsettled(key, xsvc, resolutions)
             if wait is not None:
                 return False, wait
-        decision = await self._apart.call(
-            size,
-            decide,
-            xsvc,
-            merged,
-            resolutions,
-            self.board.verdicts(key),
-            self._world.services.get(key),
-            slices,
-            self._now(),
-            unread=unread.why if unread else None,
-        )
+        snapshot = snapshot._replace(verdicts=self.board.verdicts(key), now=self._now())
+        decision = await self._apart.call(size, decide, snapshot)
         try:
             for write in decision.writes:
                 await self._write(key, write)

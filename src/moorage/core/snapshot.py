@@ -1,0 +1,43 @@
+"""All that a decision about one ExternalService is made from, as one value."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+from moorage.api.core_v1 import Service
+from moorage.api.discovery_v1 import EndpointSlice
+from moorage.api.moorage_v1alpha1 import ExternalService
+from moorage.core.endpoints import Merged, Refusing, merge
+from moorage.core.model import Problem, Resolution, Verdict
+
+
+class Snapshot(NamedTuple):
+    """What there is, and what is known, at one moment.
+
+    To find out what a change would lead to, replace fields (`_replace`), call `merge` if they are among its inputs,
+    and decide from that.
+    """
+
+    xsvc: ExternalService
+    """With the status that was written last. If the present spec cannot be read: with the last one that could."""
+    resolutions: Sequence[Resolution]
+    """One for each source of the spec; fewer if some have not been asked yet."""
+    gate: Refusing
+    now: str
+    """RFC 3339."""
+    slices: Sequence[EndpointSlice] = ()
+    """All that belong to the Service of this name, by their label, or to `xsvc`, by their owner."""
+    service: Service | None = None
+    """The one of the same name, whoever owns it."""
+    merged: Merged = Merged(())
+    """The endpoints; see `merge`. Which there are must be known before they can be checked."""
+    verdicts: Mapping[str, Verdict] = MappingProxyType({})
+    """By name of the endpoint."""
+    check_problem: Problem | None = None
+    """Why the endpoints cannot be checked."""
+    unreadable: str | None = None
+    """Why the present spec cannot be read."""
+
+    def merge(self) -> "Snapshot":
+        """The same with `merged` made of the ExternalService, resolutions, gate and slices."""
+        return self._replace(merged=merge(self.xsvc, self.resolutions, self.gate, self.slices))
