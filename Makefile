@@ -47,7 +47,7 @@ lock: $(READY) ## write the locks anew from pyproject.toml; UPGRADE=1 takes the 
 
 clean: ## remove what make made
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find src tests bench e2e -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests testing bench e2e -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock pyproject.toml scripts/setup scripts/packages
 	@scripts/setup

@@ -1,6 +1,6 @@
 """The real API server refuses bad specs, with words that a person understands.
 
-tests/api/bad_externals.yml has the objects and the words.
+testing/bad_externals.yml has the objects and the words.
 """
 
 import http.client
@@ -15,7 +15,7 @@ import pytest
 
 from e2e.harness.control_plane import ApiServer
 from moorage.api.validation import validate
-from tests.support.bad_externals import FULL, Bad, corpus, damaged
+from testing.bad_externals import FULL, Bad, corpus, damaged
 
 CASES = corpus()
 RIGHT: dict[str, dict[str, Any]] = {

@@ -9,13 +9,13 @@ from e2e.harness.control_plane import ApiServer
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.cluster import kubeconfig
 from moorage.cluster.client import Client
-from tests.cluster.test_parity import *  # noqa: F403
-from tests.cluster.test_parity_writes import *  # noqa: F403
-from tests.support.parity import Watch, refused, slice_of
-from tests.support.parity import namespace as namespace  # the suite's own, not that of conftest.py
+from testing.suites.objects import Watch, refused, slice_of
+from testing.suites.objects import namespace as namespace  # the suite's own, not that of conftest.py
+from testing.suites.parity import *  # noqa: F403
+from testing.suites.parity_writes import *  # noqa: F403
 
 
-@pytest.fixture  # type: ignore[no-redef]
+@pytest.fixture
 async def client(api_server: ApiServer) -> AsyncGenerator[Client, None]:
     async with Client(kubeconfig.load(api_server.kubeconfig)) as client:
         yield client

@@ -9,9 +9,9 @@ from e2e.harness import control_plane
 from e2e.harness.control_plane import ApiServer
 from moorage.cluster import kubeconfig
 from moorage.cluster.client import Client
-from tests.core.test_round_trips import *  # noqa: F403
-from tests.core.test_round_trips import RANGES
-from tests.support.parity import namespace as namespace  # the suite's own, not that of conftest.py
+from testing.suites.objects import namespace as namespace  # the suite's own, not that of conftest.py
+from testing.suites.round_trips import *  # noqa: F403
+from testing.suites.round_trips import RANGES
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def dual_stack() -> Iterator[ApiServer]:
         yield server
 
 
-@pytest.fixture  # type: ignore[no-redef]
+@pytest.fixture
 async def client(dual_stack: ApiServer) -> AsyncGenerator[Client, None]:
     async with Client(kubeconfig.load(dual_stack.kubeconfig)) as client:
         yield client

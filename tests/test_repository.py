@@ -1,5 +1,6 @@
 """What holds for the repository as a whole."""
 
+import ast
 import re
 import subprocess
 from collections.abc import Iterator
@@ -8,8 +9,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LONGEST = {"tests": 600}
+MAX_LINES = {"tests": 600, "testing": 600}
 """Lines of a module, by its first directory, 400 elsewhere: tables of cases need more room than code."""
+MAY_IMPORT = {
+    "src": set[str](),
+    "testing": set[str](),
+    "e2e": {"testing"},
+    "bench": {"testing", "e2e"},
+    "tests": {"testing", "e2e", "bench"},
+}
+"""Which of the others each directory may import: no two import each other."""
 NOT_OURS = {".git", ".venv", ".hypothesis", "build", "dist", "__pycache__"}
 MACHINE_PATH = re.compile(r"(?<![\w.>}/])/(work|tmp|home|root|Users)/\w")
 INDEX_ADDRESS = re.compile(r"index-url|pythonhosted|pypi\.org|/simple/?\b", re.IGNORECASE)
@@ -35,7 +44,29 @@ def name(path: Path) -> str:
 def test_modules_are_short() -> None:
     lengths = {path.relative_to(ROOT): len(path.read_text().splitlines()) for path in files(".py")}
     assert Path("src/moorage/proc.py") in lengths
-    assert {str(path): length for path, length in lengths.items() if length > LONGEST.get(path.parts[0], 400)} == {}
+    assert {str(path): length for path, length in lengths.items() if length > MAX_LINES.get(path.parts[0], 400)} == {}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The first words of the absolute imports of a module, wherever in it they stand."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+
+
+def test_tests_and_what_they_share_import_in_one_direction() -> None:
+    modules = [path for path in files(".py") if path.relative_to(ROOT).parts[0] in MAY_IMPORT]
+    assert {path.relative_to(ROOT).parts[0] for path in modules} == set(MAY_IMPORT)
+    wrong = [
+        f"{name(path)} imports {word}"
+        for path in modules
+        for word in imported(path)
+        if word in MAY_IMPORT
+        and word not in MAY_IMPORT[path.relative_to(ROOT).parts[0]] | {path.relative_to(ROOT).parts[0]}
+    ]
+    assert wrong == []
 
 
 def test_no_file_holds_a_path_of_somebody_s_machine() -> None:

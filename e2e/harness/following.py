@@ -24,7 +24,7 @@ from e2e.harness.control_plane import ApiServer, free_port
 from e2e.harness.errors import HarnessError
 from e2e.harness.operator import ROOT
 from moorage.api.kinds import find_kind
-from tests.support.nameserver import NameServer, name_server
+from testing.nameserver import NameServer, name_server
 
 HERE, THERE = "frontend", "backend"
 """The namespaces: of ExternalServices, and of what is in the other cluster."""

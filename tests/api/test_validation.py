@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from moorage.api.kinds import KINDS, Kind
 from moorage.api.manifest import load
 from moorage.api.validation import FieldError, validate, validate_update, without_nulls
-from tests.support.bad_externals import FULL
+from testing.bad_externals import FULL
 
 DEMO = Path(__file__).parents[2] / "deploy" / "demo"
 SERVICE: dict[str, Any] = {

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from moorage.api.validation import validate, validate_update
-from tests.support.bad_externals import FULL, Bad, corpus
+from testing.bad_externals import FULL, Bad, corpus
 
 GOOD: dict[str, Any] = {
     "apiVersion": "moorage.dev/v1alpha1",

@@ -11,8 +11,8 @@ from moorage.api.core_v1 import Event, Node, Service
 from moorage.api.meta import ObjectMeta
 from moorage.cluster.client import Client
 from moorage.cluster.recorder import Recorder
+from testing.eventually import eventually
 from tests.support.apiserver import RunningApiServer, api_server
-from tests.support.eventually import eventually
 
 BACKEND = Service(metadata=ObjectMeta(name="backend", namespace="default", uid="1", resource_version="7"))
 OTHER = Service(metadata=ObjectMeta(name="other", namespace="default", uid="2"))

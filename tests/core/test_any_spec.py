@@ -13,7 +13,7 @@ from moorage.core.decide import decide
 from moorage.core.model import Create, Found, Resolution
 from moorage.core.snapshot import Snapshot
 from moorage.discovery import addresses
-from tests.support.bad_externals import FULL, damaged
+from testing.bad_externals import FULL, damaged
 
 NOW = "2026-01-01T00:00:00Z"
 SPECS = [obj for obj in FULL if obj["kind"] == "ExternalService"]

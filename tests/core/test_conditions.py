@@ -18,7 +18,7 @@ from moorage.api.moorage_v1alpha1 import (
 from moorage.core.admission import gate_of
 from moorage.core.conditions import LONGEST
 from moorage.core.model import Found, Health, Problem, Resolution, Verdict
-from tests.support.xsvc import (
+from testing.xsvc import (
     LATER,
     NAME,
     NAMESPACE,

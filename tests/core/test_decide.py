@@ -14,7 +14,7 @@ from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.meta import ObjectMeta
 from moorage.api.moorage_v1alpha1 import Drain, ExternalServicePort, ExternalServiceSpec
 from moorage.core.model import Create, Decision, Delete, Endpoint, Health, Patch
-from tests.support.xsvc import HTTP, LATER, NAME, NAMESPACE, NOW, Cluster, Story, endpoints, xsvc
+from testing.xsvc import HTTP, LATER, NAME, NAMESPACE, NOW, Cluster, Story, endpoints, xsvc
 
 HTTPS = ExternalServicePort(name="https", port=443)
 UDP = ExternalServicePort(name="dns", port=53, protocol="UDP")

@@ -28,7 +28,7 @@ from moorage.core.admission import (
 )
 from moorage.core.endpoints import MOST, merge, shown
 from moorage.core.model import Endpoint, Found, Problem, Resolution
-from tests.support.xsvc import GATE, HTTP, THEN, Story, endpoints, static, xsvc
+from testing.xsvc import GATE, HTTP, THEN, Story, endpoints, static, xsvc
 
 B1, B2, B3 = (Found(f"b{number}", f"203.0.113.{number}") for number in (1, 2, 3))
 DNS = EndpointSource(dns=DnsSource(name="db.example.com"))

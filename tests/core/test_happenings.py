@@ -8,7 +8,7 @@ from moorage.api.moorage_v1alpha1 import DnsSource, EndpointSource
 from moorage.core.admission import gate_of
 from moorage.core.happenings import LONGEST
 from moorage.core.model import Found, Happening, Problem, Resolution, Verdict
-from tests.support.xsvc import LATER, THEN, Story, answers, endpoints, found, verdicts, xsvc
+from testing.xsvc import LATER, THEN, Story, answers, endpoints, found, verdicts, xsvc
 
 DOWN = Problem("Timeout", "no answer within 5 s; see to the name server", THEN)
 BROKEN = Problem("ServerFailure", "answered SERVFAIL; see to the name server", THEN)

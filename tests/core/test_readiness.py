@@ -13,7 +13,7 @@ from moorage.api.discovery_v1 import EndpointConditions, EndpointSlice
 from moorage.api.moorage_v1alpha1 import Drain, EndpointStatus, ExternalServiceStatus, HealthCheck
 from moorage.core.model import Endpoint, Health, Verdict
 from moorage.core.readiness import Standings, standings, withheld
-from tests.support.xsvc import xsvc
+from testing.xsvc import xsvc
 
 HEALTHS: tuple[Health, ...] = ("Healthy", "Unhealthy", "Unknown")
 

@@ -16,7 +16,7 @@ from moorage.api.moorage_v1alpha1 import (
 )
 from moorage.core import services
 from moorage.core.model import Create, Patch
-from tests.support.xsvc import HTTP, NAME, NAMESPACE, UID, Cluster, xsvc
+from testing.xsvc import HTTP, NAME, NAMESPACE, UID, Cluster, xsvc
 
 OTHER = "00000000-0000-4000-8000-000000000009"
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from moorage.api.moorage_v1alpha1 import Drain, ExternalServicePort
 from moorage.core.model import Create, Delete, Endpoint, Patch
 from moorage.dataplane.services import Scope, carried
-from tests.support.xsvc import HTTP, NAME, UID, Story, endpoints, xsvc
+from testing.xsvc import HTTP, NAME, UID, Story, endpoints, xsvc
 
 UDP = ExternalServicePort(name="dns", port=53, protocol="UDP", app_protocol="example.com/dns")
 

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 from moorage.api.moorage_v1alpha1 import Drain
 from moorage.core.decide import decide
 from moorage.core.model import Patch
-from tests.support.xsvc import Story, answers, endpoints, verdicts, xsvc
+from testing.xsvc import Story, answers, endpoints, verdicts, xsvc
 
 
 def test_what_a_drain_or_a_removal_would_do_is_decided_from_a_changed_snapshot() -> None:

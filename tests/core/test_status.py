@@ -7,7 +7,7 @@ from moorage.api.moorage_v1alpha1 import EndpointStatus, ExternalServiceStatus
 from moorage.core.model import Endpoint, Verdict
 from moorage.core.readiness import Standing
 from moorage.core.status import endpoint_statuses, healthy_of
-from tests.support.xsvc import LATER, NOW, THEN, Story, answers, endpoints, xsvc
+from testing.xsvc import LATER, NOW, THEN, Story, answers, endpoints, xsvc
 
 B1 = Endpoint("b1", "203.0.113.1", "addresses")
 

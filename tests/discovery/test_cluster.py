@@ -29,7 +29,7 @@ from moorage.discovery.choice import FIRST_REST, choose
 from moorage.discovery.cluster import ClusterServices
 from moorage.discovery.source import Setting
 from moorage.discovery.tenant import Kubeconfig
-from tests.support.eventually import eventually
+from testing.eventually import eventually
 from tests.support.fake_names import FakeNames
 from tests.support.tenants import secret
 from tests.support.two_clusters import KEY, TwoClusters, external, two_clusters

@@ -27,7 +27,7 @@ from moorage.discovery.foreign import MOST_INGRESS, MOST_SERVICES, SERVICES
 from moorage.discovery.loadbalancers import EVENTS_A_SECOND, LoadBalancers, Selected, _Slim
 from moorage.discovery.share import Share
 from moorage.discovery.tenant import client_of
-from tests.support.eventually import eventually
+from testing.eventually import eventually
 from tests.support.fake_names import FakeNames
 from tests.support.stub_server import Handler, event, service, stream, stub_server
 from tests.support.tenants import LOOPBACK_ALLOWED

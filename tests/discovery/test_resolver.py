@@ -10,8 +10,8 @@ import pytest
 
 from moorage.cluster.pace import Pace
 from moorage.discovery.resolver import RECORDS_A_QUESTION, Addresses, LookupFailedError, Resolver, Server, account
-from tests.support.eventually import eventually
-from tests.support.nameserver import NameServer, name_server
+from testing.eventually import eventually
+from testing.nameserver import NameServer, name_server
 
 
 @pytest.fixture

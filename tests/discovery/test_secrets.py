@@ -11,8 +11,8 @@ from moorage.api.core_v1 import Namespace, Secret
 from moorage.api.meta import ObjectMeta
 from moorage.cluster.client import Client
 from moorage.discovery.secrets import LARGEST, SecretKey, WatchedSecret
+from testing.eventually import eventually
 from tests.support.apiserver import RunningApiServer, api_server
-from tests.support.eventually import eventually
 from tests.support.tenants import encoded, secret
 
 KEY = SecretKey("frontend", "cluster-a", "kubeconfig")

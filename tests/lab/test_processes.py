@@ -10,7 +10,7 @@ import pytest
 from moorage.errors import MoorageError
 from moorage.lab import processes
 from moorage.lab.processes import Program, entering, keep_running, run_once
-from tests.support.eventually import eventually
+from testing.eventually import eventually
 
 
 def shell(text: str, *descriptors: int) -> Program:

@@ -10,7 +10,7 @@ import pytest
 from moorage.api.apps_v1 import Deployment, DeploymentSpec, DeploymentStatus
 from moorage.api.meta import ObjectMeta
 from moorage.lab import waiting
-from tests.support.eventually import eventually
+from testing.eventually import eventually
 
 UP = DeploymentStatus(observed_generation=3, replicas=2, updated_replicas=2, ready_replicas=2)
 

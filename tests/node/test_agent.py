@@ -18,8 +18,8 @@ from moorage.dataplane.services import Carried, Scope, carried
 from moorage.dataplane.sync import Synchronizer
 from moorage.node import agent as agent_module
 from moorage.node.agent import Agent
+from testing.eventually import eventually
 from tests.support.apiserver import RunningApiServer, api_server, kind
-from tests.support.eventually import eventually
 from tests.support.objects import apply, delete, service, slice_
 
 

@@ -12,8 +12,8 @@ import pytest
 from moorage.cluster.client import Client
 from moorage.dataplane.nft import KernelNft
 from moorage.lab.apiserver import credentials
+from testing.eventually import eventually
 from tests.support.apiserver import api_server
-from tests.support.eventually import eventually
 from tests.support.network import CLIENTS, Network, network
 from tests.support.objects import SERVICE_ADDRESS, apply, service, slice_
 

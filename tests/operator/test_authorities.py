@@ -20,9 +20,9 @@ from moorage.discovery.shared import Shared
 from moorage.lab.apiserver import credentials
 from moorage.operator import authorities as module
 from moorage.operator.authorities import Authorities, certificates
+from testing.eventually import eventually
 from tests.support.apiserver import api_server
 from tests.support.certificates import certificate, rsa_key
-from tests.support.eventually import eventually
 
 KEY = ("default", "backend")
 REF = SecretKeyReference(name="ca", key="ca.crt")

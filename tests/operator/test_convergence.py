@@ -8,7 +8,7 @@ import pytest
 from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.cluster.errors import ApiError
-from tests.support.eventually import eventually
+from testing.eventually import eventually
 from tests.support.operators import Operator, operator, xsvc
 
 ALWAYS_UP = "203.0.113.200"

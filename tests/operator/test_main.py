@@ -12,8 +12,8 @@ from moorage.cluster.client import Client
 from moorage.cluster.kubeconfig import Config
 from moorage.operator.config import Configuration
 from moorage.operator.main import Options, Process
+from testing.eventually import eventually
 from tests.support.apiserver import RunningApiServer, api_server
-from tests.support.eventually import eventually
 from tests.support.operators import Operator, xsvc
 from tests.support.programs import free_port
 

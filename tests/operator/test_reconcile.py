@@ -14,7 +14,7 @@ from moorage.core.health import Outcome
 from moorage.core.model import Found, Problem
 from moorage.lab.apiserver import credentials
 from moorage.operator.reconcile import Reconciler
-from tests.support.eventually import eventually
+from testing.eventually import eventually
 from tests.support.operators import KEY, REFUSED, Operator, operator, xsvc
 
 ONE, TWO, THREE = "203.0.113.1", "203.0.113.2", "203.0.113.3"

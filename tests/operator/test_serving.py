@@ -12,7 +12,7 @@ import pytest
 from moorage.errors import MoorageError
 from moorage.operator import serving as module
 from moorage.operator.serving import LONGEST_HEAD, MOST_CONNECTIONS, Page, serving
-from tests.support.eventually import eventually
+from testing.eventually import eventually
 
 HEAD = b"GET /page HTTP/1.1\r\nHost: example.com\r\n"
 Opened = tuple[asyncio.StreamReader, asyncio.StreamWriter]

@@ -23,7 +23,7 @@ from moorage.core.admission import POD
 from moorage.core.model import Problem
 from moorage.operator.config import Admission
 from moorage.operator.term import Term
-from tests.support.eventually import eventually
+from testing.eventually import eventually
 from tests.support.operators import Operator, operator, xsvc
 
 ONE, TWO, THREE = "203.0.113.1", "203.0.113.2", "203.0.113.3"

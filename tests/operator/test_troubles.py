@@ -17,8 +17,8 @@ from moorage.core.decide import decide
 from moorage.core.health import Outcome
 from moorage.core.model import Decision
 from moorage.core.snapshot import Snapshot
+from testing.eventually import eventually
 from tests.support.apiserver import kind
-from tests.support.eventually import eventually
 from tests.support.operators import KEY, Operator, operator, xsvc
 
 ONE, TWO = "203.0.113.1", "203.0.113.2"

@@ -12,7 +12,7 @@ from moorage.outside.checks import RemoteProber
 from moorage.outside.child import PARTS
 from moorage.outside.process import start, start_checks
 from moorage.probe.check import Check, Target
-from tests.support.eventually import eventually
+from testing.eventually import eventually
 
 KEY = ("frontend", "backend")
 

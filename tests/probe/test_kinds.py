@@ -16,7 +16,7 @@ from moorage.probe.check import Check, Http, Target, Tls
 from moorage.probe.connection import Encrypted
 from moorage.probe.kinds import WAITED, HttpChecks, Result
 from moorage.probe.slots import Key
-from tests.support.eventually import eventually
+from testing.eventually import eventually
 
 
 @dataclass(eq=False)

@@ -20,7 +20,7 @@ from moorage.probe.check import Check, Http, Target
 from moorage.probe.kinds import Ended, Result
 from moorage.probe.prober import BATCH, TICK, Prober, Scheduled
 from moorage.probe.slots import Key
-from tests.support.eventually import eventually
+from testing.eventually import eventually
 
 KEY = ("frontend", "backend")
 TCP = Check(interval=2.0, timeout=1.0)

@@ -11,7 +11,7 @@ import pytest
 
 from moorage.probe import tcp
 from moorage.probe.tcp import Connects, is_ours, words
-from tests.support.eventually import eventually
+from testing.eventually import eventually
 
 TIME_WAIT = "06"
 """As /proc/net/tcp writes the state."""

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from moorage.probe.threads import THREADS, Threads
-from tests.support.eventually import eventually
+from testing.eventually import eventually
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ from moorage.operator.config import Admission, Configuration
 from moorage.operator.metrics import Metrics
 from moorage.operator.term import Makers, Term
 from moorage.probe.check import Check, Target
+from testing.eventually import eventually
 from tests.support.apiserver import RunningApiServer, api_server
-from tests.support.eventually import eventually
 
 Key = tuple[str, str]
 KEY: Key = ("default", "backend")

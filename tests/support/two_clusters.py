@@ -24,8 +24,8 @@ from moorage.api.moorage_v1alpha1 import (
 from moorage.cluster.client import Client
 from moorage.core.model import Resolution
 from moorage.discovery.sources import Sources
+from testing.eventually import eventually
 from tests.support.apiserver import RunningApiServer, api_server
-from tests.support.eventually import eventually
 from tests.support.fake_names import FakeNames
 from tests.support.tenants import LOOPBACK_ALLOWED, kubeconfig_of, secret
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from moorage.lab.apiserver import custom
+from testing.bad_externals import Bad, corpus
 from tests.support.apiserver import RunningApiServer, api_server, kind
-from tests.support.bad_externals import Bad, corpus
 
 PATH = "/apis/moorage.dev/v1alpha1/namespaces/default/externalservices"
 MOORINGS = "/apis/moorage.dev/v1alpha1/namespaces/default/moorings"

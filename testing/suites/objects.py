@@ -1,4 +1,4 @@
-"""What the tests of API servers share: objects, refusals, watches."""
+"""What the suites that run against any API server share: objects, refusals, watches."""
 
 import asyncio
 import secrets

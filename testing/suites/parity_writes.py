@@ -1,8 +1,8 @@
-"""What the operator relies on in any API server, held here against the lab's, in `e2e/` against kube-apiserver."""
+"""What the operator relies on in any API server. The module that runs these tests gives `client`."""
 
 import asyncio
 import base64
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -27,18 +27,10 @@ from moorage.cluster.clock import micro_timestamp
 from moorage.cluster.clock import timestamp as now
 from moorage.cluster.election import Election, Leadership, Timings
 from moorage.cluster.recorder import Recorder
-from tests.support.apiserver import api_server
-from tests.support.eventually import eventually
-from tests.support.parity import SOON, refused, service_of, slice_of
-from tests.support.parity import namespace as namespace
+from testing.eventually import eventually
+from testing.suites.objects import SOON, refused, service_of, slice_of
 
 Conflict = (409, "Conflict")
-
-
-@pytest.fixture
-async def client() -> AsyncGenerator[Client, None]:
-    async with api_server() as server, Client(server.config) as client:
-        yield client
 
 
 def xsvc_of(namespace: str, name: str = "a", *addresses: str) -> ExternalService:

@@ -1,4 +1,4 @@
-"""ExternalServices and Moorings that must be refused: the corpus tests/api/bad_externals.yml, and damaged ones."""
+"""ExternalServices and Moorings that must be refused: the corpus bad_externals.yml, and damaged ones."""
 
 import copy
 import random
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-FILE = Path(__file__).parents[1] / "api" / "bad_externals.yml"
+FILE = Path(__file__).with_name("bad_externals.yml")
 
 
 class Bad(NamedTuple):
