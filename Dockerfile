@@ -13,7 +13,6 @@ RUN python3 -m venv /build \
 
 FROM dependencies AS wheel
 COPY pyproject.toml README.md LICENSE /source/
-COPY deploy/demo /source/deploy/demo
 COPY src /source/src
 RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /wheels /source \
  && /build/bin/pip --python /opt/moorage/bin/python install --quiet --no-deps --root /installed /wheels/*.whl

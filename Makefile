@@ -40,16 +40,17 @@ bench: $(READY) ## measure speed and size; installs gcc and haproxy; QUICK=1 is 
 	@$(VENV)/bin/python -m bench $(if $(filter-out 0,$(QUICK)),--quick) $(if $(filter-out 0,$(MARKDOWN)),--markdown)
 
 COMPILE := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
-lock: $(READY) ## write the locks anew from pyproject.toml; UPGRADE=1 takes the newest versions
-	$(COMPILE) $(if $(filter-out 0,$(UPGRADE)),--upgrade) --extra dev --output-file requirements.lock pyproject.toml
+lock: $(READY) ## write the locks anew from both pyproject.toml; UPGRADE=1 takes the newest versions
+	$(COMPILE) $(if $(filter-out 0,$(UPGRADE)),--upgrade) --extra dev --no-emit-package moorage \
+		--output-file requirements.lock pyproject.toml lab/pyproject.toml
 	$(COMPILE) --constraint requirements.lock --output-file deploy/image/run.lock pyproject.toml
 	echo hatchling | $(COMPILE) --constraint requirements.lock --output-file deploy/image/build.lock -
 
 clean: ## remove what make made
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find src tests testing bench e2e -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf $(VENV) build dist lab/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src lab tests testing bench e2e -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(READY): requirements.lock pyproject.toml scripts/setup scripts/packages
+$(READY): requirements.lock pyproject.toml lab/pyproject.toml scripts/setup scripts/packages
 	@scripts/setup
 
 # A virtual environment holds absolute paths and a link to one Python: it is made anew when either has gone.

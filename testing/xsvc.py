@@ -25,9 +25,9 @@ from moorage.core.decide import decide
 from moorage.core.endpoints import Merged
 from moorage.core.model import Create, Decision, Delete, Endpoint, Found, Health, Patch, Resolution, Verdict, Write
 from moorage.core.snapshot import Snapshot
-from moorage.lab.apiserver.addresses import ClusterIPs
-from moorage.lab.apiserver.defaults import with_defaults
-from moorage.lab.apiserver.patches import merge_patch
+from moorage_lab.apiserver.addresses import ClusterIPs
+from moorage_lab.apiserver.defaults import with_defaults
+from moorage_lab.apiserver.patches import merge_patch
 
 NAMESPACE, NAME, UID = "frontend", "backend", "11111111-0000-4000-8000-000000000001"
 THEN, NOW, LATER = "2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z", "2026-01-01T00:02:00Z"

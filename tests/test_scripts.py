@@ -12,6 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BOUND = 30
 """Seconds that a script here may take."""
+MADE_FROM = ("requirements.lock", "pyproject.toml", "lab/pyproject.toml", "scripts/setup", "scripts/packages")
+"""What `.venv` is made from."""
 Stub = Callable[[str, str], None]
 
 
@@ -158,7 +160,7 @@ class Checkout:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        for name in ("Makefile", "pyproject.toml", "requirements.lock", "scripts/setup", "scripts/packages"):
+        for name in ("Makefile", *MADE_FROM):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, root / name)
         write(root / ".venv/bin/moorage", 'echo "moorage $*"')
@@ -190,7 +192,7 @@ def test_the_demo_is_left_up_on_demand(checkout: Checkout) -> None:
     assert checkout.demo("KEEP=0") == "moorage demo\n"
 
 
-@pytest.mark.parametrize("file", ["requirements.lock", "pyproject.toml", "scripts/setup", "scripts/packages"])
+@pytest.mark.parametrize("file", MADE_FROM)
 def test_a_change_of_what_it_is_made_from_is_noticed(checkout: Checkout, file: str) -> None:
     ready = (checkout.root / ".venv/.ready").stat().st_mtime
     os.utime(checkout.root / file, (ready + 1, ready + 1))

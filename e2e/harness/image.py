@@ -28,7 +28,6 @@ _INPUTS = (
     "LICENSE",
     "README.md",
     "pyproject.toml",
-    "deploy/demo",
     "deploy/image",
     "src",
 )

@@ -10,10 +10,10 @@ import pytest
 from moorage.api.apps_v1 import Deployment
 from moorage.api.core_v1 import Pod, Service, ServicePort
 from moorage.api.discovery_v1 import Endpoint, EndpointSlice
-from moorage.cluster import verbs
 from moorage.cluster.client import JSON_PATCH, STRATEGIC_MERGE_PATCH, ApiError, Client
 from moorage.cluster.connections import Guard
 from moorage.cluster.reflector import Reflector
+from moorage_lab import verbs
 from testing.suites.objects import SOON, Watch, deployment_of, refused, service_of, slice_of
 
 # --- objects -----------------------------------------------------------------------------------------------------

@@ -21,12 +21,12 @@ from moorage.api.moorage_v1alpha1 import (
     StaticAddress,
 )
 from moorage.api.networking_v1 import ServiceCIDR
-from moorage.cluster import verbs
 from moorage.cluster.client import ApiError, Client
 from moorage.cluster.clock import micro_timestamp
 from moorage.cluster.clock import timestamp as now
 from moorage.cluster.election import Election, Leadership, Timings
 from moorage.cluster.recorder import Recorder
+from moorage_lab import verbs
 from testing.eventually import eventually
 from testing.suites.objects import SOON, refused, service_of, slice_of
 

@@ -38,22 +38,25 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
     return install
 
 
-@pytest.mark.parametrize("name", main.COMMANDS)
+EVERY = main.COMMANDS | main.added()
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_every_command_of_the_table_can_be_called(name: str) -> None:
-    assert isinstance(importlib.import_module(main.COMMANDS[name].module).command, click.Command)
+    assert isinstance(importlib.import_module(EVERY[name].module).command, click.Command)
 
 
 def test_help_names_every_command_that_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["--help"]) == 0
     lines = [line.strip().split("  ", 1) for line in capsys.readouterr().out.splitlines()]
-    shown = {line[0]: line[1].strip() for line in lines if len(line) == 2 and line[0] in main.COMMANDS}
-    assert shown == {name: entry.help for name, entry in main.COMMANDS.items() if not entry.hidden}
+    shown = {line[0]: line[1].strip() for line in lines if len(line) == 2 and line[0] in EVERY}
+    assert shown == {name: entry.help for name, entry in EVERY.items() if not entry.hidden}
 
 
 async def test_help_imports_no_command_and_no_library_but_click() -> None:
     loaded = await python("main.run(['--help']); print([*sys.modules])")
     assert "click" in loaded
-    for slow in ("aiohttp", "asyncio", "structlog", "rich", "msgspec", "yaml", "moorage.cli.app"):
+    for slow in ("aiohttp", "asyncio", "structlog", "rich", "msgspec", "yaml", "moorage.cli.app", "moorage_lab.cli"):
         assert slow not in loaded
 
 
@@ -61,6 +64,10 @@ async def test_the_demo_s_programs_start_without_the_logger() -> None:
     loaded = await python("main.run(['app', 'backend', '--help']); print([*sys.modules])")
     assert "moorage.apps.backend" in loaded
     assert "structlog" not in loaded
+
+
+async def test_the_product_s_commands_look_for_no_other_distribution() -> None:
+    assert "importlib.metadata" not in await python("main.run(['app', 'backend', '--help']); print([*sys.modules])")
 
 
 async def test_version() -> None:

@@ -10,7 +10,7 @@ from moorage.api.core_v1 import (
 )
 from moorage.core.admission import Gate
 from moorage.discovery.tenant import Kubeconfig, read_kubeconfig
-from moorage.lab.apiserver import credentials
+from moorage_lab.apiserver import credentials
 from testing.eventually import eventually
 from tests.support.tenants import LOOPBACK_ALLOWED, kubeconfig_of
 from tests.support.two_clusters import KEY, TwoClusters, external, two_clusters

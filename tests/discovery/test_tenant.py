@@ -20,7 +20,7 @@ from moorage.cluster.kubeconfig import Config, load
 from moorage.core.admission import Gate, gate_of
 from moorage.discovery.tenant import MOST_VALUES, _Resolver, client_of, read_kubeconfig
 from moorage.errors import MoorageError
-from moorage.lab.apiserver import credentials
+from moorage_lab.apiserver import credentials
 from tests.support.apiserver import api_server
 from tests.support.certificates import certificate, rsa_key
 from tests.support.fake_names import FakeNames

@@ -1,8 +1,8 @@
 import os
 import socket
 
-from moorage.lab import topology
-from moorage.lab.channel import Channel, Failed, Listening, Start, Stop
+from moorage_lab import topology
+from moorage_lab.channel import Channel, Failed, Listening, Start, Stop
 
 
 def pair() -> tuple[Channel, Channel]:

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from moorage.lab.checks import PACKAGES, explain, search_path
+from moorage_lab.checks import PACKAGES, explain, search_path
 
 SYSCTLS = {
     "user/max_user_namespaces": "1000",

@@ -5,9 +5,9 @@ import pytest
 from moorage.api.core_v1 import Container, Pod, PodSpec
 from moorage.api.meta import ObjectMeta
 from moorage.errors import MoorageError
-from moorage.lab import enter, topology
-from moorage.lab.enter import PodPlace
-from moorage.lab.state import LabState
+from moorage_lab import enter, topology
+from moorage_lab.enter import PodPlace
+from moorage_lab.state import LabState
 
 STATE = LabState(name="lab", pid=10, init_pid=12, plan=topology.plan({"a": 1, "b": 2}))
 

@@ -2,7 +2,7 @@ import pytest
 
 from moorage.api import manifest
 from moorage.errors import MoorageError
-from moorage.lab import manifests, topology
+from moorage_lab import manifests, topology
 from tests.support.labs import ROOT
 
 PLAN = topology.plan({"a": 1, "b": 2})

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from moorage.errors import MoorageError
-from moorage.lab import processes
-from moorage.lab.processes import Program, entering, keep_running, run_once
+from moorage_lab import processes
+from moorage_lab.processes import Program, entering, keep_running, run_once
 from testing.eventually import eventually
 
 

@@ -6,9 +6,9 @@ import click
 import pytest
 
 from moorage.cli.main import command as moorage
-from moorage.lab import topology
-from moorage.lab.processes import MOORAGE, Program
-from moorage.lab.programs import Files, api_server, others
+from moorage_lab import topology
+from moorage_lab.processes import MOORAGE, Program
+from moorage_lab.programs import Files, api_server, others
 
 FILES = ("/run/moorage/a/kubeconfig", "/run/moorage/a/plan.json")
 """What there is when the programs start."""

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from moorage.lab.relay import TcpRelay
+from moorage_lab.relay import TcpRelay
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

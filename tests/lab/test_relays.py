@@ -11,8 +11,8 @@ from moorage.api.core_v1 import (
     ServiceStatus,
 )
 from moorage.api.meta import ObjectMeta
-from moorage.lab.channel import Relay
-from moorage.lab.relays import Entrance, RelayKeeper, entrances
+from moorage_lab.channel import Relay
+from moorage_lab.relays import Entrance, RelayKeeper, entrances
 
 
 def service(name: str, *ports: ServicePort, address: str | None, type: str = "LoadBalancer") -> Service:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from moorage.errors import MoorageError
-from moorage.lab import state, topology
-from moorage.lab.state import LabDirectory, LabState
+from moorage_lab import state, topology
+from moorage_lab.state import LabDirectory, LabState
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""The demo, as users start it: the whole story on the real kernel, from a checkout and from an installed wheel."""
+"""The demo, as users start it: the whole story on the real kernel, from a checkout and from installed wheels."""
 
 import io
 import os
@@ -16,11 +16,12 @@ import pytest
 from rich.console import Console
 
 from e2e.harness.stalls import Stalls
-from moorage.lab.answers import Answer, check_one_backend, how_many_to_show
-from moorage.lab.checks import UNSHARE
-from moorage.lab.narrator import Narrator
-from moorage.lab.stage import EFFECT_SECONDS, SLACK
+from moorage_lab.answers import Answer, check_one_backend, how_many_to_show
+from moorage_lab.checks import UNSHARE
+from moorage_lab.narrator import Narrator
+from moorage_lab.stage import EFFECT_SECONDS, SLACK
 from tests.support.labs import ROOT, User, a_user
+from tests.support.wheels import built_wheel
 
 NOBODY = 65534
 DEMO = ("demo", "--patience", "20")
@@ -119,7 +120,7 @@ def test_a_story_that_has_not_come_to_its_end_does_not_hold() -> None:
 
 @contextmanager
 def an_ordinary_user() -> Iterator[User]:
-    """This one, or where that is root, nobody, who has installed the wheel over a Python that they may run."""
+    """This one, or where that is root, nobody, who has installed the wheels over a Python that they may run."""
     root = os.geteuid() == 0
     prefix = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups") if root else ()
     if subprocess.run([*prefix, *UNSHARE, "true"], capture_output=True, check=False).returncode != 0:
@@ -136,15 +137,15 @@ def an_ordinary_user() -> Iterator[User]:
 
 
 def environment_of(directory: Path, prefix: tuple[str, ...]) -> Path:
-    """A virtual environment with the wheel and this one's packages, over a Python that may be run under `prefix`."""
+    """A virtual environment with the wheels and this one's packages, over a Python that may be run under `prefix`."""
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     packages = directory / "lib" / name / "site-packages"
     packages.mkdir(parents=True)
-    unpack_wheel(packages)
+    unpack_wheels(packages)
     own = [path for path in sys.path if path.endswith("site-packages")]
     (packages / "others.pth").write_text("\n".join(own) + "\n")
     for base in (Path(sys.base_prefix) / "bin", Path("/usr/local/bin"), Path("/usr/bin")):
-        code = f"import sys; sys.path[:0] = {[str(packages), *own]!r}; import moorage.lab.story"
+        code = f"import sys; sys.path[:0] = {[str(packages), *own]!r}; import moorage_lab.story"
         # By way of a shell: setpriv itself still has root's capabilities when it looks for the program.
         trial = [*prefix, "sh", "-c", 'exec "$@"', "sh", str(base / name), "-c", code]
         if subprocess.run(trial, capture_output=True, check=False).returncode == 0:
@@ -157,13 +158,10 @@ def environment_of(directory: Path, prefix: tuple[str, ...]) -> Path:
     return directory / "bin" / name
 
 
-def unpack_wheel(packages: Path) -> None:
-    """Install the wheel of this checkout into this directory."""
-    with tempfile.TemporaryDirectory() as directory:
-        build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", directory]
-        subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
-        [wheel] = Path(directory).glob("*.whl")
-        with zipfile.ZipFile(wheel) as archive:
+def unpack_wheels(packages: Path) -> None:
+    """Install the wheels of this checkout, Moorage's and the lab's, into this directory."""
+    for project in (ROOT, ROOT / "lab"):
+        with zipfile.ZipFile(built_wheel(project)) as archive:
             archive.extractall(packages)
 
 
@@ -175,10 +173,10 @@ def test_the_story_holds() -> None:
 
 
 @pytest.mark.timeout(300)
-def test_the_story_holds_for_an_ordinary_user_who_has_installed_the_wheel() -> None:
+def test_the_story_holds_for_an_ordinary_user_who_has_installed_the_wheels() -> None:
     with an_ordinary_user() as user:
         done = tell(user)
-        assert "site-packages/moorage/deploy/demo/k8s-frontend.yml" in done.stdout
+        assert "site-packages/moorage_lab/deploy/demo/k8s-frontend.yml" in done.stdout
         assert user.ok("lab", "list") == "no lab runs\n"
 
 

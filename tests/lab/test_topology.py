@@ -6,8 +6,8 @@ from itertools import combinations
 import pytest
 
 from moorage.errors import MoorageError
-from moorage.lab import topology
-from moorage.lab.topology import LabPlan
+from moorage_lab import topology
+from moorage_lab.topology import LabPlan
 
 
 @pytest.fixture

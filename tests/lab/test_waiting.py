@@ -9,7 +9,7 @@ import pytest
 
 from moorage.api.apps_v1 import Deployment, DeploymentSpec, DeploymentStatus
 from moorage.api.meta import ObjectMeta
-from moorage.lab import waiting
+from moorage_lab import waiting
 from testing.eventually import eventually
 
 UP = DeploymentStatus(observed_generation=3, replicas=2, updated_replicas=2, ready_replicas=2)

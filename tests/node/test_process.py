@@ -11,7 +11,7 @@ import pytest
 
 from moorage.cluster.client import Client
 from moorage.dataplane.nft import KernelNft
-from moorage.lab.apiserver import credentials
+from moorage_lab.apiserver import credentials
 from testing.eventually import eventually
 from tests.support.apiserver import api_server
 from tests.support.network import CLIENTS, Network, network

@@ -17,9 +17,9 @@ from moorage.cluster.certificates import pem
 from moorage.cluster.client import Client
 from moorage.discovery.secrets import LARGEST, SecretKey, WatchedSecret
 from moorage.discovery.shared import Shared
-from moorage.lab.apiserver import credentials
 from moorage.operator import authorities as module
 from moorage.operator.authorities import Authorities, certificates
+from moorage_lab.apiserver import credentials
 from testing.eventually import eventually
 from tests.support.apiserver import api_server
 from tests.support.certificates import certificate, rsa_key

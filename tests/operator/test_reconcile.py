@@ -12,8 +12,8 @@ from moorage.api.moorage_v1alpha1 import ExternalService
 from moorage.cluster.errors import ApiError
 from moorage.core.health import Outcome
 from moorage.core.model import Found, Problem
-from moorage.lab.apiserver import credentials
 from moorage.operator.reconcile import Reconciler
+from moorage_lab.apiserver import credentials
 from testing.eventually import eventually
 from tests.support.operators import KEY, REFUSED, Operator, operator, xsvc
 

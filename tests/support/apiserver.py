@@ -12,10 +12,10 @@ import aiohttp
 
 from moorage.api.kinds import KINDS, Kind
 from moorage.cluster.kubeconfig import Config
-from moorage.lab.apiserver import credentials
-from moorage.lab.apiserver.faults import Faults
-from moorage.lab.apiserver.server import ApiServer
-from moorage.lab.apiserver.store import Store
+from moorage_lab.apiserver import credentials
+from moorage_lab.apiserver.faults import Faults
+from moorage_lab.apiserver.server import ApiServer
+from moorage_lab.apiserver.store import Store
 
 Json = dict[str, Any]
 

@@ -14,7 +14,7 @@ from moorage.api.core_v1 import (
     ServiceStatus,
 )
 from moorage.api.meta import LabelSelector, ObjectMeta
-from moorage.lab.topology import ClusterPlan, plan
+from moorage_lab.topology import ClusterPlan, plan
 
 NOW = "2026-01-02T03:04:05Z"
 APP = {"app": "web"}

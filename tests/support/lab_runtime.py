@@ -5,7 +5,7 @@ import signal
 
 from moorage.api.core_v1 import Container, Pod
 from moorage.errors import MoorageError
-from moorage.lab.topology import NodePlan
+from moorage_lab.topology import NodePlan
 
 
 class FakeProcess:

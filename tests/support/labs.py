@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from moorage.lab.state import LabState
+from moorage_lab.state import LabState
 
 START_SECONDS = 60
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from moorage.lab.topology import up
+from moorage_lab.topology import up
 from tests.support.netns import Namespace, namespace
 
 CLIENTS = [f"10.244.1.{number}" for number in range(2, 42)]

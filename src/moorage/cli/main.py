@@ -1,6 +1,7 @@
 """The command `moorage`: a table of commands, each imported only when it is used."""
 
 import errno
+import functools
 import importlib
 import os
 import signal
@@ -33,8 +34,6 @@ class Entry(NamedTuple):
 
 
 COMMANDS: dict[str, Entry] = {
-    "demo": Entry("moorage.cli.demo", "See sticky connections between two clusters on this machine."),
-    "lab": Entry("moorage.cli.lab", "Run clusters as network namespaces, and work with them."),
     "render": Entry("moorage.cli.render", "Print the nft script for manifests; touch nothing."),
     "sessions": Entry("moorage.cli.sessions", "List a node's learned sessions: client, service, endpoint."),
     "node": Entry(
@@ -46,19 +45,37 @@ COMMANDS: dict[str, Entry] = {
     "outside": Entry("moorage.cli.outside", "A child process of the operator.", True, "info"),
     "crds": Entry("moorage.cli.crds", "Print the CustomResourceDefinitions, for kubectl apply.", log_level=None),
     "app": Entry("moorage.cli.app", "Run one of the demo's programs.", log_level=None),
-    "lab-apiserver": Entry("moorage.cli.lab_apiserver", "The API server of a lab cluster.", True, "info"),
-    "lab-control": Entry("moorage.cli.lab_control", "The controllers and kubelets of a lab cluster.", True, "info"),
 }
+
+ADDED = "moorage.commands"
+"""The entry-point group by which other distributions add commands: each entry names a table like `COMMANDS`."""
+_LAB = ("demo", "lab")
+
+
+@functools.cache
+def added() -> dict[str, Entry]:
+    """The commands that other installed distributions add, such as the lab's."""
+    from importlib.metadata import entry_points  # takes longer than all else that is imported here
+
+    return {name: entry for point in entry_points(group=ADDED) for name, entry in point.load().items()}
+
+
+def find(name: str) -> Entry | None:
+    """The command of this name. Raises MoorageError for one of the lab's where the lab is not installed."""
+    entry = COMMANDS.get(name) or added().get(name)
+    if entry is None and name in _LAB:
+        raise MoorageError(f"{name}: the lab is not installed; install it from a clone of Moorage: pip install ./lab")
+    return entry
 
 
 class LazyGroup(click.Group):
-    """A group over `COMMANDS` that imports a command's module when that command is called."""
+    """A group over `COMMANDS` and what is `added`, that imports a command's module when that command is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [name for name, entry in COMMANDS.items() if not entry.hidden]
+        return [name for name, entry in (COMMANDS | added()).items() if not entry.hidden]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        entry = COMMANDS.get(cmd_name)
+        entry = find(cmd_name)
         if entry is None:
             return None
         command: click.Command = importlib.import_module(entry.module).command
@@ -79,14 +96,15 @@ class LazyGroup(click.Group):
             where = f"{error.filename}: " if error.filename else ""
             raise MoorageError(f"{where}{error.strerror or error}") from error
         except Exception as error:
-            entry = COMMANDS[ctx.invoked_subcommand or ""]
-            if ctx.params["verbose"] or entry.log_level == "info":
+            entry = find(ctx.invoked_subcommand or "")
+            if ctx.params["verbose"] or (entry and entry.log_level == "info"):
                 raise
             raise MoorageError(f"{_bug(error)}; please report what `moorage -v` prints of it") from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, COMMANDS[name].help) for name in self.list_commands(ctx)])
+            every = COMMANDS | added()
+            formatter.write_dl([(name, every[name].help) for name in self.list_commands(ctx)])
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 118})
@@ -96,7 +114,7 @@ class LazyGroup(click.Group):
 @click.pass_context
 def command(ctx: click.Context, verbose: bool, log_json: bool) -> None:
     """Sticky, health-checked connections from Kubernetes pods to services outside the cluster."""
-    entry = COMMANDS.get(ctx.invoked_subcommand or "")
+    entry = find(ctx.invoked_subcommand or "")
     if entry and entry.log_level:
         from moorage import log
 

@@ -14,16 +14,16 @@ from moorage.api.core_v1 import Endpoints, Service
 from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, EndpointSlice
 from moorage.api.manifest import Manifest, load_only
 from moorage.api.meta import Object, ObjectMeta
+from moorage.api.mirroring import is_mirrored, mirrored
 from moorage.dataplane.changes import Ledger
 from moorage.dataplane.ruleset import base
 from moorage.dataplane.services import Desired, Scope, carried
-from moorage.lab.control import mirroring
 
 RANGES: dict[str, IPv4Network | IPv6Network] = {
     "IPv4": IPv4Network("10.96.0.0/12"),
     "IPv6": IPv6Network("fd00:10:96::/112"),
 }
-"""Where cluster IPs come from that the manifests leave to the cluster: the ranges of the lab, kubeadm's for IPv4."""
+"""Where cluster IPs come from that manifests leave to the cluster: kubeadm's range for IPv4, one like it for IPv6."""
 
 _NO_LIMIT = 2**63
 """Elements: what is printed is one transaction when nft reads it."""
@@ -149,14 +149,13 @@ def _slices(
         if name not in services:
             problem = f"no Service {name}, so the Endpoints are ignored; add it, or correct the name"
             warnings.append(f"{manifest.file}: Endpoints {name}: metadata.name: {problem}")
-        elif mirroring.is_mirrored(endpoints, services[name]):
+        elif is_mirrored(endpoints, services[name]):
             result[name] += _mirrored(endpoints)
     return result
 
 
 def _mirrored(endpoints: Endpoints) -> Iterator[EndpointSlice]:
-    stored = replace(endpoints, metadata=replace(endpoints.metadata, uid="none"))  # stored objects have one
-    for number, (key, group) in enumerate(mirroring.wanted(stored).groups.items()):
+    for number, (key, group) in enumerate(mirrored(endpoints).items()):
         metadata = ObjectMeta(name=f"{endpoints.metadata.name}-{number}", namespace=endpoints.metadata.namespace)
         yield EndpointSlice(
             metadata=metadata, address_type=key.address_type, ports=list(key.ports), endpoints=list(group)

@@ -5,9 +5,9 @@ import asyncio
 import click
 
 from moorage.api.core_v1 import Service
+from moorage.cli.columns import columns_of
 from moorage.cluster import kubeconfig
 from moorage.cluster.client import Client
-from moorage.cluster.verbs import columns_of
 from moorage.dataplane.nft import KernelNft
 from moorage.dataplane.services import Scope, carried
 from moorage.dataplane.sessions import Session, read

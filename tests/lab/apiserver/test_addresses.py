@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 
 from moorage.errors import MoorageError
-from moorage.lab.apiserver.addresses import AllocationError, ClusterIPs
-from moorage.lab.apiserver.objects import Obj
+from moorage_lab.apiserver.addresses import AllocationError, ClusterIPs
+from moorage_lab.apiserver.objects import Obj
 
 
 def service(name: str = "s", **spec: Any) -> Obj:

@@ -3,10 +3,10 @@ from typing import Any
 import pytest
 
 from moorage.api.kinds import Kind
-from moorage.lab.apiserver.apply import Manager, Managers, after_update, apply, read_managers, write_managers
-from moorage.lab.apiserver.objects import Obj
-from moorage.lab.apiserver.schema import rules_of
-from moorage.lab.apiserver.status import StatusError
+from moorage_lab.apiserver.apply import Manager, Managers, after_update, apply, read_managers, write_managers
+from moorage_lab.apiserver.objects import Obj
+from moorage_lab.apiserver.schema import rules_of
+from moorage_lab.apiserver.status import StatusError
 from tests.support.apiserver import kind
 
 SERVICE = kind("Service")

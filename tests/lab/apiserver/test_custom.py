@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from moorage.lab.apiserver import custom
+from moorage_lab.apiserver import custom
 from testing.bad_externals import Bad, corpus
 from tests.support.apiserver import RunningApiServer, api_server, kind
 

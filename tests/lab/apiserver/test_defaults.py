@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from moorage.lab.apiserver.defaults import with_defaults
-from moorage.lab.apiserver.objects import Obj
+from moorage_lab.apiserver.defaults import with_defaults
+from moorage_lab.apiserver.objects import Obj
 from tests.support.apiserver import kind
 
 

@@ -1,9 +1,9 @@
 import pytest
 
 from moorage.api.kinds import KINDS
-from moorage.lab.apiserver.discovery import document, resolve
-from moorage.lab.apiserver.objects import Obj
-from moorage.lab.apiserver.openapi import index, v2, v2_protobuf, v3
+from moorage_lab.apiserver.discovery import document, resolve
+from moorage_lab.apiserver.objects import Obj
+from moorage_lab.apiserver.openapi import index, v2, v2_protobuf, v3
 
 
 @pytest.mark.parametrize(

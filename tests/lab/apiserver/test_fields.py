@@ -1,6 +1,6 @@
-from moorage.lab.apiserver.fields import changed, display, from_fields_v1, members, to_fields_v1
-from moorage.lab.apiserver.objects import Obj
-from moorage.lab.apiserver.schema import rules_of
+from moorage_lab.apiserver.fields import changed, display, from_fields_v1, members, to_fields_v1
+from moorage_lab.apiserver.objects import Obj
+from moorage_lab.apiserver.schema import rules_of
 from tests.support.apiserver import kind
 
 SERVICE = kind("Service")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moorage.lab.apiserver.patches import json_patch, merge_patch
-from moorage.lab.apiserver.status import StatusError
+from moorage_lab.apiserver.patches import json_patch, merge_patch
+from moorage_lab.apiserver.status import StatusError
 
 # The examples of RFC 7386, appendix A.
 MERGES: list[tuple[Any, Any, Any]] = [

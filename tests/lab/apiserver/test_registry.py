@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moorage.api.kinds import KINDS, Kind
-from moorage.lab.apiserver import deletion
-from moorage.lab.apiserver.addresses import ClusterIPs
-from moorage.lab.apiserver.patches import merge_patch
-from moorage.lab.apiserver.registry import Options, Registry
-from moorage.lab.apiserver.schema import rules_of
-from moorage.lab.apiserver.status import StatusError
-from moorage.lab.apiserver.store import Store
-from moorage.lab.apiserver.strategic import strategic_merge
+from moorage_lab.apiserver import deletion
+from moorage_lab.apiserver.addresses import ClusterIPs
+from moorage_lab.apiserver.patches import merge_patch
+from moorage_lab.apiserver.registry import Options, Registry
+from moorage_lab.apiserver.schema import rules_of
+from moorage_lab.apiserver.status import StatusError
+from moorage_lab.apiserver.store import Store
+from moorage_lab.apiserver.strategic import strategic_merge
 from tests.support.apiserver import kind
 
 SCALARS = st.none() | st.booleans() | st.integers(-2, 70000)

@@ -1,7 +1,7 @@
 import pytest
 
-from moorage.lab.apiserver.selectors import field_predicate, label_predicate
-from moorage.lab.apiserver.status import StatusError
+from moorage_lab.apiserver.selectors import field_predicate, label_predicate
+from moorage_lab.apiserver.status import StatusError
 from tests.support.apiserver import kind
 
 POD = kind("Pod")

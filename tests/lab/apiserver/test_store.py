@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moorage.lab.apiserver.objects import Obj
-from moorage.lab.apiserver.status import StatusError
-from moorage.lab.apiserver.store import Store
-from moorage.lab.apiserver.watch import events
+from moorage_lab.apiserver.objects import Obj
+from moorage_lab.apiserver.status import StatusError
+from moorage_lab.apiserver.store import Store
+from moorage_lab.apiserver.watch import events
 from tests.support.apiserver import kind
 
 SERVICE = kind("Service")

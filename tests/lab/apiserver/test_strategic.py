@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from moorage.lab.apiserver.schema import rules_of
-from moorage.lab.apiserver.status import StatusError
-from moorage.lab.apiserver.strategic import strategic_merge
+from moorage_lab.apiserver.schema import rules_of
+from moorage_lab.apiserver.status import StatusError
+from moorage_lab.apiserver.strategic import strategic_merge
 from tests.support.apiserver import kind
 
 

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from moorage.lab.apiserver.objects import Obj
-from moorage.lab.apiserver.tables import duration, table
+from moorage_lab.apiserver.objects import Obj
+from moorage_lab.apiserver.tables import duration, table
 from tests.support.apiserver import kind
 
 NOW = datetime(2026, 1, 1, 0, 1, 0, tzinfo=UTC)

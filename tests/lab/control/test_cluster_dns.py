@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from moorage.lab.control.cluster_dns import tell, write_changed
+from moorage_lab.control.cluster_dns import tell, write_changed
 from tests.support.labs import until
 
 

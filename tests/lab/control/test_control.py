@@ -11,10 +11,10 @@ from moorage.api.core_v1 import Endpoints, Event, Namespace, Node, Pod, Service
 from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, Endpoint, EndpointSlice
 from moorage.api.meta import ObjectMeta
 from moorage.cluster.client import Client
-from moorage.lab.control import DNS_HOSTS
-from moorage.lab.control.main import control
-from moorage.lab.control.mirroring import MANAGED_BY
-from moorage.lab.control.slices import MANAGED_BY_LABEL
+from moorage_lab.control import DNS_HOSTS
+from moorage_lab.control.main import control
+from moorage_lab.control.mirroring import MANAGED_BY
+from moorage_lab.control.slices import MANAGED_BY_LABEL
 from tests.support.apiserver import api_server
 from tests.support.lab_objects import cluster
 from tests.support.lab_runtime import FakeRuntime

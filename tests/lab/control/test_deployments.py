@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from moorage.api.apps_v1 import Deployment
 from moorage.api.core_v1 import Pod, PodStatus
-from moorage.lab.control.deployments import HASH_LABEL, Plan, is_ready, owned, plan
-from moorage.lab.control.names import random_suffix
+from moorage_lab.control.deployments import HASH_LABEL, Plan, is_ready, owned, plan
+from moorage_lab.control.names import random_suffix
 from tests.support.lab_objects import NOW, deployment
 
 LATER = "2026-01-02T03:05:00Z"

@@ -2,7 +2,7 @@ from msgspec.structs import replace
 
 from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, Endpoint, EndpointConditions, EndpointSlice
 from moorage.api.meta import ObjectMeta
-from moorage.lab.control import dns
+from moorage_lab.control import dns
 from tests.support.lab_objects import cluster, service
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from moorage.api.core_v1 import Pod
 from moorage.errors import MoorageError
-from moorage.lab.control.kubelet import RETRY, Kubelet
+from moorage_lab.control.kubelet import RETRY, Kubelet
 from tests.support.lab_objects import NOW, cluster, pod
 from tests.support.lab_runtime import FakeRuntime
 

@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from moorage.api.core_v1 import LoadBalancerIngress, LoadBalancerStatus, Service, ServiceStatus
-from moorage.lab.control.loadbalancers import assign
+from moorage_lab.control.loadbalancers import assign
 from tests.support.lab_objects import service
 
 RANGES = ["203.0.113.64/29", "2001:db8:1::/64"]

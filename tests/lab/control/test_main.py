@@ -9,7 +9,7 @@ from moorage.cluster.client import Client
 from moorage.cluster.errors import ApiError
 from moorage.cluster.recorder import Recorder
 from moorage.errors import MoorageError
-from moorage.lab.control.main import ApiPodClient, read_plan
+from moorage_lab.control.main import ApiPodClient, read_plan
 from tests.support.apiserver import api_server
 from tests.support.lab_objects import cluster
 

@@ -1,19 +1,14 @@
-import pytest
-from msgspec.structs import replace
-
 from moorage.api.core_v1 import EndpointAddress, Endpoints, EndpointsPort, EndpointSubset
 from moorage.api.discovery_v1 import SERVICE_NAME_LABEL
 from moorage.api.meta import ObjectMeta
-from moorage.lab.control.mirroring import MANAGED_BY, SKIP_LABEL, is_mirrored, wanted
-from moorage.lab.control.slices import MANAGED_BY_LABEL, reconcile
-from tests.support.lab_objects import service
+from moorage_lab.control.mirroring import MANAGED_BY, wanted
+from moorage_lab.control.slices import MANAGED_BY_LABEL, reconcile
 
 META = ObjectMeta(name="web", namespace="ns", uid="uid-ep", labels={"tier": "x"})
-BARE = replace(service(), spec=replace(service().spec, selector=None))
 
 
-def endpoints(*subsets: EndpointSubset, meta: ObjectMeta = META) -> Endpoints:
-    return Endpoints(metadata=meta, subsets=list(subsets))
+def endpoints(*subsets: EndpointSubset) -> Endpoints:
+    return Endpoints(metadata=META, subsets=list(subsets))
 
 
 def subset(*ready: str, unready: tuple[str, ...] = (), port: int = 80) -> EndpointSubset:
@@ -47,21 +42,3 @@ def test_subsets_of_equal_ports_share_a_slice_and_of_other_ports_do_not() -> Non
 def test_endpoints_that_lose_all_addresses_lose_their_slices() -> None:
     existing = reconcile(wanted(endpoints(subset("203.0.113.1"))), [], lambda: "abcde").create
     assert reconcile(wanted(endpoints()), existing, lambda: "fghij") == ([], [], existing)
-
-
-@pytest.mark.parametrize(
-    "meta",
-    [
-        replace(META, labels={SKIP_LABEL: "true"}),
-        replace(META, annotations={"control-plane.alpha.kubernetes.io/leader": "{}"}),
-        replace(META, deletion_timestamp="now"),
-    ],
-)
-def test_who_opts_out_is_not_mirrored(meta: ObjectMeta) -> None:
-    assert is_mirrored(endpoints(), BARE)
-    assert not is_mirrored(endpoints(meta=meta), BARE)
-
-
-def test_only_endpoints_of_a_service_without_selector_are_mirrored() -> None:
-    assert not is_mirrored(endpoints(), service())
-    assert not is_mirrored(endpoints(), None)

@@ -1,7 +1,7 @@
 import re
 from random import Random
 
-from moorage.lab.control.names import ALPHABET, generated, random_suffix, template_hash
+from moorage_lab.control.names import ALPHABET, generated, random_suffix, template_hash
 from tests.support.lab_objects import template
 
 

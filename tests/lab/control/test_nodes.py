@@ -1,4 +1,4 @@
-from moorage.lab.control.nodes import nodes
+from moorage_lab.control.nodes import nodes
 from tests.support.lab_objects import NOW, cluster
 
 

@@ -1,7 +1,7 @@
 from msgspec.structs import replace
 
 from moorage.api.core_v1 import Container, ContainerPort, PodStatus
-from moorage.lab.control.podstatus import (
+from moorage_lab.control.podstatus import (
     FAILURE_THRESHOLD,
     LONGEST_DELAY,
     ContainerState,

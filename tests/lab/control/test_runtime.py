@@ -16,13 +16,13 @@ import pytest
 from msgspec.structs import replace
 
 from moorage.api.core_v1 import Container, ContainerPort, EnvVar, Pod
-from moorage.lab import network
-from moorage.lab.checks import UNSHARE, search_path
-from moorage.lab.control.kubelet import Kubelet
-from moorage.lab.control.runtime import ProcessRuntime, command, environment, files, hostname
-from moorage.lab.processes import MOORAGE
-from moorage.lab.topology import plan, pod_netns
 from moorage.proc import run
+from moorage_lab import network
+from moorage_lab.checks import UNSHARE, search_path
+from moorage_lab.control.kubelet import Kubelet
+from moorage_lab.control.runtime import ProcessRuntime, command, environment, files, hostname
+from moorage_lab.processes import MOORAGE
+from moorage_lab.topology import plan, pod_netns
 from tests.support.lab_objects import NOW, cluster, pod
 
 ROOT = Path(__file__).parents[3]

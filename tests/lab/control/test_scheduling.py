@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moorage.lab.control.scheduling import AddressesExhaustedError, AddressPool, assign
+from moorage_lab.control.scheduling import AddressesExhaustedError, AddressPool, assign
 from tests.support.lab_objects import pod
 
 

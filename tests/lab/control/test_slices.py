@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from moorage.api.core_v1 import ServicePort
 from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, EndpointSlice
-from moorage.lab.control.slices import (
+from moorage_lab.control.slices import (
     HEADLESS_LABEL,
     MANAGED_BY,
     MANAGED_BY_LABEL,

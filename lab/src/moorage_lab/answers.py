@@ -1,0 +1,123 @@
+"""Asking the demo's frontend, and what its answers come to."""
+
+import asyncio
+import re
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import aiohttp
+
+from moorage_lab.narrator import Narrator
+
+SHOWN = 5
+"""Of many answers, so many are printed, or more: until two backends are seen."""
+REQUEST_SECONDS = 5.0
+POLL_SECONDS = 0.02
+
+
+class Answer(NamedTuple):
+    """What one request brought."""
+
+    text: str
+    """The frontend's line, or why there was none."""
+    backend: str | None
+    """The backend pod that answered, None for a failure."""
+
+
+class Frontend:
+    """The frontend at `url`, each request to it on a connection of its own."""
+
+    def __init__(self, url: str, narrator: Narrator) -> None:
+        self.url = url
+        self._narrator = narrator
+
+    async def ask(self, count: int, *, quiet: bool = False) -> list[Answer]:
+        """So many requests, one after another; told unless `quiet`."""
+        if not quiet:
+            self._narrator.command(f"curl {self.url}" + (f"   # {count} times" if count > 1 else ""))
+        async with _session() as session:
+            answers = [await _get(session, self.url) for _ in range(count)]
+        if not quiet:
+            shown = how_many_to_show([answer.backend for answer in answers])
+            more = [f"... and {count - shown} more"] if count > shown else []
+            self._narrator.output("\n".join([*(answer.text for answer in answers[:shown]), *more]))
+        return answers
+
+    async def until_answer(self, seconds: float) -> Answer:
+        """The first answer of a backend, or the last failure: rules and names follow the API a moment later."""
+        end = time.monotonic() + seconds
+        while True:
+            [answer] = await self.ask(1, quiet=True)
+            if answer.backend is not None or time.monotonic() > end:
+                return answer
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def until_left(self, backend: str, seconds: float) -> tuple[float | None, int]:
+        """Ask again and again until another than `backend` answers.
+
+        Returns the seconds from its last answer to that one, None if there is none in time, and how many requests
+        failed meanwhile.
+        """
+        end = time.monotonic() + seconds
+        last, failed = time.monotonic(), 0
+        async with _session() as session:
+            while time.monotonic() < end:
+                answer = await _get(session, self.url)
+                now = time.monotonic()
+                if answer.backend is None:
+                    failed += 1
+                elif answer.backend == backend:
+                    last = now
+                else:
+                    return now - last, failed
+                await asyncio.sleep(POLL_SECONDS)
+        return None, failed
+
+
+def _session() -> aiohttp.ClientSession:
+    timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True), timeout=timeout)
+
+
+async def _get(session: aiohttp.ClientSession, url: str) -> Answer:
+    try:
+        async with session.get(url) as response:
+            text = (await response.text()).strip()
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        return Answer(f"no answer: {' '.join(str(error).split()) or type(error).__name__}", None)
+    found = re.search(r" -> backend\[([^]]+)]$", text)
+    return Answer(text, found[1] if found and response.status == 200 else None)
+
+
+def deployment_of(pod: str) -> str:
+    """The Deployment that a pod's name tells: `backend1` of `backend1-54467975d9-sp2h2`."""
+    return pod.rsplit("-", 2)[0]
+
+
+def check_one_backend(narrator: Narrator, answers: Sequence[Answer]) -> str | None:
+    """Check that one backend answered all of them. Returns it, None if there was none such."""
+    backends = {answer.backend for answer in answers}
+    backend = backends.pop() if len(backends) == 1 else None
+    narrator.check(
+        backend is not None,
+        f"{len(answers)} requests, all answered by {backend}",
+        f"{len(answers)} requests, not all answered by one backend: {shares(answers)}",
+    )
+    return backend
+
+
+def how_many_to_show(backends: Sequence[str | None]) -> int:
+    """How many of these answers to print: `SHOWN`, or more if it takes more until a second outcome is seen."""
+    second = next((i for i, backend in enumerate(backends) if backend != backends[0]), 0)
+    return min(max(SHOWN, second + 1), len(backends))
+
+
+def shares(answers: Sequence[Answer]) -> str:
+    """`backend1-... 19, backend2-... 21`, and what the first failure was, if there is one."""
+    counts = Counter(answer.backend for answer in answers)
+    found = [f"{backend} {count}" for backend, count in sorted(counts.items(), key=str) if backend]
+    if None in counts:
+        found.append(f"failed {counts[None]} ({next(answer.text for answer in answers if answer.backend is None)})")
+    return ", ".join(found)

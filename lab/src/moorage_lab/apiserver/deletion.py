@@ -1,0 +1,203 @@
+"""What a deletion means: preconditions, grace, finalizers, namespaces, and the garbage collection of dependents.
+
+A real cluster's garbage collector and namespace controller work behind the server; here what they would do is done
+at once, in the same order.
+"""
+
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from moorage.api.kinds import Kind, find_kind
+from moorage_lab.apiserver import status
+from moorage_lab.apiserver.objects import Obj, dig, name_of, namespace_of, parse_timestamp, timestamp
+from moorage_lab.apiserver.writer import Writer
+
+FOREGROUND = "foregroundDeletion"
+_PROTECTED = {"default", "kube-system"}
+_DEFAULT_GRACE_SECONDS = 30
+
+
+class DeleteOptions(NamedTuple):
+    grace_seconds: int | None = None
+    uid: str | None = None
+    resource_version: str | None = None
+    propagation: str = "Background"
+    dry_run: bool = False
+
+
+def delete_options(body: Any, query: dict[str, str]) -> DeleteOptions:
+    """From a DELETE's body and query, as upstream reads them; raises StatusError 400."""
+    given = body if isinstance(body, dict) else {}
+    grace = query.get("gracePeriodSeconds", given.get("gracePeriodSeconds"))
+    propagation = query.get("propagationPolicy", given.get("propagationPolicy")) or (
+        "Orphan" if given.get("orphanDependents") or query.get("orphanDependents") == "true" else "Background"
+    )
+    if propagation not in ("Orphan", "Background", "Foreground"):
+        raise status.bad_request(
+            f"DeleteOptions: propagationPolicy: {propagation!r} is not supported; use Orphan, "
+            "Background or Foreground"
+        )
+    try:
+        seconds = None if grace is None else int(grace)
+    except (TypeError, ValueError):
+        raise status.bad_request(f"DeleteOptions: gracePeriodSeconds: {grace!r} is not a number") from None
+    return DeleteOptions(
+        seconds,
+        dig(given, "preconditions", "uid"),
+        dig(given, "preconditions", "resourceVersion"),
+        propagation,
+        bool(query.get("dryRun") or given.get("dryRun")),
+    )
+
+
+def delete(writer: Writer, kind: Kind, obj: Obj, options: DeleteOptions) -> tuple[Obj, bool]:
+    """Delete the live object `obj`; its state then, and whether it is gone."""
+    name, meta = name_of(obj), obj["metadata"]
+    if options.uid and options.uid != meta["uid"]:
+        raise status.conflict(
+            kind, name, f"Precondition failed: UID in precondition: {options.uid}, UID in object meta: {meta['uid']}"
+        )
+    if options.resource_version and options.resource_version != meta["resourceVersion"]:
+        raise status.conflict(
+            kind,
+            name,
+            "Precondition failed: ResourceVersion in precondition: "
+            f"{options.resource_version}, ResourceVersion in object meta: "
+            f"{meta['resourceVersion']}",
+        )
+    is_namespace = (kind.group, kind.kind) == ("", "Namespace")
+    if is_namespace and name in _PROTECTED:
+        raise status.forbidden(kind, name, "this namespace may not be deleted")
+    if options.dry_run:
+        return obj, True
+    if options.propagation == "Orphan":
+        _orphan(writer, meta["uid"])
+    grace = _grace(kind, obj, options)
+    finalizers = list(meta.get("finalizers") or [])
+    if options.propagation == "Foreground" and _blocking(writer, obj) and FOREGROUND not in finalizers:
+        finalizers.append(FOREGROUND)
+    if is_namespace:
+        obj = _terminating(writer, kind, obj)
+        for dependent_kind, dependent in writer.store.in_namespace(name):
+            delete(writer, dependent_kind, dependent, DeleteOptions())
+    elif grace or finalizers:
+        obj = _mark(writer, kind, obj, grace, finalizers)
+        if FOREGROUND in finalizers:
+            for dependent_kind, dependent in writer.store.dependents(meta["uid"]):
+                _collect(writer, dependent_kind, dependent, "Foreground")
+    else:
+        return remove(writer, kind, obj), True
+    left = writer.store.get(kind, namespace_of(obj), name)
+    if left is None:
+        return obj, True
+    obj = finish(writer, kind, left)
+    return obj, writer.store.get(kind, namespace_of(obj), name) is None
+
+
+def is_done(writer: Writer, kind: Kind, obj: Obj) -> bool:
+    """Whether the object is marked for deletion and nothing holds it any more."""
+    meta = obj["metadata"]
+    if not meta.get("deletionTimestamp") or meta.get("deletionGracePeriodSeconds"):
+        return False
+    finalizers = list(meta.get("finalizers") or [])
+    if finalizers == [FOREGROUND] and not _blocking(writer, obj):
+        finalizers = []
+    is_namespace = (kind.group, kind.kind) == ("", "Namespace")
+    return not finalizers and not (is_namespace and any(writer.store.in_namespace(name_of(obj))))
+
+
+def finish(writer: Writer, kind: Kind, obj: Obj) -> Obj:
+    """Take the object out if it is done; its state then."""
+    return remove(writer, kind, obj) if is_done(writer, kind, obj) else obj
+
+
+def collect_orphan(writer: Writer, kind: Kind, obj: Obj) -> None:
+    """Delete a new object whose owners are all gone already: its controller had not yet seen that."""
+    references = dig(obj, "metadata", "ownerReferences") or []
+    known = [one for one in references if find_kind(one["apiVersion"], one["kind"])]
+    if references and len(known) == len(references) and not _owned(writer, obj):
+        delete(writer, kind, obj, DeleteOptions())
+
+
+def _grace(kind: Kind, obj: Obj, options: DeleteOptions) -> int:
+    """Seconds that the object is left to stop; only a pod that runs on a node gets any."""
+    if (kind.group, kind.kind) != ("", "Pod"):
+        return 0
+    if not dig(obj, "spec", "nodeName") or dig(obj, "status", "phase") in ("Succeeded", "Failed"):
+        return 0
+    own = dig(obj, "spec", "terminationGracePeriodSeconds")
+    asked = options.grace_seconds
+    wanted = asked if asked is not None else (own if own is not None else _DEFAULT_GRACE_SECONDS)
+    running = dig(obj, "metadata", "deletionGracePeriodSeconds")
+    # A second deletion may shorten the time, never lengthen it.
+    return max(wanted, 0) if running is None else min(max(wanted, 0), int(running))
+
+
+def _mark(writer: Writer, kind: Kind, obj: Obj, grace: int, finalizers: list[str]) -> Obj:
+    meta = obj["metadata"]
+    running = meta.get("deletionGracePeriodSeconds")
+    if meta.get("deletionTimestamp") and grace == running and finalizers == (meta.get("finalizers") or []):
+        return obj
+    now = parse_timestamp(writer.now())
+    end = timestamp(now + timedelta(seconds=grace))
+    if meta.get("deletionTimestamp") and grace == running:
+        end = meta["deletionTimestamp"]
+    return writer.touch(
+        kind,
+        obj,
+        deletionTimestamp=end,
+        deletionGracePeriodSeconds=grace,
+        finalizers=finalizers or None,
+        generation=int(meta.get("generation", 1)) + (0 if meta.get("deletionTimestamp") else 1),
+    )
+
+
+def _terminating(writer: Writer, kind: Kind, obj: Obj) -> Obj:
+    if obj["metadata"].get("deletionTimestamp"):
+        return obj
+    obj = {**obj, "status": {**obj.get("status", {}), "phase": "Terminating"}}
+    return writer.touch(kind, obj, deletionTimestamp=writer.now(), deletionGracePeriodSeconds=0)
+
+
+def remove(writer: Writer, kind: Kind, obj: Obj) -> Obj:
+    """Take an object out and do what follows from it: its dependents go, owners and namespaces that wait are done."""
+    last = writer.remove(kind, obj)
+    for dependent_kind, dependent in writer.store.dependents(last["metadata"]["uid"]):
+        if not _owned(writer, dependent):
+            _collect(writer, dependent_kind, dependent, "Background")
+    for reference in dig(last, "metadata", "ownerReferences") or []:
+        if owner := writer.store.by_uid(reference.get("uid", "")):
+            finish(writer, *owner)
+    namespace = namespace_of(last)
+    if namespace:
+        namespaces = find_kind("v1", "Namespace")
+        assert namespaces is not None
+        home = writer.store.get(namespaces, "", namespace)
+        if home is not None:
+            finish(writer, namespaces, home)
+    return last
+
+
+def _collect(writer: Writer, kind: Kind, obj: Obj, propagation: str) -> None:
+    current = writer.store.get(kind, namespace_of(obj), name_of(obj))
+    if current is not None and current["metadata"]["uid"] == obj["metadata"]["uid"]:
+        delete(writer, kind, current, DeleteOptions(propagation=propagation))
+
+
+def _owned(writer: Writer, obj: Obj) -> bool:
+    """Whether any owner of the object is still there."""
+    return any(writer.store.by_uid(one.get("uid", "")) for one in dig(obj, "metadata", "ownerReferences") or [])
+
+
+def _blocking(writer: Writer, obj: Obj) -> bool:
+    """Whether the object has dependents that its foreground deletion waits for.
+
+    Upstream waits only for those with blockOwnerDeletion, which all controllers set; here for all.
+    """
+    return bool(writer.store.dependents(obj["metadata"]["uid"]))
+
+
+def _orphan(writer: Writer, uid: str) -> None:
+    for kind, dependent in writer.store.dependents(uid):
+        references = [one for one in dependent["metadata"]["ownerReferences"] if one.get("uid") != uid]
+        writer.touch(kind, dependent, ownerReferences=references or None)

@@ -1,0 +1,131 @@
+"""How answers are encoded: the forms that Accept may ask for, pages of lists, and Tables."""
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+
+from moorage.api.kinds import Kind
+from moorage_lab.apiserver import tables
+from moorage_lab.apiserver.objects import Obj, name_of, namespace_of
+from moorage_lab.apiserver.status import StatusError, bad_request
+
+
+class Form(NamedTuple):
+    """What a client wants objects as: plain (""), Table, or PartialObjectMetadata."""
+
+    as_: str = ""
+    version: str = "v1"
+
+
+def negotiate(accept: str) -> Form:
+    """The first form of an Accept header that can be served; raises StatusError 406 where none can."""
+    for part in accept.split(",") if accept.strip() else ["*/*"]:
+        media, *parameters = (piece.strip() for piece in part.split(";"))
+        given = dict(parameter.split("=", 1) for parameter in parameters if "=" in parameter)
+        if media not in ("application/json", "application/*", "*/*"):
+            continue
+        as_ = given.get("as", "").removesuffix("List")
+        if as_ not in ("", "Table", "PartialObjectMetadata") or given.get("v", "v1") not in ("v1", "v1beta1"):
+            continue
+        return Form(as_, given.get("v", "v1"))
+    raise StatusError(406, "NotAcceptable", "only the following media types are accepted: application/json", {})
+
+
+class Presenter:
+    """Brings objects of one kind into one form."""
+
+    def __init__(self, kind: Kind, form: Form, include: str, now: Callable[[], datetime]) -> None:
+        self._kind = kind
+        self._form = form
+        self._include = include or "Metadata"
+        self._now = now
+
+    def one(self, obj: Obj, *, headers: bool = True) -> Obj:
+        """A single object; as a Table it is one row, with the columns' definitions unless `headers` is false."""
+        match self._form.as_:
+            case "Table":
+                meta = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
+                return tables.table(
+                    self._kind, [obj], meta, self._now(), self._include, headers=headers, version=self._form.version
+                )
+            case "PartialObjectMetadata":
+                return tables.partial(obj, self._form.version)
+        return obj
+
+    def many(self, objects: Sequence[Obj], meta: Obj) -> Obj:
+        match self._form.as_:
+            case "Table":
+                return tables.table(self._kind, objects, meta, self._now(), self._include, version=self._form.version)
+            case "PartialObjectMetadata":
+                items = [tables.partial(obj, self._form.version) for obj in objects]
+                return {
+                    "kind": "PartialObjectMetadataList",
+                    "apiVersion": f"meta.k8s.io/{self._form.version}",
+                    "metadata": meta,
+                    "items": items,
+                }
+        return {
+            "kind": f"{self._kind.kind}List",
+            "apiVersion": self._kind.api_version,
+            "metadata": meta,
+            "items": list(objects),
+        }
+
+    def bookmark(self, version: int, *, initial: bool = False) -> Obj:
+        meta: Obj = {"resourceVersion": str(version), "creationTimestamp": None}
+        if initial:
+            meta["annotations"] = {"k8s.io/initial-events-end": "true"}
+        if self._form.as_ == "Table":
+            return {
+                "kind": "Table",
+                "apiVersion": f"meta.k8s.io/{self._form.version}",
+                "metadata": meta,
+                "columnDefinitions": None,
+                "rows": [],
+            }
+        if self._form.as_:
+            return tables.partial({"metadata": meta}, self._form.version)
+        return {"kind": self._kind.kind, "apiVersion": self._kind.api_version, "metadata": meta}
+
+
+class _Token(msgspec.Struct):
+    version: int
+    after: tuple[str, str]
+
+
+def page(objects: Sequence[Obj], version: int, limit: int, after: tuple[str, str] | None) -> tuple[list[Obj], Obj]:
+    """The part of sorted `objects` after a key, at most `limit` long (0: all of it), and the list's metadata."""
+    left = [obj for obj in objects if after is None or (namespace_of(obj), name_of(obj)) > after]
+    meta: Obj = {"resourceVersion": str(version)}
+    if limit <= 0 or len(left) <= limit:
+        return left, meta
+    last = left[limit - 1]
+    token = _Token(version, (namespace_of(last), name_of(last)))
+    meta["continue"] = base64.urlsafe_b64encode(msgspec.json.encode(token)).decode()
+    meta["remainingItemCount"] = len(left) - limit
+    return left[:limit], meta
+
+
+def read_token(text: str) -> tuple[int, tuple[str, str]]:
+    """The resourceVersion and the key that a `continue` token stands for; raises StatusError 400."""
+    try:
+        token = msgspec.json.decode(base64.urlsafe_b64decode(text), type=_Token)
+    except (binascii.Error, ValueError, msgspec.DecodeError):
+        raise bad_request("continue key is not valid") from None
+    return token.version, token.after
+
+
+def number(query: Mapping[str, str], name: str, default: int = 0) -> int:
+    """A query parameter that is a whole number from 0; raises StatusError 400."""
+    text = query.get(name, "")
+    if text and not (text.isascii() and text.isdigit()):
+        raise bad_request(f"{name}: Invalid value: {text!r}: must be a whole number")
+    return int(text) if text else default
+
+
+def flag(query: Mapping[str, str], name: str) -> bool:
+    return query.get(name, "").lower() in ("1", "t", "true")

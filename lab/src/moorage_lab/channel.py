@@ -1,0 +1,132 @@
+"""What the lab's outer process and its supervisor say to each other, and the socket pair that carries it.
+
+Messages are JSON, one a packet (SOCK_SEQPACKET), some with a file descriptor beside them (SCM_RIGHTS, unix(7)).
+The end of the one is an end-of-file for the other.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from typing import Self
+
+import msgspec
+
+from moorage_lab.topology import LabPlan
+
+_LARGEST = 1 << 17
+"""Bytes of one message; a socket buffer holds it (net.core.wmem_default is 212,992)."""
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    pass
+
+
+class Start(Message, frozen=True, kw_only=True):
+    """To the supervisor, once, first: bring this up."""
+
+    plan: LabPlan
+    directory: str
+    """The lab's, as the path is outside."""
+
+
+class Stop(Message, frozen=True, kw_only=True):
+    """To the supervisor: end. So does the end of the channel."""
+
+
+class Listen(Message, frozen=True, kw_only=True):
+    """To the outer process: a TCP socket that listens on 127.0.0.1 is needed."""
+
+    number: int
+    """Comes back in `Listening`."""
+    prefer: int
+    """The port to try first, and some after it; any other will do."""
+
+
+class Listening(Message, frozen=True, kw_only=True):
+    """To the supervisor, with the socket's file descriptor."""
+
+    number: int
+    port: int
+
+
+class Relay(msgspec.Struct, frozen=True, kw_only=True):
+    """A way in from the machine: 127.0.0.1:`port` is relayed to one port of a LoadBalancer Service."""
+
+    cluster: str
+    namespace: str
+    service: str
+    service_port: int
+    address: str
+    """The load balancer's."""
+    port: int
+
+
+class Relays(Message, frozen=True, kw_only=True):
+    """To the outer process, whenever they change: all relays there are."""
+
+    relays: list[Relay]
+
+
+class Ready(Message, frozen=True, kw_only=True):
+    """To the outer process, once: every API server answers. Cluster -> its kubeconfig's text."""
+
+    kubeconfigs: dict[str, str]
+    """For use outside of the lab."""
+    inside: dict[str, str]
+    """For use inside: to the address by which the clusters reach each other."""
+
+
+class Failed(Message, frozen=True, kw_only=True):
+    """To the outer process: the lab cannot go on, and why; the end of the channel follows."""
+
+    message: str
+
+
+_Any = Start | Stop | Listen | Listening | Relays | Ready | Failed
+
+
+class Channel:
+    """One end of the pair, for one event loop."""
+
+    def __init__(self, end: socket.socket) -> None:
+        end.setblocking(False)
+        self._socket = end
+        self._readable = asyncio.Event()
+        self._decoder = msgspec.json.Decoder(_Any)
+        asyncio.get_running_loop().add_reader(end, self._readable.set)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it. Closing twice is allowed."""
+        if self._socket.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+
+    def send(self, message: Message, descriptor: int | None = None) -> None:
+        """Send at once. What the other end will not read any more is lost, without an error: its end is read here."""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            socket.send_fds(self._socket, [msgspec.json.encode(message)], [] if descriptor is None else [descriptor])
+
+    async def receive(self) -> tuple[Message, int | None] | None:
+        """The next message and the file descriptor that came with it (the caller's to close); None at the end."""
+        while True:
+            await self._readable.wait()
+            try:
+                data, descriptors, _, _ = socket.recv_fds(self._socket, _LARGEST, 1)
+            except BlockingIOError:
+                self._readable.clear()
+            except ConnectionResetError:
+                return None
+            else:
+                if not data:
+                    return None
+                for descriptor in descriptors:
+                    # MSG_CMSG_CLOEXEC would do it at once, but recv_fds ignores its flags (Python 3.11).
+                    os.set_inheritable(descriptor, False)
+                return self._decoder.decode(data), descriptors[0] if descriptors else None

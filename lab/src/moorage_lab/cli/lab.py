@@ -1,0 +1,396 @@
+"""`moorage lab`: clusters as network namespaces on this machine."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, cast
+
+import click
+
+from moorage.api import manifest
+from moorage.cli.columns import columns_of
+from moorage.cluster import kubeconfig
+from moorage.cluster.client import Client
+from moorage.errors import MoorageError
+from moorage_lab import enter, manifests, outside, topology, verbs, waiting
+from moorage_lab.channel import Relay
+from moorage_lab.checks import has_ipv6, search_path
+from moorage_lab.state import DEFAULT_NAME, LabState, find, inside_kubeconfig, labs
+from moorage_lab.state import kubeconfig as kubeconfig_path
+
+_STOP_SECONDS = 15.0
+
+_name = click.option("--name", help="The lab; default: the only one that runs.")
+_cluster = click.option("--cluster", help="The cluster; may be left out where there is no doubt.")
+_namespace = click.option("-n", "--namespace", help="Default: the namespace `default`; for pods: any.")
+_file = click.option("-f", "--filename", "files", multiple=True, help="Manifests: a file, a directory, or -.")
+
+
+@click.group()
+def command() -> None:
+    """Run clusters as network namespaces on this machine, without root, and work with them."""
+    os.environ["PATH"] = search_path(os.environ.get("PATH", ""))
+
+
+# --- Labs --------------------------------------------------------------------------------------------------------
+
+
+@command.command()
+@click.option("--name", default=DEFAULT_NAME, show_default=True, help="What to call the lab.")
+@click.option(
+    "--cluster",
+    "clusters",
+    multiple=True,
+    metavar="NAME[=NODES]",
+    help=f"A cluster and how many nodes it has; default: {' and '.join(manifests.DEFAULT_CLUSTERS)}.",
+)
+@click.option(
+    "-f",
+    "--filename",
+    "files",
+    multiple=True,
+    metavar="[CLUSTER=]FILE",
+    help="Manifests; default: the first cluster's.",
+)
+@click.argument("more", nargs=-1, metavar="[[CLUSTER=]FILE]...")
+def run(name: str, clusters: tuple[str, ...], files: tuple[str, ...], more: tuple[str, ...]) -> None:
+    """Start clusters, apply manifests to them, print how to reach them, and stay until Ctrl-C.
+
+    \b
+    moorage lab run -f a=deploy/demo/k8s-backend.yml -f b=deploy/demo/k8s-frontend.yml
+    """
+    plan = topology.plan(manifests.parse_clusters(clusters), ipv6=has_ipv6())
+    loaded = manifests.load(manifests.parse_files((*files, *more), plan))
+    until_told(_run(name, plan, loaded))
+
+
+async def _run(name: str, plan: topology.LabPlan, loaded: dict[str, list[manifest.Manifest]]) -> None:
+    async with outside.running(name, plan) as lab:
+        async with AsyncExitStack() as stack:
+            clients = {name: await stack.enter_async_context(lab.client(name)) for name in lab.state.clusters}
+            for one in plan.clusters:
+                await waiting.nodes(clients[one.name], len(one.nodes))
+                click.echo(f"cluster {one.name}: export KUBECONFIG={kubeconfig_path(lab.directory, one.name)}")
+            for cluster, found in loaded.items():
+                if found:
+                    await _or_told(_apply(clients[cluster], [one.object for one in found]))
+            await asyncio.gather(*_pods(lab, clients, loaded))
+            await asyncio.gather(*_entrances(lab, loaded))
+        click.echo(f"lab {name} is up; Ctrl-C ends it")
+        await _show_relays(lab)
+
+
+def _pods(
+    lab: outside.Lab, clients: dict[str, Client], loaded: dict[str, list[manifest.Manifest]]
+) -> Iterator[Awaitable[None]]:
+    """What there is to wait for until all pods that the manifests ask for are ready."""
+    for cluster, found in loaded.items():
+        for namespace, deployment in manifests.deployments(found):
+            of = f"--name {lab.state.name} --cluster {cluster} -n {namespace}"
+            yield _or_told(
+                waiting.deployments(clients[cluster], [(namespace, deployment)]),
+                f"; see: moorage lab get {of} pods, moorage lab logs {of} deployment/{deployment}",
+            )
+
+
+def _entrances(lab: outside.Lab, loaded: dict[str, list[manifest.Manifest]]) -> Iterator[Awaitable[None]]:
+    """What there is to wait for, once pods are ready, until they are reached through their load balancers."""
+    for cluster, found in loaded.items():
+        for namespace, service in manifests.load_balancers(found):
+            yield _or_told(lab.relay(cluster, namespace, service))
+
+
+async def _or_told(step: Awaitable[object], hint: str = "") -> None:
+    """Do it; what goes wrong is told and ends nothing: in a lab that is up one can look into it."""
+    try:
+        await step
+    except MoorageError as error:
+        click.echo(f"moorage: {error}{hint}", err=True)
+
+
+async def _show_relays(lab: outside.Lab) -> None:
+    """Print the relays there are, and each new one, for ever."""
+    shown: list[Relay] = []
+    async with lab.changed:
+        while True:
+            for relay in lab.state.relays:
+                if relay not in shown:
+                    where = f"cluster {relay.cluster}: {relay.namespace}/{relay.service}"
+                    click.echo(f"curl http://127.0.0.1:{relay.port}  # {where}")
+            shown = lab.state.relays
+            await lab.changed.wait()
+
+
+@command.command("list")
+def list_() -> None:
+    """List the labs that run."""
+    rows = [["NAME", "PID", "CLUSTERS", "REACHED AT"]]
+    for state, _ in labs():
+        relays = ", ".join(f"{relay.service} http://127.0.0.1:{relay.port}" for relay in state.relays)
+        rows.append([state.name, str(state.pid), ",".join(state.clusters), relays])
+    click.echo(columns_of(rows) if len(rows) > 1 else "no lab runs")
+
+
+@command.command()
+@click.argument("name", required=False)
+def stop(name: str | None) -> None:
+    """End a lab, by default the only one that runs."""
+    state, path = find(name)
+    os.kill(state.pid, signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_SECONDS
+    while any(running.pid == state.pid for running, _ in labs()):
+        if time.monotonic() > deadline:
+            raise MoorageError(f"lab {state.name}: process {state.pid} does not end; its files are in {path}")
+        time.sleep(0.05)
+    click.echo(f"lab {state.name} ended")
+
+
+# --- Objects -----------------------------------------------------------------------------------------------------
+
+
+@command.command()
+@_name
+@_cluster
+@_namespace
+@_file
+@click.option("--force-conflicts", is_flag=True, help="Take over fields that somebody else has set.")
+def apply(
+    name: str | None, cluster: str | None, namespace: str | None, files: tuple[str, ...], force_conflicts: bool
+) -> None:
+    """Apply manifests, as kubectl apply --server-side does."""
+    if not files:
+        raise click.UsageError("say which manifests with -f FILE")
+    loaded = _load(files, namespace)
+
+    _with_client(name, cluster, lambda client: _apply(client, loaded, force=force_conflicts))
+
+
+async def _apply(client: Client, loaded: list[dict[str, Any]], *, force: bool = False) -> None:
+    """Apply the objects and say of each what was done. Raises MoorageError that names those that were refused."""
+    try:
+        click.echo(await verbs.apply(client, loaded, force=force))
+    except verbs.PartlyDoneError as error:
+        if error.done:
+            click.echo(error.done)
+        if error.conflict:
+            raise MoorageError(f"{error}; take the fields over with --force-conflicts") from None
+        raise
+
+
+@command.command()
+@_name
+@_cluster
+@_namespace
+@click.option("-A", "--all-namespaces", is_flag=True)
+@click.option("-l", "--selector", help="Labels, such as app=backend.")
+@click.option("-o", "--output", type=click.Choice(["wide", "yaml", "json", "name"]), default=None)
+@click.argument("kind")
+@click.argument("object_name", metavar="[NAME]", required=False)
+def get(
+    name: str | None,
+    cluster: str | None,
+    namespace: str | None,
+    all_namespaces: bool,
+    selector: str | None,
+    output: str | None,
+    kind: str,
+    object_name: str | None,
+) -> None:
+    """Print objects, in columns or as YAML or JSON."""
+    resource, _, after = kind.partition("/")
+    resolved = verbs.resolve(resource)
+
+    async def do(client: Client) -> None:
+        click.echo(
+            await verbs.get(
+                client,
+                resolved,
+                object_name or after or None,
+                namespace=namespace,
+                all_namespaces=all_namespaces,
+                label_selector=selector,
+                output=cast("verbs.Output", output or ""),
+            )
+        )
+
+    _with_client(name, cluster, do)
+
+
+@command.command()
+@_name
+@_cluster
+@_namespace
+@_file
+@click.argument("objects", nargs=-1, metavar="[KIND NAME... | KIND/NAME...]")
+def delete(
+    name: str | None, cluster: str | None, namespace: str | None, files: tuple[str, ...], objects: tuple[str, ...]
+) -> None:
+    """Delete objects."""
+    loaded = _load(files, namespace)
+    named = [(verbs.resolve(kind), object_name) for kind, object_name in _named(objects)]
+    if bool(loaded) == bool(named):
+        raise click.UsageError("say what to delete: KIND NAME, or -f FILE")
+
+    async def do(client: Client) -> None:
+        if loaded:
+            click.echo(await verbs.delete_manifests(client, loaded))
+        for kind, object_name in named:
+            click.echo(await verbs.delete(client, kind, object_name, namespace=namespace))
+
+    _with_client(name, cluster, do)
+
+
+@command.command()
+@_name
+@_cluster
+@_namespace
+@click.option("--replicas", type=click.IntRange(min=0), required=True)
+@click.argument("objects", nargs=-1, required=True, metavar="KIND NAME | KIND/NAME")
+def scale(
+    name: str | None, cluster: str | None, namespace: str | None, replicas: int, objects: tuple[str, ...]
+) -> None:
+    """Set the number of a Deployment's pods."""
+    named = [(verbs.resolve(kind), object_name) for kind, object_name in _named(objects)]
+
+    async def do(client: Client) -> None:
+        for kind, object_name in named:
+            click.echo(await verbs.scale(client, kind, object_name, replicas, namespace=namespace))
+
+    _with_client(name, cluster, do)
+
+
+# --- Inside ------------------------------------------------------------------------------------------------------
+
+
+@command.command("exec", context_settings={"ignore_unknown_options": True})
+@_name
+@_cluster
+@_namespace
+@click.argument("target", metavar="POD|deploy/NAME|NODE|gateway|internet")
+@click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
+def exec_(name: str | None, cluster: str | None, namespace: str | None, target: str, argv: tuple[str, ...]) -> None:
+    """Run a command in a pod, on a node or at a gateway, with its network and host name."""
+    state, path = find(name)
+    prefix, environment = enter.on_node(state, cluster, target), dict(os.environ)
+    if prefix is None:
+        place = _find_pod(state, path, cluster, namespace, target)
+        prefix, values = asyncio.run(enter.in_pod(state, place))
+        environment = {**values, "TERM": os.environ.get("TERM", "dumb")}
+    os.execvpe(prefix[0], [*prefix, *argv], environment)
+
+
+@command.command()
+@_name
+@_cluster
+@_namespace
+@click.option("-f", "--follow", is_flag=True, help="Go on printing what comes.")
+@click.option("-c", "--container", help="Default: the first.")
+@click.argument("target", metavar="POD|deploy/NAME")
+def logs(
+    name: str | None, cluster: str | None, namespace: str | None, follow: bool, container: str | None, target: str
+) -> None:
+    """Print what a pod has printed."""
+    state, path = find(name)
+    place = _find_pod(state, path, cluster, namespace, target)
+    argv = [*enter.inside(state), "tail", "-n", "+1", *(["-F"] if follow else []), place.log(container)]
+    os.execvp(argv[0], argv)
+
+
+@command.command("kubeconfig")
+@_name
+@_cluster
+@_namespace
+@click.option("--secret", metavar="NAME", help="As a Secret by which other clusters of the lab reach this one.")
+def kubeconfig_(name: str | None, cluster: str | None, namespace: str | None, secret: str | None) -> None:
+    """Print a cluster's kubeconfig.
+
+    \b
+    moorage lab kubeconfig --cluster a --secret cluster-a -n frontend | moorage lab apply --cluster b -f -
+    """
+    state, path = find(name)
+    file = (inside_kubeconfig if secret else kubeconfig_path)(path, _one_of(state, cluster))
+    text = file.read_text()
+    click.echo((manifests.secret(secret, namespace or "default", text) if secret else text).rstrip())
+
+
+# --- What they share ---------------------------------------------------------------------------------------------
+
+
+def until_told(program: Coroutine[Any, Any, None]) -> None:
+    """Run it until it ends or the user ends it: by Ctrl-C, SIGTERM, or by closing the terminal."""
+
+    async def main() -> None:
+        task = asyncio.ensure_future(program)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        await task
+
+    try:
+        asyncio.run(main())
+    except asyncio.CancelledError:
+        # The terminal may be what was closed.
+        with contextlib.suppress(OSError):
+            click.echo("ended")
+
+
+def _with_client(name: str | None, cluster: str | None, do: Callable[[Client], Awaitable[None]]) -> None:
+    state, path = find(name)
+    chosen = _one_of(state, cluster)
+
+    async def main() -> None:
+        async with Client(_config(state, path, chosen)) as client:
+            await do(client)
+
+    asyncio.run(main())
+
+
+def _load(files: tuple[str, ...], namespace: str | None) -> list[dict[str, Any]]:
+    """The objects of these files. Raises MoorageError for files without any."""
+    loaded = [one.object for one in manifest.load(files, namespace=namespace or "default")]
+    if files and not loaded:
+        raise MoorageError(f"{', '.join(files)}: holds no object; write one with apiVersion, kind and metadata")
+    return loaded
+
+
+def _one_of(state: LabState, cluster: str | None) -> str:
+    if cluster is None and len(state.clusters) > 1:
+        raise MoorageError(f"lab {state.name}: say which cluster with --cluster: {', '.join(state.clusters)}")
+    if cluster is not None and cluster not in state.clusters:
+        raise MoorageError(f"lab {state.name}: has no cluster {cluster!r}; it has: {', '.join(state.clusters)}")
+    return cluster or state.clusters[0]
+
+
+def _config(state: LabState, path: Path, cluster: str) -> kubeconfig.Config:
+    return kubeconfig.load(kubeconfig_path(path, cluster))
+
+
+def _find_pod(state: LabState, path: Path, cluster: str | None, namespace: str | None, target: str) -> enter.PodPlace:
+    async def main() -> enter.PodPlace | None:
+        async with AsyncExitStack() as stack:
+            clients = []
+            for plan in state.plan.clusters:
+                if cluster in (None, plan.name):
+                    client = await stack.enter_async_context(Client(_config(state, path, plan.name)))
+                    clients.append((plan, client))
+            return await enter.find_pod(clients, target, namespace)
+
+    place = asyncio.run(main())
+    if place is None:
+        raise MoorageError(
+            f"{target}: no such pod or node; see: moorage lab get pods -A --cluster {state.clusters[0]}"
+        )
+    return place
+
+
+def _named(objects: tuple[str, ...]) -> list[tuple[str, str]]:
+    """(kind, name) of `KIND/NAME...` or of `KIND NAME...`."""
+    if all("/" in word for word in objects):
+        return [(kind, name) for kind, _, name in (word.partition("/") for word in objects)]
+    if len(objects) < 2 or any("/" in word for word in objects):
+        raise click.UsageError("name objects as KIND NAME... or KIND/NAME...")
+    return [(objects[0], word) for word in objects[1:]]

@@ -1,0 +1,89 @@
+"""The lab's long-lived processes: started in their network namespace, started again when they die."""
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from moorage.errors import MoorageError
+from moorage.log import get_logger
+
+log = get_logger("moorage_lab")
+
+MOORAGE = (sys.executable, "-P", "-m", "moorage")
+"""This program, whatever the PATH is, and whatever modules lie in the current directory."""
+FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
+"""Seconds before a process that died is started again; doubled each time."""
+STEADY = 10.0
+"""Seconds after which a process has been up long enough for the wait to begin anew."""
+
+
+class Program(NamedTuple):
+    """One process to keep running."""
+
+    name: str
+    """As logs and people call it; its output goes to `NAME.log`."""
+    argv: Sequence[str]
+    netns: str
+    """`""`: the supervisor's own."""
+    descriptors: Sequence[int] = ()
+    """Open files that it inherits."""
+
+
+def entering(netns: str) -> list[str]:
+    """The command line prefix that runs a program in this network namespace; `""` is the caller's own.
+
+    Not `ip netns exec`, which makes a mount namespace too: network namespaces made in there stay unknown elsewhere.
+    """
+    return ["nsenter", f"--net=/run/netns/{netns}", "--"] if netns else []
+
+
+async def keep_running(program: Program, logs: Path) -> None:
+    """Run it, and again whenever it ends, until cancelled: then it is asked to end, and awaited."""
+    wait, loop = FIRST_WAIT, asyncio.get_running_loop()
+    with (logs / f"{program.name}.log").open("ab") as output:
+        while True:
+            started = loop.time()
+            status = await _run(program, output)
+            wait = FIRST_WAIT if loop.time() - started > STEADY else wait
+            log.warning("a process ended; starting it again", process=program.name, status=status, seconds=wait)
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT)
+
+
+async def run_once(program: Program, logs: Path) -> None:
+    """Run it until cancelled, then ask it to end, and await that. Raises MoorageError if it ends by itself."""
+    with (logs / f"{program.name}.log").open("ab") as output:
+        status = await _run(program, output)
+    raise MoorageError(
+        f"lab: {logs.name}: {program.name} ended with status {status}: {last_line(logs, program.name)}"
+    )
+
+
+def last_line(logs: Path, name: str) -> str:
+    """The last line of a process's output."""
+    lines = (logs / f"{name}.log").read_text(errors="replace").strip().split("\n")
+    return lines[-1] or "it said nothing"
+
+
+async def _run(program: Program, output: IO[bytes]) -> int:
+    process = await asyncio.create_subprocess_exec(
+        *entering(program.netns),
+        *program.argv,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        pass_fds=program.descriptors,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        return await process.wait()
+    except asyncio.CancelledError:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        # Bounded by the supervisor's own end, which takes what is still there.
+        await process.wait()
+        raise

@@ -1,0 +1,84 @@
+"""Which processes a lab cluster consists of, and their command lines. Pure."""
+
+from pathlib import Path
+
+from moorage_lab.control import DNS_HOSTS, DNS_PID
+from moorage_lab.processes import MOORAGE, Program
+from moorage_lab.topology import API_PORT, ClusterPlan
+
+FIRST_API_PORT = 16443
+"""On the machine, for the first cluster's API server; others take the next free ones."""
+
+API_SERVER, CONTROL = "apiserver", "control"
+
+
+class Files:
+    """Where one cluster's processes keep and find things; paths are those inside the lab."""
+
+    def __init__(self, run: Path, state: Path, cluster: str) -> None:
+        self.directory = run / cluster
+        """Gone with the lab: lab-control's state."""
+        self.plan = self.directory / "plan.json"
+        self.inside = self.directory / "kubeconfig"
+        """To the gateway's public address, which every network namespace reaches."""
+        self.outside = self.directory / "outside.kubeconfig"
+        """To the socket on the machine."""
+        self.logs = state / "logs" / cluster
+        self.dns_hosts = self.directory / DNS_HOSTS
+        self.dns_pid = self.directory / DNS_PID
+
+
+def server_url(cluster: ClusterPlan) -> str:
+    """The API server as every network namespace of the lab reaches it."""
+    return f"https://{cluster.public_addresses[0]}:{API_PORT}"
+
+
+def api_server(cluster: ClusterPlan, files: Files, listener: int, outside_port: int) -> Program:
+    """The API server; `listener` is the socket that listens on the machine, on `outside_port`."""
+    argv = [*MOORAGE, "lab-apiserver", "--cluster", cluster.name, "--directory", str(files.directory / "api")]
+    for address in (*cluster.public_addresses, *cluster.gateway_addresses):
+        argv += ["--address", address]
+    argv += ["--port", str(API_PORT), "--socket-fd", str(listener)]
+    for service_range in cluster.service_ranges:
+        argv += ["--service-range", service_range]
+    argv += ["--kubeconfig", str(files.outside), f"https://127.0.0.1:{outside_port}"]
+    argv += ["--kubeconfig", str(files.inside), server_url(cluster)]
+    return Program(API_SERVER, argv, cluster.gateway, (listener,))
+
+
+def others(cluster: ClusterPlan, files: Files) -> list[Program]:
+    """All others, which need the API server's kubeconfig: DNS, an agent per node, operator, controllers, kubelets."""
+    return [_dns(cluster, files), *_agents(cluster, files), control(cluster, files), _operator(cluster, files)]
+
+
+def control(cluster: ClusterPlan, files: Files) -> Program:
+    """Controllers and kubelets: the process that runs the pods."""
+    argv = [*MOORAGE, "lab-control", "--kubeconfig", str(files.inside), "--cluster", cluster.name]
+    argv += ["--state", str(files.directory), "--topology", str(files.plan)]
+    return Program(CONTROL, argv, cluster.gateway)
+
+
+def _agents(cluster: ClusterPlan, files: Files) -> list[Program]:
+    common = [*MOORAGE, "node", "--kubeconfig", str(files.inside), "--services", "all"]
+    agents = [Program(f"agent-{node.name}", [*common, "--node", node.name], node.netns) for node in cluster.nodes]
+    balancer = [*common, "--node", "gateway", "--addresses", "load-balancer"]
+    return [*agents, Program("agent-gateway", balancer, cluster.gateway)]
+
+
+def _operator(cluster: ClusterPlan, files: Files) -> Program:
+    # It is the only one, and would wait for the Lease of the one before it whenever it is started again.
+    argv = [*MOORAGE, "operator", "--kubeconfig", str(files.inside), "--no-leader-election"]
+    # From the gateway it reaches load balancers and other clusters' API servers, as any pod does.
+    return Program("operator", [*argv, "--listen", "127.0.0.1:8080"], cluster.gateway)
+
+
+def _dns(cluster: ClusterPlan, files: Files) -> Program:
+    argv = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--log-facility=-"]
+    argv += [f"--listen-address={address}" for address in cluster.dns_addresses]
+    argv += ["--bind-interfaces", f"--pid-file={files.dns_pid}"]
+    # It would change to a user that the lab's user namespace does not have.
+    argv += ["--user=root", "--group="]
+    # Only the records of this cluster: the rest does not exist, and nobody else is asked.
+    argv += ["--no-hosts", f"--addn-hosts={files.dns_hosts}", "--no-resolv", "--address=/#/"]
+    argv += [f"--local=/{cluster.domain}/", "--local-ttl=1"]
+    return Program("dns", argv, cluster.gateway)

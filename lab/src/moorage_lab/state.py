@@ -1,0 +1,179 @@
+"""Where a lab keeps what is needed outside of it, and which labs there are.
+
+A directory per lab: `lock` (held by its outer process as long as it lives), `lab.json`, `CLUSTER.kubeconfig`,
+`CLUSTER.inside`, and `logs/`.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from moorage.errors import MoorageError
+from moorage_lab.channel import Relay
+from moorage_lab.topology import LabPlan
+
+DEFAULT_NAME = "lab"
+"""How often a name is tried for, and the seconds in between."""
+
+
+class LabState(msgspec.Struct, frozen=True, kw_only=True):
+    """The content of `lab.json`."""
+
+    name: str
+    pid: int
+    """Of the outer process; SIGTERM ends the lab."""
+    init_pid: int
+    """Of the first process inside, as seen outside."""
+    plan: LabPlan
+    relays: list[Relay] = []
+
+    @property
+    def clusters(self) -> list[str]:
+        return [cluster.name for cluster in self.plan.clusters]
+
+
+def root() -> Path:
+    """The directory of this user's labs, made where it is missing.
+
+    Raises MoorageError where somebody else could have made it: other users may write to the directory of temporary
+    files.
+    """
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime and os.path.isdir(runtime) and os.access(runtime, os.W_OK | os.X_OK):
+        path = Path(runtime) / "moorage"
+    else:
+        path = Path(tempfile.gettempdir()) / f"moorage-{os.geteuid()}"
+    path.mkdir(mode=0o700, exist_ok=True)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise MoorageError(f"{path}: must be a directory of yours that nobody else can use; remove it")
+    return path
+
+
+def check_name(name: str) -> None:
+    """Raise MoorageError unless `name` can name a lab."""
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name):
+        raise MoorageError(f"lab {name!r}: its name must be at most 63 lower-case letters, digits and hyphens")
+
+
+class LabDirectory:
+    """One lab's directory, owned by this process until `remove` or its end."""
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self.path = path
+        self._lock = lock
+
+    @classmethod
+    def claim(cls, name: str) -> "LabDirectory":
+        """Make the directory, empty; one that a killed lab left behind is used again.
+
+        Raises MoorageError where a lab of this name runs.
+        """
+        check_name(name)
+        path = root() / name
+        with _alone(path.parent):
+            path.mkdir(mode=0o700, exist_ok=True)
+            lock = _lock(path)
+            if lock is None:
+                raise MoorageError(
+                    f"lab {name} is running; end it with: moorage lab stop {name}, or give another --name"
+                )
+            for entry in path.iterdir():
+                if entry.name != "lock":
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            (path / "logs").mkdir()
+        return cls(path, lock)
+
+    def write(self, state: LabState) -> None:
+        """Write `lab.json`; readers see the old one or the new one."""
+        self.write_file("lab.json", msgspec.json.format(msgspec.json.encode(state)).decode())
+
+    def write_file(self, name: str, text: str) -> Path:
+        """Write a file that only this user can read, and return its path; readers see the old one or the new one."""
+        new = self.path / f".{name}.new"
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        return new.replace(self.path / name)
+
+    def remove(self) -> None:
+        """Remove the directory and let go of it."""
+        with _alone(self.path.parent):
+            shutil.rmtree(self.path, ignore_errors=True)
+            os.close(self._lock)
+
+
+def labs() -> list[tuple[LabState, Path]]:
+    """The labs that run, by name, and their directories. What labs that were killed left behind is removed."""
+    found = []
+    directory = root()
+    with _alone(directory):
+        for path in sorted(each for each in directory.iterdir() if each.is_dir()):
+            lock = _lock(path)
+            if lock is not None:
+                shutil.rmtree(path, ignore_errors=True)
+                os.close(lock)
+            elif state := _read(path):
+                found.append((state, path))
+    return found
+
+
+def find(name: str | None) -> tuple[LabState, Path]:
+    """The lab of this name, or the only one there is; MoorageError where there is none, or no telling which."""
+    running = labs()
+    chosen = [lab for lab in running if name is None or lab[0].name == name]
+    if len(chosen) == 1:
+        return chosen[0]
+    if chosen:
+        names = ", ".join(state.name for state, _ in chosen)
+        raise MoorageError(f"several labs run ({names}); say which one with --name")
+    what = f"no lab {name} runs" if name else "no lab runs"
+    raise MoorageError(f"{what}; start one with: moorage lab run, or see: moorage lab list")
+
+
+def kubeconfig(path: Path, cluster: str) -> Path:
+    """The file by which `kubectl` reaches this cluster, in the lab's directory `path`."""
+    return path / f"{cluster}.kubeconfig"
+
+
+def inside_kubeconfig(path: Path, cluster: str) -> Path:
+    """The file by which this cluster is reached from inside the lab, as from another of its clusters."""
+    return path / f"{cluster}.inside"
+
+
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """No other process claims, lists or removes labs meanwhile: the lock of a lab then tells whether it runs."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(path: Path) -> int | None:
+    """Take the lab's lock and return its file descriptor; None while another process has it."""
+    lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
+
+
+def _read(path: Path) -> LabState | None:
+    """None for a lab that is only just starting."""
+    try:
+        return msgspec.json.decode((path / "lab.json").read_bytes(), type=LabState)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None
