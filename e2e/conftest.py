@@ -28,7 +28,7 @@ from e2e.harness import played as local
 from e2e.harness.clusters import Clusters
 from e2e.harness.control_plane import ApiServer
 from e2e.harness.played import PlayedClusters
-from e2e.harness.stalls import Stalls
+from testing.stalls import Stalls
 
 _NUMBERS = itertools.count(1)
 _TIMEOUT = 600

@@ -14,8 +14,8 @@ import pytest
 from e2e.harness.control_plane import ApiServer
 from e2e.harness.operator import NAMESPACE, Operator
 from e2e.harness.proxy import Proxy, Request
-from e2e.harness.stalls import Stalls
 from e2e.harness.world import wait
+from testing.stalls import Stalls
 
 TAKEN_OVER = 20
 """Seconds within which another leads after the leader has vanished: the lease's 15, and an attempt."""

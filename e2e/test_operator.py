@@ -12,7 +12,7 @@ import pytest
 from e2e.harness.clusters import Clusters
 from e2e.harness.install import Installation, commands
 from e2e.harness.played import PlayedClusters
-from e2e.harness.stalls import Stalls
+from testing.stalls import Stalls
 
 STEPS = ("The operator, in cluster B", "The other cluster, A", "The demo, in cluster B")
 TAKEN_OVER = 20

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 MAX_LINES = {"tests": 600, "testing": 600}
 """Lines of a module, by its first directory, 400 elsewhere: tables of cases need more room than code."""
 MAY_IMPORT = {
+    "lab": set[str](),
     "src": set[str](),
     "testing": set[str](),
     "e2e": {"testing"},

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from e2e.harness.stalls import Stalls
 from moorage_lab.answers import Answer, check_one_backend, how_many_to_show
 from moorage_lab.checks import UNSHARE
 from moorage_lab.narrator import Narrator
 from moorage_lab.stage import EFFECT_SECONDS, SLACK
+from testing.stalls import Stalls
 from tests.support.labs import ROOT, User, a_user
 from tests.support.wheels import built_wheel
 

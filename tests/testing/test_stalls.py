@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from e2e.harness.stalls import PAUSE, Stalls, lost
+from testing.stalls import PAUSE, Stalls, lost
 
 
 def test_what_a_tick_is_late_is_lost() -> None:
