@@ -1,29 +1,28 @@
 # Every target does the set-up that it needs, once. `make help` lists them.
 
 VENV := .venv
-READY := $(VENV)/.ready
 
 # Debian keeps nft, ip and dnsmasq out of an ordinary user's PATH.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e lint bench lock clean FORCE
+.PHONY: help demo test e2e lint bench lock clean run-env dev-env
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
 
-demo: $(READY) ## see sticky connections between two clusters on this machine; KEEP=1 leaves them up
+demo: run-env ## see sticky connections between two clusters on this machine; KEEP=1 leaves them up
 	@$(VENV)/bin/moorage demo $(if $(filter-out 0,$(KEEP)),--keep)
 
 test: lint ## check the code and run all tests
 	$(VENV)/bin/pytest
 
-e2e: $(READY) ## run the end-to-end tests on two real clusters; needs root, once a while to build them (e2e/README.md)
+e2e: dev-env ## run the end-to-end tests on two real clusters; needs root, once a while to build them (e2e/README.md)
 	@scripts/packages e2e
 	@$(VENV)/bin/python -m e2e.harness prepare
 	$(VENV)/bin/pytest e2e
 
-lint: $(READY) ## check format, style, types and which package imports which
+lint: dev-env ## check format, style, types and which package imports which
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/mypy
@@ -34,15 +33,17 @@ build/bench/%: bench/%.c bench/address.h
 	@mkdir -p $(@D)
 	$(CC) -O2 -Wall -Wextra -o $@ $<
 
-bench: $(READY) ## measure speed and size; installs gcc and haproxy; QUICK=1 is short, MARKDOWN=1 for a README
+bench: dev-env ## measure speed and size; installs gcc and haproxy; QUICK=1 is short, MARKDOWN=1 for a README
 	@scripts/packages bench
 	@$(MAKE) --no-print-directory --silent $(BENCH:%=build/bench/%)
 	@$(VENV)/bin/python -m bench $(if $(filter-out 0,$(QUICK)),--quick) $(if $(filter-out 0,$(MARKDOWN)),--markdown)
 
 COMPILE := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
-lock: $(READY) ## write the locks anew from both pyproject.toml; UPGRADE=1 takes the newest versions
+lock: dev-env ## write the locks anew from both pyproject.toml; UPGRADE=1 takes the newest versions
 	$(COMPILE) $(if $(filter-out 0,$(UPGRADE)),--upgrade) --extra dev --no-emit-package moorage \
 		--output-file requirements.lock pyproject.toml lab/pyproject.toml
+	echo hatchling | $(COMPILE) --constraint requirements.lock --no-emit-package moorage \
+		--output-file lab/run.lock pyproject.toml lab/pyproject.toml -
 	$(COMPILE) --constraint requirements.lock --output-file deploy/image/run.lock pyproject.toml
 	echo hatchling | $(COMPILE) --constraint requirements.lock --output-file deploy/image/build.lock -
 
@@ -50,10 +51,9 @@ clean: ## remove what make made
 	rm -rf $(VENV) build dist lab/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src lab tests testing bench e2e -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(READY): requirements.lock pyproject.toml lab/pyproject.toml scripts/setup scripts/packages
+# scripts/setup finds by itself that there is nothing to do.
+run-env:
 	@scripts/setup
 
-# A virtual environment holds absolute paths and a link to one Python: it is made anew when either has gone.
-ifneq ($(shell test "$$(cat $(READY) 2>/dev/null)" = "$(CURDIR)" && $(VENV)/bin/moorage --version 2>/dev/null | cut -d' ' -f1),moorage)
-$(READY): FORCE
-endif
+dev-env:
+	@scripts/setup dev

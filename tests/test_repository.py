@@ -84,14 +84,23 @@ def test_a_path_of_somebody_s_machine_would_be_found() -> None:
     assert MACHINE_PATH.search('open("/home/somebody/x")')
 
 
-def test_the_lock_names_no_package_index_and_pins_every_package_by_hash() -> None:
-    lock = (ROOT / "requirements.lock").read_text()
+@pytest.mark.parametrize("file", ["requirements.lock", "lab/run.lock"])
+def test_a_lock_names_no_package_index_and_pins_every_package_by_hash(file: str) -> None:
+    lock = (ROOT / file).read_text()
     assert not INDEX_ADDRESS.search(lock)
     requirements = re.split(r"\n(?=\S)", lock.strip())
     assert len(requirements) > 20
     for requirement in requirements:
         assert re.match(r"[\w.-]+(\[[\w,]+\])?==\S+", requirement)
         assert "--hash=sha256:" in requirement
+
+
+def test_the_demo_has_the_versions_that_the_tests_run_with() -> None:
+    tested, demo = (
+        re.split(r"\n(?=\S)", (ROOT / file).read_text().strip()) for file in ("requirements.lock", "lab/run.lock")
+    )
+    assert set(demo) <= set(tested)
+    assert not {"pytest", "mypy", "ruff", "uv"} & {requirement.partition("==")[0] for requirement in demo}
 
 
 @pytest.mark.parametrize("script", ["scripts/setup", "scripts/packages", ".ci/run"])

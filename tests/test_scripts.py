@@ -1,6 +1,9 @@
 """The set-up's scripts and the Makefile, with programs of the machine replaced where they would change it."""
 
+import fcntl
 import os
+import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -12,8 +15,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BOUND = 30
 """Seconds that a script here may take."""
-MADE_FROM = ("requirements.lock", "pyproject.toml", "lab/pyproject.toml", "scripts/setup", "scripts/packages")
-"""What `.venv` is made from."""
+MADE_FROM = ("lab/run.lock", "pyproject.toml", "lab/pyproject.toml", "scripts/setup", "scripts/packages")
+"""What the demo's `.venv` is made from. Tests need what is in `requirements.lock`, too."""
 Stub = Callable[[str, str], None]
 
 
@@ -155,36 +158,137 @@ def test_no_python_is_one_line(programs: Path) -> None:
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
 
 
-class Checkout:
-    """A copy of what `make` looks at, with a virtual environment that looks ready."""
+PYTHON = """
+case "$1 $2" in
+"-c "*) echo "3.12 True" ;;
+"-m venv")
+    mkdir -p .venv/bin
+    cp "$0" .venv/bin/python
+    printf '#!/bin/sh\\necho "moorage $*"\\n' >.venv/bin/moorage
+    chmod +x .venv/bin/moorage
+    echo venv >>calls
+    ;;
+"-m pip")
+    echo "$*" >>calls
+    case "$*" in *--editable*) exit ;; esac
+    test ! -e broken || { echo "ERROR: no such package" >&2; exit 1; }
+    for name in $(seq 25); do echo "Collecting package$name==1.0 (from -r some.lock (line $name))"; done
+    echo "Installing collected packages: package1, package2"
+    ;;
+esac
+"""
+"""Does nothing that takes time, and writes down what was asked of it."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        for name in ("Makefile", *MADE_FROM):
+
+class Checkout:
+    """A copy of what `make` looks at, where the set-up is done by `PYTHON`."""
+
+    def __init__(self, root: Path, python: Path) -> None:
+        self.root, self.python = root, python
+        for name in ("Makefile", "requirements.lock", *MADE_FROM):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, root / name)
-        write(root / ".venv/bin/moorage", 'echo "moorage $*"')
-        (root / ".venv/.ready").write_text(f"{root.resolve()}\n")
 
-    def needs_set_up(self) -> bool:
-        done = run("make", "-q", "-C", self.root, ".venv/.ready")
-        assert done.returncode in (0, 1), done.stderr
-        return done.returncode == 1
+    def setup(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return run(self.root / "scripts/setup", *words, PYTHON=str(self.python))
+
+    def calls(self) -> list[str]:
+        """What the set-up asked of Python since this was last looked at."""
+        file = self.root / "calls"
+        found = file.read_text().splitlines() if file.exists() else []
+        file.unlink(missing_ok=True)
+        return found
 
     def demo(self, *arguments: str) -> str:
-        done = run("make", "--no-print-directory", "-C", self.root, "demo", *arguments)
+        done = run("make", "--no-print-directory", "-C", self.root, "demo", f"PYTHON={self.python}", *arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Checkout:
-    return Checkout(tmp_path / "checkout")
+def checkout(tmp_path: Path, programs: Path, stub: Stub) -> Checkout:
+    stub("python3.12", PYTHON)
+    return Checkout(tmp_path / "checkout", programs / "python3.12")
+
+
+def test_the_demo_gets_what_runs_it_and_tests_get_the_rest(checkout: Checkout) -> None:
+    assert checkout.setup().returncode == 0
+    venv, packages, moorage = checkout.calls()
+    assert venv == "venv"
+    assert re.findall(r"--requirement=(\S+)", packages) == ["lab/run.lock"]
+    assert "--require-hashes" in packages
+    assert moorage.endswith("--editable . --editable ./lab")
+    assert checkout.setup("dev").returncode == 0
+    packages, moorage = checkout.calls()
+    assert re.findall(r"--requirement=(\S+)", packages) == ["requirements.lock"]
+    assert checkout.setup().returncode == checkout.setup("dev").returncode == 0
+    assert checkout.calls() == []
+
+
+def test_what_tests_need_has_what_the_demo_needs(checkout: Checkout) -> None:
+    assert checkout.setup("dev").returncode == 0
+    checkout.calls()
+    assert checkout.setup().stderr == ""
+    assert checkout.calls() == []
+
+
+def test_every_step_of_the_set_up_is_a_line_on_standard_error(checkout: Checkout) -> None:
+    done = checkout.setup()
+    assert done.stdout == ""
+    first, *steps, last = done.stderr.splitlines()
+    assert re.fullmatch(r"moorage: setting up \.venv with what runs Moorage \(.*\)", first)
+    assert [step.removeprefix("moorage: ").split()[0] for step in steps] == [
+        "making",
+        "fetching",
+        "package",
+        "unpacking",
+    ]
+    assert re.fullmatch(r"moorage: ready, after \d+ seconds", last)
+
+
+def test_on_a_terminal_packages_are_counted_in_one_line(checkout: Checkout) -> None:
+    screen, terminal = pty.openpty()
+    try:
+        subprocess.run(
+            [checkout.root / "scripts/setup"],
+            env={**os.environ, "PYTHON": str(checkout.python)},
+            stderr=terminal,
+            timeout=BOUND,
+            check=True,
+        )
+        lines = os.read(screen, 1 << 16).decode().split("\n")
+    finally:
+        os.close(terminal)
+        os.close(screen)
+    (counted,) = (line for line in lines if " 25 of " in line)
+    assert re.findall(r"package (\d+) of \d+: package\1", counted) == [str(n) for n in range(1, 26)]
 
 
 def test_a_second_run_does_no_set_up(checkout: Checkout) -> None:
-    assert not checkout.needs_set_up()
     assert checkout.demo() == "moorage demo\n"
+    assert len(checkout.calls()) == 3
+    assert checkout.demo() == "moorage demo\n"
+    assert checkout.calls() == []
+
+
+def test_two_at_once_do_the_work_once(checkout: Checkout) -> None:
+    with (checkout.root / "scripts/setup").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        second = subprocess.Popen(
+            [checkout.root / "scripts/setup"],
+            env={**os.environ, "PYTHON": str(checkout.python)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert second.stderr is not None
+        waiting = second.stderr.readline()
+        (checkout.root / "scripts/setup").rename(checkout.root / "scripts/locked")
+        shutil.copy(checkout.root / "scripts/locked", checkout.root / "scripts/setup")
+        assert checkout.setup().returncode == 0
+        assert len(checkout.calls()) == 3
+    assert second.communicate(timeout=BOUND)[1] == ""
+    assert (waiting, second.returncode) == ("moorage: waiting for another make, which is setting up\n", 0)
+    assert checkout.calls() == []
 
 
 def test_the_demo_is_left_up_on_demand(checkout: Checkout) -> None:
@@ -193,20 +297,54 @@ def test_the_demo_is_left_up_on_demand(checkout: Checkout) -> None:
 
 
 @pytest.mark.parametrize("file", MADE_FROM)
-def test_a_change_of_what_it_is_made_from_is_noticed(checkout: Checkout, file: str) -> None:
-    ready = (checkout.root / ".venv/.ready").stat().st_mtime
-    os.utime(checkout.root / file, (ready + 1, ready + 1))
-    assert checkout.needs_set_up()
+def test_a_change_of_what_the_demo_s_environment_is_made_from_is_noticed(checkout: Checkout, file: str) -> None:
+    checkout.setup()
+    checkout.calls()
+    with (checkout.root / file).open("a") as changed:
+        changed.write("# more\n")
+    assert checkout.setup().returncode == 0
+    assert len(checkout.calls()) == 2
 
 
-def test_a_moved_checkout_is_noticed(checkout: Checkout, tmp_path: Path) -> None:
+def test_a_change_of_what_tests_need_is_noticed_by_these_alone(checkout: Checkout) -> None:
+    checkout.setup()
+    checkout.setup("dev")
+    checkout.calls()
+    with (checkout.root / "requirements.lock").open("a") as changed:
+        changed.write("# more\n")
+    checkout.setup()
+    assert checkout.calls() == []
+    checkout.setup("dev")
+    assert len(checkout.calls()) == 2
+
+
+def test_a_moved_checkout_is_made_anew(checkout: Checkout, tmp_path: Path) -> None:
+    checkout.setup()
+    checkout.calls()
     checkout.root = checkout.root.rename(tmp_path / "moved")
-    assert checkout.needs_set_up()
+    assert checkout.setup().returncode == 0
+    assert checkout.calls()[0] == "venv"
 
 
-def test_a_broken_environment_is_noticed(checkout: Checkout) -> None:
+def test_a_broken_environment_is_made_anew(checkout: Checkout) -> None:
+    checkout.setup()
+    checkout.calls()
     write(checkout.root / ".venv/bin/moorage", "exit 1")
-    assert checkout.needs_set_up()
+    assert checkout.setup().returncode == 0
+    assert checkout.calls()[0] == "venv"
+
+
+def test_what_pip_cannot_install_is_asked_for_again_the_next_time(checkout: Checkout) -> None:
+    (checkout.root / "broken").touch()
+    done = checkout.setup()
+    assert done.returncode == 1
+    error, advice = done.stderr.splitlines()[-2:]
+    assert error == "ERROR: no such package"
+    assert advice.startswith("moorage: pip could not install what ")
+    checkout.calls()
+    (checkout.root / "broken").unlink()
+    assert checkout.setup().returncode == 0
+    assert len(checkout.calls()) >= 2
 
 
 @pytest.mark.parametrize(
