@@ -121,7 +121,6 @@ def test_moorings_show_who_is_where(api_server: ApiServer, namespace: str) -> No
 def test_defaults_are_stored(api_server: ApiServer, namespace: str) -> None:
     api_server.kubectl("-n", namespace, "apply", "-f", "-", input=XSVC)
     spec = api_server.get("-n", namespace, "xsvc", "backend")["spec"]
-    assert spec["ports"] == [{"port": 9000, "protocol": "TCP", "targetPort": 80}]
     assert spec["proxy"] == "kube-proxy"
     assert spec["healthCheck"] == {
         "fall": 3,

@@ -162,13 +162,13 @@ def schema(kind: Kind) -> Json:
     return made
 
 
-def _struct(info: inspect.StructType) -> Json:
+def _struct(info: inspect.StructType, in_list: bool = False) -> Json:
     made: Json = {"type": "object", "description": python.cleandoc(info.cls.__dict__.get("__doc__") or "")}
     fields = [field for field in info.fields if field.type is not None and not _is_metadata(field)]
     if needed := [field.encode_name for field in fields if field.required or _asked(field.type).required]:
         made["required"] = needed
     if fields:
-        made["properties"] = {field.encode_name: _field(field) for field in fields}
+        made["properties"] = {field.encode_name: _field(field, in_list) for field in fields}
     if info.cls in _ATOMIC:
         made["x-kubernetes-map-type"] = "atomic"
     return made | _validations(RULES.get(info.cls, ()))
@@ -178,20 +178,22 @@ def _is_metadata(field: inspect.Field) -> bool:
     return isinstance(field.type, inspect.StructType) and field.type.cls is ObjectMeta
 
 
-def _field(field: inspect.Field) -> Json:
-    made = _type(field.type)
+def _field(field: inspect.Field, in_list: bool) -> Json:
+    made = _type(field.type, in_list)
     # Nobody tells false, empty text or an empty object from what is absent; these need not be written down.
     if isinstance(field.default, str | int) and field.default is not False and field.default != "":
-        made["default"] = field.default
+        # Argo CD compares lists as a whole: with a default inside one, an object would never be as it was written.
+        if not in_list:
+            made["default"] = field.default
         # `kubectl explain` shows enums, not defaults.
         made["description"] += f" Default: {field.default}."
     return made
 
 
-def _type(info: inspect.Type) -> Json:
+def _type(info: inspect.Type, in_list: bool) -> Json:
     match info:
         case inspect.Metadata():
-            inner, asked = _type(info.type), _asked(info)
+            inner, asked = _type(info.type, in_list), _asked(info)
             said = dict(info.extra_json_schema or {})
             own = said.pop("description")
             inners = inner.pop("description", own)
@@ -206,13 +208,13 @@ def _type(info: inspect.Type) -> Json:
             }
         case inspect.UnionType():
             (option,) = [option for option in info.types if not isinstance(option, inspect.NoneType)]
-            return _type(option)
+            return _type(option, in_list)
         case inspect.StructType():
-            return _struct(info)
+            return _struct(info, in_list)
         case inspect.ListType():
-            return {"type": "array", "items": _type(info.item_type)}
+            return {"type": "array", "items": _type(info.item_type, in_list=True)}
         case inspect.DictType():
-            return {"type": "object", "additionalProperties": _type(info.value_type)}
+            return {"type": "object", "additionalProperties": _type(info.value_type, in_list)}
         case inspect.BoolType():
             return {"type": "boolean"}
         case inspect.IntType():

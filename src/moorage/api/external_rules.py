@@ -47,6 +47,16 @@ def _values_fit(requirement: LabelSelectorRequirement) -> bool:
 
 _SPEC = (
     Rule(
+        # Not keys of the list, which would need a default for the protocol. UDP ports count as negative ones.
+        "!has(self.ports) || "
+        + _distinct(
+            "self.ports.filter(p, has(p.port)).map(p, has(p.protocol) && p.protocol == 'UDP' ? -p.port : p.port)"
+        ),
+        "must not have a port twice with one protocol; change or remove one",
+        lambda spec: _unique((port.port, port.protocol) for port in spec.ports),
+        ".ports",
+    ),
+    Rule(
         "!has(self.ports) || self.ports.size() < 2 || self.ports.all(p, has(p.name))",
         "must have a name for each port where there are several; name each",
         lambda spec: len(spec.ports) < 2 or all(port.name is not None for port in spec.ports),
@@ -68,7 +78,7 @@ _SPEC = (
     ),
     Rule(
         "!has(self.ports) || self.ports.size() < 2 || !has(self.endpoints) || "
-        "self.endpoints.all(e, !has(e.dns) || e.dns.type != 'SRV')",
+        "self.endpoints.all(e, !has(e.dns) || !has(e.dns.type) || e.dns.type != 'SRV')",
         "must not have an SRV name, whose records say the port, where spec.ports has several; "
         "use an ExternalService for each port",
         lambda spec: (
@@ -78,7 +88,7 @@ _SPEC = (
     ),
     Rule(
         "!has(self.ports) || !has(self.healthCheck) || has(self.healthCheck.port) || "
-        "self.ports.exists(p, p.protocol == 'TCP')",
+        "self.ports.exists(p, !has(p.protocol) || p.protocol == 'TCP')",
         "must have a port, because none of spec.ports is TCP and checks use TCP; set healthCheck.port",
         lambda spec: (
             spec.health_check is None

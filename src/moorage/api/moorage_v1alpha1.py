@@ -4,6 +4,8 @@ The structs are the one source of the CustomResourceDefinitions (`api.crds`): a 
 and rules stand beside it; rules about several fields are in `external_rules`. All of these are for the API server
 only, the structs do not enforce them: an object that an older schema let in must not make a whole list unreadable.
 Whoever reads an object decides what to make of it.
+
+What is left out has the default of its struct when it is read. The API server stores that too, but not inside lists.
 """
 
 from typing import Annotated, Any
@@ -258,7 +260,7 @@ class ExternalServiceSpec(Resource, kw_only=True, frozen=True):
 
     ports: Annotated[
         list[ExternalServicePort],
-        doc("Ports of the Service.", required=True, minItems=1, maxItems=100, **_by("port", "protocol")),
+        doc("Ports of the Service.", required=True, minItems=1, maxItems=100),
     ] = field(default_factory=list)
     endpoints: Annotated[
         list[EndpointSource] | None,

@@ -124,11 +124,11 @@ def _text_limits(value: str, schema: dict[str, Any], path: str) -> Iterator[Fiel
 
 
 def _duplicates(items: list[Any], keys: list[str], path: str) -> Iterator[FieldError]:
-    """The errors of a list whose items must differ in `keys`; the protocol is the only one with a default."""
+    """The errors of a list whose items must differ in `keys`."""
     seen = Once()
     for index, item in enumerate(items):
         if isinstance(item, dict):
-            found = [item.get(key) or ("TCP" if key == "protocol" else None) for key in keys]
+            found = [item.get(key) for key in keys]
             if all(isinstance(one, str | int) for one in found):
                 what = "/".join(show(one) for one in found)
                 advice = "change or remove one"

@@ -1,0 +1,55 @@
+"""What Argo CD and Flux find on the real API server: definitions and objects are stored as they were written."""
+
+import copy
+import json
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+
+from e2e.harness.control_plane import ApiServer
+from moorage.api import crds
+from moorage.api.kinds import Kind
+from moorage.cluster import kubeconfig
+from moorage.cluster.client import Client
+from testing.gitops import drift
+from testing.suites.gitops import *  # noqa: F403
+from testing.suites.gitops import SHORT
+from testing.suites.objects import namespace as namespace  # the suite's own, not that of conftest.py
+
+
+@pytest.fixture
+async def client(api_server: ApiServer) -> AsyncGenerator[Client, None]:
+    async with Client(kubeconfig.load(api_server.kubeconfig)) as client:
+        yield client
+
+
+@pytest.mark.parametrize("kind", crds.custom_kinds(), ids=lambda kind: kind.kind)
+def test_a_definition_is_stored_as_it_is_in_the_file(api_server: ApiServer, kind: Kind) -> None:
+    stored = api_server.get("crd", f"{kind.plural}.{kind.group}")
+    assert drift(crds.definition(kind), stored) == []
+
+
+def test_an_object_that_was_stored_with_defaults_inside_lists_can_be_applied_as_before(api: ApiServer) -> None:
+    """As versions up to 0.1 stored them; ports were a list whose items had keys then."""
+    (kind, _) = crds.custom_kinds()
+    before = copy.deepcopy(crds.definition(kind))
+    spec = before["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    spec["ports"] |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["port", "protocol"]}
+    spec["ports"]["items"]["properties"]["protocol"]["default"] = "TCP"
+    spec["endpoints"]["items"]["properties"]["dns"]["properties"]["type"]["default"] = "A"
+    written: dict[str, Any] = copy.deepcopy(SHORT[0])
+
+    def apply() -> dict[str, Any]:
+        arguments = ("apply", "--server-side", "--field-manager=git", "-o", "json", "-f", "-")
+        return dict(json.loads(api.kubectl(*arguments, input=json.dumps(written))))
+
+    api.apply(json.dumps(before))
+    api.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    stored = apply()
+    assert drift(written, stored) == [".spec.ports", ".spec.endpoints"]
+    assert stored["spec"]["ports"][0]["protocol"] == "TCP"
+    api.apply(crds.manifest())
+    api.eventually("the definition is in force", lambda: drift(written, apply()) == [], seconds=30)
+    written["spec"]["ports"].pop()
+    assert drift(written, apply()) == []
