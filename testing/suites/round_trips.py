@@ -53,7 +53,7 @@ class Server:
             decision = await self.decide(each, NOW, **exceptions)
             service = await self._client.get(ExternalService, self._namespace, NAME)
             if not decision.writes and decision.status == service.status:
-                assert decision.happenings == ()
+                assert decision.news == ()
                 assert await self.decide(each, LATER, **exceptions) == Decision((), service.status, ())
                 return service
             await self._do(decision, service)

@@ -16,7 +16,7 @@ from moorage.api.moorage_v1alpha1 import (
     StaticAddress,
 )
 from moorage.core.admission import gate_of
-from moorage.core.conditions import LONGEST
+from moorage.core.conditions import MAX_MESSAGE_CHARACTERS
 from moorage.core.model import Found, Health, Problem, Resolution, Verdict
 from testing.xsvc import (
     LATER,
@@ -312,7 +312,7 @@ def test_messages_are_bounded() -> None:
     refused = Resolution("addresses", tuple(Found(f"b{n}", f"127.0.{n // 256}.{n % 256}") for n in range(1000)))
     story = after((refused,))
     message = said(story, "Accepted")[2]
-    assert len(message) == LONGEST
+    assert len(message) == MAX_MESSAGE_CHARACTERS
     assert message.endswith("…")
 
 

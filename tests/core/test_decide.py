@@ -240,7 +240,7 @@ def test_while_suspended_only_a_condition_changes() -> None:
     ready = {each.type: each for each in decision.status.conditions or ()}["Ready"]
     assert (ready.status, ready.reason, ready.last_transition_time) == ("True", "Suspended", NOW)
     assert decision.status.observed_generation == story.xsvc.metadata.generation
-    assert [each.reason for each in decision.happenings] == ["Suspended"]
+    assert [each.reason for each in decision.news] == ["Suspended"]
     story.do(decision)
     assert story.decide(endpoints(5), LATER) == Decision((), story.xsvc.status, ())
     story.change(suspend=False)
@@ -283,10 +283,10 @@ def test_a_service_of_somebody_else_is_left_alone_and_gets_no_endpoints() -> Non
     ready = {each.type: each for each in decision.status.conditions or ()}["Ready"]
     assert (ready.status, ready.reason) == ("False", "NameTaken")
     assert "kubectl delete service -n frontend backend" in ready.message
-    assert [each.reason for each in decision.happenings if each.type == "Warning"] == ["NameTaken"]
+    assert [each.reason for each in decision.news if each.type == "Warning"] == ["NameTaken"]
     assert not any(each.ready for each in decision.status.endpoints or ())
     story.do(decision)
-    assert story.decide(endpoints(2), LATER).happenings == ()
+    assert story.decide(endpoints(2), LATER).news == ()
 
 
 def test_a_service_that_somebody_put_in_place_of_ours_loses_our_endpoints_and_ours_comes_back_with_them() -> None:
@@ -347,7 +347,7 @@ def test_slices_that_others_wrote_are_named_and_left_alone() -> None:
     assert (ready.status, ready.reason) == ("False", "ForeignSlices")
     assert "backend-x7k2p" in ready.message
     assert "kubectl delete endpoints -n frontend backend" in ready.message
-    assert [each.reason for each in decision.happenings] == ["ForeignSlices"]
+    assert [each.reason for each in decision.news] == ["ForeignSlices"]
 
 
 def test_one_endpoint_among_a_thousand_changes_one_slice() -> None:

@@ -26,7 +26,7 @@ from moorage.core.admission import (
     Addresses,
     gate_of,
 )
-from moorage.core.endpoints import MOST, merge, shown
+from moorage.core.endpoints import MAX_ENDPOINTS, Merged, merge, shown
 from moorage.core.model import Endpoint, Found, Problem, Resolution
 from testing.xsvc import GATE, HTTP, THEN, Story, endpoints, static, xsvc
 
@@ -50,6 +50,10 @@ def names(each: tuple[Endpoint, ...]) -> list[str]:
     return [one.name for one in each]
 
 
+def complaints(merged: Merged, reason: str) -> tuple[str, ...]:
+    return tuple(each.message for each in merged.complaints if each.reason == reason)
+
+
 def test_endpoints_of_all_sources_are_sorted_by_name() -> None:
     merged = merge(xsvc(), (Resolution("addresses", (B3, B1)), Resolution("dns/db.example.com", (B2,))), GATE)
     assert merged.endpoints == (
@@ -57,7 +61,7 @@ def test_endpoints_of_all_sources_are_sorted_by_name() -> None:
         Endpoint("b2", "203.0.113.2", "dns/db.example.com"),
         Endpoint("b3", "203.0.113.3", "addresses"),
     )
-    assert (merged.refused, merged.conflicts) == ((), ())
+    assert merged.complaints == ()
 
 
 def test_weight_and_priority_are_kept() -> None:
@@ -85,7 +89,7 @@ def test_a_refused_address_is_left_out_and_named_by_its_field() -> None:
     resolutions = Resolution("dns/db.example.com", ()), Resolution("addresses", (B1, Found("127-0-0-1", "127.0.0.1")))
     merged = merge(service, resolutions, GATE)
     assert names(merged.endpoints) == ["b1"]
-    assert merged.refused == (
+    assert complaints(merged, "AddressRefused") == (
         "spec.endpoints[1].addresses[1].address: 127.0.0.1 is a loopback address; endpoints must be outside this "
         "cluster",
     )
@@ -95,7 +99,7 @@ def test_an_answer_that_is_refused_is_named_by_its_source() -> None:
     merged = merge(
         xsvc(endpoints=[DNS]), (Resolution("dns/db.example.com", (Found("x", "169.254.169.254"), B1)),), GATE
     )
-    assert merged.refused == (
+    assert complaints(merged, "AddressRefused") == (
         "spec.endpoints[0]: 169.254.169.254 (x of dns/db.example.com) is a cloud metadata address; endpoints must be "
         "outside this cluster",
     )
@@ -105,7 +109,7 @@ def test_an_answer_that_is_refused_is_named_by_its_source() -> None:
 def test_a_name_that_no_slice_could_carry_is_refused(name: str) -> None:
     merged = merge(xsvc(), (Resolution("cluster/backend", (Found(name, "203.0.113.9"), B1)),), GATE)
     assert names(merged.endpoints) == ["b1"]
-    assert "no DNS label" in merged.refused[0]
+    assert "no DNS label" in complaints(merged, "AddressRefused")[0]
 
 
 # --- conflicts ----------------------------------------------------------------------------------------------------
@@ -115,7 +119,7 @@ def test_the_first_of_two_with_one_name_is_used() -> None:
     twice = Resolution("addresses", (B1,)), Resolution("dns/db.example.com", (Found("b1", "203.0.113.9"),))
     merged = merge(xsvc(), twice, GATE)
     assert merged.endpoints == (Endpoint("b1", "203.0.113.1", "addresses"),)
-    assert merged.conflicts == (
+    assert complaints(merged, "EndpointConflict") == (
         "spec.endpoints[1]: 203.0.113.9 has the name b1 of 203.0.113.1, which is used; give each its own name",
     )
 
@@ -124,18 +128,20 @@ def test_the_first_of_two_at_one_address_and_port_is_used() -> None:
     twice = Resolution("addresses", (B1,)), Resolution("dns/db.example.com", (Found("other", "203.0.113.1", 80),))
     merged = merge(xsvc(), twice, GATE)
     assert names(merged.endpoints) == ["b1"]
-    assert merged.conflicts == ("spec.endpoints[1]: other is at 203.0.113.1, as is b1, which is used; leave one out",)
+    assert complaints(merged, "EndpointConflict") == (
+        "spec.endpoints[1]: other is at 203.0.113.1, as is b1, which is used; leave one out",
+    )
 
 
 def test_two_ports_of_one_address_are_two_endpoints() -> None:
     merged = merge(xsvc(), (Resolution("addresses", (B1, Found("other", "203.0.113.1", 8080))),), GATE)
     assert names(merged.endpoints) == ["b1", "other"]
-    assert merged.conflicts == ()
+    assert complaints(merged, "EndpointConflict") == ()
 
 
 def test_the_same_endpoint_from_two_sources_is_no_conflict() -> None:
     merged = merge(xsvc(), (Resolution("addresses", (B1,)), Resolution("dns/db.example.com", (B1,))), GATE)
-    assert (names(merged.endpoints), merged.conflicts) == (["b1"], ())
+    assert (names(merged.endpoints), complaints(merged, "EndpointConflict")) == (["b1"], ())
 
 
 def test_no_claim_of_a_service_ends_an_endpoint_that_is_in_use() -> None:
@@ -145,10 +151,10 @@ def test_no_claim_of_a_service_ends_an_endpoint_that_is_in_use() -> None:
     source = (Resolution("dns/db.example.com", (B1, B2)),)
     merged = merge(known(status(B1), status(B2._replace(address="203.0.113.9"))), source, gate)
     assert names(merged.endpoints) == ["b1"]
-    assert merged.conflicts == (
+    assert complaints(merged, "EndpointConflict") == (
         f"spec.endpoints[0]: 203.0.113.1 (b1 of dns/db.example.com) is {EXTERNAL_IP} by now; it stays in use",
     )
-    assert [each.partition(" is ")[0] for each in merged.refused] == [
+    assert [each.partition(" is ")[0] for each in complaints(merged, "AddressRefused")] == [
         "spec.endpoints[0]: 203.0.113.2 (b2 of dns/db.example.com)"
     ]
     for kind in (POD, NODE, CLUSTER_IP, LOAD_BALANCER, API_SERVER):
@@ -165,34 +171,40 @@ def many(first: int, count: int) -> tuple[Found, ...]:
 
 
 def test_of_too_many_endpoints_the_first_ones_are_used_and_it_is_said_of_the_others() -> None:
-    sources = Resolution("dns/a", many(500, MOST - 1)), Resolution("dns/b", many(0, 5))
+    sources = Resolution("dns/a", many(500, MAX_ENDPOINTS - 1)), Resolution("dns/b", many(0, 5))
     merged = merge(xsvc(), sources, GATE)
-    assert names(merged.endpoints) == ["e00000", *(each.name for each in many(500, MOST - 1))]
-    assert merged.too_many == (
+    assert names(merged.endpoints) == ["e00000", *(each.name for each in many(500, MAX_ENDPOINTS - 1))]
+    assert complaints(merged, "TooManyEndpoints") == (
         "spec.endpoints: there are more than 1000 endpoints; left out are e00001, e00002, e00003 and 1 more: narrow "
-        "the sources, or divide them among several ExternalServices"
+        "the sources, or divide them among several ExternalServices",
     )
-    assert merge(xsvc(), (sources[0], Resolution("dns/b", many(0, 1))), GATE).too_many is None
+    assert merge(xsvc(), (sources[0], Resolution("dns/b", many(0, 1))), GATE).complaints == ()
 
 
 def test_what_is_found_twice_or_refused_is_not_too_much() -> None:
     refusing = gate_of(refuse=["198.18.0.0/24"])
-    twice = Resolution("dns/a", many(250, MOST)), Resolution("dns/b", many(0, 250) + many(250, MOST))
+    twice = (
+        Resolution("dns/a", many(250, MAX_ENDPOINTS)),
+        Resolution("dns/b", many(0, 250) + many(250, MAX_ENDPOINTS)),
+    )
     merged = merge(xsvc(), twice, refusing)
-    assert (len(merged.endpoints), merged.too_many) == (MOST, None)
-    assert len(merged.refused) == 250
+    assert (len(merged.endpoints), complaints(merged, "TooManyEndpoints")) == (MAX_ENDPOINTS, ())
+    assert len(complaints(merged, "AddressRefused")) == 250
 
 
 def test_endpoints_in_use_are_not_pushed_out_by_others() -> None:
     last = many(5000, 2)
     before = known(status(last[0]))
-    sources = Resolution("dns/db.example.com", (*many(0, MOST), *last)), Resolution("dns/other", many(2000, 3))
+    sources = (
+        Resolution("dns/db.example.com", (*many(0, MAX_ENDPOINTS), *last)),
+        Resolution("dns/other", many(2000, 3)),
+    )
     slices = Story(xsvc())
     slices.step((Endpoint(*last[1][:2], "dns/db.example.com"),))
     used = replace(before, metadata=slices.xsvc.metadata)
     merged = merge(used, sources, GATE, slices.cluster.slices)
     assert names(merged.endpoints)[-2:] == [each.name for each in last]
-    assert len(merged.endpoints) == MOST
+    assert len(merged.endpoints) == MAX_ENDPOINTS
     assert merge(used, sources, GATE, slices.cluster.slices) == merged
 
 
@@ -204,8 +216,8 @@ def test_no_more_is_looked_at_than_is_needed_however_much_is_refused() -> None:
             asked.append(address)
             return "no"
 
-    merge(xsvc(), (Resolution("dns/a", many(0, 16 * MOST)),), Counting())
-    assert len(asked) <= 2 * MOST
+    merge(xsvc(), (Resolution("dns/a", many(0, 16 * MAX_ENDPOINTS)),), Counting())
+    assert len(asked) <= 2 * MAX_ENDPOINTS
 
 
 # --- sources that have not answered -------------------------------------------------------------------------------
@@ -235,14 +247,14 @@ def test_what_is_kept_yields_in_silence_to_what_is_found() -> None:
     resolutions = Resolution("dns/db.example.com", None), Resolution("addresses", (Found("b1", "203.0.113.9"),))
     merged = merge(service, resolutions, GATE)
     assert [(each.name, each.address) for each in merged.endpoints] == [("b1", "203.0.113.9"), ("b2", "203.0.113.2")]
-    assert merged.conflicts == ()
+    assert complaints(merged, "EndpointConflict") == ()
 
 
 def test_what_is_kept_passes_the_gate_again() -> None:
     refusing = gate_of(refuse=["203.0.113.0/30"])
     merged = merge(known(status(B1), endpoints=[DNS]), (Resolution("dns/db.example.com", None),), refusing)
     assert merged.endpoints == ()
-    assert "203.0.113.0/30" in merged.refused[0]
+    assert "203.0.113.0/30" in complaints(merged, "AddressRefused")[0]
 
 
 def test_a_source_that_was_replaced_by_one_that_cannot_be_read_does_not_empty_the_service() -> None:
@@ -337,7 +349,7 @@ def test_address_and_port_are_shown_as_in_a_url(address: str, port: int | None, 
 
 def test_what_the_gate_refuses_is_left_out_by_name() -> None:
     inside = Found("db1", "127.0.0.1")
-    assert merge(xsvc(), (Resolution("dns/x", (B1, inside)),), GATE).left_out == (inside,)
+    assert merge(xsvc(), (Resolution("dns/x", (B1, inside)),), GATE).refused == {"db1": "127.0.0.1"}
 
 
 def test_one_that_is_leaving_is_known_as_such_from_the_status_too() -> None:

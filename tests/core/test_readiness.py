@@ -12,7 +12,7 @@ from moorage.api.discovery_v1 import Endpoint as ApiEndpoint
 from moorage.api.discovery_v1 import EndpointConditions, EndpointSlice
 from moorage.api.moorage_v1alpha1 import Drain, EndpointStatus, ExternalServiceStatus, HealthCheck
 from moorage.core.model import Endpoint, Health, Verdict
-from moorage.core.readiness import Standings, standings, withheld
+from moorage.core.readiness import Readiness, readiness_of, without_service
 from testing.xsvc import xsvc
 
 HEALTHS: tuple[Health, ...] = ("Healthy", "Unhealthy", "Unknown")
@@ -26,7 +26,7 @@ def stand(
     turning: Sequence[str] = (),
     threshold: int = 0,
     **given: Health,
-) -> Standings:
+) -> Readiness:
     """Of endpoints with these healths, in order; `before`: whether each was ready by the slices, `written`: by the
     status; `turning`: those whose last check says otherwise."""
     spec: dict[str, Any] = {}
@@ -64,21 +64,21 @@ def stand(
         )
     ]
     verdicts = {name: Verdict(health, turning=name in turning) for name, health in given.items()}
-    return standings(service, each, verdicts, slices, families)
+    return readiness_of(service, each, verdicts, slices, families)
 
 
-def ready(result: Standings) -> list[str]:
-    return [each.endpoint.name for each in result.each if each.ready]
+def ready(result: Readiness) -> list[str]:
+    return [each.endpoint.name for each in result.rows if each.ready]
 
 
-def serving(result: Standings) -> list[str]:
-    return [each.endpoint.name for each in result.each if each.serving]
+def serving(result: Readiness) -> list[str]:
+    return [each.endpoint.name for each in result.rows if each.serving]
 
 
 def test_one_that_is_leaving_keeps_its_clients_and_takes_no_new_ones() -> None:
     result = stand(a="Healthy", leaving="Healthy")
     assert (ready(result), serving(result)) == (["a"], ["a", "leaving"])
-    assert result.each[1].why == "leaving: it is being deleted where it was found"
+    assert result.rows[1].withheld == "Leaving"
     assert (ready(stand(leaving="Healthy")), serving(stand(leaving="Healthy"))) == ([], ["leaving"])
     assert serving(stand(leaving="Unhealthy")) == []
 
@@ -103,20 +103,20 @@ def test_the_status_counts_where_the_slices_say_nothing() -> None:
 
 
 def test_where_nothing_is_checked_all_are_ready() -> None:
-    result = standings(xsvc(health_check=None), [Endpoint("a", "203.0.113.1", "addresses")], {}, [], None)
+    result = readiness_of(xsvc(health_check=None), [Endpoint("a", "203.0.113.1", "addresses")], {}, [], None)
     assert ready(result) == ["a"]
 
 
 def test_a_drained_one_serves_whom_it_has() -> None:
     result = stand(a="Healthy", drained="Healthy", drained2="Unhealthy")
     assert (ready(result), serving(result)) == (["a"], ["a", "drained"])
-    assert result.each[1].why == "drained: spec.drain names it"
+    assert result.rows[1].withheld == "Drained"
 
 
 def test_only_those_of_the_lowest_priority_number_are_ready() -> None:
     result = stand({"b": 10, "c": 10}, a="Healthy", b="Healthy", c="Unhealthy")
     assert (ready(result), serving(result)) == (["a"], ["a", "b"])
-    assert result.each[1].why == "stands by: priority 10, and one of priority 0 is healthy"
+    assert (result.rows[1].withheld, result.priority) == ("StandsBy", 0)
 
 
 def test_the_next_priority_is_used_when_none_of_the_first_is_healthy() -> None:
@@ -154,7 +154,7 @@ def test_a_priority_is_not_kept_by_a_panic_while_another_has_one_that_is_up() ->
         stand({"b": 10}, before, threshold=30, a="Unhealthy", a2="Unhealthy", a3="Unhealthy", b="Healthy"),
     ):
         assert (ready(result), result.panic) == (["b"], False)
-        assert {each.why for each in result.each} == {None}
+        assert {each.withheld for each in result.rows} == {None}
 
 
 def test_where_all_fail_one_after_the_other_the_priority_in_use_stays_although_a_standby_is_the_last() -> None:
@@ -176,7 +176,7 @@ def test_in_a_panic_the_priority_that_was_used_stays_in_use() -> None:
 def test_endpoints_of_a_family_that_the_service_lacks_are_not_ready() -> None:
     result = stand(a="Healthy", six="Healthy", families=["IPv4"])
     assert ready(result) == ["a"]
-    assert result.each[1].why == "the Service has no IPv6 address; see spec.ipFamilyPolicy"
+    assert result.rows[1].withheld == "NoFamily"
     assert ready(stand(a="Healthy", six="Healthy", families=["IPv4", "IPv6"])) == ["a", "six"]
     assert ready(stand(a="Healthy", six="Healthy", families=None)) == ["a", "six"]
 
@@ -199,9 +199,9 @@ def test_one_that_is_renamed_stays_in_use_while_nothing_better_is_known(health: 
     assert ready(stand(renamed=health, a="Healthy", before={"a": True}, written={"a": True})) == ["a"]
 
 
-def test_withheld_ones_are_not_ready() -> None:
-    result = withheld(stand(a="Healthy"), "for this reason")
-    assert [(each.ready, each.why) for each in result.each] == [(False, "for this reason")]
+def test_without_a_service_of_ours_none_is_ready() -> None:
+    result = without_service(stand(a="Healthy"))
+    assert [(each.ready, each.withheld) for each in result.rows] == [(False, "NameTaken")]
 
 
 @given(
@@ -231,5 +231,5 @@ def test_whatever_the_checks_say(
 @pytest.mark.parametrize("health", HEALTHS)
 def test_published_as_it_was_it_stays_so(health: Health) -> None:
     first = stand(a=health, b="Healthy", before={"a": True})
-    again = stand(a=health, b="Healthy", before={each.endpoint.name: each.ready for each in first.each})
+    again = stand(a=health, b="Healthy", before={each.endpoint.name: each.ready for each in first.rows})
     assert again == first

@@ -230,9 +230,9 @@ def test_another_first_family_is_told_and_not_tried() -> None:
     cluster = made(xsvc())
     wanted = xsvc(ip_families=["IPv6"], ip_family_policy="SingleStack")
     assert services.changes(wanted, cluster.service) == ()
-    message = services.unchangeable(wanted, cluster.service)
-    assert message is not None
-    assert f"Service {NAMESPACE}/{NAME} has IPv4 as its first family" in message
+    complaint = services.unchangeable(wanted, cluster.service)
+    assert complaint is not None
+    assert f"Service {NAMESPACE}/{NAME} has IPv4 as its first family" in complaint.message
     assert services.unchangeable(xsvc(), cluster.service) is None
     assert services.unchangeable(wanted, None) is None
 

@@ -332,6 +332,19 @@ class EndpointStatus(Resource, kw_only=True, frozen=True):
     ] = None
 
 
+class ProblemStatus(Resource, kw_only=True, frozen=True):
+    """A source without a current answer, or something that the spec asks for and that is not done."""
+
+    reason: Annotated[
+        str, doc("One word, such as LookupFailed or AddressRefused, as in the conditions Resolved and Accepted.")
+    ]
+    message: Annotated[str, doc("What is wrong, and what to do.")]
+    since: Annotated[str | None, doc("When it began.")] = None
+    source: Annotated[str | None, doc("The source that it is about, or that found the endpoint.")] = None
+    endpoint: Annotated[str | None, doc("Name of the endpoint that it is about.")] = None
+    address: Annotated[str | None, doc("IP address of that endpoint.")] = None
+
+
 class ExternalServiceStatus(Resource, kw_only=True, frozen=True):
     """What the operator has found and done."""
 
@@ -342,6 +355,10 @@ class ExternalServiceStatus(Resource, kw_only=True, frozen=True):
     ] = None
     endpoints: Annotated[list[EndpointStatus] | None, doc("Each endpoint.", **_by("name"))] = None
     healthy: Annotated[str | None, doc("How many endpoints are healthy of how many, such as 2/3.")] = None
+    problems: Annotated[
+        list[ProblemStatus] | None,
+        doc("What keeps Accepted and Resolved from being true, and what else is not used; the first 100."),
+    ] = None
 
 
 class ExternalService(Object, kw_only=True, frozen=True):

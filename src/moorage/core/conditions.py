@@ -1,25 +1,27 @@
 """The four conditions of an ExternalService, in words that whoever is on call can act on."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Literal, NamedTuple
 
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.meta import Condition
 from moorage.api.moorage_v1alpha1 import EndpointStatus, ExternalService, ExternalServiceSpec
-from moorage.core.endpoints import NAMED, Merged, listed, shown
+from moorage.core.endpoints import MAX_NAMES, listed, shown
 from moorage.core.health import checked_port
-from moorage.core.model import Endpoint, Resolution
-from moorage.core.ownership import owns, predecessor_owns
-from moorage.core.readiness import Standings
+from moorage.core.model import Complaint, Endpoint, Problem
+from moorage.core.readiness import EndpointRow, family_of
+from moorage.core.view import SourceRow, View
 
 MIRRORING = "endpointslicemirroring-controller.k8s.io"
 TYPES = ("Accepted", "Resolved", "Healthy", "Ready")
 """In this order: the reason why a later one is not as it should be is often in an earlier one."""
-LONGEST = 2000
-"""Characters of a message: it is read in a terminal, and a status has to fit into etcd."""
+MAX_MESSAGE_CHARACTERS = 2000
+"""It is read in a terminal, and a status has to fit into etcd."""
+_NOT_ACCEPTED = ("AddressRefused", "Unchangeable", "TooManyEndpoints")
 
 
-class Said(NamedTuple):
+class ConditionValue(NamedTuple):
     """A condition without its times."""
 
     status: Literal["True", "False", "Unknown"]
@@ -27,209 +29,219 @@ class Said(NamedTuple):
     message: str
 
 
-def accepted(merged: Merged, unchangeable: str | None, unknown: Sequence[str]) -> Said:
+def values(view: View) -> dict[str, ConditionValue]:
+    """All four, by type."""
+    found = {"Accepted": accepted(view), "Resolved": resolved(view), "Healthy": healthy(view)}
+    return {**found, "Ready": ready(view, found)}
+
+
+def accepted(view: View) -> ConditionValue:
     """Whether everything that was asked for is done: one refused address leaves the others in use.
 
-    A name that nothing has (`unknown`, a sentence each) does not change that: what it is about may be gone already.
+    A name in `spec.drain` that no endpoint has does not change that: that endpoint may be gone already.
     """
-    more = [f"{len(unknown) - NAMED} more names of spec.drain are unknown"] if len(unknown) > NAMED else []
-    complaints = [
-        *filter(None, [*merged.refused, unchangeable, merged.too_many]),
-        *unknown[:NAMED],
-        *more,
-        *merged.conflicts,
-    ]
-    if merged.refused:
-        return Said("False", "AddressRefused", several(complaints))
-    if unchangeable:
-        return Said("False", "Unchangeable", several(complaints))
-    if merged.too_many:
-        return Said("False", "TooManyEndpoints", several(complaints))
-    if unknown:
-        return Said("True", "UnknownEndpoint", several(complaints))
-    return Said("True", "Accepted", several(complaints) or "The spec is valid and can be carried out.")
+    if view.unreadable:
+        return unread(view.unreadable)
+    messages: list[str] = []
+    for reason, group in groupby(view.complaints, key=lambda each: each.reason):
+        found = [each.message for each in group]
+        if reason == "UnknownEndpoint" and len(found) > MAX_NAMES:
+            found[MAX_NAMES:] = [f"{len(found) - MAX_NAMES} more names of spec.drain are unknown"]
+        messages += found
+    first = view.complaints[0].reason if view.complaints else "Accepted"
+    message = several(messages) or "The spec is valid and can be carried out."
+    if first in _NOT_ACCEPTED:
+        return ConditionValue("False", first, message)
+    return ConditionValue("True", "UnknownEndpoint" if first == "UnknownEndpoint" else "Accepted", message)
 
 
-def resolved(xsvc: ExternalService, merged: Merged, resolutions: Sequence[Resolution]) -> Said:
+def resolved(view: View) -> ConditionValue:
     """Whether all sources have a current answer."""
-    notes = [f"{each.source}: {note}" for each in resolutions for note in each.notes]
-    if any(each.endpoints for each in resolutions):
-        notes += [f"{each.source} has none" for each in resolutions if each.endpoints == () and not each.problem]
-    problems = [each for each in resolutions if each.problem is not None]
-    count = len(merged.endpoints)
-    if problems:
-        told = [_problem(each, merged) for each in problems]
-        assert problems[0].problem is not None
-        return Said("False", problems[0].problem.reason, several([*told, *notes]))
-    if len(resolutions) < len(xsvc.spec.endpoints or ()):
-        return Said("Unknown", "Pending", "The sources have not been asked yet.")
-    silent = [each.source for each in resolutions if each.endpoints is None]
-    if silent:
-        return Said("Unknown", "Pending", several([f"{silent[0]} has not answered yet", *silent[1:], *notes]))
-    if not resolutions:
-        return Said("True", "NoSources", "spec.endpoints names no source, so there are no endpoints.")
-    sources = listed(list(dict.fromkeys(each.source for each in resolutions)))
-    found = any(each.endpoints for each in resolutions)
-    return Said(
-        "True", "Resolved" if found else "Empty", several([f"{counted(count, 'endpoint')} from {sources}", *notes])
-    )
+    sources = view.sources
+    found = any(each.found for each in sources)
+    notes = [f"{each.name}: {note}" for each in sources for note in each.notes]
+    if found:
+        notes += [f"{each.name} has none" for each in sources if each.found == 0 and not each.problem]
+    if problems := [(each, each.problem) for each in sources if each.problem]:
+        told = [_problem(source, problem) for source, problem in problems]
+        return ConditionValue("False", problems[0][1].reason, several([*told, *notes]))
+    if not view.asked:
+        return ConditionValue("Unknown", "Pending", "The sources have not been asked yet.")
+    if silent := [each.name for each in sources if each.found is None]:
+        message = several([f"{silent[0]} has not answered yet", *silent[1:], *notes])
+        return ConditionValue("Unknown", "Pending", message)
+    if not sources:
+        return ConditionValue("True", "NoSources", "spec.endpoints names no source, so there are no endpoints.")
+    names = listed(list(dict.fromkeys(each.name for each in sources)))
+    message = several([f"{counted(len(view.endpoints), 'endpoint')} from {names}", *notes])
+    return ConditionValue("True", "Resolved" if found else "Empty", message)
 
 
-def _problem(resolution: Resolution, merged: Merged) -> str:
-    assert resolution.problem is not None
-    kept = sum(each.source == resolution.source for each in merged.endpoints)
+def _problem(source: SourceRow, problem: Problem) -> str:
+    kept = source.used
     stays = (
         f"; its last {kept} endpoints stay in use" if kept > 1 else "; its last endpoint stays in use" if kept else ""
     )
-    message = resolution.problem.message.rstrip(".")
-    return f"{resolution.source}: {message} (since {resolution.problem.since}){stays}"
+    return f"{source.name}: {problem.message.rstrip('.')} (since {problem.since}){stays}"
 
 
-def healthy(xsvc: ExternalService, standings: Standings) -> Said:
+def healthy(view: View) -> ConditionValue:
     """Whether all endpoints pass their checks."""
-    checked = [each for each in standings.each if each.verdict.health != "Unchecked"]
-    total = len(standings.each)
-    if not standings.each:
-        return Said("Unknown", "NoEndpoints", "There are no endpoints to check.")
+    spec, total = view.xsvc.spec, len(view.endpoints)
+    checked = [each for each in view.endpoints if each.verdict.health != "Unchecked"]
+    if not total:
+        return ConditionValue("Unknown", "NoEndpoints", "There are no endpoints to check.")
     if not checked:
-        why = "is absent" if xsvc.spec.health_check is None else "has no port that can be checked: all are UDP"
-        return Said("Unknown", "NotChecked", f"spec.healthCheck {why}, so all endpoints are taken to be healthy.")
+        why = "is absent" if spec.health_check is None else "has no port that can be checked: all are UDP"
+        return ConditionValue(
+            "Unknown", "NotChecked", f"spec.healthCheck {why}, so all endpoints are taken to be healthy."
+        )
     bad = [each for each in checked if each.verdict.health == "Unhealthy"]
     unknown = sum(each.verdict.health == "Unknown" for each in checked)
     good = total - len(bad) - unknown
     if not bad:
         if unknown:
-            return Said("Unknown", "Checking", f"{counted(unknown, 'endpoint')} of {total} not checked yet.")
-        return Said("True", "AllHealthy", f"{counted(total, 'endpoint')}, all healthy.")
-    listed = [
-        f"{each.endpoint.name} ({checked_at(xsvc.spec, each.endpoint)}) since {each.verdict.since}"
+            message = f"{counted(unknown, 'endpoint')} of {total} not checked yet."
+            return ConditionValue("Unknown", "Checking", message)
+        return ConditionValue("True", "AllHealthy", f"{counted(total, 'endpoint')}, all healthy.")
+    named = [
+        f"{each.endpoint.name} ({checked_at(spec, each.endpoint)}) since {each.verdict.since}"
         + (f": {each.verdict.message}" if each.verdict.message else "")
-        for each in bad[:NAMED]
+        for each in bad[:MAX_NAMES]
     ]
-    more = f"; and {len(bad) - NAMED} more, see status.endpoints" if len(bad) > NAMED else ""
-    count, unhealthy = f"{good} of {total} healthy", "unhealthy: " + "; ".join(listed) + more
-    if standings.panic:
-        threshold = xsvc.spec.health_check.panic_threshold_percent if xsvc.spec.health_check else 0
+    more = f"; and {len(bad) - MAX_NAMES} more, see status.endpoints" if len(bad) > MAX_NAMES else ""
+    count, unhealthy = f"{good} of {total} healthy", "unhealthy: " + "; ".join(named) + more
+    if view.panic:
+        threshold = spec.health_check.panic_threshold_percent if spec.health_check else 0
         few = 100 * good <= threshold * (total - unknown)
         why = "too few to believe the checks" if few else "but their last checks say otherwise, so all are doubted"
         kept = "those that took connections last go on doing so"
         field = "spec.healthCheck.panicThresholdPercent"
-        return Said("False", "Panic", f"{count}, {why} ({field}): {kept}; {unhealthy}")
-    return Said("False", "NoneHealthy" if good == 0 and not unknown else "SomeUnhealthy", f"{count}; {unhealthy}")
+        return ConditionValue("False", "Panic", f"{count}, {why} ({field}): {kept}; {unhealthy}")
+    reason = "NoneHealthy" if good == 0 and not unknown else "SomeUnhealthy"
+    return ConditionValue("False", reason, f"{count}; {unhealthy}")
 
 
-def ready(
-    xsvc: ExternalService,
-    standings: Standings,
-    slices: Sequence[EndpointSlice],
-    taken: tuple[str, str] | None,
-    others: Mapping[str, Said],
-) -> Said:
+def ready(view: View, others: Mapping[str, ConditionValue]) -> ConditionValue:
     """Whether clients reach an endpoint, and only those that they should; `others`, the three before it, say why."""
-    if taken:
-        return Said("False", *taken)
-    if foreign := _foreign(xsvc, slices):
-        return Said("False", "ForeignSlices", foreign)
-    total = len(standings.each)
-    count = sum(each.ready for each in standings.each)
+    if view.taken:
+        return ConditionValue("False", view.taken.reason, view.taken.message)
+    if view.foreign:
+        return ConditionValue("False", "ForeignSlices", _foreign(view.xsvc, view.foreign))
+    spec, total = view.xsvc.spec, len(view.endpoints)
+    count = sum(each.ready for each in view.endpoints)
     if not total:
         bad = [each.message for type_ in ("Accepted", "Resolved") if (each := others[type_]).status != "True"]
         whys = bad or [others["Resolved"].message]
-        return Said("False", "NoEndpoints", several(["There are no endpoints: connections are refused", *whys]))
+        message = several(["There are no endpoints: connections are refused", *whys])
+        return ConditionValue("False", "NoEndpoints", message)
     if not count:
-        whys = list(dict.fromkeys(_sentence(each.why) for each in standings.each if each.why))
+        whys = list(
+            dict.fromkeys(_sentence(why) for each in view.endpoints if (why := withheld(each, view.priority)))
+        )
         if others["Healthy"].reason in ("SomeUnhealthy", "NoneHealthy", "Panic", "Checking"):
             whys.append(others["Healthy"].message)
         told = f"None of {counted(total, 'endpoint')} takes connections: they are refused"
-        return Said("False", "NoneReady", several([told, *whys]))
-    carrier = "node agents (proxy moorage)" if xsvc.spec.proxy == "moorage" else "kube-proxy"
+        return ConditionValue("False", "NoneReady", several([told, *whys]))
+    carrier = "node agents (proxy moorage)" if spec.proxy == "moorage" else "kube-proxy"
     takes = "takes" if count == 1 else "take"
     message = f"{count} of {counted(total, 'endpoint')} {takes} connections, carried by {carrier}"
-    if standings.panic:
+    if view.panic:
         message += ", whatever their checks say: see Healthy"
-    if xsvc.spec.session_affinity == "Mooring":
+    if spec.session_affinity == "Mooring":
         message += "; moorings are not assigned by this version: clients are held by sessions, as with ClientIP"
-    return Said("True", "Ready", message + ".")
+    return ConditionValue("True", "Ready", message + ".")
 
 
-def _foreign(xsvc: ExternalService, slices: Sequence[EndpointSlice]) -> str | None:
-    """What is to be done about slices of our Service that others wrote; None where there are none."""
-    found = [
-        each
-        for each in slices
-        if not owns(xsvc, each.metadata)
-        and not predecessor_owns(xsvc, each.metadata)
-        and (each.metadata.labels or {}).get("kubernetes.io/service-name") == xsvc.metadata.name
-    ]
-    if not found:
-        return None
+def withheld(row: EndpointRow, priority: int | None) -> str | None:
+    """Why an endpoint takes no new connections, if not for its health; `priority` is the one that is used."""
+    match row.withheld:
+        case "Drained":
+            return "drained: spec.drain names it"
+        case "Leaving":
+            return "leaving: it is being deleted where it was found"
+        case "NoFamily":
+            return f"the Service has no {family_of(row.endpoint)} address; see spec.ipFamilyPolicy"
+        case "StandsBy":
+            return f"stands by: priority {row.endpoint.priority}, and one of priority {priority} is healthy"
+        case "NameTaken":
+            return "the Service of this name is not ours"
+        case None:
+            return None
+
+
+def _foreign(xsvc: ExternalService, slices: Sequence[EndpointSlice]) -> str:
+    """What to do about slices of our Service that others wrote."""
     namespace, name = xsvc.metadata.namespace, xsvc.metadata.name
-    names = listed([each.metadata.name for each in found])
-    managers = {(each.metadata.labels or {}).get("endpointslice.kubernetes.io/managed-by") for each in found}
+    found = [each.metadata.name for each in slices]
+    managers = {(each.metadata.labels or {}).get("endpointslice.kubernetes.io/managed-by") for each in slices}
     action = (
         f"kubectl delete endpoints -n {namespace} {name}, which they are copied from"
         if managers == {MIRRORING}
-        else f"kubectl delete endpointslice -n {namespace} {' '.join(each.metadata.name for each in found[:NAMED])}"
+        else f"kubectl delete endpointslice -n {namespace} {' '.join(found[:MAX_NAMES])}"
     )
     return (
         f"Connections also go to endpoints that others have given Service {namespace}/{name}, in EndpointSlice "
-        f"{names}; unless they are meant: {action}"
+        f"{listed(found)}; unless they are meant: {action}"
     )
 
 
-def suspended(xsvc: ExternalService) -> dict[str, Said]:
+def suspended(xsvc: ExternalService) -> dict[str, ConditionValue]:
     """The conditions while `spec.suspend` is set."""
     message = "spec.suspend is set: Service, endpoints and the rest of this status stay as they were."
     return {"Ready": _as_before(xsvc, "Suspended", message)}
 
 
-def failed(xsvc: ExternalService) -> dict[str, Said]:
+def failed(xsvc: ExternalService) -> dict[str, ConditionValue]:
     """The conditions where a mistake of ours kept a decision from being made."""
     message = (
         "A mistake in Moorage keeps it from dealing with this ExternalService: Service and endpoints stay as they "
         "were, and it is tried again. The operator's log says more; please report it."
     )
     return {
-        "Accepted": Said("False", "InternalError", message),
+        "Accepted": ConditionValue("False", "InternalError", message),
         "Ready": _as_before(xsvc, "InternalError", message),
     }
 
 
-def unreadable(xsvc: ExternalService, what: str, why: str) -> dict[str, Said]:
+def unreadable(xsvc: ExternalService, what: str, why: str) -> dict[str, ConditionValue]:
     """The conditions while nothing is done because `what` (`This ExternalService`) has a field of a wrong type."""
     message = f"{what} cannot be read, so Service and endpoints stay as they were; correct it: {why}"
-    return {"Accepted": Said("False", "Unreadable", message), "Ready": _as_before(xsvc, "Unreadable", message)}
+    return {
+        "Accepted": ConditionValue("False", "Unreadable", message),
+        "Ready": _as_before(xsvc, "Unreadable", message),
+    }
 
 
-def unread(why: str) -> Said:
+def unread(why: str) -> ConditionValue:
     """Accepted while the last spec that could be read is carried out, in place of the present one."""
     message = f"This ExternalService cannot be read, so what it said before stays in force; correct it: {why}"
-    return Said("False", "Unreadable", message)
+    return ConditionValue("False", "Unreadable", message)
 
 
-def _as_before(xsvc: ExternalService, reason: str, message: str) -> Said:
+def _as_before(xsvc: ExternalService, reason: str, message: str) -> ConditionValue:
     """Ready where nothing is written: clients reach what they reached."""
     ready = next((each for each in xsvc.status.conditions or () if each.type == "Ready"), None)
     match ready.status if ready else "Unknown":
         case "True" | "False" as status:
-            return Said(status, reason, message)
+            return ConditionValue(status, reason, message)
         case _:
-            return Said("Unknown", reason, message)
+            return ConditionValue("Unknown", reason, message)
 
 
-def refused(why: tuple[str, str]) -> dict[str, Said]:
+def refused(why: Complaint) -> dict[str, ConditionValue]:
     """The conditions of a spec of which nothing can be made."""
     return {
-        "Accepted": Said("False", *why),
-        "Ready": Said("False", "NotAccepted", f"What was made before stays as it is. {why[1]}"),
+        "Accepted": ConditionValue("False", why.reason, why.message),
+        "Ready": ConditionValue("False", "NotAccepted", f"What was made before stays as it is. {why.message}"),
     }
 
 
-def conditions(xsvc: ExternalService, said: Mapping[str, Said], now: str) -> list[Condition]:
-    """The status's conditions with `said` in place of those of the same type; times change with the status only."""
+def conditions(xsvc: ExternalService, values: Mapping[str, ConditionValue], now: str) -> list[Condition]:
+    """The status's conditions with `values` in place of those of the same type; times change with the status only."""
     previous = {each.type: each for each in xsvc.status.conditions or ()}
-    told = {type_: _condition(xsvc, type_, each, previous.get(type_), now) for type_, each in said.items()}
-    return in_order((previous | told).values())
+    new = {type_: _condition(xsvc, type_, each, previous.get(type_), now) for type_, each in values.items()}
+    return in_order((previous | new).values())
 
 
 def in_order(found: Iterable[Condition]) -> list[Condition]:
@@ -237,13 +249,15 @@ def in_order(found: Iterable[Condition]) -> list[Condition]:
     return sorted(found, key=lambda each: TYPES.index(each.type) if each.type in TYPES else len(TYPES))
 
 
-def _condition(xsvc: ExternalService, type_: str, said: Said, previous: Condition | None, now: str) -> Condition:
-    since = previous.last_transition_time if previous and previous.status == said.status else None
+def _condition(
+    xsvc: ExternalService, type_: str, value: ConditionValue, previous: Condition | None, now: str
+) -> Condition:
+    since = previous.last_transition_time if previous and previous.status == value.status else None
     return Condition(
         type=type_,
-        status=said.status,
-        reason=said.reason,
-        message=cut(said.message, LONGEST),
+        status=value.status,
+        reason=value.reason,
+        message=cut(value.message, MAX_MESSAGE_CHARACTERS),
         last_transition_time=since or now,
         observed_generation=xsvc.metadata.generation,
     )
@@ -268,6 +282,6 @@ def counted(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
-def cut(text: str, longest: int) -> str:
+def cut(text: str, characters: int) -> str:
     """`text` in at most so many characters."""
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+    return text if len(text) <= characters else text[: characters - 1] + "…"

@@ -1,22 +1,17 @@
 """What is to be done about one ExternalService."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from moorage.api.core_v1 import Service
-from moorage.api.discovery_v1 import EndpointSlice
-from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServiceStatus
-from moorage.core import conditions, readiness, services, slices
-from moorage.core.conditions import Said
-from moorage.core.endpoints import unknown_drains
-from moorage.core.happenings import happenings, of_conditions
-from moorage.core.model import Decision, Resolution, Write
+from moorage.api.moorage_v1alpha1 import ExternalService
+from moorage.core import conditions, services, slices
+from moorage.core.conditions import ConditionValue
+from moorage.core.model import Decision, Write
+from moorage.core.news import news, news_of_readiness
 from moorage.core.snapshot import Snapshot
-from moorage.core.status import endpoint_statuses, healthy_of
-
-CHECK_SOURCE = "spec.healthCheck"
-"""What a check that cannot be made is called among the sources."""
+from moorage.core.status import status_of
+from moorage.core.view import View, view_of
 
 
 def decide(snapshot: Snapshot) -> Decision:
@@ -33,52 +28,28 @@ def decide(snapshot: Snapshot) -> Decision:
     if xsvc.spec.suspend:
         return _left_alone(xsvc, conditions.suspended(xsvc), now)
 
-    merged, resolutions, found = snapshot.merged, snapshot.resolutions, snapshot.slices
-    if snapshot.check_problem:
-        resolutions = (*resolutions, Resolution(CHECK_SOURCE, (), snapshot.check_problem))
-    taken = services.taken(xsvc, snapshot.service)
-    service = None if taken else snapshot.service
-    families = service.spec.ip_families if service else None
-    standings = readiness.standings(xsvc, merged.endpoints, snapshot.verdicts, slices.ours(xsvc, found), families)
-    if taken:
-        standings = readiness.withheld(standings, "the Service of this name is not ours")
-    unknown = unknown_drains(xsvc, resolutions, merged)
-    accepted = conditions.accepted(merged, services.unchangeable(xsvc, service), unknown)
-    said = {
-        "Accepted": conditions.unread(snapshot.unreadable) if snapshot.unreadable else accepted,
-        "Resolved": conditions.resolved(xsvc, merged, resolutions),
-        "Healthy": conditions.healthy(xsvc, standings),
-    }
-    said["Ready"] = conditions.ready(xsvc, standings, found, taken, said)
-    status = ExternalServiceStatus(
-        observed_generation=xsvc.metadata.generation,
-        conditions=conditions.conditions(xsvc, said, now),
-        endpoints=endpoint_statuses(xsvc, standings.each, now) or None,
-        healthy=healthy_of(standings.each),
-    )
+    view = view_of(snapshot)
+    status = status_of(view, now)
     # Slices of ours that are still there go: by their label Kubernetes takes them for those of the other Service.
-    writes = slices.changes(xsvc, None, (), found) if taken else _writes(xsvc, service, standings.each, found)
-    return Decision(writes, status, happenings(xsvc, merged, resolutions, unknown, status))
+    writes = slices.changes(xsvc, None, (), snapshot.slices) if view.taken else _writes(snapshot, view)
+    answered = {each.name for each in view.sources if each.found is not None}
+    return Decision(writes, status, news(xsvc, status, answered))
 
 
-def _writes(
-    xsvc: ExternalService,
-    service: Service | None,
-    standings: Sequence[readiness.Standing],
-    found: Sequence[EndpointSlice],
-) -> tuple[Write, ...]:
+def _writes(snapshot: Snapshot, view: View) -> tuple[Write, ...]:
     """A new Service comes before its slices, lest they end up with one that somebody else makes; a change of one
     comes after them, so that its ports have endpoints from the first moment."""
-    of_service = services.changes(xsvc, service)
-    of_slices = slices.changes(xsvc, service, standings, found)
+    service = snapshot.service
+    of_service = services.changes(snapshot.xsvc, service)
+    of_slices = slices.changes(snapshot.xsvc, service, view.endpoints, snapshot.slices)
     return of_service + of_slices if service is None else of_slices + of_service
 
 
-def _left_alone(xsvc: ExternalService, said: Mapping[str, Said], now: str) -> Decision:
+def _left_alone(xsvc: ExternalService, values: Mapping[str, ConditionValue], now: str) -> Decision:
     """Nothing is written, and of the status only what must be said."""
     status = replace(
         xsvc.status,
         observed_generation=xsvc.metadata.generation,
-        conditions=conditions.conditions(xsvc, said, now),
+        conditions=conditions.conditions(xsvc, values, now),
     )
-    return Decision((), status, of_conditions(xsvc, status))
+    return Decision((), status, news_of_readiness(xsvc, status))

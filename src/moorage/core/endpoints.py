@@ -9,16 +9,16 @@ from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServiceSpec, StaticAddress
 from moorage.api.show import show
 from moorage.core.admission import EXTERNAL_IP
-from moorage.core.model import Endpoint, Found, Resolution
+from moorage.core.model import Complaint, Endpoint, Found, Resolution
 from moorage.core.ownership import owns
 
-MOST = 1000
-"""Endpoints of an ExternalService, as many as one source has. A decision about so many takes some 16 ms, in which the
-leader does nothing else, and the status lists them in some 100 KiB; 16,000 took 0.3 s."""
-_MOST_LOOKED_AT = 2 * MOST
-"""Candidates that are looked at: refused ones do not count as endpoints, and cost time as well."""
-NAMED = 3
-"""How many of a kind a message names."""
+MAX_ENDPOINTS = 1000
+"""Of an ExternalService, as many as one source has. A decision about so many takes some 16 ms, and the status lists
+them in some 100 KiB; 16,000 took 0.3 s."""
+_MAX_CANDIDATES = 2 * MAX_ENDPOINTS
+"""Candidates that are looked at: refused ones do not count as endpoints, but cost time as well."""
+MAX_NAMES = 3
+"""How many names of a kind a message has."""
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
@@ -34,14 +34,18 @@ class Merged(NamedTuple):
 
     endpoints: tuple[Endpoint, ...]
     """Sorted by name; no two have the same name, or the same address and port."""
-    refused: tuple[str, ...] = ()
-    """A sentence for each that the gate did not let through: field, address, why."""
-    conflicts: tuple[str, ...] = ()
-    """A sentence for each that another one already stands for."""
-    too_many: str | None = None
-    """A sentence about those that are left out because there are more than `MOST`."""
-    left_out: tuple[Found, ...] = ()
-    """Those that the gate did not let through."""
+    complaints: tuple[Complaint, ...] = ()
+    """AddressRefused: the gate does not let it through. TooManyEndpoints: more than MAX_ENDPOINTS. EndpointConflict:
+    another one has its name, or its address and port."""
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """The address of each that the gate did not let through, by name."""
+        return {
+            each.endpoint: each.address
+            for each in self.complaints
+            if each.reason == "AddressRefused" and each.endpoint and each.address
+        }
 
 
 class _Candidate(NamedTuple):
@@ -61,49 +65,42 @@ def merge(
 ) -> Merged:
     """The endpoints that `resolutions`, one for each source of the spec, amount to.
 
-    What comes first has a name, or an address and port. Of more than `MOST` those stay that are in use by status and
-    `slices`, then those that come first. A source that has not answered yet keeps the endpoints that it had by the
-    status, and those in our `slices` that the status does not know (a process may end between the writing of the
-    two); where nothing would be left because of it, all endpoints stay. Everything passes the gate, also what is
-    kept: it may have become a pod's address since. Only what a Service claims as its external IP does not end an
-    endpoint that is in use: whoever writes Services, in whatever namespace, may claim any address.
+    The first to claim a name, or an address and port, gets it. Of more than MAX_ENDPOINTS those in use, by the status
+    and `slices`, go first, then those that come first. A source that has not answered yet keeps the endpoints that
+    the status has of it, and those in our `slices` that the status does not have (a process may end between writing
+    the two); if nothing would be left because of it, all endpoints stay. Everything passes the gate, also what is
+    kept: it may have become a pod's address since. But an endpoint in use stays if a Service claims its address as
+    an external IP: whoever writes Services, in any namespace, may claim any address.
     """
     target = _only_target(xsvc.spec)
     taken: dict[str, Endpoint] = {}
     at: dict[tuple[str, int | None], str] = {}
-    refused: list[str] = []
-    conflicts: list[str] = []
-    left_out: list[Found] = []
+    refused: list[Complaint] = []
+    conflicts: list[Complaint] = []
     used = _Used(xsvc, slices)
     candidates = list(_candidates(xsvc, resolutions, slices))
-    if len(candidates) > MOST:
+    if len(candidates) > MAX_ENDPOINTS:
         candidates.sort(key=lambda each: each.found.name not in used.addresses)
-    over = [each.found.name for each in candidates[_MOST_LOOKED_AT:]]
-    for where, found, source, kept in candidates[:_MOST_LOOKED_AT]:
+    over = [each.found.name for each in candidates[_MAX_CANDIDATES:]]
+    for where, found, source, kept in candidates[:_MAX_CANDIDATES]:
         why = _refusal(found, gate)
         if why and EXTERNAL_IP in why and used.addresses.get(found.name) == found.address:
-            conflicts.append(_refused(where, found, source, f"is {EXTERNAL_IP} by now; it stays in use"))
+            conflicts.append(_refused("EndpointConflict", where, found, source, f"{_CLAIMED}; it stays in use"))
         elif why:
-            refused.append(_refused(where, found, source, why))
-            left_out.append(found)
+            refused.append(_refused("AddressRefused", where, found, source, why))
             continue
         port = found.port if target is not None and found.port != target else None
         endpoint = Endpoint(found.name, found.address, source, port, *found[3:])
         known = taken.get(found.name) or taken.get(at.get((found.address, port), ""))
-        if known is None and len(taken) == MOST:
+        if known is None and len(taken) == MAX_ENDPOINTS:
             over.append(found.name)
         elif known is None:
             taken[found.name] = endpoint
             at[found.address, port] = found.name
         elif not kept and known[:2] + known[3:4] != endpoint[:2] + endpoint[3:4]:
             conflicts.append(_conflict(where, endpoint, known))
-    return Merged(
-        tuple(sorted(taken.values())),
-        tuple(dict.fromkeys(refused)),
-        tuple(dict.fromkeys(conflicts)),
-        _too_many(sorted({*over}.difference(taken))),
-        tuple(left_out),
-    )
+    complaints = [*refused, *_too_many(sorted({*over}.difference(taken))), *conflicts]
+    return Merged(tuple(sorted(taken.values())), tuple(dict.fromkeys(complaints)))
 
 
 class _Used:
@@ -119,17 +116,17 @@ class _Used:
         return {found.name: found.address for _, found in _known(self._xsvc, self._slices)}
 
 
-def _too_many(names: Sequence[str]) -> str | None:
-    if not names:
-        return None
-    return (
-        f"spec.endpoints: there are more than {MOST} endpoints; left out are {listed(names)}: narrow the sources, or "
-        "divide them among several ExternalServices"
-    )
+def _too_many(names: Sequence[str]) -> Iterator[Complaint]:
+    if names:
+        yield Complaint(
+            "TooManyEndpoints",
+            f"spec.endpoints: there are more than {MAX_ENDPOINTS} endpoints; left out are {listed(names)}: narrow "
+            "the sources, or divide them among several ExternalServices",
+        )
 
 
-def unknown_drains(xsvc: ExternalService, resolutions: Sequence[Resolution], merged: Merged) -> list[str]:
-    """A sentence for each name in `spec.drain` that no endpoint has, with those that there are.
+def unknown_drains(xsvc: ExternalService, resolutions: Sequence[Resolution], merged: Merged) -> Sequence[Complaint]:
+    """A complaint about each name in `spec.drain` that no endpoint has. It says which names there are.
 
     None as long as a source has not answered: the endpoint may be one of its.
     """
@@ -139,7 +136,11 @@ def unknown_drains(xsvc: ExternalService, resolutions: Sequence[Resolution], mer
     names = [each.name for each in merged.endpoints]
     there = f"there are {listed(names)}" if names else "there are none"
     return [
-        f"spec.drain[{index}].endpoint: there is no endpoint {show(each.endpoint)}; {there}"
+        Complaint(
+            "UnknownEndpoint",
+            f"spec.drain[{index}].endpoint: there is no endpoint {show(each.endpoint)}; {there}",
+            endpoint=each.endpoint,
+        )
         for index, each in enumerate(xsvc.spec.drain or ())
         if each.endpoint not in found
     ]
@@ -147,9 +148,9 @@ def unknown_drains(xsvc: ExternalService, resolutions: Sequence[Resolution], mer
 
 def listed(names: Sequence[str]) -> str:
     """`a, b, c and 4 more`."""
-    if len(names) <= NAMED:
+    if len(names) <= MAX_NAMES:
         return ", ".join(names)
-    return f"{', '.join(names[:NAMED])} and {len(names) - NAMED} more"
+    return f"{', '.join(names[:MAX_NAMES])} and {len(names) - MAX_NAMES} more"
 
 
 def _only_target(spec: ExternalServiceSpec) -> int | None:
@@ -223,16 +224,22 @@ def _refusal(found: Found, gate: Refusing) -> str | None:
     return f"is {why}; endpoints must be outside this cluster" if why else None
 
 
-def _refused(where: str, found: Found, source: str, why: str) -> str:
+_CLAIMED = f"is {EXTERNAL_IP} by now"
+
+
+def _refused(reason: str, where: str, found: Found, source: str, why: str) -> Complaint:
     named = "" if where.endswith(".address") else f" ({found.name} of {source})"
-    return f"{where}: {found.address}{named} {why}"
+    return Complaint(reason, f"{where}: {found.address}{named} {why}", source, found.name, found.address)
 
 
-def _conflict(where: str, endpoint: Endpoint, known: Endpoint) -> str:
+def _conflict(where: str, endpoint: Endpoint, known: Endpoint) -> Complaint:
     here, there = shown(endpoint.address, endpoint.port), shown(known.address, known.port)
-    if endpoint.name == known.name:
-        return f"{where}: {here} has the name {known.name} of {there}, which is used; give each its own name"
-    return f"{where}: {endpoint.name} is at {here}, as is {known.name}, which is used; leave one out"
+    message = (
+        f"{where}: {here} has the name {known.name} of {there}, which is used; give each its own name"
+        if endpoint.name == known.name
+        else f"{where}: {endpoint.name} is at {here}, as is {known.name}, which is used; leave one out"
+    )
+    return Complaint("EndpointConflict", message, endpoint.source, endpoint.name, endpoint.address)
 
 
 def shown(address: str, port: int | None) -> str:

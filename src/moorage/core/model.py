@@ -73,6 +73,19 @@ class Verdict(NamedTuple):
     """Whether the last check says otherwise: a healthy endpoint failed it, or an unhealthy one passed."""
 
 
+class Complaint(NamedTuple):
+    """Something that the spec asks for and that is not done."""
+
+    reason: str
+    """One CamelCase word, for a condition."""
+    message: str
+    """A sentence that names the field, and says what to do."""
+    source: str | None = None
+    endpoint: str | None = None
+    """By name; with source and address, what the complaint is about, whatever the message says."""
+    address: str | None = None
+
+
 class Create(NamedTuple):
     """POST: fails where there is such an object."""
 
@@ -99,7 +112,7 @@ class Delete(NamedTuple):
 Write = Create | Patch | Delete
 
 
-class Happening(NamedTuple):
+class News(NamedTuple):
     """What becomes a Kubernetes Event of the ExternalService."""
 
     type: Literal["Normal", "Warning"]
@@ -114,5 +127,5 @@ class Decision(NamedTuple):
     """To be done one after the other; the first that fails ends the attempt."""
     status: ExternalServiceStatus
     """The status once all writes are done; equal to the present one where nothing has changed."""
-    happenings: tuple[Happening, ...]
+    news: tuple[News, ...]
     """To be recorded once the status is written."""

@@ -1,16 +1,20 @@
 """Which endpoints take new connections, and why others do not."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.moorage_v1alpha1 import ExternalService
 from moorage.core.health import ready_set
 from moorage.core.model import Endpoint, Verdict
 
+Withheld = Literal["Drained", "Leaving", "NoFamily", "StandsBy", "NameTaken"]
+"""Why an endpoint takes no new connections, if not for its health: `spec.drain` names it; it is being deleted where
+it was found; the Service has no address of its family; a lower SRV priority is used; the Service is not ours."""
 
-class Standing(NamedTuple):
-    """One endpoint, what is known of it, and what is published of it."""
+
+class EndpointRow(NamedTuple):
+    """One endpoint: what its checks say, and what is published of it."""
 
     endpoint: Endpoint
     verdict: Verdict
@@ -18,25 +22,26 @@ class Standing(NamedTuple):
     """It takes new connections."""
     serving: bool
     """It goes on with those that it has."""
-    why: str | None = None
-    """Why it is not ready though not unhealthy."""
+    withheld: Withheld | None = None
 
 
-class Standings(NamedTuple):
+class Readiness(NamedTuple):
     """All endpoints of an ExternalService, in the order in which they were given."""
 
-    each: tuple[Standing, ...]
+    rows: tuple[EndpointRow, ...]
     panic: bool
     """Whether unhealthy endpoints stay ready, because the checks are doubted."""
+    priority: int | None = None
+    """The SRV priority that is used; None: none is."""
 
 
-def standings(
+def readiness_of(
     xsvc: ExternalService,
     endpoints: Sequence[Endpoint],
     verdicts: Mapping[str, Verdict],
     slices: Sequence[EndpointSlice],
     families: Sequence[str] | None,
-) -> Standings:
+) -> Readiness:
     """What is to be published of `endpoints`.
 
     Endpoints that `spec.drain` names take nothing new, nor do those that are leaving, nor those of a family that the
@@ -50,32 +55,32 @@ def standings(
     known = {each.name: verdicts.get(each.name, unchecked) for each in endpoints}
     ready_before, serving_before = _published(xsvc, slices, endpoints)
     threshold = xsvc.spec.health_check.panic_threshold_percent if xsvc.spec.health_check else 0
-    carried = [each for each in endpoints if not families or _family(each) in families]
+    carried = [each for each in endpoints if not families or family_of(each) in families]
     judged = {each.name: known[each.name] for each in carried if each.name not in drained and not each.leaving}
     published = ready_set(ready_before, judged, threshold)
     usable = [each for each in carried if each.name in published.ready]
     priority = min((each.priority for each in _sound(usable, known)), default=None)
     in_use = {each.name for each in usable if each.priority == priority}
 
-    def standing(endpoint: Endpoint) -> Standing:
+    def row(endpoint: Endpoint) -> EndpointRow:
         name, verdict = endpoint.name, known[endpoint.name]
         if name in in_use:
-            return Standing(endpoint, verdict, ready=True, serving=True)
+            return EndpointRow(endpoint, verdict, ready=True, serving=True)
         doubted = verdict.health == "Unknown" or published.frozen
         serving = verdict.health in ("Healthy", "Unchecked") or (doubted and name in serving_before)
-        why = None
+        withheld: Withheld | None = None
         if name in drained:
-            why = "drained: spec.drain names it"
+            withheld = "Drained"
         elif endpoint.leaving:
-            why = "leaving: it is being deleted where it was found"
-        elif families and _family(endpoint) not in families:
-            why = f"the Service has no {_family(endpoint)} address; see spec.ipFamilyPolicy"
+            withheld = "Leaving"
+        elif families and family_of(endpoint) not in families:
+            withheld = "NoFamily"
         elif name in published.ready and verdict.health != "Unhealthy":
-            why = f"stands by: priority {endpoint.priority}, and one of priority {priority} is healthy"
-        return Standing(endpoint, verdict, False, serving, why)
+            withheld = "StandsBy"
+        return EndpointRow(endpoint, verdict, False, serving, withheld)
 
     panic = any(known[name].health == "Unhealthy" for name in in_use)
-    return Standings(tuple(standing(each) for each in endpoints), panic)
+    return Readiness(tuple(row(each) for each in endpoints), panic, priority)
 
 
 def _sound(usable: Sequence[Endpoint], verdicts: Mapping[str, Verdict]) -> Sequence[Endpoint]:
@@ -88,12 +93,13 @@ def _sound(usable: Sequence[Endpoint], verdicts: Mapping[str, Verdict]) -> Seque
     ]
 
 
-def withheld(standings: Standings, why: str) -> Standings:
-    """The same where nothing can be published of any endpoint."""
-    return standings._replace(each=tuple(each._replace(ready=False, why=why) for each in standings.each))
+def without_service(readiness: Readiness) -> Readiness:
+    """The same while the Service of this name is not ours, so that nothing can be published."""
+    return readiness._replace(rows=tuple(each._replace(ready=False, withheld="NameTaken") for each in readiness.rows))
 
 
-def _family(endpoint: Endpoint) -> str:
+def family_of(endpoint: Endpoint) -> str:
+    """IPv4 or IPv6."""
     return "IPv6" if ":" in endpoint.address else "IPv4"
 
 

@@ -8,7 +8,7 @@ import msgspec
 from moorage.api.core_v1 import ClientIPConfig, Service, ServicePort, ServiceSpec, SessionAffinityConfig
 from moorage.api.meta import ObjectMeta
 from moorage.api.moorage_v1alpha1 import ExternalService
-from moorage.core.model import Create, Patch, Write
+from moorage.core.model import Complaint, Create, Patch, Write
 from moorage.core.ownership import owns, predecessor_owns, reference
 
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
@@ -33,42 +33,46 @@ _OF_OTHER_TYPES = (
 """Fields that a Service of type ClusterIP cannot have."""
 
 
-def taken(xsvc: ExternalService, service: Service | None) -> tuple[str, str] | None:
-    """Why `service` is not to be touched, as reason and message; None where it is ours or not there."""
+def taken(xsvc: ExternalService, service: Service | None) -> Complaint | None:
+    """Why `service` must not be touched; None if it is ours or not there."""
     if service is None or owns(xsvc, service.metadata):
         return None
     name = f"{xsvc.metadata.namespace}/{xsvc.metadata.name}"
     if predecessor_owns(xsvc, service.metadata):
-        return "NameTaken", (
+        return Complaint(
+            "NameTaken",
             f"Service {name} is that of an earlier ExternalService of this name, which was deleted; it goes as soon "
-            "as Kubernetes' garbage collector gets to it, and a new one is made then"
+            "as Kubernetes' garbage collector gets to it, and a new one is made then",
         )
-    return "NameTaken", (
+    return Complaint(
+        "NameTaken",
         f"Service {name} exists and was not made for this ExternalService, so it is left alone; delete it "
-        f"(kubectl delete service -n {xsvc.metadata.namespace} {xsvc.metadata.name}) or rename the ExternalService"
+        f"(kubectl delete service -n {xsvc.metadata.namespace} {xsvc.metadata.name}) or rename the ExternalService",
     )
 
 
-def unsupported(xsvc: ExternalService) -> tuple[str, str] | None:
-    """Why no Service can be made of this spec, as reason and message; the schema refuses these, if it was asked."""
+def unsupported(xsvc: ExternalService) -> Complaint | None:
+    """Why no Service can be made of this spec, which the schema should have refused."""
     if not xsvc.spec.ports:
-        return "NoPorts", "spec.ports: a Service needs a port; name at least one"
+        return Complaint("NoPorts", "spec.ports: a Service needs a port; name at least one")
     if xsvc.spec.session_affinity == "Mooring" and xsvc.spec.proxy != "moorage":
-        return "MooringNeedsProxy", (
+        return Complaint(
+            "MooringNeedsProxy",
             "spec.sessionAffinity: Mooring is not known to kube-proxy; set spec.proxy to moorage, which needs the "
-            "node agent, or spec.sessionAffinity to ClientIP"
+            "node agent, or spec.sessionAffinity to ClientIP",
         )
     return None
 
 
-def unchangeable(xsvc: ExternalService, service: Service | None) -> str | None:
+def unchangeable(xsvc: ExternalService, service: Service | None) -> Complaint | None:
     """What the spec asks for that the API server never changes in a Service that is there."""
     want, have = xsvc.spec.ip_families or [], (service.spec.ip_families if service else None) or []
     if not want or not have or want[0] == have[0]:
         return None
-    return (
+    return Complaint(
+        "Unchangeable",
         f"spec.ipFamilies: Service {xsvc.metadata.namespace}/{xsvc.metadata.name} has {have[0]} as its first family, "
-        f"which Kubernetes never changes; for {want[0]} delete it: it is made anew, with another cluster IP"
+        f"which Kubernetes never changes; for {want[0]} delete it: it is made anew, with another cluster IP",
     )
 
 

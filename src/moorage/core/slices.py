@@ -18,7 +18,7 @@ from moorage.api.moorage_v1alpha1 import ExternalService
 from moorage.core.model import Create, Delete, Patch, Write
 from moorage.core.ownership import owns, reference
 from moorage.core.packing import Contents, Key, Packing, pack
-from moorage.core.readiness import Standing
+from moorage.core.readiness import EndpointRow
 from moorage.core.services import PROXY_NAME, PROXY_NAME_LABEL
 
 MANAGED_BY_LABEL = "endpointslice.kubernetes.io/managed-by"
@@ -37,20 +37,20 @@ def ours(xsvc: ExternalService, slices: Sequence[EndpointSlice]) -> list[Endpoin
 def changes(
     xsvc: ExternalService,
     service: Service | None,
-    standings: Sequence[Standing],
+    rows: Sequence[EndpointRow],
     slices: Sequence[EndpointSlice],
 ) -> tuple[Write, ...]:
-    """The writes that lead from `slices` (all of the Service's, whoever owns them) to what `standings` say.
+    """The writes that lead from `slices` (all of the Service's, whoever owns them) to what `rows` say.
 
     In an order in which, after each of them, every endpoint that was ready and is to be is ready: what is added
     comes first, then what is taken away. `service` is ours, or None where there is none yet.
     """
     mine = ours(xsvc, slices)
-    by_name = {each.endpoint.name: each for each in standings}
+    by_name = {each.endpoint.name: each for each in rows}
     ports = _Ports(xsvc, service)
     wanted = {name: ports.key(each) for name, each in by_name.items()}
     packing = pack(wanted, [_contents(each) for each in mine])
-    shape = _Shape(xsvc, _labels(xsvc, service), by_name, _weights(standings))
+    shape = _Shape(xsvc, _labels(xsvc, service), by_name, _weights(rows))
     taken = {each.metadata.name for each in slices}
     writes: list[Write] = [Create(shape.new(contents, taken)) for contents in packing.new]
     writes += _ordered(packing, mine, shape, by_name)
@@ -58,7 +58,7 @@ def changes(
 
 
 def _ordered(
-    packing: Packing, mine: Sequence[EndpointSlice], shape: "_Shape", by_name: Mapping[str, Standing]
+    packing: Packing, mine: Sequence[EndpointSlice], shape: "_Shape", by_name: Mapping[str, EndpointRow]
 ) -> Iterator[Write]:
     patches: list[tuple[bool, bool, Patch]] = []
     deletes: list[Delete] = []
@@ -76,7 +76,7 @@ def _ordered(
     yield from deletes
 
 
-def _loses(slice_: EndpointSlice, contents: Contents, by_name: Mapping[str, Standing]) -> bool:
+def _loses(slice_: EndpointSlice, contents: Contents, by_name: Mapping[str, EndpointRow]) -> bool:
     """Whether an endpoint that takes new connections here no longer will."""
     ready = {name for name in contents.names if by_name[name].ready}
     return any(each.conditions.ready is not False and each.hostname not in ready for each in slice_.endpoints or ())
@@ -102,8 +102,8 @@ class _Ports:
         ]
         self._keys: dict[tuple[str, int | None], Key] = {}
 
-    def key(self, standing: Standing) -> Key:
-        endpoint = standing.endpoint
+    def key(self, row: EndpointRow) -> Key:
+        endpoint = row.endpoint
         family = "IPv6" if ":" in endpoint.address else "IPv4"
         key = self._keys.get((family, endpoint.port))
         if key is None:
@@ -121,7 +121,7 @@ class _Shape(NamedTuple):
     xsvc: ExternalService
     labels: dict[str, str | None]
     """None: not there."""
-    by_name: Mapping[str, Standing]
+    by_name: Mapping[str, EndpointRow]
     weights: Mapping[str, int]
     """Of those that do not weigh 1."""
 
@@ -192,21 +192,21 @@ def _labels(xsvc: ExternalService, service: Service | None) -> dict[str, str | N
     }
 
 
-def _weights(standings: Sequence[Standing]) -> dict[str, int]:
+def _weights(rows: Sequence[EndpointRow]) -> dict[str, int]:
     """Weights that are not 1, brought into the range that node agents take: SRV's go up to 65,535."""
-    most = max((each.endpoint.weight for each in standings), default=1)
+    most = max((each.endpoint.weight for each in rows), default=1)
     if most <= 1:
         return {}
     scale = min(1.0, HEAVIEST / most)
-    weights = {each.endpoint.name: max(1, round(each.endpoint.weight * scale)) for each in standings}
+    weights = {each.endpoint.name: max(1, round(each.endpoint.weight * scale)) for each in rows}
     return {name: weight for name, weight in weights.items() if weight != 1}
 
 
-def _endpoint(standing: Standing) -> Endpoint:
+def _endpoint(row: EndpointRow) -> Endpoint:
     return Endpoint(
-        addresses=[standing.endpoint.address],
-        conditions=_CONDITIONS[standing.ready, standing.serving],
-        hostname=standing.endpoint.name,
+        addresses=[row.endpoint.address],
+        conditions=_CONDITIONS[row.ready, row.serving],
+        hostname=row.endpoint.name,
     )
 
 

@@ -1,45 +1,97 @@
-"""What the status says of each endpoint, in a size that etcd takes."""
+"""What the status says beside its conditions: endpoints and problems, in a size that etcd takes."""
 
 from collections.abc import Sequence
 
-from moorage.api.moorage_v1alpha1 import EndpointStatus, ExternalService
+from moorage.api.moorage_v1alpha1 import EndpointStatus, ExternalServiceStatus, ProblemStatus
+from moorage.core import conditions
 from moorage.core.conditions import cut
-from moorage.core.readiness import Standing
+from moorage.core.model import Complaint
+from moorage.core.readiness import EndpointRow
+from moorage.core.view import View
 
-LONGEST = 200
-"""Characters of an endpoint's message."""
+MAX_ENDPOINT_CHARACTERS = 200
+"""Of an endpoint's message."""
+MAX_PROBLEM_CHARACTERS = 500
+"""Of a problem's message."""
+MAX_PROBLEMS = 100
+"""In one status."""
+
+ProblemKey = tuple[str, str | None, str | None, str | None]
+"""What makes it the same problem, however it is worded: reason, source, endpoint, address."""
 
 
-def endpoint_statuses(xsvc: ExternalService, standings: Sequence[Standing], now: str) -> list[EndpointStatus]:
+def status_of(view: View, now: str) -> ExternalServiceStatus:
+    """The status that says what `view` shows; `now` is RFC 3339."""
+    xsvc = view.xsvc
+    return ExternalServiceStatus(
+        observed_generation=xsvc.metadata.generation,
+        conditions=conditions.conditions(xsvc, conditions.values(view), now),
+        endpoints=endpoint_statuses(view, now) or None,
+        healthy=healthy_of(view.endpoints),
+        problems=problem_statuses(view, now) or None,
+    )
+
+
+def endpoint_statuses(view: View, now: str) -> list[EndpointStatus]:
     """What is known of each endpoint, by name."""
-    previous = {each.name: each for each in xsvc.status.endpoints or ()}
-    return [_status(each, previous.get(each.endpoint.name), now) for each in standings]
+    previous = {each.name: each for each in view.xsvc.status.endpoints or ()}
+    return [_endpoint(each, view.priority, previous.get(each.endpoint.name), now) for each in view.endpoints]
 
 
-def healthy_of(standings: Sequence[Standing]) -> str:
-    """`2/3`: so many are healthy of so many; `-/3` where none is checked."""
-    total = len(standings)
-    if standings and all(each.verdict.health == "Unchecked" for each in standings):
+def healthy_of(rows: Sequence[EndpointRow]) -> str:
+    """`2/3`: two of three are healthy; `-/3`: none of three is checked."""
+    total = len(rows)
+    if rows and all(each.verdict.health == "Unchecked" for each in rows):
         return f"-/{total}"
-    return f"{sum(each.verdict.health == 'Healthy' for each in standings)}/{total}"
+    return f"{sum(each.verdict.health == 'Healthy' for each in rows)}/{total}"
 
 
-def _status(standing: Standing, previous: EndpointStatus | None, now: str) -> EndpointStatus:
-    endpoint, verdict = standing.endpoint, standing.verdict
+def _endpoint(row: EndpointRow, priority: int | None, previous: EndpointStatus | None, now: str) -> EndpointStatus:
+    endpoint, verdict = row.endpoint, row.verdict
     since = verdict.since
     if since is None and previous and previous.health == verdict.health:
         since = previous.since
-    message = verdict.message if verdict.health == "Unhealthy" else standing.why
+    message = verdict.message if verdict.health == "Unhealthy" else conditions.withheld(row, priority)
     return EndpointStatus(
         name=endpoint.name,
         address=endpoint.address,
         source=endpoint.source,
         health=verdict.health,
-        ready=standing.ready,
+        ready=row.ready,
         since=since or now,
         port=endpoint.port,
-        message=cut(message, LONGEST) if message else None,
+        message=cut(message, MAX_ENDPOINT_CHARACTERS) if message else None,
         weight=endpoint.weight if endpoint.weight != 1 else None,
         priority=endpoint.priority or None,
         leaving=endpoint.leaving or None,
     )
+
+
+def problem_key(problem: ProblemStatus | Complaint) -> ProblemKey:
+    """What makes it the same problem, however it is worded."""
+    return problem.reason, problem.source, problem.endpoint, problem.address
+
+
+def problem_statuses(view: View, now: str) -> list[ProblemStatus]:
+    """The first MAX_PROBLEMS: sources without a current answer, then what is not done of the spec."""
+    previous = {problem_key(each): each.since for each in view.xsvc.status.problems or ()}
+    found: dict[ProblemKey, ProblemStatus] = {}
+    for source in view.sources:
+        if problem := source.problem:
+            message = cut(problem.message.rstrip("."), MAX_PROBLEM_CHARACTERS)
+            status = ProblemStatus(reason=problem.reason, message=message, since=problem.since, source=source.name)
+            found.setdefault(problem_key(status), status)
+    for complaint in view.complaints:
+        if len(found) >= MAX_PROBLEMS:
+            break
+        key = problem_key(complaint)
+        if key not in found:
+            found[key] = ProblemStatus(
+                reason=complaint.reason,
+                message=cut(complaint.message, MAX_PROBLEM_CHARACTERS),
+                since=previous.get(key) or now,
+                source=complaint.source,
+                endpoint=complaint.endpoint,
+                address=complaint.address,
+            )
+    return list(found.values())

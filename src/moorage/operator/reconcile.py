@@ -252,8 +252,7 @@ class Reconciler:
             found = {one.address for each in resolutions for one in each.endpoints or ()}
             self._use(key, frozenset(found.union(each.address for each in merged.endpoints)))
             problem = self._check(key, xsvc, self.board.expect(key, xsvc, merged.endpoints))
-            refused = {each.name: each.address for each in merged.left_out}
-            self._sources.failing(key, {**refused, **self.board.failing(key)})
+            self._sources.failing(key, {**snapshot.merged.refused, **self.board.failing(key)})
             wrong = [each.problem for each in resolutions if each.problem] + ([problem] if problem else [])
             self.problems[key] = len(resolutions) + bool(problem), len(wrong)
             snapshot = snapshot._replace(check_problem=problem)
@@ -277,9 +276,9 @@ class Reconciler:
             except RefusedError as refused:
                 await self._troubles.status_refused(xsvc, decision.status, refused)
                 raise
-        for happening in decision.happenings:
-            self._events.record(xsvc, *happening)
-        if any(each.reason == "AddressRefused" for each in decision.happenings):
+        for each in decision.news:
+            self._events.record(xsvc, *each)
+        if any(each.reason == "AddressRefused" for each in decision.news):
             self._name_owners(key)
         return changed, None
 

@@ -8,7 +8,7 @@ from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServiceSpec, E
 from moorage.cluster.reading import Unreadable
 from moorage.cluster.reflector import Key
 from moorage.core import conditions
-from moorage.core.conditions import Said
+from moorage.core.conditions import ConditionValue
 from moorage.log import get_logger
 from moorage.operator.deferred import Deferred
 from moorage.operator.writer import RefusedError, Writer
@@ -36,13 +36,15 @@ class Troubles:
 
     async def refused(self, xsvc: ExternalService, status: ExternalServiceStatus, error: RefusedError) -> None:
         """The API server does not want the Service or a slice that was decided: what it says is what to do."""
-        said = Said("False", "WriteRefused", f"{error.what} could not be written: {error.error.message}")
+        said = ConditionValue("False", "WriteRefused", f"{error.what} could not be written: {error.error.message}")
         before = xsvc.status
         await self._say(xsvc, replace(status, endpoints=before.endpoints, healthy=before.healthy), {"Ready": said})
 
     async def status_refused(self, xsvc: ExternalService, status: ExternalServiceStatus, error: RefusedError) -> None:
         """The API server does not want the status, or it is too large: the list of endpoints is left out of it."""
-        said = Said("False", "WriteRefused", f"This status could not be written as a whole: {error.error.message}")
+        said = ConditionValue(
+            "False", "WriteRefused", f"This status could not be written as a whole: {error.error.message}"
+        )
         await self._say(xsvc, replace(status, endpoints=None), {"Accepted": said})
 
     async def failed(self, xsvc: ExternalService) -> None:
@@ -81,7 +83,9 @@ class Troubles:
         self._told.pop(key, None)
         self._written.pop(key, None)
 
-    async def _say(self, xsvc: ExternalService, status: ExternalServiceStatus, said: Mapping[str, Said]) -> None:
+    async def _say(
+        self, xsvc: ExternalService, status: ExternalServiceStatus, said: Mapping[str, ConditionValue]
+    ) -> None:
         told = {each.type: each for each in conditions.conditions(xsvc, said, self._now()) if each.type in said}
         before = {each.type: (each.reason, each.message) for each in xsvc.status.conditions or ()}
         found = {each.type: each for each in status.conditions or ()} | told

@@ -1,7 +1,10 @@
-"""What is told as Kubernetes Events: what differs between the status that was written and the one that will be."""
+"""What Kubernetes Events tell: the difference between the status that was written and the one that will be.
 
-import re
+Only facts are compared, so other words for the same fact are no news, nor is anything after a restart.
+"""
+
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Literal
 
 from moorage.api.meta import Condition
@@ -10,40 +13,38 @@ from moorage.api.moorage_v1alpha1 import (
     ExternalService,
     ExternalServiceSpec,
     ExternalServiceStatus,
+    ProblemStatus,
 )
 from moorage.core.conditions import checked_at, cut
-from moorage.core.endpoints import NAMED, Merged, shown
-from moorage.core.model import Happening, Resolution
+from moorage.core.endpoints import shown
+from moorage.core.model import News
+from moorage.core.status import MAX_PROBLEMS, problem_key
 
-MOST = 3
-"""So many happenings of one kind are told one by one; more in one sentence."""
-LONGEST = 1000
-"""Characters: an Event's message may have 1,024."""
+MAX_SINGLE = 3
+"""Up to so many news of one kind are told one by one; more in one sentence."""
+MAX_EVENT_CHARACTERS = 1000
+"""An Event's message may have 1,024."""
 
 
-def happenings(
-    xsvc: ExternalService,
-    merged: Merged,
-    resolutions: Sequence[Resolution],
-    unknown: Sequence[str],
-    status: ExternalServiceStatus,
-) -> tuple[Happening, ...]:
-    """What has happened since the status in `xsvc` was written. Nothing, where `status` is the same."""
+def news(xsvc: ExternalService, status: ExternalServiceStatus, answered: AbstractSet[str]) -> tuple[News, ...]:
+    """What has happened since the status in `xsvc` was written; nothing if `status` is the same.
+
+    `answered` are the names of the sources that have answered since this process started.
+    """
     if status == xsvc.status:
         return ()
     before, after = _by_type(xsvc.status), _by_type(status)
-    told = [
-        *_refusals(before.get("Accepted"), merged, unknown),
-        *_sources(before.get("Resolved"), after.get("Resolved"), resolutions),
+    found = [
+        *_problems(xsvc.status.problems or (), status.problems or (), answered),
         *_endpoints(xsvc.spec, xsvc.status, status),
         *_panic(before.get("Healthy"), after.get("Healthy")),
         *_readiness(before.get("Ready"), after.get("Ready")),
     ]
-    return tuple(each._replace(message=cut(each.message, LONGEST)) for each in told)
+    return tuple(each._replace(message=cut(each.message, MAX_EVENT_CHARACTERS)) for each in found)
 
 
-def of_conditions(xsvc: ExternalService, status: ExternalServiceStatus) -> tuple[Happening, ...]:
-    """What has happened where nothing was done: Ready has become another."""
+def news_of_readiness(xsvc: ExternalService, status: ExternalServiceStatus) -> tuple[News, ...]:
+    """What has happened if nothing was done: whether Ready has become another."""
     return tuple(_readiness(_by_type(xsvc.status).get("Ready"), _by_type(status).get("Ready")))
 
 
@@ -51,37 +52,37 @@ def _by_type(status: ExternalServiceStatus) -> dict[str, Condition]:
     return {each.type: each for each in status.conditions or ()}
 
 
-def _told(
+def _each_or_all(
     type_: Literal["Normal", "Warning"], reason: str, what: str, lines: Sequence[tuple[str, str]]
-) -> Iterator[Happening]:
+) -> Iterator[News]:
     """One for each of `lines` (name, sentence), or one for all: "12 endpoints `what`: a, b, c and 9 more"."""
-    if len(lines) <= MOST:
+    if len(lines) <= MAX_SINGLE:
         for _, sentence in lines:
-            yield Happening(type_, reason, sentence)
+            yield News(type_, reason, sentence)
         return
-    names = ", ".join(name for name, _ in lines[:MOST])
-    yield Happening(type_, reason, f"{len(lines)} endpoints {what}: {names} and {len(lines) - MOST} more")
+    names = ", ".join(name for name, _ in lines[:MAX_SINGLE])
+    yield News(type_, reason, f"{len(lines)} endpoints {what}: {names} and {len(lines) - MAX_SINGLE} more")
 
 
 def _endpoints(
     spec: ExternalServiceSpec, before: ExternalServiceStatus, after: ExternalServiceStatus
-) -> Iterator[Happening]:
+) -> Iterator[News]:
     old = {each.name: each for each in before.endpoints or ()}
     new = {each.name: each for each in after.endpoints or ()}
     if _complete(before) and _complete(after):
         added = [each for name, each in new.items() if name not in old]
         removed = [each for name, each in old.items() if name not in new]
-        yield from _told(
+        yield from _each_or_all(
             "Normal", "EndpointAdded", "added", [(each.name, f"{_shown(each)} from {each.source}") for each in added]
         )
-        yield from _told(
+        yield from _each_or_all(
             "Normal",
             "EndpointRemoved",
             "removed",
             [(each.name, f"{_shown(each)} is no longer in {each.source}") for each in removed],
         )
     both = [(old[name], each) for name, each in new.items() if name in old]
-    yield from _told(
+    yield from _each_or_all(
         "Normal",
         "EndpointMoved",
         "have another address",
@@ -96,9 +97,9 @@ def _endpoints(
 
 def _health(
     spec: ExternalServiceSpec, old: Mapping[str, EndpointStatus], new: Mapping[str, EndpointStatus]
-) -> Iterator[Happening]:
+) -> Iterator[News]:
     turned = [each for name, each in new.items() if name not in old or old[name].health != each.health]
-    yield from _told(
+    yield from _each_or_all(
         "Warning",
         "EndpointUnhealthy",
         "have become unhealthy",
@@ -108,7 +109,7 @@ def _health(
             if each.health == "Unhealthy"
         ],
     )
-    yield from _told(
+    yield from _each_or_all(
         "Normal",
         "EndpointHealthy",
         "have become healthy",
@@ -129,48 +130,39 @@ def _where(endpoint: EndpointStatus) -> str:
     return shown(endpoint.address, endpoint.port)
 
 
-def _refusals(before: Condition | None, merged: Merged, unknown: Sequence[str]) -> Iterator[Happening]:
-    said = before.message if before else ""
-    for reason, messages in (
-        ("AddressRefused", merged.refused),
-        ("TooManyEndpoints", (merged.too_many,) if merged.too_many else ()),
-        ("UnknownEndpoint", unknown[:NAMED]),
-        ("EndpointConflict", merged.conflicts),
-    ):
-        # What follows a semicolon is what to do about it, perhaps with the names that there are, which come and go.
-        fresh = [each for each in messages if each.partition(";")[0].rstrip(".") not in said]
-        for message in fresh[:MOST]:
-            yield Happening("Warning", reason, message)
-        if len(fresh) > MOST:
-            yield Happening("Warning", reason, f"{len(fresh) - MOST} more; see condition Accepted")
+def _problems(
+    before: Sequence[ProblemStatus], after: Sequence[ProblemStatus], answered: AbstractSet[str]
+) -> Iterator[News]:
+    known = {problem_key(each) for each in before}
+    fresh: dict[str, list[ProblemStatus]] = {}
+    for each in after:
+        if problem_key(each) not in known:
+            fresh.setdefault(each.reason, []).append(each)
+    for reason, found in fresh.items():
+        for each in found[:MAX_SINGLE]:
+            yield News("Warning", reason, f"{each.source}: {each.message}" if _of_source(each) else each.message)
+        if more := len(found[MAX_SINGLE:]):
+            at_least = "at least " if len(after) == MAX_PROBLEMS else ""
+            yield News("Warning", reason, f"{at_least}{more} more; see status.problems")
+    failed, failing = ({each.source for each in rows if _of_source(each)} for rows in (before, after))
+    for source in sorted(filter(None, failed - failing)):
+        if source in answered:
+            yield News("Normal", "SourceRecovered", f"{source} answers again")
 
 
-def _sources(
-    before: Condition | None, after: Condition | None, resolutions: Sequence[Resolution]
-) -> Iterator[Happening]:
-    if before and after and before.message == after.message:
-        return
-    failed = before.message if before and before.status == "False" else ""
-    for each in resolutions:
-        # Problems have their time after them, notes have not, and come last.
-        known = re.search(rf"(^|\. ){re.escape(each.source)}: .*\(since ", failed)
-        if each.problem:
-            message = f"{each.source}: {each.problem.message.rstrip('.')}"
-            if message not in failed:
-                yield Happening("Warning", each.problem.reason, message)
-        elif known and each.endpoints is not None:
-            yield Happening("Normal", "SourceRecovered", f"{each.source} answers again")
+def _of_source(problem: ProblemStatus) -> bool:
+    return problem.source is not None and problem.endpoint is None
 
 
-def _panic(before: Condition | None, after: Condition | None) -> Iterator[Happening]:
+def _panic(before: Condition | None, after: Condition | None) -> Iterator[News]:
     was, now = (each is not None and each.reason == "Panic" for each in (before, after))
     if now and not was and after:
-        yield Happening("Warning", "Panic", after.message)
+        yield News("Warning", "Panic", after.message)
     elif was and not now:
-        yield Happening("Normal", "PanicOver", "Enough endpoints are healthy to believe the checks again.")
+        yield News("Normal", "PanicOver", "Enough endpoints are healthy to believe the checks again.")
 
 
-def _readiness(before: Condition | None, after: Condition | None) -> Iterator[Happening]:
+def _readiness(before: Condition | None, after: Condition | None) -> Iterator[News]:
     if after is None or (before and (before.status, before.reason) == (after.status, after.reason)):
         return
-    yield Happening("Warning" if after.status == "False" else "Normal", after.reason, after.message)
+    yield News("Warning" if after.status == "False" else "Normal", after.reason, after.message)

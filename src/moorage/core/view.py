@@ -1,0 +1,116 @@
+"""What is known of one ExternalService, as rows of facts. Conditions, status and news put them into words."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from moorage.api.discovery_v1 import EndpointSlice
+from moorage.api.moorage_v1alpha1 import ExternalService
+from moorage.core import services, slices
+from moorage.core.endpoints import unknown_drains
+from moorage.core.model import Complaint, Problem
+from moorage.core.ownership import owns, predecessor_owns
+from moorage.core.readiness import EndpointRow, readiness_of, without_service
+from moorage.core.snapshot import Snapshot
+
+CHECK_SOURCE = "spec.healthCheck"
+"""What a check that cannot be made is called among the sources."""
+_RANKS = ("AddressRefused", "Unchangeable", "TooManyEndpoints", "UnknownEndpoint", "EndpointConflict")
+
+
+class SourceRow(NamedTuple):
+    """One source of endpoints."""
+
+    name: str
+    """`addresses`, `dns/db.example.com`, `cluster/backend`."""
+    found: int | None
+    """How many endpoints it has found; None: it has not answered yet."""
+    used: int
+    """How many of the endpoints are its."""
+    problem: Problem | None = None
+    """Why its answer is not current."""
+    notes: tuple[str, ...] = ()
+
+
+class View(NamedTuple):
+    """The facts about one ExternalService."""
+
+    xsvc: ExternalService
+    endpoints: tuple[EndpointRow, ...]
+    """By name."""
+    panic: bool
+    """Whether unhealthy endpoints stay ready, because the checks are doubted."""
+    priority: int | None
+    """The SRV priority that is used."""
+    sources: tuple[SourceRow, ...]
+    asked: bool
+    """Whether all sources have been asked."""
+    complaints: tuple[Complaint, ...]
+    """What is not done of what the spec asks for, the most serious first."""
+    taken: Complaint | None
+    """Why the Service of this name must not be touched."""
+    foreign: tuple[EndpointSlice, ...]
+    """Slices of our Service that others wrote."""
+    unreadable: str | None
+    """Why the present spec cannot be read."""
+
+
+def view_of(snapshot: Snapshot) -> View:
+    """The facts that a snapshot shows."""
+    xsvc, merged = snapshot.xsvc, snapshot.merged
+    taken = services.taken(xsvc, snapshot.service)
+    service = None if taken else snapshot.service
+    readiness = readiness_of(
+        xsvc,
+        merged.endpoints,
+        snapshot.verdicts,
+        slices.ours(xsvc, snapshot.slices),
+        service.spec.ip_families if service else None,
+    )
+    if taken:
+        readiness = without_service(readiness)
+    unchangeable = services.unchangeable(xsvc, service)
+    complaints = [
+        *merged.complaints,
+        *unknown_drains(xsvc, snapshot.resolutions, merged),
+        *([unchangeable] if unchangeable else []),
+    ]
+    return View(
+        xsvc=xsvc,
+        endpoints=readiness.rows,
+        panic=readiness.panic,
+        priority=readiness.priority,
+        sources=_sources(snapshot),
+        asked=len(snapshot.resolutions) >= len(xsvc.spec.endpoints or ()),
+        complaints=tuple(sorted(complaints, key=lambda each: _RANKS.index(each.reason))),
+        taken=taken,
+        foreign=_foreign(xsvc, snapshot.slices),
+        unreadable=snapshot.unreadable,
+    )
+
+
+def _sources(snapshot: Snapshot) -> tuple[SourceRow, ...]:
+    used = Counter(each.source for each in snapshot.merged.endpoints)
+    rows = [
+        SourceRow(
+            each.source,
+            None if each.endpoints is None else len(each.endpoints),
+            used[each.source],
+            each.problem,
+            each.notes,
+        )
+        for each in snapshot.resolutions
+    ]
+    if snapshot.check_problem:
+        rows.append(SourceRow(CHECK_SOURCE, 0, 0, snapshot.check_problem))
+    return tuple(rows)
+
+
+def _foreign(xsvc: ExternalService, found: Sequence[EndpointSlice]) -> tuple[EndpointSlice, ...]:
+    return tuple(
+        each
+        for each in found
+        if not owns(xsvc, each.metadata)
+        and not predecessor_owns(xsvc, each.metadata)
+        and (each.metadata.labels or {}).get("kubernetes.io/service-name") == xsvc.metadata.name
+    )
