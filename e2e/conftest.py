@@ -1,5 +1,7 @@
 """Fixtures of the end-to-end tests. Those of the session are made once, when the first test asks for them.
 
+- `kubernetes`: which of the Kubernetes that are built (a module of e2e/binaries) the API servers below are of: the
+  newest, and for tests marked `every_kubernetes` each in turn (`-k kubernetes-1.35` runs those against one).
 - `api_server`: a real kube-apiserver on loopback, with Moorage's CRDs; no nodes, no controllers; ready in seconds.
   For tests of the API, of the client, and of the operator as a process of this machine.
 - `api`, `token`: another one, of the module's own, with `deploy/operator`, and the token of the operator's account.
@@ -22,8 +24,8 @@ from pathlib import Path
 
 import pytest
 
+from e2e.harness import builds, control_plane, coverage, operator
 from e2e.harness import clusters as interface
-from e2e.harness import control_plane, coverage, operator
 from e2e.harness import played as local
 from e2e.harness.clusters import Clusters
 from e2e.harness.control_plane import ApiServer
@@ -33,6 +35,22 @@ from testing.stalls import Stalls
 _NUMBERS = itertools.count(1)
 _TIMEOUT = 600
 """Seconds for a test with the fixtures that it is the first to ask for; a test may mark another."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "every_kubernetes: run against the API server of each Kubernetes that is built"
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Always with a parameter, so that all tests of one Kubernetes share its API server."""
+    if "kubernetes" not in metafunc.fixturenames:
+        return
+    each = [pytest.param(builds.KUBERNETES, id=pytest.HIDDEN_PARAM)]
+    if metafunc.definition.get_closest_marker("every_kubernetes"):
+        each = [pytest.param(one, id=builds.release(one)) for one in (builds.KUBERNETES, builds.OLDEST_KUBERNETES)]
+    metafunc.parametrize("kubernetes", each, indirect=True, scope="session")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -52,17 +70,23 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def api_server() -> Iterator[ApiServer]:
+def kubernetes(request: pytest.FixtureRequest) -> str:
+    module: str = request.param
+    return module
+
+
+@pytest.fixture(scope="session")
+def api_server(kubernetes: str) -> Iterator[ApiServer]:
     """A real API server: `kubeconfig` (path), `server`, `token`, `credentials.ca`, `kubectl(...)`, `restart()`."""
-    with control_plane.api_server() as server:
+    with control_plane.api_server(kubernetes=kubernetes) as server:
         install_crds(server)
         yield server
 
 
 @pytest.fixture(scope="module")
-def api() -> Iterator[ApiServer]:
+def api(kubernetes: str) -> Iterator[ApiServer]:
     """A real API server of the module's own, which it may restart, and in which nobody else has ExternalServices."""
-    with control_plane.api_server() as server:
+    with control_plane.api_server(kubernetes=kubernetes) as server:
         yield server
 
 

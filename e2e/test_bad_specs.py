@@ -6,6 +6,7 @@ testing/bad_externals.yml has the objects and the words.
 import http.client
 import json
 import random
+import re
 import ssl
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from e2e.harness.control_plane import ApiServer
 from moorage.api.validation import validate
 from testing.bad_externals import FULL, Bad, corpus, damaged
 
+pytestmark = pytest.mark.every_kubernetes
 CASES = corpus()
 RIGHT: dict[str, dict[str, Any]] = {
     "ExternalService": {
@@ -61,12 +63,21 @@ def store(api_server: ApiServer) -> Iterator[Store]:
 
 
 def lines(status: Any) -> list[str]:
-    """What a refusal says, line by line, as kubectl shows it."""
+    """What a refusal says, line by line: the field, and what is wrong."""
     causes = status.get("details", {}).get("causes")
     if not causes:
-        return [status["message"]]
+        return [f"{field}: unknown field" for field in re.findall(r'unknown field "([^"]+)"', status["message"])]
     # Where a field has the wrong type, rules are not looked at, which is said in a line of its own.
     return [f"{one['field']}: {one['message']}" for one in causes if one["field"] != "<nil>"]
+
+
+def holds(line: str, expected: str) -> bool:
+    """Whether a line is about the field, and ends with our words where the rule is ours.
+
+    How the API server begins, and what it says of rules of its own, is not the same in each release.
+    """
+    field, _, words = expected.partition(": ")
+    return line.startswith(f"{field}: ") and line.endswith(f": {words}" if words else "")
 
 
 @pytest.mark.parametrize("bad", CASES, ids=lambda bad: bad.what)
@@ -74,7 +85,9 @@ def test_a_bad_object_is_refused_and_loses_nothing(store: Store, bad: Bad) -> No
     kind = bad.object["kind"]
     metadata = {**bad.object["metadata"], "namespace": store.namespace}
     code, answer = store.call("POST", kind, body={**bad.object, "metadata": metadata})
-    assert (code // 100, lines(answer)) == (4, bad.server)
+    assert code // 100 == 4
+    said = lines(answer)
+    assert [holds(*each) for each in zip(said, bad.server, strict=True)] == [True] * len(said), (said, bad.server)
     before = store.call("GET", kind, "right")[1]
     if before["spec"] != bad.object.get("spec") and metadata["name"] == "backend":
         code, _ = store.call("PUT", kind, "right", {**before, "spec": bad.object.get("spec")})
@@ -98,9 +111,9 @@ def test_moorage_judges_as_the_api_server_does(store: Store) -> None:
 def test_kubectl_shows_the_words(store: Store) -> None:
     body = json.dumps(obj("ExternalService", {"ports": [{"port": 80}], "sessionAffinity": "Mooring"}))
     said = store.server.run_kubectl("-n", store.namespace, "apply", "-f", "-", input=body, check=False)
-    assert (
-        'The ExternalService "right" is invalid: spec.sessionAffinity: Invalid value: "object": must not be Mooring '
-        "with proxy kube-proxy, which cannot keep moorings; set proxy: moorage, or use ClientIP" in said
+    assert 'The ExternalService "right" is invalid: spec.sessionAffinity: ' in said
+    assert said.rstrip().endswith(
+        ": must not be Mooring with proxy kube-proxy, which cannot keep moorings; set proxy: moorage, or use ClientIP"
     )
 
 
@@ -110,8 +123,8 @@ def test_a_mooring_stays_its_clients(store: Store, field: str, value: object) ->
     code, answer = store.call("PUT", "Mooring", "right", {**before, "spec": {**before["spec"], field: value}})
     assert code == 422
     (line,) = lines(answer)
-    assert line.startswith(f"spec.{field}: Invalid value")
-    assert line.endswith("must not change; delete the object, and create another")
+    assert line.startswith(f"spec.{field}: ")
+    assert line.endswith(" must not change; delete the object, and create another")
 
 
 def test_a_client_can_be_moved(store: Store) -> None:
@@ -136,4 +149,5 @@ def test_the_largest_object_that_the_schema_allows_can_be_judged(store: Store) -
     code, answer = store.call("POST", "ExternalService", body=obj("ExternalService", spec, "twice"))
     assert code == 422
     (line,) = lines(answer)
-    assert line.startswith("spec.endpoints[15].addresses: Invalid value")
+    twice = "must not name an endpoint, or list an address without name, twice; give each its own name"
+    assert holds(line, f"spec.endpoints[15].addresses: {twice}")

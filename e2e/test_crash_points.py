@@ -20,6 +20,7 @@ from e2e.harness.control_plane import ApiServer, free_port
 from e2e.harness.proxy import Proxy
 from e2e.harness.world import Process, wait
 
+pytestmark = pytest.mark.every_kubernetes
 NAME = "backend"
 SECONDS = 60
 """Within which the operator has done what is to be done."""

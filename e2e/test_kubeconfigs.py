@@ -21,10 +21,12 @@ from e2e.harness.control_plane import free_port
 from e2e.harness.following import HERE, THERE, Following, following
 from e2e.harness.proxy import Proxy
 
+pytestmark = pytest.mark.every_kubernetes
+
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Following]:
-    with following() as made:
+def running(kubernetes: str) -> Iterator[Following]:
+    with following(kubernetes=kubernetes) as made:
         made.balancer("backend1", {"ip": "203.0.113.11"})
         yield made
 

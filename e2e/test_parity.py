@@ -14,6 +14,8 @@ from testing.suites.objects import namespace as namespace  # the suite's own, no
 from testing.suites.parity import *  # noqa: F403
 from testing.suites.parity_writes import *  # noqa: F403
 
+pytestmark = pytest.mark.every_kubernetes
+
 
 @pytest.fixture
 async def client(api_server: ApiServer) -> AsyncGenerator[Client, None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from e2e.harness import builds
 from e2e.harness.control_plane import ApiServer
 from e2e.harness.kubectl import Kubectl
 from e2e.harness.proxy import Proxy
@@ -41,7 +42,7 @@ async def test_it_passes_on_what_comes_and_remembers_it(client: Client, proxy: P
     assert seen == [("POST", "secrets", 201), ("GET", "a", 200)]
     assert [one.path for one in proxy.writes()] == [f"/api/v1/namespaces/{namespace}/secrets"]
     assert proxy.writes(since=time.monotonic()) == []
-    assert "v1.34" in Kubectl(proxy.kubeconfig).kubectl("version")
+    assert builds.version(builds.KUBERNETES) in Kubectl(proxy.kubeconfig).kubectl("get", "--raw", "/version")
 
 
 @pytest.mark.parametrize(("code", "reason"), [(409, "Conflict"), (410, "Expired"), (500, "InternalError")])

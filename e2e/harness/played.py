@@ -31,7 +31,7 @@ class PlayedClusters(Clusters):
 def clusters(moorage: Callable[[], Path] = image.build) -> Iterator[PlayedClusters]:
     """Two clusters, ready for pods, until the end of the block. `moorage` makes the archive of Moorage's image."""
     images = [pause.archive(), moorage()]
-    builds.built("kubernetes")
+    builds.built(builds.KUBERNETES)
     builds.built("coredns")
     with World("clusters") as world:
         connect(world)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from moorage.api.kinds import Kind
 from moorage_lab.apiserver.objects import Obj
 
-VERSION = "v1.34.0"
+VERSION = "v1.37.2"
 """The Kubernetes release whose behaviour is played."""
 _IN_ALL = ("pods", "services", "deployments", "replicasets", "externalservices")
 """What `kubectl get all` lists."""
