@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import yaml
@@ -12,6 +13,7 @@ from e2e.harness.played import PlayedClusters
 from e2e.harness.topology import INTERNET
 
 OPERATOR, SOURCE, DEMO = "The operator, in cluster B", "The other cluster, A", "The demo, in cluster B"
+REMOVAL = "Removing it, and keeping the Services"
 ANSWER = re.compile(r"^frontend\[frontend-[\w-]+\] -> backend\[(backend[12])-[\w-]+\]$", re.MULTILINE)
 DESCRIBE = ("-n", "frontend", "describe", "xsvc", "backend")
 ACCOUNT = "system:serviceaccount:moorage-system:moorage-operator"
@@ -27,7 +29,7 @@ def installation(clusters: Clusters, tmp_path_factory: pytest.TempPathFactory) -
 def printed(installation: Installation) -> str:
     """What the commands of the last step print."""
     found = commands()
-    assert list(found) == ["The image", OPERATOR, SOURCE, DEMO]
+    assert list(found) == ["The image", OPERATOR, SOURCE, DEMO, REMOVAL]
     installation.run(*found[OPERATOR])
     installation.run(*found[SOURCE])
     output = installation.run(*found[DEMO])
@@ -240,3 +242,29 @@ def test_what_the_operator_made_goes_with_the_external_service(clusters: Cluster
             and not clusters.b.kubectl("-n", "frontend", "get", "service", "backend", "--ignore-not-found")
         ),
     )
+
+
+def test_moorage_is_removed_and_its_services_stay(
+    clusters: Clusters, installation: Installation, frontend: str
+) -> None:
+    """The last test of this module: nothing is left of the installation."""
+    stop, let_go, remove = commands()[REMOVAL]
+    (answered,) = set(asked(clusters, frontend))
+
+    def made() -> list[dict[str, Any]]:
+        slices = ("-l", "kubernetes.io/service-name=backend")
+        found = [clusters.b.get("-n", "frontend", "service", "backend")]
+        return [*found, *clusters.b.get("-n", "frontend", "endpointslices", *slices)["items"]]
+
+    before = made()
+    installation.run(stop)
+    assert clusters.b.get("-n", "frontend", "xsvc", "backend")["status"]["healthy"] == "2/2"
+    assert [each["spec"] for each in made()[:1]] == [before[0]["spec"]]
+    installation.run(let_go)
+    installation.run(remove)
+    assert "externalservices" not in clusters.b.kubectl("api-resources", "-o", "name")
+    left = made()
+    assert [each["metadata"]["uid"] for each in left] == [each["metadata"]["uid"] for each in before]
+    assert [each["metadata"].get("ownerReferences") for each in left] == [None] * len(left)
+    assert left[1]["endpoints"] == before[1]["endpoints"]
+    assert set(asked(clusters, frontend)) == {answered}

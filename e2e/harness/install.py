@@ -61,6 +61,7 @@ class Installation:
         """What the section's commands made, in both clusters; all at once, because a namespace takes its time."""
         self.run(
             "kubectl --context b delete -k deploy/operator --ignore-not-found & jobs=$!",
+            'kubectl --context b delete -k deploy/crds --ignore-not-found & jobs+=" $!"',
             'kubectl --context b delete namespace frontend --ignore-not-found & jobs+=" $!"',
             'kubectl --context a delete namespace backend --ignore-not-found & jobs+=" $!"',
             "for job in $jobs; do wait $job; done",

@@ -22,8 +22,12 @@ main()
 
 
 def install(api: ApiServer) -> str:
-    """Apply `deploy/operator`; a token of the operator's account. Nothing there runs: no kubelet is near."""
-    api.kubectl("apply", "-k", str(ROOT / "deploy" / "operator"))
+    """Apply `deploy/crds` and `deploy/operator`. Returns a token of the operator's account.
+
+    Nothing there runs: no kubelet is near.
+    """
+    for part in ("crds", "operator"):
+        api.kubectl("apply", "-k", str(ROOT / "deploy" / part))
     api.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
     return api.kubectl("create", "token", "moorage-operator", "-n", NAMESPACE, "--duration=2h").strip()
 

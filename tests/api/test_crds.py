@@ -14,7 +14,7 @@ from moorage.api.crds import Json, custom_kinds, definition, schema, walk
 from moorage.api.kinds import Kind
 from moorage.api.moorage_v1alpha1 import ExternalService
 
-FILE = Path(__file__).parents[2] / "deploy" / "operator" / "crds.yaml"
+FILE = Path(__file__).parents[2] / "deploy" / "crds" / "crds.yaml"
 kinds = pytest.mark.parametrize("kind", custom_kinds(), ids=lambda kind: kind.kind)
 
 
@@ -24,7 +24,7 @@ def columns(kind: Kind) -> list[Json]:
 
 
 def test_the_file_to_install_is_what_the_command_prints() -> None:
-    assert FILE.read_text() == crds.manifest(), "run `moorage crds > deploy/operator/crds.yaml`"
+    assert FILE.read_text() == crds.manifest(), "run `moorage crds > deploy/crds/crds.yaml`"
     assert [one["spec"]["names"]["kind"] for one in yaml.safe_load_all(FILE.read_text())] == [
         "ExternalService",
         "Mooring",

@@ -77,6 +77,22 @@ def test_the_kustomization_has_every_manifest() -> None:
     assert generated["files"] == ["config.yaml"]
 
 
+def test_the_definitions_are_apart_so_that_whoever_deletes_the_operator_keeps_every_service() -> None:
+    kustomization = yaml.safe_load((OPERATOR / "kustomization.yaml").read_text())
+    assert {kind for kind, _ in objects(*(OPERATOR / name for name in kustomization["resources"]))} & {
+        "CustomResourceDefinition",
+        "Kustomization",
+    } == set()
+    assert yaml.safe_load((DEPLOY / "crds/kustomization.yaml").read_text())["resources"] == ["crds.yaml"]
+
+
+def test_tools_that_deploy_from_git_are_told_to_leave_the_definitions() -> None:
+    assert yaml.safe_load((DEPLOY / "crds/kustomization.yaml").read_text())["commonAnnotations"] == {
+        "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
+        "kustomize.toolkit.fluxcd.io/prune": "disabled",
+    }
+
+
 def test_nothing_else_has_the_name_that_kustomize_adds_a_hash_to(operator: dict[tuple[str, str], Manifest]) -> None:
     # It would write the hash into resourceNames as well, and the Lease could not be read.
     kustomization = yaml.safe_load((OPERATOR / "kustomization.yaml").read_text())
