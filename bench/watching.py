@@ -7,16 +7,17 @@ from contextlib import asynccontextmanager
 
 from bench.namespaces import BenchError
 from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, EndpointSlice
+from moorage.api.meta import ObjectKey
 from moorage.api.moorage_v1alpha1 import ExternalService
 from moorage.cluster.client import Client
-from moorage.cluster.reflector import Key, Reflector
+from moorage.cluster.reflector import Reflector
 
 
 class Seen:
     """Which endpoints are ready, and since when; times are of the monotonic clock."""
 
     def __init__(self, client: Client, namespace: str) -> None:
-        self.ready: dict[Key, set[str]] = {}
+        self.ready: dict[ObjectKey, set[str]] = {}
         """By slice: the addresses of its ready endpoints."""
         self.came: dict[tuple[str, str], float] = {}
         """When a Service's address became ready last."""
@@ -52,7 +53,7 @@ class Seen:
             raise BenchError(f"not within {seconds:.0f} s: {what}") from None
         return time.monotonic()
 
-    def _slice_told(self, key: Key, slice_: EndpointSlice | None) -> None:
+    def _slice_told(self, key: ObjectKey, slice_: EndpointSlice | None) -> None:
         if slice_ is None:
             return
         now = time.monotonic()
@@ -64,7 +65,7 @@ class Seen:
         self.ready[key] = after
         self._changed.set()
 
-    def _xsvc_told(self, key: Key, xsvc: ExternalService | None) -> None:
+    def _xsvc_told(self, key: ObjectKey, xsvc: ExternalService | None) -> None:
         if xsvc is None:
             return
         status = xsvc.status

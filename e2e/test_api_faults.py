@@ -16,9 +16,10 @@ from e2e.harness.control_plane import ApiServer
 from e2e.harness.operator import Operator
 from e2e.harness.proxy import Proxy
 from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, EndpointSlice
+from moorage.api.meta import ObjectKey
 from moorage.cluster import kubeconfig
 from moorage.cluster.client import Client
-from moorage.cluster.reflector import Key, Reflector
+from moorage.cluster.reflector import Reflector
 
 NAMES = ("one", "two", "three")
 SOON = 40
@@ -78,7 +79,7 @@ class Observer:
             )
             await reflector.run()
 
-    def _look(self, store: dict[Key, EndpointSlice]) -> None:
+    def _look(self, store: dict[ObjectKey, EndpointSlice]) -> None:
         ready: dict[str, list[str]] = {name: [] for name in self._now}
         for slice_ in store.values():
             service = (slice_.metadata.labels or {}).get(SERVICE_NAME_LABEL, "")

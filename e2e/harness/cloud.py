@@ -16,8 +16,8 @@ from e2e.harness.dns import ZONE, InternetDns
 from e2e.harness.errors import HarnessError
 from e2e.harness.kubectl import Kubectl
 from e2e.harness.world import World
+from moorage.api.meta import ObjectKey
 
-Key = tuple[str, str]
 """Namespace and name of a Service."""
 
 
@@ -27,15 +27,15 @@ class Addresses:
     def __init__(self, network: str) -> None:
         # Not the first: 203.0.113.1 and .2 stand in the demo's manifests, where tests are to replace them.
         self._free = [str(address) for address in ipaddress.ip_network(network).hosts()][10:]
-        self.of: dict[Key, str] = {}
+        self.of: dict[ObjectKey, str] = {}
 
-    def give(self, key: Key) -> str:
+    def give(self, key: ObjectKey) -> str:
         """The Service's address; a new one if it has none. One that was given back comes last again."""
         if key not in self.of:
             self.of[key] = self._free.pop(0)
         return self.of[key]
 
-    def take(self, key: Key) -> str | None:
+    def take(self, key: ObjectKey) -> str | None:
         """The address that the Service had."""
         address = self.of.pop(key, None)
         if address is not None:
@@ -52,7 +52,7 @@ class Cloud:
         self._kubectl = kubectl
         self._dns = dns
         self._addresses = Addresses(site.load_balancers)
-        self._names: dict[Key, str] = {}
+        self._names: dict[ObjectKey, str] = {}
         self._lock = threading.RLock()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"cloud-{site.name}", daemon=True)
@@ -70,7 +70,7 @@ class Cloud:
 
     def change_address(self, namespace: str, name: str) -> str:
         """Give the Service another address, which works at once, as the old one no longer does; returns the new."""
-        key = (namespace, name)
+        key = ObjectKey(namespace, name)
         with self._lock:
             old = self._addresses.take(key)
             new = self._give(key)
@@ -80,14 +80,14 @@ class Cloud:
 
     def use_hostname(self, namespace: str, name: str) -> str:
         """From now on publish a host name for the Service instead of its address, as AWS does; returns the name."""
-        key = (namespace, name)
+        key = ObjectKey(namespace, name)
         with self._lock:
             label = f"{name}-{namespace}-{self._site.name}"
             self._names[key] = f"{label}.{ZONE}"
             self._give(key)
             return self._names[key]
 
-    def _give(self, key: Key) -> str:
+    def _give(self, key: ObjectKey) -> str:
         """Route and publish the Service's address."""
         address = self._addresses.give(key)
         self._route("replace", address)
@@ -100,7 +100,7 @@ class Cloud:
         self._kubectl.kubectl(*arguments)
         return address
 
-    def _take(self, key: Key) -> None:
+    def _take(self, key: ObjectKey) -> None:
         self._names.pop(key, None)
         if address := self._addresses.take(key):
             self._route("del", address)
@@ -122,7 +122,7 @@ class Cloud:
             self._stopped.wait(0.2)
 
     def _take_note(self, event: str, service: Any) -> None:
-        key = (service["metadata"]["namespace"], service["metadata"]["name"])
+        key = ObjectKey(service["metadata"]["namespace"], service["metadata"]["name"])
         wanted = event != "DELETED" and service["spec"].get("type") == "LoadBalancer"
         if not wanted:
             self._take(key)

@@ -1,6 +1,6 @@
 import pytest
 
-from moorage.api.meta import LabelSelector, LabelSelectorRequirement, labels_match, selects
+from moorage.api.meta import LabelSelector, LabelSelectorRequirement, ObjectMeta, labels_match, selects
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,8 @@ def test_a_label_selector_takes_in_what_has_all_its_labels_and_the_empty_one_all
     assert selects(LabelSelector(), {})
     assert selects(LabelSelector(match_labels={"a": "b"}), {"a": "b", "c": "d"})
     assert not selects(LabelSelector(match_labels={"a": "b"}), None)
+
+
+def test_a_key_reads_as_people_write_it() -> None:
+    assert str(ObjectMeta(name="backend", namespace="frontend").key) == "frontend/backend"
+    assert str(ObjectMeta(name="node-1").key) == "node-1"

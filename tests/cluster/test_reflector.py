@@ -8,12 +8,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from moorage.api.core_v1 import Service, ServiceSpec
-from moorage.api.meta import ObjectMeta
+from moorage.api.meta import ObjectKey, ObjectMeta
 from moorage.cluster.client import Listing
 from moorage.cluster.errors import AnswerError, ApiError, SilentError, UnreachableError
 from moorage.cluster.events import Bookmark, Event
 from moorage.cluster.reading import Unreadable
-from moorage.cluster.reflector import Key, Reflector
+from moorage.cluster.reflector import Reflector
 from moorage.errors import MoorageError
 
 Item = Event[Service] | Bookmark
@@ -92,7 +92,7 @@ async def play() -> Play:
         changes: list[tuple[str, str | None]] = []
         stored = []
 
-        def on_change(key: Key, obj: Service | None) -> None:
+        def on_change(key: ObjectKey, obj: Service | None) -> None:
             stored.append(reflector.store.get(key) is obj or obj is None)
             changes.append((key[1], obj.metadata.resource_version if obj else None))
 
@@ -137,7 +137,7 @@ async def test_the_store_follows_list_and_watch(play: Play) -> None:
 async def test_managed_fields_are_not_kept(play: Play) -> None:
     fat = Service(metadata=ObjectMeta(name="a", namespace="n", resource_version="1", managed_fields=[{"x": "y"}]))
     _, reflector, _ = await play(listing(5, fat))
-    assert reflector.store["n", "a"].metadata == ObjectMeta(name="a", namespace="n", resource_version="1")
+    assert reflector.store[ObjectKey("n", "a")].metadata == ObjectMeta(name="a", namespace="n", resource_version="1")
 
 
 async def test_a_transform_decides_what_is_kept_of_each_object(play: Play) -> None:
@@ -314,7 +314,7 @@ async def test_its_last_good_state_stays_as_of_now(play: Play) -> None:
         Listing([], "9", (bad("a", 8),)),
     )
     assert changes == [("a", "1"), ("a", "8")]
-    assert reflector.store["n", "a"].spec == spec
+    assert reflector.store[ObjectKey("n", "a")].spec == spec
     assert versions(reflector) == {"a": "8"}
     assert set(reflector.unreadable) == {("n", "a")}
 
@@ -341,7 +341,7 @@ async def test_what_was_good_of_another_object_of_the_name_does_not_stay(play: P
 
 
 async def test_it_is_told_and_logged_once(play: Play) -> None:
-    told: list[Key] = []
+    told: list[ObjectKey] = []
     with capture_logs() as logs:
         await play(
             Listing([], "5", (bad("a", 1),)), [bad("a", 6), bad("a", 7, why="other")], on_unreadable=told.append
@@ -365,14 +365,14 @@ async def test_what_cannot_be_made_of_an_object_costs_that_object(play: Play) ->
             listing(5, service("a", 1), service("b", 2)), [Event("ADDED", service("a", 6))], transform=only_b
         )
     assert changes == [("b", "2")]
-    assert reflector.unreadable["n", "a"].why == "ZeroDivisionError()"
-    assert {each["object"] for each in logs if each["log_level"] == "error"} == {("n", "a")}
+    assert reflector.unreadable[ObjectKey("n", "a")].why == "ZeroDivisionError()"
+    assert {each["object"] for each in logs if each["log_level"] == "error"} == {"n/a"}
 
 
 async def test_what_the_callback_raises_costs_the_object_it_was_told_of() -> None:
     told: list[str] = []
 
-    def broken(key: Key, obj: Service | None) -> None:
+    def broken(key: ObjectKey, obj: Service | None) -> None:
         if key[1] == "a":
             raise ZeroDivisionError
         told.append(key[1])

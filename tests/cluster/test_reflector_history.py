@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moorage.api.core_v1 import Service
-from moorage.api.meta import ObjectMeta
+from moorage.api.meta import ObjectKey, ObjectMeta
 from moorage.cluster.client import Listing
 from moorage.cluster.errors import ApiError, SilentError, UnreachableError
 from moorage.cluster.events import Bookmark, Event
-from moorage.cluster.reflector import Key, Reflector
+from moorage.cluster.reflector import Reflector
 
 pytestmark = pytest.mark.looptime
 
@@ -23,7 +23,7 @@ class Server:
     """Services that come, change and go; a history that is forgotten; answers that fail by `chance`."""
 
     def __init__(self, chance: random.Random) -> None:
-        self.objects: dict[Key, Service] = {}
+        self.objects: dict[ObjectKey, Service] = {}
         self.faulty = True
         self._chance = chance
         self._history: list[tuple[int, Event[Service]]] = []
@@ -33,7 +33,7 @@ class Server:
 
     def happen(self) -> None:
         """Something changes."""
-        key = "n", self._chance.choice("abcd")
+        key = ObjectKey("n", self._chance.choice("abcd"))
         old = self.objects.get(key)
         self._version += 1
         match self._chance.choice(["put", "put", "delete", "remake", "forget"]):
@@ -51,12 +51,12 @@ class Server:
         self._news.set()
         self._news = asyncio.Event()
 
-    def _put(self, key: Key, uid: str | None, type: Any) -> None:
+    def _put(self, key: ObjectKey, uid: str | None, type: Any) -> None:
         metadata = ObjectMeta(namespace=key[0], name=key[1], uid=uid, resource_version=str(self._version))
         self.objects[key] = Service(metadata=metadata)
         self._history.append((self._version, Event(type, self.objects[key])))
 
-    def _delete(self, key: Key) -> None:
+    def _delete(self, key: ObjectKey) -> None:
         meta = self.objects.pop(key).metadata
         metadata = ObjectMeta(namespace=key[0], name=key[1], uid=meta.uid, resource_version=str(self._version))
         self._history.append((self._version, Event("DELETED", Service(metadata=metadata))))
@@ -107,16 +107,16 @@ class Server:
 async def test_it_ends_with_what_the_server_has_and_has_told_of_it(seed: int) -> None:
     chance = random.Random(seed)
     server = Server(chance)
-    told: dict[Key, Service] = {}
+    told: dict[ObjectKey, Service] = {}
     wrong: list[AssertionError] = []
 
-    def on_change(key: Key, obj: Service | None) -> None:
+    def on_change(key: ObjectKey, obj: Service | None) -> None:
         try:
             check(key, obj)
         except AssertionError as error:
             wrong.append(error)  # a reflector goes on whatever its callback raises
 
-    def check(key: Key, obj: Service | None) -> None:
+    def check(key: ObjectKey, obj: Service | None) -> None:
         if obj is None:
             assert told.pop(key, None) is not None, f"{key} was told to be gone, and nobody had heard of it"
         else:

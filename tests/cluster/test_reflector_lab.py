@@ -7,9 +7,9 @@ import pytest
 
 from moorage.api.core_v1 import Namespace
 from moorage.api.kinds import kind_of
-from moorage.api.meta import ObjectMeta
+from moorage.api.meta import ObjectKey, ObjectMeta
 from moorage.cluster.client import Client
-from moorage.cluster.reflector import Key, Reflector
+from moorage.cluster.reflector import Reflector
 from tests.support.apiserver import RunningApiServer, api_server
 
 NAMES = ("a", "b", "c")
@@ -23,7 +23,7 @@ class Watched:
         self._changed = asyncio.Event()
         self.reflector = Reflector(client, Namespace, label_selector="test", on_change=self._on_change)
 
-    def _on_change(self, key: Key, obj: Namespace | None) -> None:
+    def _on_change(self, key: ObjectKey, obj: Namespace | None) -> None:
         self.changes.append(("+" if obj else "-") + key[1])
         self._changed.set()
 

@@ -25,7 +25,7 @@ from moorage.api.core_v1 import (
     ServiceStatus,
 )
 from moorage.api.discovery_v1 import Endpoint, EndpointSlice
-from moorage.api.meta import ObjectMeta
+from moorage.api.meta import ObjectKey, ObjectMeta
 from moorage.api.networking_v1 import ServiceCIDR, ServiceCIDRSpec
 from moorage.core.admission import (
     API_SERVER,
@@ -76,18 +76,18 @@ def load_balancer() -> Service:
 @pytest.fixture
 def gate() -> Gate:
     own = Addresses()
-    own.put(POD, ("default", "web"), pod_addresses(pod("198.19.0.7", "2001:db8:9::7")))
+    own.put(POD, ObjectKey("default", "web"), pod_addresses(pod("198.19.0.7", "2001:db8:9::7")))
     nodes = [
         node("node-1", "192.0.2.10", "node-1.example.com", pod_cidrs=("10.244.0.0/24", "2001:db8:f::/64")),
         node("node-2", "192.0.2.011", pod_cidrs=("10.244.001.0/24",)),
     ]
     for each in nodes:
-        own.put(NODE, ("", each.metadata.name), node_addresses(each))
+        own.put(NODE, ObjectKey("", each.metadata.name), node_addresses(each))
     for what, addresses in service_addresses(load_balancer()).items():
-        own.put(what, ("shop", "front"), addresses)
+        own.put(what, ObjectKey("shop", "front"), addresses)
     endpoints = [Endpoint(addresses=[each]) for each in ("192.0.2.20", "192.0.2.21")]
     servers = EndpointSlice(address_type="IPv4", endpoints=endpoints)
-    own.put(API_SERVER, ("default", "kubernetes"), slice_addresses(servers))
+    own.put(API_SERVER, ObjectKey("default", "kubernetes"), slice_addresses(servers))
     return gate_of(
         refuse=["198.18.0.0/16"],
         nodes=nodes,
@@ -209,7 +209,7 @@ def test_gates_of_the_same_cluster_are_equal(gate: Gate) -> None:
 
 # --- the cluster's own addresses -----------------------------------------------------------------------------------
 
-WEB, API = ("default", "web"), ("default", "api")
+WEB, API = ObjectKey("default", "web"), ObjectKey("default", "api")
 
 
 def test_a_gate_sees_pods_come_and_go_without_being_made_again() -> None:
@@ -259,7 +259,7 @@ def test_cluster_ips_are_refused_where_nobody_tells_their_range() -> None:
 
 def test_nothing_that_is_said_names_an_object_and_the_log_can() -> None:
     own = Addresses()
-    secret = ("secret-project", "secret-thing")
+    secret = ObjectKey("secret-project", "secret-thing")
     for number, what in enumerate([API_SERVER, CLUSTER_IP, EXTERNAL_IP, LOAD_BALANCER, NODE, POD]):
         own.put(what, secret, [f"203.0.113.{number}"])
         assert own.holder(f"203.0.113.{number}") == (what, secret)
@@ -275,8 +275,8 @@ def test_what_others_can_claim_hides_nothing_of_what_an_address_is(gate: Gate) -
     before = {each: gate.refusal(each) for each in ("198.19.0.7", "192.0.2.10", "10.96.0.1", "10.244.1.7")}
     before["64:ff9b::a60:1"] = gate.refusal("64:ff9b::a60:1")
     for address in before:
-        own.put(EXTERNAL_IP, ("shop", address), [address])
-        own.put(LOAD_BALANCER, ("shop", address), [address])
+        own.put(EXTERNAL_IP, ObjectKey("shop", address), [address])
+        own.put(LOAD_BALANCER, ObjectKey("shop", address), [address])
     assert {each: gate.refusal(each) for each in before} == before
     assert own["10.244.1.7"] == LOAD_BALANCER
 
@@ -294,9 +294,9 @@ holders = st.tuples(st.sampled_from([POD, NODE, LOAD_BALANCER]), st.sampled_from
 
 
 @given(st.lists(st.tuples(holders, st.lists(addresses, max_size=2)), max_size=30))
-def test_addresses_follow_any_churn(steps: list[tuple[tuple[str, tuple[str, str]], list[str]]]) -> None:
+def test_addresses_follow_any_churn(steps: list[tuple[tuple[str, ObjectKey], list[str]]]) -> None:
     own = Addresses()
-    known: dict[tuple[str, tuple[str, str]], list[str]] = {}
+    known: dict[tuple[str, ObjectKey], list[str]] = {}
     for (what, key), now in steps:
         before = dict(own)
         known[what, key] = now
@@ -305,4 +305,4 @@ def test_addresses_follow_any_churn(steps: list[tuple[tuple[str, tuple[str, str]
         assert changed == {each for each in {*before, *own} if before.get(each) != own.get(each)}
         for address in own:
             assert own[address] in {what for (what, _), those in known.items() if address in those}
-            assert address in known[own.holder(address) or ("", ("", ""))]
+            assert address in known[own.holder(address) or ("", ObjectKey("", ""))]

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from moorage.api.meta import ObjectKey
 from moorage.api.moorage_v1alpha1 import (
     DnsSource,
     EndpointSource,
@@ -147,7 +148,7 @@ def test_the_same_endpoint_from_two_sources_is_no_conflict() -> None:
 def test_no_claim_of_a_service_ends_an_endpoint_that_is_in_use() -> None:
     own = Addresses()
     gate = gate_of(own=own)
-    own.put(EXTERNAL_IP, ("other", "claims"), [B1.address, B2.address])
+    own.put(EXTERNAL_IP, ObjectKey("other", "claims"), [B1.address, B2.address])
     source = (Resolution("dns/db.example.com", (B1, B2)),)
     merged = merge(known(status(B1), status(B2._replace(address="203.0.113.9"))), source, gate)
     assert names(merged.endpoints) == ["b1"]
@@ -158,9 +159,9 @@ def test_no_claim_of_a_service_ends_an_endpoint_that_is_in_use() -> None:
         "spec.endpoints[0]: 203.0.113.2 (b2 of dns/db.example.com)"
     ]
     for kind in (POD, NODE, CLUSTER_IP, LOAD_BALANCER, API_SERVER):
-        own.put(kind, ("other", "is"), [B1.address])
+        own.put(kind, ObjectKey("other", "is"), [B1.address])
         assert merge(known(status(B1)), source, gate).endpoints == ()
-        own.put(kind, ("other", "is"), [])
+        own.put(kind, ObjectKey("other", "is"), [])
 
 
 # --- more than there can be -----------------------------------------------------------------------------------------

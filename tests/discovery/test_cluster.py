@@ -16,14 +16,13 @@ from moorage.api.core_v1 import (
     ServiceSpec,
     ServiceStatus,
 )
-from moorage.api.meta import ObjectMeta
+from moorage.api.meta import ObjectKey, ObjectMeta
 from moorage.api.moorage_v1alpha1 import (
     ClusterSource,
     ExternalServicePort,
     SecretKeyReference,
 )
 from moorage.cluster.kubeconfig import Config
-from moorage.cluster.reflector import Key
 from moorage.core.admission import Gate
 from moorage.discovery.choice import FIRST_REST, choose
 from moorage.discovery.cluster import ClusterServices
@@ -192,8 +191,8 @@ async def test_only_what_is_selected_is_found_and_equal_selections_share_a_watch
     await fixture.service("other", "203.0.113.12", app="other")
     fixture.sources.set(KEY, external({"app": "backend"}))
     await fixture.until({"backend1": "203.0.113.11"})
-    fixture.sources.set(("frontend", "again"), external({"app": "backend"}))
-    fixture.sources.set(("frontend", "third"), external({"app": "other"}))
+    fixture.sources.set(ObjectKey("frontend", "again"), external({"app": "backend"}))
+    fixture.sources.set(ObjectKey("frontend", "third"), external({"app": "other"}))
 
     async def condition() -> bool:
         return fixture.sources.follower.clusters.count == 2 and fixture.sources.secrets.count == 1
@@ -228,7 +227,7 @@ class Played:
     def __init__(self, names: FakeNames | None = None, ports: Sequence[ExternalServicePort] = ()) -> None:
         self.problem = self.trouble = None
         self.secret = secret("")
-        self.services: dict[Key, Service] = {}
+        self.services: dict[ObjectKey, Service] = {}
         self.changes = 0
         self.changed: Callable[[], None] = lambda: None
         spec = ClusterSource(
@@ -254,7 +253,7 @@ class Played:
     def put(self, name: str, *ports: int, uid: str = "", **ingress: Any) -> None:
         """A Service there."""
         balancer = LoadBalancerStatus(ingress=[LoadBalancerIngress(**ingress)] if ingress else [])
-        self.services["backend", name] = Service(
+        self.services[ObjectKey("backend", name)] = Service(
             metadata=ObjectMeta(name=name, namespace="backend", uid=uid),
             spec=ServiceSpec(type="LoadBalancer", ports=[ServicePort(port=each) for each in ports]),
             status=ServiceStatus(load_balancer=balancer),
@@ -420,7 +419,7 @@ async def test_addresses_are_read_as_kubernetes_reads_them_and_what_is_none_is_n
     [balancers] = fixture.sources.follower.clusters.running
     store = balancers.services
     assert store is not None
-    key, changed = ("backend", "backend1"), [replace(status.ingress[0], ip=written)]
+    key, changed = ObjectKey("backend", "backend1"), [replace(status.ingress[0], ip=written)]
     store[key] = replace(
         store[key], status=replace(store[key].status, load_balancer=replace(status, ingress=changed))
     )

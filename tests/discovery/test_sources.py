@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from moorage.api.meta import ObjectMeta
+from moorage.api.meta import ObjectKey, ObjectMeta
 from moorage.api.moorage_v1alpha1 import (
     DnsSource,
     EndpointSource,
@@ -31,7 +31,7 @@ from tests.support.fake_names import FakeNames
 
 pytestmark = pytest.mark.looptime
 
-KEY = ("frontend", "backend")
+KEY = ObjectKey("frontend", "backend")
 
 
 class Hanging:
@@ -49,7 +49,7 @@ class Hanging:
 class Fixture:
     def __init__(self) -> None:
         self.names = FakeNames()
-        self.told: list[tuple[str, str]] = []
+        self.told: list[ObjectKey] = []
         self._start: float | None = None
         self.sources = Sources(
             Hanging(),
@@ -224,7 +224,7 @@ async def test_what_is_removed_is_asked_for_no_more(fixture: Fixture) -> None:
 async def test_a_namespace_with_many_names_does_not_ask_them_all_at_once(fixture: Fixture) -> None:
     fixture.names.gate.clear()
     for number in range(50):
-        fixture.sources.set(("many", f"x{number}"), external(dns(f"db{number}.example.com")))
+        fixture.sources.set(ObjectKey("many", f"x{number}"), external(dns(f"db{number}.example.com")))
     fixture.sources.set(KEY, external(dns()))
     await asyncio.sleep(1)
     assert fixture.names.asked.total() == AT_ONCE + 1

@@ -3,8 +3,9 @@
 import pytest
 
 from e2e.harness.cloud import Addresses
+from moorage.api.meta import ObjectKey
 
-WEB, OTHER = ("default", "web"), ("default", "other")
+WEB, OTHER = ObjectKey("default", "web"), ObjectKey("default", "other")
 
 
 @pytest.fixture
@@ -26,6 +27,6 @@ def test_an_address_that_was_given_back_comes_last_again(addresses: Addresses) -
 
 
 def test_the_addresses_in_the_demo_s_manifests_are_given_to_nobody(addresses: Addresses) -> None:
-    given = {addresses.give(("default", f"web-{number}")) for number in range(100)}
+    given = {addresses.give(ObjectKey("default", f"web-{number}")) for number in range(100)}
     assert len(given) == 100
     assert not given & {"203.0.113.1", "203.0.113.2"}

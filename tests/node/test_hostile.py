@@ -138,10 +138,10 @@ def tell(agent: Agent, objects: Iterable[dict[str, object]]) -> None:
     for each in objects:
         if "spec" in each:
             service = msgspec.convert(each, Service)
-            agent._service_changed((service.metadata.namespace or "", service.metadata.name), service)
+            agent._service_changed(service.metadata.key, service)
         else:
             slice_ = msgspec.convert(each, EndpointSlice)
-            agent._slice_changed((slice_.metadata.namespace or "", slice_.metadata.name), slice_)
+            agent._slice_changed(slice_.metadata.key, slice_)
 
 
 def well_formed(port: ServicePort) -> bool:

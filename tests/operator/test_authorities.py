@@ -5,7 +5,7 @@ import base64
 import pytest
 
 from moorage.api.core_v1 import Secret
-from moorage.api.meta import ObjectMeta
+from moorage.api.meta import ObjectKey, ObjectMeta
 from moorage.api.moorage_v1alpha1 import (
     ExternalServiceSpec,
     HealthCheck,
@@ -24,7 +24,7 @@ from testing.eventually import eventually
 from tests.support.apiserver import api_server
 from tests.support.certificates import certificate, rsa_key
 
-KEY = ("default", "backend")
+KEY = ObjectKey("default", "backend")
 REF = SecretKeyReference(name="ca", key="ca.crt")
 
 
@@ -90,7 +90,7 @@ def test_what_is_none_is_named(found: Secret, message: str) -> None:
 
 async def test_a_secret_is_watched_for_as_long_as_a_check_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     async with api_server() as server, Client(server.config) as client:
-        changed: list[tuple[str, str]] = []
+        changed: list[ObjectKey] = []
         secrets: Shared[SecretKey, WatchedSecret] = Shared(
             lambda key, on_change: WatchedSecret(key, client, on_change, lambda: "2027-01-01T00:00:00Z", "ns:account")
         )

@@ -1,6 +1,6 @@
 """The board: verdicts begin with the status, change by outcomes, and are only told of when they change."""
 
-from moorage.api.meta import ObjectMeta
+from moorage.api.meta import ObjectKey, ObjectMeta
 from moorage.api.moorage_v1alpha1 import (
     EndpointStatus,
     ExternalService,
@@ -13,7 +13,7 @@ from moorage.core.health import Outcome
 from moorage.core.model import Endpoint, Verdict
 from moorage.operator.board import Board
 
-KEY = ("frontend", "backend")
+KEY = ObjectKey("frontend", "backend")
 NOW = "2027-01-01T00:00:00Z"
 ONE = Endpoint("backend1", "203.0.113.1", "addresses")
 TWO = Endpoint("backend2", "203.0.113.2", "addresses")
@@ -37,19 +37,19 @@ class Told:
     """What the board has told."""
 
     def __init__(self) -> None:
-        self.verdicts: list[tuple[tuple[str, str], str]] = []
+        self.verdicts: list[tuple[ObjectKey, str]] = []
         self.reworded = 0
         self.turned = 0
         self.board = Board(lambda: NOW, self._changed, self._turned, self._reworded)
 
-    def _changed(self, key: tuple[str, str], name: str, before: Verdict, after: Verdict) -> None:
+    def _changed(self, key: ObjectKey, name: str, before: Verdict, after: Verdict) -> None:
         assert before.health != after.health
         self.verdicts.append((key, after.health))
 
-    def _turned(self, key: tuple[str, str]) -> None:
+    def _turned(self, key: ObjectKey) -> None:
         self.turned += 1
 
-    def _reworded(self, key: tuple[str, str]) -> None:
+    def _reworded(self, key: ObjectKey) -> None:
         self.reworded += 1
 
 

@@ -5,10 +5,10 @@ import asyncio
 import pytest
 
 from moorage.api.core_v1 import Service
-from moorage.api.meta import ObjectMeta
+from moorage.api.meta import ObjectKey, ObjectMeta
 from moorage.operator.mirror import Mirror
 
-KEY = ("frontend", "backend")
+KEY = ObjectKey("frontend", "backend")
 
 
 def service(version: str, uid: str = "1") -> Service:
@@ -19,8 +19,8 @@ class Watched:
     """A mirror, and the store of a watch that lags behind."""
 
     def __init__(self) -> None:
-        self.store: dict[tuple[str, str], Service] = {}
-        self.expired: list[tuple[str, str]] = []
+        self.store: dict[ObjectKey, Service] = {}
+        self.expired: list[ObjectKey] = []
         self.mirror = Mirror(self.store, self.expired.append)
 
     def tell(self, obj: Service | None) -> None:

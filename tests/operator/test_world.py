@@ -18,7 +18,7 @@ from moorage.api.core_v1 import (
     PodStatus,
 )
 from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, Endpoint, EndpointSlice
-from moorage.api.meta import ObjectMeta, OwnerReference
+from moorage.api.meta import ObjectKey, ObjectMeta, OwnerReference
 from moorage.api.networking_v1 import ServiceCIDR
 from moorage.cluster.client import Bookmark, Client, Listing
 from moorage.cluster.kubeconfig import Config
@@ -95,14 +95,14 @@ def world() -> World:
 
 
 async def test_slices_are_found_by_their_service_and_by_their_owner(world: World) -> None:
-    key = ("default", "backend")
+    key = ObjectKey("default", "backend")
     labelled, owned = slice_("labelled", "backend"), slice_("owned", None, OWNER)
     for each in (labelled, owned, slice_("other", "other")):
         world.wrote(each, made=True)
     assert world.slices_of(key) == [labelled, owned]
     world.wrote(slice_("labelled", "other"), made=False)
     assert world.slices_of(key) == [owned]
-    world.gone(EndpointSlice, ("default", "owned"))
+    world.gone(EndpointSlice, ObjectKey("default", "owned"))
     assert world.slices_of(key) == []
 
 
@@ -111,7 +111,7 @@ async def test_of_slices_that_are_gone_nothing_is_kept(world: World) -> None:
     gone, silent = slice_("gone", "backend", OWNER), slice_("silent", "backend", OWNER)
     for each in (gone, silent):
         world.wrote(each, made=True)
-    world.gone(EndpointSlice, ("default", "gone"))
+    world.gone(EndpointSlice, ObjectKey("default", "gone"))
     assert world._slices_of == {("default", "backend"): {("default", "silent")}}
     world.wrote(gone, made=False)
     assert world._slices_of == {("default", "backend"): {("default", "silent")}}

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from moorage.api.core_v1 import Service, ServicePort, ServiceSpec
-from moorage.api.meta import Condition, Object, ObjectMeta
+from moorage.api.meta import Condition, Object, ObjectKey, ObjectMeta
 from moorage.api.moorage_v1alpha1 import EndpointStatus, ExternalService, ExternalServiceStatus
 from moorage.cluster.client import Client
 from moorage.cluster.election import NotLeadingError
@@ -26,7 +26,7 @@ class Fixture:
         self.server, self.client = server, client
         self.leads = True
         self.wrote: list[tuple[Object, bool]] = []
-        self.gone: list[tuple[type[Object], tuple[str, str]]] = []
+        self.gone: list[tuple[type[Object], ObjectKey]] = []
         self.metrics = Metrics()
         self.writer = Writer(
             client,

@@ -3,6 +3,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
 
+from moorage.api.meta import ObjectKey
 from moorage.core.health import Outcome
 from moorage.outside.checks import Checks, RemoteProber
 from moorage.outside.checks_messages import FromChecks, Outcomes, ToChecks
@@ -11,8 +12,7 @@ from tests.support.children import ChildHere, Pipe
 
 pytestmark = pytest.mark.looptime
 
-A, B = ("one", "backend"), ("two", "backend")
-Key = tuple[str, str]
+A, B = ObjectKey("one", "backend"), ObjectKey("two", "backend")
 WEB = Check(interval=1.5, http=Http("/healthz", "db.example.com", ((200, 204),), Tls("db.example.com", "PEM", False)))
 
 
@@ -21,19 +21,19 @@ class ToldProber:
 
     def __init__(
         self,
-        on_outcome: Callable[[Key, str, Outcome], None],
+        on_outcome: Callable[[ObjectKey, str, Outcome], None],
         *,
         on_late: Callable[[float], None],
         on_skipped: Callable[[], None],
     ) -> None:
-        self.checks: dict[Key, tuple[dict[str, Target], Check]] = {}
+        self.checks: dict[ObjectKey, tuple[dict[str, Target], Check]] = {}
         self.ended, self.late, self.skipped = on_outcome, on_late, on_skipped
         self.closed = False
 
-    def set(self, key: Key, targets: Mapping[str, Target], check: Check) -> None:
+    def set(self, key: ObjectKey, targets: Mapping[str, Target], check: Check) -> None:
         self.checks[key] = dict(targets), check
 
-    def remove(self, key: Key) -> None:
+    def remove(self, key: ObjectKey) -> None:
         self.checks.pop(key, None)
 
     def close(self) -> None:
@@ -44,7 +44,7 @@ class Fixture:
     def __init__(self) -> None:
         self.children: list[ChildHere[FromChecks]] = []
         self.probers: list[ToldProber] = []
-        self.outcomes: list[tuple[Key, str, Outcome]] = []
+        self.outcomes: list[tuple[ObjectKey, str, Outcome]] = []
         self.late: list[float] = []
         self.skipped = 0
         self.prober = RemoteProber(
@@ -58,7 +58,7 @@ class Fixture:
         self.skipped += 1
 
     async def _start(self) -> ChildHere[FromChecks]:
-        def prober(*args: Callable[[Key, str, Outcome], None], **callbacks: Callable[..., None]) -> ToldProber:
+        def prober(*args: Callable[[ObjectKey, str, Outcome], None], **callbacks: Callable[..., None]) -> ToldProber:
             self.probers.append(ToldProber(*args, **callbacks))
             return self.probers[-1]
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from moorage.api.meta import ObjectKey
 from moorage.core.health import Outcome
 from moorage.outside.checks import RemoteProber
 from moorage.outside.child import PARTS
@@ -14,7 +15,7 @@ from moorage.outside.process import start, start_checks
 from moorage.probe.check import Check, Target
 from testing.eventually import eventually
 
-KEY = ("frontend", "backend")
+KEY = ObjectKey("frontend", "backend")
 
 
 def children(of: int) -> list[int]:

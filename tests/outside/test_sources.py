@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from moorage.api.core_v1 import Secret
-from moorage.api.meta import ObjectMeta
+from moorage.api.meta import ObjectKey, ObjectMeta
 from moorage.api.moorage_v1alpha1 import (
     ClusterSource,
     DnsSource,
@@ -31,7 +31,7 @@ from tests.support.fake_names import FakeNames
 
 pytestmark = pytest.mark.looptime
 
-KEY = ("frontend", "backend")
+KEY = ObjectKey("frontend", "backend")
 SECRET = SecretKey("frontend", "cluster-a", "kubeconfig")
 
 
@@ -72,7 +72,7 @@ class Fixture:
         self.secret = PlayedSecret()
         self.children: list[ChildHere[FromSources]] = []
         self.refuses = 0
-        self.told: list[tuple[str, str]] = []
+        self.told: list[ObjectKey] = []
         self.follower = RemoteFollower(self._start, lambda: self.gate, self.secret, now=lambda: "T")
         self.sources = FollowedSources(self.follower, self.told.append, now=lambda: "T")
 

@@ -14,11 +14,11 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moorage.api.meta import ObjectKey
 from moorage.errors import MoorageError
 from moorage.probe.check import Check, Http, Target, Tls
 from moorage.probe.http import LONGEST_HEADERS, Reading, request
 from moorage.probe.kinds import HttpChecks, Result
-from moorage.probe.slots import Key
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -54,11 +54,14 @@ def saying(answer: bytes, *, seen: list[bytes] | None = None) -> Handler:
 PLAIN = Http()
 
 
+KEY = ObjectKey("frontend", "backend")
+
+
 @dataclass(eq=False)
 class Endpoint:
     target: Target
     check: Check
-    key: Key = ("frontend", "backend")
+    key: ObjectKey = KEY
 
 
 def endpoint(target: Target, http: Http = PLAIN) -> Endpoint:

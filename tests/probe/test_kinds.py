@@ -10,20 +10,22 @@ from dataclasses import dataclass
 
 import pytest
 
+from moorage.api.meta import ObjectKey
 from moorage.cluster.tls import client_context
 from moorage.probe import kinds
 from moorage.probe.check import Check, Http, Target, Tls
 from moorage.probe.connection import Encrypted
 from moorage.probe.kinds import WAITED, HttpChecks, Result
-from moorage.probe.slots import Key
 from testing.eventually import eventually
+
+KEY = ObjectKey("frontend", "backend")
 
 
 @dataclass(eq=False)
 class Endpoint:
     target: Target
     check: Check
-    key: Key = ("frontend", "backend")
+    key: ObjectKey = KEY
 
 
 class Server:
@@ -77,7 +79,7 @@ async def told() -> AsyncIterator[Told]:
 
 
 def endpoint(target: Target, tls: Tls | None = None, namespace: str = "frontend") -> Endpoint:
-    return Endpoint(target, Check(timeout=60.0, http=Http(tls=tls)), (namespace, "backend"))
+    return Endpoint(target, Check(timeout=60.0, http=Http(tls=tls)), ObjectKey(namespace, "backend"))
 
 
 async def test_the_outcome_is_told_before_the_rest_of_the_answer_is_read(server: Server, told: Told) -> None:

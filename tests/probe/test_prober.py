@@ -14,15 +14,15 @@ from itertools import pairwise
 
 import pytest
 
+from moorage.api.meta import ObjectKey
 from moorage.core.health import Outcome
 from moorage.probe import prober as module
 from moorage.probe.check import Check, Http, Target
 from moorage.probe.kinds import Ended, Result
 from moorage.probe.prober import BATCH, TICK, Prober, Scheduled
-from moorage.probe.slots import Key
 from testing.eventually import eventually
 
-KEY = ("frontend", "backend")
+KEY = ObjectKey("frontend", "backend")
 TCP = Check(interval=2.0, timeout=1.0)
 NEVER = float("inf")
 
@@ -42,7 +42,7 @@ class Script:
         """And which of its checks."""
         self.most = 0
         """Running at once."""
-        self.told: list[tuple[Key, str, bool, str | None]] = []
+        self.told: list[tuple[ObjectKey, str, bool, str | None]] = []
         self.waited: str | None = None
         """What those are at that are aborted."""
         self.late: list[float] = []
@@ -62,7 +62,7 @@ class Script:
             http=self.checks,
         )
 
-    def tell(self, key: Key, name: str, outcome: Outcome) -> None:
+    def tell(self, key: ObjectKey, name: str, outcome: Outcome) -> None:
         self.told.append((key, name, outcome.success, outcome.message))
 
     def skip(self) -> None:
@@ -189,9 +189,9 @@ async def test_many_new_ones_leave_the_event_loop_to_others_in_between(script: S
 
 async def test_one_namespace_with_many_does_not_come_before_all_others(script: Script) -> None:
     prober = script.prober()
-    prober.set(("greedy", "many"), endpoints(*(str(number) for number in range(10 * BATCH))), TCP)
+    prober.set(ObjectKey("greedy", "many"), endpoints(*(str(number) for number in range(10 * BATCH))), TCP)
     prober.set(KEY, endpoints("a", "b"), TCP)
-    prober.set(("greedy", "more"), endpoints("last"), TCP)
+    prober.set(ObjectKey("greedy", "more"), endpoints("last"), TCP)
     done = asyncio.Event()
     when: list[int] = []
 
@@ -302,10 +302,10 @@ async def test_what_is_removed_is_not_checked_and_not_told(script: Script) -> No
     prober.set(KEY, endpoints("a", "b"), TCP)
     await asyncio.sleep(0.1)
     prober.set(KEY, endpoints("b"), TCP)
-    prober.set(("frontend", "other"), endpoints("c"), TCP)
+    prober.set(ObjectKey("frontend", "other"), endpoints("c"), TCP)
     await asyncio.sleep(1)
     prober.remove(KEY)
-    prober.remove(("frontend", "never set"))
+    prober.remove(ObjectKey("frontend", "never set"))
     before = len(script.begun["b"])
     await asyncio.sleep(10)
     assert (len(script.begun["a"]), len(script.begun["b"])) == (1, before)
@@ -315,7 +315,7 @@ async def test_what_is_removed_is_not_checked_and_not_told(script: Script) -> No
 
 @pytest.mark.looptime
 async def test_who_is_told_may_set_and_remove(script: Script) -> None:
-    def tell(key: Key, name: str, outcome: Outcome) -> None:
+    def tell(key: ObjectKey, name: str, outcome: Outcome) -> None:
         script.tell(key, name, outcome)
         if name == "at-a":
             prober.set(KEY, endpoints("b"), TCP)
@@ -350,8 +350,8 @@ async def test_no_more_checks_run_at_once_than_there_are_slots(script: Script) -
     script.takes = dict.fromkeys(addresses, 0.1)
     prober = script.prober(most=20)
     for number, address in enumerate(addresses):
-        prober.set(("frontend", f"x{number % 10}"), endpoints(address), TCP)
-        prober.set((address, "x"), endpoints(address), TCP)
+        prober.set(ObjectKey("frontend", f"x{number % 10}"), endpoints(address), TCP)
+        prober.set(ObjectKey(address, "x"), endpoints(address), TCP)
     await asyncio.sleep(10)
     assert script.most == 20
     assert all(len(begun) >= 4 for begun in script.begun.values())
@@ -362,14 +362,14 @@ async def test_an_externalservice_that_is_slow_leaves_slots_to_the_others(script
     slow = [f"slow{number}" for number in range(100)]
     script.takes = dict.fromkeys(slow, NEVER)
     prober = script.prober(most=8)
-    prober.set(("tenant", "slow"), endpoints(*slow), Check(interval=300.0, timeout=300.0))
+    prober.set(ObjectKey("tenant", "slow"), endpoints(*slow), Check(interval=300.0, timeout=300.0))
     prober.set(KEY, endpoints("quick"), TCP)
     await asyncio.sleep(20)
     begun = script.begun["quick"]
     assert len(begun) >= 10
     assert max(script.late) <= 2 * TICK
     assert sum(len(script.begun[address]) for address in slow) == 2
-    prober.remove(("tenant", "slow"))
+    prober.remove(ObjectKey("tenant", "slow"))
     assert sum(len(script.begun[address]) for address in slow) == 2, "none is begun only to be ended"
     await asyncio.sleep(20)
     assert len(script.begun["quick"]) >= 20
@@ -381,7 +381,9 @@ async def test_tenants_whose_endpoints_hang_leave_slots_to_the_others(script: Sc
     script.takes = dict.fromkeys(slow, NEVER)
     prober = script.prober(most=64)
     for number in range(100):
-        prober.set((f"tenant{number % 4}", f"slow{number}"), endpoints(*slow), Check(interval=300.0, timeout=300.0))
+        prober.set(
+            ObjectKey(f"tenant{number % 4}", f"slow{number}"), endpoints(*slow), Check(interval=300.0, timeout=300.0)
+        )
     prober.set(KEY, endpoints("quick"), TCP)
     await asyncio.sleep(20)
     assert len(script.begun["quick"]) >= 10
@@ -469,7 +471,7 @@ async def test_as_many_files_are_asked_for_as_checks_may_need(script: Script) ->
 
 @pytest.mark.looptime
 async def test_who_does_not_take_an_outcome_ends_nothing(script: Script) -> None:
-    def tell(key: Key, name: str, outcome: Outcome) -> None:
+    def tell(key: ObjectKey, name: str, outcome: Outcome) -> None:
         raise KeyError("bug")
 
     prober = Prober(tell, tcp=script.checks, http=script.checks)
@@ -521,14 +523,14 @@ async def test_real_checks_are_made_and_leave_no_file_open(listener: socket.sock
     with socket.create_server(("127.0.0.1", 0)) as closed:
         nobody = Target("127.0.0.1", closed.getsockname()[1])
     silent = Target("127.0.0.1", listener.getsockname()[1])  # accepts and says nothing
-    prober.set(("frontend", "tcp"), {"open": silent, "closed": nobody}, Check(0.2, 0.1))
-    prober.set(("frontend", "http"), {"silent": silent, "nobody": nobody}, Check(0.2, 0.1, Http()))
+    prober.set(ObjectKey("frontend", "tcp"), {"open": silent, "closed": nobody}, Check(0.2, 0.1))
+    prober.set(ObjectKey("frontend", "http"), {"silent": silent, "nobody": nobody}, Check(0.2, 0.1, Http()))
 
     async def told() -> bool:
         return len(script.told) >= 12
 
     await eventually(told)
-    prober.set(("frontend", "http"), {"silent": silent}, Check(0.2, 0.1, Http(path="/other")))
+    prober.set(ObjectKey("frontend", "http"), {"silent": silent}, Check(0.2, 0.1, Http(path="/other")))
     prober.close()
     await asyncio.sleep(0)
     await asyncio.sleep(0)

@@ -1,9 +1,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moorage.probe.slots import Key, Slots
+from moorage.api.meta import ObjectKey
+from moorage.probe.slots import Slots
 
-A, B, C = ("a", "x"), ("b", "x"), ("c", "x")
+A, B, C = ObjectKey("a", "x"), ObjectKey("b", "x"), ObjectKey("c", "x")
 
 
 def test_what_finds_no_slot_waits_and_is_next() -> None:
@@ -30,15 +31,15 @@ def test_however_many_hold_their_slots_the_next_one_finds_some() -> None:
     slots: Slots[int] = Slots(4096, 1024)
     for name in range(12):
         for item in range(1024):
-            slots.take((f"tenant{name}", "slow"), item)
-    assert slots.take(("late", "x"), 0)
+            slots.take(ObjectKey(f"tenant{name}", "slow"), item)
+    assert slots.take(ObjectKey("late", "x"), 0)
 
 
 def test_a_namespace_has_no_more_for_having_more_keys() -> None:
     slots: Slots[int] = Slots(100, 25)
-    taken = sum(slots.take(("tenant", f"slow{name}"), item) for name in range(40) for item in range(40))
+    taken = sum(slots.take(ObjectKey("tenant", f"slow{name}"), item) for name in range(40) for item in range(40))
     assert taken == 50
-    assert sum(slots.take(("late", "x"), item) for item in range(40)) == 25
+    assert sum(slots.take(ObjectKey("late", "x"), item) for item in range(40)) == 25
 
 
 def test_keys_take_turns() -> None:
@@ -68,14 +69,14 @@ def test_what_has_withdrawn_is_not_next() -> None:
 @given(
     st.integers(1, 9),
     st.integers(1, 6),
-    st.lists(st.tuples(st.sampled_from([A, B, C, ("a", "y")]), st.sampled_from("++-x")), max_size=60),
+    st.lists(st.tuples(st.sampled_from([A, B, C, ObjectKey("a", "y")]), st.sampled_from("++-x")), max_size=60),
 )
 def test_no_slot_stays_free_that_a_waiting_item_may_have(
-    most: int, most_each: int, steps: list[tuple[Key, str]]
+    most: int, most_each: int, steps: list[tuple[ObjectKey, str]]
 ) -> None:
     slots: Slots[int] = Slots(most, most_each)
-    running: list[tuple[Key, int]] = []
-    waiting: list[tuple[Key, int]] = []
+    running: list[tuple[ObjectKey, int]] = []
+    waiting: list[tuple[ObjectKey, int]] = []
     for number, (key, step) in enumerate(steps):
         if step == "+":
             (running if slots.take(key, number) else waiting).append((key, number))
@@ -99,16 +100,16 @@ def test_no_slot_stays_free_that_a_waiting_item_may_have(
 
 
 def test_a_step_costs_the_same_however_many_wait() -> None:
-    looked: list[Key] = []
+    looked: list[ObjectKey] = []
 
     class Counting(Slots[int]):
-        def _may(self, key: Key) -> bool:
+        def _may(self, key: ObjectKey) -> bool:
             looked.append(key)
             return super()._may(key)
 
     for namespaces, names in ((1, 2000), (2000, 1)):
         slots = Counting(64, 16)
-        keys = [(f"tenant{number % namespaces}", f"x{number % names}") for number in range(2000)]
+        keys = [ObjectKey(f"tenant{number % namespaces}", f"x{number % names}") for number in range(2000)]
         running = [key for key in keys if slots.take(key, 0)]
         looked.clear()
         for key in running:

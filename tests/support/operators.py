@@ -9,7 +9,7 @@ from typing import Any
 
 from moorage.api.core_v1 import Event, Service
 from moorage.api.discovery_v1 import EndpointSlice
-from moorage.api.meta import Condition
+from moorage.api.meta import Condition, ObjectKey
 from moorage.api.moorage_v1alpha1 import EndpointStatus, ExternalService
 from moorage.cluster.client import Client
 from moorage.cluster.election import NotLeadingError
@@ -26,8 +26,7 @@ from moorage.probe.check import Check, Target
 from testing.eventually import eventually
 from tests.support.apiserver import RunningApiServer, api_server
 
-Key = tuple[str, str]
-KEY: Key = ("default", "backend")
+KEY: ObjectKey = ObjectKey("default", "backend")
 REFUSED = "connection refused"
 
 
@@ -53,32 +52,32 @@ def xsvc(name: str = "backend", *addresses: str, **spec: Any) -> dict[str, Any]:
 class PlayedSources:
     """Addresses are found at once; what other sources find is for the test to say, with `say`."""
 
-    def __init__(self, client: Client, on_change: Callable[[Key], None], now: Callable[[], str]) -> None:
+    def __init__(self, client: Client, on_change: Callable[[ObjectKey], None], now: Callable[[], str]) -> None:
         self.secrets: Shared[SecretKey, WatchedSecret] = Shared(
             lambda key, changed: WatchedSecret(key, client, changed, now, "moorage-system:moorage-operator")
         )
-        self.followed: dict[Key, ExternalService] = {}
-        self.failed: dict[Key, Mapping[str, str]] = {}
+        self.followed: dict[ObjectKey, ExternalService] = {}
+        self.failed: dict[ObjectKey, Mapping[str, str]] = {}
         """What was said of each: which endpoints fail, and where."""
         self._on_change = on_change
-        self._said: dict[Key, tuple[Resolution, ...]] = {}
+        self._said: dict[ObjectKey, tuple[Resolution, ...]] = {}
 
-    def say(self, key: Key, *endpoints: Found, problem: Problem | None = None, silent: bool = False) -> None:
+    def say(self, key: ObjectKey, *endpoints: Found, problem: Problem | None = None, silent: bool = False) -> None:
         """What the one source of this ExternalService knows from now on."""
         known = None if silent else endpoints
         self._said[key] = (Resolution("dns/db.example.com", known, problem),)
         self._on_change(key)
 
-    def set(self, key: Key, xsvc: ExternalService) -> None:
+    def set(self, key: ObjectKey, xsvc: ExternalService) -> None:
         self.followed[key] = xsvc
 
-    def remove(self, key: Key) -> None:
+    def remove(self, key: ObjectKey) -> None:
         self.followed.pop(key, None)
 
-    def failing(self, key: Key, addresses: Mapping[str, str]) -> None:
+    def failing(self, key: ObjectKey, addresses: Mapping[str, str]) -> None:
         self.failed[key] = addresses
 
-    def resolutions(self, key: Key) -> tuple[Resolution, ...]:
+    def resolutions(self, key: ObjectKey) -> tuple[Resolution, ...]:
         if key in self._said:
             return self._said[key]
         sources = self.followed[key].spec.endpoints or []
@@ -102,11 +101,11 @@ class PlayedSources:
 class PlayedProber:
     """Every endpoint that is to be checked is checked at once, and again whenever the test says so."""
 
-    def __init__(self, on_outcome: Callable[[Key, str, Outcome], None], changed: Callable[[], None]) -> None:
+    def __init__(self, on_outcome: Callable[[ObjectKey, str, Outcome], None], changed: Callable[[], None]) -> None:
         self.problem: Problem | None = None
         self.down: set[str] = set()
         """Addresses that do not answer."""
-        self.checked: dict[Key, tuple[Mapping[str, Target], Check]] = {}
+        self.checked: dict[ObjectKey, tuple[Mapping[str, Target], Check]] = {}
         self._on_outcome = on_outcome
         self._changed = changed
 
@@ -115,14 +114,14 @@ class PlayedProber:
         self.problem = problem
         self._changed()
 
-    def set(self, key: Key, targets: Mapping[str, Target], check: Check) -> None:
+    def set(self, key: ObjectKey, targets: Mapping[str, Target], check: Check) -> None:
         before = self.checked.get(key, ({}, check))[0]
         self.checked[key] = targets, check
         for name, target in targets.items():
             if before.get(name) != target:
                 asyncio.get_running_loop().call_soon(self._check, key, name)
 
-    def remove(self, key: Key) -> None:
+    def remove(self, key: ObjectKey) -> None:
         self.checked.pop(key, None)
 
     async def close(self) -> None:
@@ -134,11 +133,11 @@ class PlayedProber:
             for name in list(self.checked[key][0]):
                 self._check(key, name)
 
-    def tell(self, key: Key, name: str, outcome: Outcome) -> None:
+    def tell(self, key: ObjectKey, name: str, outcome: Outcome) -> None:
         """One check went so."""
         self._on_outcome(key, name, outcome)
 
-    def _check(self, key: Key, name: str) -> None:
+    def _check(self, key: ObjectKey, name: str) -> None:
         if key in self.checked and name in self.checked[key][0]:
             down = self.checked[key][0][name].address in self.down
             self._on_outcome(key, name, Outcome(not down, REFUSED if down else None))
@@ -202,7 +201,7 @@ class Operator:
         self,
         client: Client,
         gate: Callable[[], Gate],
-        on_change: Callable[[Key], None],
+        on_change: Callable[[ObjectKey], None],
         *,
         restarted: Callable[[], None],
         now: Callable[[], str],
@@ -212,7 +211,7 @@ class Operator:
 
     def _make_prober(
         self,
-        on_outcome: Callable[[Key, str, Outcome], None],
+        on_outcome: Callable[[ObjectKey, str, Outcome], None],
         *,
         changed: Callable[[], None],
         **_: Any,

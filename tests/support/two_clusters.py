@@ -10,7 +10,7 @@ from moorage.api.core_v1 import (
     Namespace,
     Service,
 )
-from moorage.api.meta import LabelSelector, ObjectMeta
+from moorage.api.meta import LabelSelector, ObjectKey, ObjectMeta
 from moorage.api.moorage_v1alpha1 import (
     ClusterSource,
     EndpointSource,
@@ -29,7 +29,7 @@ from tests.support.apiserver import RunningApiServer, api_server
 from tests.support.fake_names import FakeNames
 from tests.support.tenants import LOOPBACK_ALLOWED, kubeconfig_of, secret
 
-KEY = ("frontend", "backend")
+KEY = ObjectKey("frontend", "backend")
 
 
 def external(*selectors: dict[str, str] | None, known: dict[str, str] | None = None, target: int = 80) -> Any:
@@ -66,7 +66,7 @@ class TwoClusters:
         self.changes = 0
         self.sources = Sources(here, self.names, lambda: self.gate, self._changed, now=lambda: "T")
 
-    def _changed(self, key: tuple[str, str]) -> None:
+    def _changed(self, key: ObjectKey) -> None:
         assert key == KEY
         self.changes += 1
 

@@ -4,7 +4,7 @@ Only the fields that Moorage uses are typed. Reading a real server's objects mus
 structs ignore unknown fields; `api.manifest` refuses them where a person typed them.
 """
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -16,6 +16,18 @@ class Resource(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True,
 
     Objects are trees, so the garbage collector, which only frees cycles, need not walk through all that a node holds.
     """
+
+
+class ObjectKey(NamedTuple):
+    """What tells the objects of one kind apart."""
+
+    namespace: str
+    """`""` for kinds without."""
+    name: str
+
+    def __str__(self) -> str:
+        """As people write it: `frontend/backend`, and for kinds without a namespace the name alone."""
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
 
 class OwnerReference(Resource, kw_only=True, frozen=True):
@@ -45,6 +57,11 @@ class ObjectMeta(Resource, kw_only=True, frozen=True):
     managed_fields: list[dict[str, object]] | None = None
     self_link: str | None = None
     """Deprecated and ignored; old exports still carry it."""
+
+    @property
+    def key(self) -> ObjectKey:
+        """The key of the object whose metadata this is."""
+        return ObjectKey(self.namespace or "", self.name)
 
 
 class LabelSelectorRequirement(Resource, kw_only=True, frozen=True):

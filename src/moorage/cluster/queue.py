@@ -120,9 +120,9 @@ class Queue(Generic[K]):
             except Exception as error:
                 wait = round(self.failed(key), 1)
                 if isinstance(error, MoorageError):
-                    _log.warning("not done", key=key, error=str(error), retry_seconds=wait)
+                    _log.warning("not done", key=str(key), error=str(error), retry_seconds=wait)
                 else:
-                    _log.exception("not done because of a mistake in Moorage", key=key, retry_seconds=wait)
+                    _log.exception("not done because of a mistake in Moorage", key=str(key), retry_seconds=wait)
             except BaseException:
                 self._release(key)
                 raise

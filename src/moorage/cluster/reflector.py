@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from moorage.api.kinds import kind_of
-from moorage.api.meta import Object
+from moorage.api.meta import Object, ObjectKey
 from moorage.cluster.backoff import backoff
 from moorage.cluster.client import Listing
 from moorage.cluster.errors import ApiError, SilentError, UnreachableError
@@ -20,9 +20,6 @@ from moorage.errors import MoorageError
 from moorage.log import get_logger
 
 T = TypeVar("T", bound=Object)
-
-Key = tuple[str, str]
-"""Namespace (`""` for kinds without) and name."""
 
 LONGEST_RETRY_AFTER = 60.0
 """Seconds: the longest wait that a server is granted."""
@@ -80,14 +77,14 @@ class Reflector(Generic[T]):
         *,
         label_selector: str | None = None,
         field_selector: str | None = None,
-        on_change: Callable[[Key, T | None], None] = lambda key, obj: None,
-        on_unreadable: Callable[[Key], None] = lambda key: None,
+        on_change: Callable[[ObjectKey, T | None], None] = lambda key, obj: None,
+        on_unreadable: Callable[[ObjectKey], None] = lambda key: None,
         transform: Callable[[T], T] = lambda obj: obj,
         idle_timeout: float = IDLE_TIMEOUT,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self.store: dict[Key, T] = {}
-        self.unreadable: dict[Key, Unreadable] = {}
+        self.store: dict[ObjectKey, T] = {}
+        self.unreadable: dict[ObjectKey, Unreadable] = {}
         self.synced = asyncio.Event()
         self.error: MoorageError | None = None
         self.kind = kind_of(kind).kind
@@ -122,8 +119,8 @@ class Reflector(Generic[T]):
             self._kind, self._namespace, label_selector=self._label_selector, field_selector=self._field_selector
         )
         taken = [*map(self._taken, listing.items), *listing.unreadable]
-        bad = {_key(obj): obj for obj in taken if isinstance(obj, Unreadable)}
-        new = {_key(obj): obj for obj in taken if not isinstance(obj, Unreadable)}
+        bad = {obj.metadata.key: obj for obj in taken if isinstance(obj, Unreadable)}
+        new = {obj.metadata.key: obj for obj in taken if not isinstance(obj, Unreadable)}
         old = dict(self.store)
         kept = {key: self._last_good(key, obj) for key, obj in bad.items()}
         self.store.clear()
@@ -180,7 +177,7 @@ class Reflector(Generic[T]):
         if isinstance(obj, Unreadable):
             self._apply_unreadable(msgspec.structs.replace(obj, deleted=event.type == "DELETED"))
             return
-        key = _key(obj)
+        key = obj.metadata.key
         old = self.store.get(key)
         self._version = obj.metadata.resource_version
         self.unreadable.pop(key, None)
@@ -195,7 +192,7 @@ class Reflector(Generic[T]):
             self._tell(key, obj)
 
     def _apply_unreadable(self, bad: Unreadable) -> None:
-        key = _key(bad)
+        key = bad.metadata.key
         self._version = bad.metadata.resource_version
         good = None if bad.deleted else self._last_good(key, bad)
         if good is not None:
@@ -207,7 +204,7 @@ class Reflector(Generic[T]):
         else:
             self._spoilt(key, bad)
 
-    def _forget(self, key: Key) -> None:
+    def _forget(self, key: ObjectKey) -> None:
         if self.unreadable.pop(key, None) is not None:
             self._guarded(key, lambda: self._on_unreadable(key))
 
@@ -215,10 +212,10 @@ class Reflector(Generic[T]):
         try:
             return self._transform(_slim(obj))
         except Exception as error:
-            self._log.exception("an object is left out because of a mistake in Moorage", object=_key(obj))
+            self._log.exception("an object is left out because of a mistake in Moorage", object=str(obj.metadata.key))
             return Unreadable(obj.metadata, repr(error))
 
-    def _last_good(self, key: Key, bad: Unreadable) -> T | None:
+    def _last_good(self, key: ObjectKey, bad: Unreadable) -> T | None:
         """What the store has of this object, as of now; None where it has nothing, or another one of that name."""
         good, meta = self.store.get(key), bad.metadata
         if good is None or good.metadata.uid != meta.uid:
@@ -226,23 +223,25 @@ class Reflector(Generic[T]):
         now = replace(good.metadata, resource_version=meta.resource_version, generation=meta.generation)
         return replace(good, metadata=now)
 
-    def _spoilt(self, key: Key, bad: Unreadable) -> None:
+    def _spoilt(self, key: ObjectKey, bad: Unreadable) -> None:
         before = self.unreadable.get(key)
         self.unreadable[key] = bad
         if before is None or before.why != bad.why:
-            self._log.warning("an object cannot be read; its last good state stays in use", object=key, error=bad.why)
+            self._log.warning(
+                "an object cannot be read; its last good state stays in use", object=str(key), error=bad.why
+            )
         self._guarded(key, lambda: self._on_unreadable(key))
 
-    def _tell(self, key: Key, obj: T | None) -> None:
+    def _tell(self, key: ObjectKey, obj: T | None) -> None:
         if not self._guarded(key, lambda: self._on_change(key, obj)) and obj is not None:
             self.unreadable[key] = Unreadable(obj.metadata, "a mistake in Moorage; the log says more")
 
-    def _guarded(self, key: Key, call: Callable[[], None]) -> bool:
+    def _guarded(self, key: ObjectKey, call: Callable[[], None]) -> bool:
         """Whether `call` went well: whatever is wrong with one object, the others are told of."""
         try:
             call()
         except Exception:
-            self._log.exception("an object is not dealt with because of a mistake in Moorage", object=key)
+            self._log.exception("an object is not dealt with because of a mistake in Moorage", object=str(key))
             return False
         return True
 
@@ -269,10 +268,6 @@ class Reflector(Generic[T]):
         error.__traceback__ = error.__context__ = None
         self.error = error
         await asyncio.sleep(wait)
-
-
-def _key(obj: Object | Unreadable) -> Key:
-    return obj.metadata.namespace or "", obj.metadata.name
 
 
 def _slim(obj: T) -> T:

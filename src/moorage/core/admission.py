@@ -8,12 +8,12 @@ from typing import NamedTuple
 from moorage.api.addresses import as_kubernetes_reads, embedded, read, special_of
 from moorage.api.core_v1 import Node, Pod, Service, ServiceSpec
 from moorage.api.discovery_v1 import EndpointSlice
+from moorage.api.meta import ObjectKey
 from moorage.api.networking_v1 import ServiceCIDR
 
 Network = IPv4Network | IPv6Network
-Key = tuple[str, str]
 """Namespace and name."""
-Holder = tuple[str, Key]
+Holder = tuple[str, ObjectKey]
 """What an address is, and whose."""
 
 
@@ -146,7 +146,7 @@ class Addresses(Mapping[str, str]):
         self._holders: dict[str, list[Holder]] = {}
         """More than one while an object that is gone has not been seen to go, and where objects share an address."""
 
-    def put(self, what: str, key: Key, addresses: Iterable[str]) -> frozenset[str]:
+    def put(self, what: str, key: ObjectKey, addresses: Iterable[str]) -> frozenset[str]:
         """Take in the addresses of this kind that an object has now. Returns those that changed what they are."""
         holder = what, key
         old, new = self._of.get(holder, ()), tuple(dict.fromkeys(addresses))
@@ -189,7 +189,7 @@ class Addresses(Mapping[str, str]):
         return len(self._holders)
 
 
-def _rank(holder: Holder) -> tuple[int, Key]:
+def _rank(holder: Holder) -> tuple[int, ObjectKey]:
     what, key = holder
     return _KINDS.index(what), key
 

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from moorage.api.addresses import as_kubernetes_reads
 from moorage.api.core_v1 import LoadBalancerIngress, Secret, Service
+from moorage.api.meta import ObjectKey
 from moorage.api.moorage_v1alpha1 import ClusterSource, ExternalServicePort
 from moorage.api.show import show
 from moorage.cluster.errors import ApiError, one_line
 from moorage.cluster.kubeconfig import Config
 from moorage.cluster.pace import Pace
-from moorage.cluster.reflector import Key
 from moorage.cluster.room import NoRoomError
 from moorage.core.admission import Gate
 from moorage.core.model import Found, Problem
@@ -83,7 +83,7 @@ class ClusterServices(Source):
         self._choices = Choices(setting.families, setting.known)
         self._uids: dict[str, str | None] = {}
         """Of the Services that are endpoints."""
-        self._made: dict[Key, _Made] = {}
+        self._made: dict[ObjectKey, _Made] = {}
         self._pace = Pace(LOOKS_A_SECOND, burst=10)
         self._tasks: asyncio.TaskGroup | None = None
         self._again = asyncio.Event()
@@ -186,7 +186,7 @@ class ClusterServices(Source):
         self._uids = {made.found.name: made.service.metadata.uid for made in self._made.values() if made.found}
         self.become(State(endpoints, problem or self._host_problem(), tuple(notes)))
 
-    def _make(self, key: Key, service: Service) -> _Made:
+    def _make(self, key: ObjectKey, service: Service) -> _Made:
         name = service.metadata.name
         answers = tuple(self._hosts[host][0].answer for host in _hosts(service) if host in self._hosts)
         last = self._made.get(key)

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from typing import Any, NamedTuple, TypeVar, cast
 
 from moorage.api.core_v1 import Service
-from moorage.api.meta import Object
+from moorage.api.meta import Object, ObjectKey
 from moorage.cluster import handshake
 from moorage.cluster.client import Client, Listing
 from moorage.cluster.errors import AnswerError
@@ -14,7 +14,7 @@ from moorage.cluster.events import Bookmark, Event
 from moorage.cluster.kubeconfig import Config
 from moorage.cluster.pace import Pace
 from moorage.cluster.reading import Reading, Unreadable
-from moorage.cluster.reflector import Key, Reflector
+from moorage.cluster.reflector import Reflector
 from moorage.core.admission import Gate
 from moorage.discovery.foreign import LONGEST_VERSION, MOST_SERVICES, SERVICES
 from moorage.discovery.share import MOST_CLUSTERS, Share
@@ -68,7 +68,7 @@ class LoadBalancers:
         )
 
     @property
-    def services(self) -> dict[Key, Service] | None:
+    def services(self) -> dict[ObjectKey, Service] | None:
         """Those that were last seen; None before the first list."""
         return self._reflector.store if self._reflector.synced.is_set() else None
 
@@ -104,14 +104,14 @@ class _Slim:
     def __init__(self, client: Client, handshakes: Pace | None = None) -> None:
         self._client = client
         self._handshakes = handshakes
-        self._seen: set[Key] = set()
+        self._seen: set[ObjectKey] = set()
         self._requests = Pace(REQUESTS_A_SECOND, burst=5)
         self._events = Pace(EVENTS_A_SECOND, burst=MOST_SERVICES)
 
     async def list(self, kind: type[T], namespace: str | None = None, **selectors: Any) -> Listing[T]:
         await self._turn()
         found = await self._client.list(kind, namespace, **selectors, reading=self._reading(kind))
-        self._seen = {_key(each) for each in found.items}
+        self._seen = {each.metadata.key for each in found.items}
         return found
 
     async def watch(
@@ -125,11 +125,11 @@ class _Slim:
                     if len(event.resource_version) > LONGEST_VERSION:
                         raise AnswerError(f"resourceVersion has more than {LONGEST_VERSION} characters")
                 elif isinstance(event, Event):
-                    self._seen.add(_key(event.object))
+                    self._seen.add(event.object.metadata.key)
                     if len(self._seen) > MOST_SERVICES:
                         raise AnswerError(f"more than {MOST_SERVICES} Services; narrow the selector")
                     if event.type == "DELETED":
-                        self._seen.discard(_key(event.object))
+                        self._seen.discard(event.object.metadata.key)
                 yield event
 
     async def _turn(self) -> None:
@@ -141,7 +141,3 @@ class _Slim:
     def _reading(self, kind: type[T]) -> Reading[T]:
         assert kind is Service
         return cast("Reading[T]", SERVICES)
-
-
-def _key(obj: Object) -> Key:
-    return obj.metadata.namespace or "", obj.metadata.name

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from moorage.api.core_v1 import Secret
-from moorage.api.meta import ObjectMeta
+from moorage.api.meta import ObjectKey, ObjectMeta
 from moorage.cluster.errors import ApiError, one_line
 from moorage.cluster.reflector import ListWatch, Reflector
 from moorage.core.model import Problem
@@ -101,7 +101,7 @@ class WatchedSecret(ReadSecret):
     def secret(self) -> Secret | None:
         if self._refused() is not None:
             return None
-        return self._reflector.store.get(self._key[:2])
+        return self._reflector.store.get(ObjectKey(self._key.namespace, self._key.name))
 
     @property
     def problem(self) -> Problem | None:

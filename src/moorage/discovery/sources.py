@@ -7,9 +7,10 @@ from typing import Protocol
 
 import msgspec
 
+from moorage.api.meta import ObjectKey
 from moorage.api.moorage_v1alpha1 import EndpointSource, ExternalService, ExternalServicePort
 from moorage.cluster.clock import timestamp
-from moorage.cluster.reflector import Key, ListWatch
+from moorage.cluster.reflector import ListWatch
 from moorage.core.admission import Gate
 from moorage.core.model import Problem, Resolution
 from moorage.discovery import addresses
@@ -77,7 +78,7 @@ class FollowedSources:
     def __init__(
         self,
         follower: Follower,
-        on_change: Callable[[Key], None],
+        on_change: Callable[[ObjectKey], None],
         *,
         now: Callable[[], str] = timestamp,
         jitter: Callable[[], float] = random.random,
@@ -86,9 +87,9 @@ class FollowedSources:
         self._on_change = on_change
         self._now = now
         self._jitter = jitter
-        self._entries: dict[Key, _Entries] = {}
+        self._entries: dict[ObjectKey, _Entries] = {}
 
-    def set(self, key: Key, xsvc: ExternalService) -> None:
+    def set(self, key: ObjectKey, xsvc: ExternalService) -> None:
         """Follow the sources of an ExternalService as its spec has them now. Cheap where the spec is the same."""
         followed = self._entries.setdefault(key, _Entries())
         spec = xsvc.spec.endpoints, xsvc.spec.ports, xsvc.spec.ip_families
@@ -135,23 +136,23 @@ class FollowedSources:
             gone.stop()
         followed.said = _resolve(followed)
 
-    def _follow(self, key: Key, label: str, entry: EndpointSource, setting: Setting) -> Followed:
-        followed = self._follower.follow(key[0], f"{'/'.join(key)} {label}", entry, setting)
+    def _follow(self, key: ObjectKey, label: str, entry: EndpointSource, setting: Setting) -> Followed:
+        followed = self._follower.follow(key.namespace, f"{key} {label}", entry, setting)
         followed.set_failing(self._entries[key].failing)
         return followed
 
-    def remove(self, key: Key) -> None:
+    def remove(self, key: ObjectKey) -> None:
         """Follow this ExternalService no more."""
         followed = self._entries.pop(key, None)
         for running in followed.running.values() if followed else ():
             running.stop()
 
-    def resolutions(self, key: Key) -> tuple[Resolution, ...]:
+    def resolutions(self, key: ObjectKey) -> tuple[Resolution, ...]:
         """What each source knows, in the order of `spec.endpoints`; none for a key that is not set."""
         followed = self._entries.get(key)
         return _resolve(followed) if followed else ()
 
-    def failing(self, key: Key, addresses: Mapping[str, str]) -> None:
+    def failing(self, key: ObjectKey, addresses: Mapping[str, str]) -> None:
         """These endpoints of an ExternalService, by name, fail their checks or pass no gate, at these addresses.
 
         One that has other addresses goes on at another. Cheap where they are the same as before.
@@ -172,7 +173,7 @@ class FollowedSources:
             self.remove(key)
         await self._follower.close()
 
-    def _changed(self, key: Key) -> None:
+    def _changed(self, key: ObjectKey) -> None:
         followed = self._entries.get(key)
         if followed is None:
             return
@@ -190,7 +191,7 @@ class Sources(FollowedSources):
         client: ListWatch,
         names: Names,
         gate: Callable[[], Gate],
-        on_change: Callable[[Key], None],
+        on_change: Callable[[ObjectKey], None],
         *,
         account: str = OPERATOR,
         now: Callable[[], str] = timestamp,

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, EndpointSlice
-from moorage.api.meta import Object
+from moorage.api.meta import Object, ObjectKey
 from moorage.cluster.backoff import backoff
 from moorage.cluster.client import Client
 from moorage.cluster.dirty import Dirty
@@ -23,9 +23,6 @@ from moorage.errors import MoorageError
 from moorage.log import get_logger
 
 log = get_logger("moorage.node")
-
-ServiceName = tuple[str, str]
-"""Namespace and name."""
 
 T = TypeVar("T", bound=Object)
 
@@ -57,13 +54,13 @@ class Agent:
             on_change=self._slice_changed,
             transform=endpoints.needed,
         )
-        self._services: dict[ServiceName, Service] = {}
+        self._services: dict[ObjectKey, Service] = {}
         """Of each its last good state; and so below."""
-        self._slices_of: dict[ServiceName, dict[str, EndpointSlice]] = {}
-        self._owner: dict[tuple[str, str], ServiceName] = {}
-        """Of each slice, by namespace and name."""
+        self._slices_of: dict[ObjectKey, dict[ObjectKey, EndpointSlice]] = {}
+        self._owner: dict[ObjectKey, ObjectKey] = {}
+        """Of each slice."""
         self._desired = Desired()
-        self._dirty: Dirty[ServiceName] = Dirty()
+        self._dirty: Dirty[ObjectKey] = Dirty()
         self._warned: dict[str, tuple[str, ...]] = {}
         self._check_at = 0.0
         """When to ask the kernel next, by the event loop's clock."""
@@ -76,7 +73,7 @@ class Agent:
     def warnings(self) -> list[str]:
         """What is left out of what the API asks for, or is carried as it was before, and why: a line each."""
         unreadable = [
-            f"{kind} {'/'.join(key)} cannot be read: {each.why}; its last good state stays in use"
+            f"{kind} {key} cannot be read: {each.why}; its last good state stays in use"
             for kind, reflector in (("Service", self._service_reflector), ("EndpointSlice", self._slice_reflector))
             for key, each in reflector.unreadable.items()
         ]
@@ -149,11 +146,11 @@ class Agent:
                 async with asyncio.timeout_at(min(self._check_at, self._retry_at)):
                     return self._decide(await self._dirty.take())
 
-    def _decide(self, dirty: Iterable[ServiceName]) -> set[Key]:
+    def _decide(self, dirty: Iterable[ObjectKey]) -> set[Key]:
         """Take Services into the desired state; returns the keys whose state differs."""
         changed: set[Key] = set()
         for key in dirty:
-            name = "/".join(key)
+            name = str(key)
             try:
                 result = self._carried(key)
                 changed |= self._desired.put(name, result.ports)
@@ -163,7 +160,7 @@ class Agent:
         self._warn("conflicts", self._desired.conflicts())
         return changed
 
-    def _carried(self, key: ServiceName) -> Carried:
+    def _carried(self, key: ObjectKey) -> Carried:
         service = self._services.get(key)
         return carried(service, self._slices_of.get(key, {}).values(), self._scope) if service else Carried(())
 
@@ -194,8 +191,8 @@ class Agent:
             self._warned.pop(subject, None)
         return bool(new)
 
-    def _service_changed(self, key: tuple[str, str], service: Service | None) -> None:
-        subject, old = f"Service {'/'.join(key)}", self._services.get(key)
+    def _service_changed(self, key: ObjectKey, service: Service | None) -> None:
+        subject, old = f"Service {key}", self._services.get(key)
         good = self._good(subject, service, old, lambda each: services.fault(each, self._scope))
         if good is not None:
             self._services[key] = good
@@ -203,18 +200,17 @@ class Agent:
             del self._services[key]
         self._dirty.add(key)
 
-    def _slice_changed(self, key: tuple[str, str], slice_: EndpointSlice | None) -> None:
-        namespace, name = key
+    def _slice_changed(self, key: ObjectKey, slice_: EndpointSlice | None) -> None:
         previous = self._owner.get(key)
-        old = self._slices_of[previous][name] if previous else None
-        good = self._good(f"EndpointSlice {namespace}/{name}", slice_, old, endpoints.fault)
+        old = self._slices_of[previous][key] if previous else None
+        good = self._good(f"EndpointSlice {key}", slice_, old, endpoints.fault)
         if previous:
-            del self._owner[key], self._slices_of[previous][name]
+            del self._owner[key], self._slices_of[previous][key]
             if not self._slices_of[previous]:
                 del self._slices_of[previous]
             self._dirty.add(previous)
         service = (good.metadata.labels or {}).get(SERVICE_NAME_LABEL) if good else None
         if good and service:
-            owner = self._owner[key] = (namespace, service)
-            self._slices_of.setdefault(owner, {})[name] = good
+            owner = self._owner[key] = ObjectKey(key.namespace, service)
+            self._slices_of.setdefault(owner, {})[key] = good
             self._dirty.add(owner)

@@ -6,9 +6,9 @@ from functools import partial
 from typing import NamedTuple
 
 from moorage.api.core_v1 import Secret
+from moorage.api.meta import ObjectKey
 from moorage.api.moorage_v1alpha1 import ExternalServiceSpec, SecretKeyReference
 from moorage.api.show import show
-from moorage.cluster.reflector import Key
 from moorage.cluster.tls import inspected_certificates
 from moorage.core.model import Problem
 from moorage.discovery.secrets import LARGEST, SecretKey, WatchedSecret
@@ -34,25 +34,25 @@ class Authorities:
     def __init__(
         self,
         secrets: Shared[SecretKey, WatchedSecret],
-        changed: Callable[[Key], None],
+        changed: Callable[[ObjectKey], None],
         now: Callable[[], str],
     ) -> None:
         self._changed = changed
         self._now = now
         self._secrets = secrets
-        self._taken: dict[Key, tuple[SecretKey, WatchedSecret, Callable[[], None]]] = {}
-        self._read: dict[Key, tuple[tuple[str | None, ...], str | tuple[str]]] = {}
+        self._taken: dict[ObjectKey, tuple[SecretKey, WatchedSecret, Callable[[], None]]] = {}
+        self._read: dict[ObjectKey, tuple[tuple[str | None, ...], str | tuple[str]]] = {}
         """What was made of which version of which Secret: reading certificates again each time takes long."""
-        self._since: dict[Key, tuple[str, str]] = {}
+        self._since: dict[ObjectKey, tuple[str, str]] = {}
         """What was wrong with a Secret's content, and since when."""
 
-    def of(self, key: Key, spec: ExternalServiceSpec) -> Authority:
+    def of(self, key: ObjectKey, spec: ExternalServiceSpec) -> Authority:
         """What this ExternalService's checks trust, its Secret being watched from now on."""
         ref = _reference(spec)
         if ref is None:
             self.remove(key)
             return Authority(None, None)
-        wanted = SecretKey(key[0], ref.name, ref.key)
+        wanted = SecretKey(key.namespace, ref.name, ref.key)
         if key not in self._taken or self._taken[key][0] != wanted:
             self.remove(key)
             on_change = partial(self._changed, key)
@@ -77,7 +77,7 @@ class Authorities:
             self._since[key] = wrong, self._now()
         return Authority(None, Problem("CertificatesNotReadable", wrong, self._since[key][1]))
 
-    def remove(self, key: Key) -> None:
+    def remove(self, key: ObjectKey) -> None:
         """Nothing is to be trusted for this ExternalService any more."""
         self._since.pop(key, None)
         self._read.pop(key, None)

@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
-from moorage.api.meta import Object
-from moorage.cluster.reflector import Key
+from moorage.api.meta import Object, ObjectKey
 
 T = TypeVar("T", bound=Object)
 
@@ -27,12 +26,12 @@ class Mirror(Generic[T]):
     """Seconds for which a write's answer counts while the watch is silent about it: if what was written was gone
     again before the watch could see it, nobody will ever tell."""
 
-    def __init__(self, store: dict[Key, T], expired: Callable[[Key], None] = lambda key: None) -> None:
+    def __init__(self, store: dict[ObjectKey, T], expired: Callable[[ObjectKey], None] = lambda key: None) -> None:
         self._store = store
-        self._written: dict[Key, _Written[T]] = {}
+        self._written: dict[ObjectKey, _Written[T]] = {}
         self._expired = expired
 
-    def get(self, key: Key) -> T | None:
+    def get(self, key: ObjectKey) -> T | None:
         """The object, None where there is none."""
         written = self._written.get(key)
         if written is None:
@@ -41,7 +40,7 @@ class Mirror(Generic[T]):
 
     def wrote(self, obj: T, made: bool) -> None:
         """Take the answer to a write; `made`: to one that made the object."""
-        key = obj.metadata.namespace or "", obj.metadata.name
+        key = obj.metadata.key
         known = self.get(key)
         if not made and (known is None or known.metadata.uid != obj.metadata.uid):
             return  # the watch was faster, and has told that it is gone since
@@ -51,17 +50,17 @@ class Mirror(Generic[T]):
         self._written[key] = _Written(obj, loop.time() + self.PATIENCE)
         loop.call_later(self.PATIENCE, self._expire, key)
 
-    def gone(self, key: Key) -> None:
+    def gone(self, key: ObjectKey) -> None:
         """Forget a write's answer: there is no such object any more."""
         self._written.pop(key, None)
 
-    def told(self, key: Key, obj: T | None) -> None:
+    def told(self, key: ObjectKey, obj: T | None) -> None:
         """The watch has told of this object, None of its end: an answer that is not newer than that is not needed."""
         written = self._written.get(key)
         if written is not None and (obj is None or not _is_older(obj, written.obj)):
             del self._written[key]
 
-    def _expire(self, key: Key) -> None:
+    def _expire(self, key: ObjectKey) -> None:
         written = self._written.get(key)
         if written is not None and asyncio.get_running_loop().time() >= written.until:
             del self._written[key]

@@ -8,11 +8,11 @@ from typing import Protocol
 
 from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import EndpointSlice
+from moorage.api.meta import ObjectKey
 from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServiceSpec
 from moorage.cluster.backoff import backoff
 from moorage.cluster.errors import UnreachableError
 from moorage.cluster.pace import Pace
-from moorage.cluster.reflector import Key
 from moorage.core.decide import decide
 from moorage.core.health import Outcome, Subject
 from moorage.core.model import Create, Problem, Resolution, Verdict, Write
@@ -35,13 +35,13 @@ log = get_logger("moorage.operator")
 class SourcesLike(Protocol):
     """What is needed of `discovery.sources.Sources`."""
 
-    def set(self, key: Key, xsvc: ExternalService) -> None: ...
+    def set(self, key: ObjectKey, xsvc: ExternalService) -> None: ...
 
-    def remove(self, key: Key) -> None: ...
+    def remove(self, key: ObjectKey) -> None: ...
 
-    def resolutions(self, key: Key) -> tuple[Resolution, ...]: ...
+    def resolutions(self, key: ObjectKey) -> tuple[Resolution, ...]: ...
 
-    def failing(self, key: Key, addresses: Mapping[str, str]) -> None: ...
+    def failing(self, key: ObjectKey, addresses: Mapping[str, str]) -> None: ...
 
 
 class ProberLike(Protocol):
@@ -51,17 +51,17 @@ class ProberLike(Protocol):
     def problem(self) -> Problem | None:
         """Why nothing is checked at the moment."""
 
-    def set(self, key: Key, targets: Mapping[str, Target], check: Check) -> None: ...
+    def set(self, key: ObjectKey, targets: Mapping[str, Target], check: Check) -> None: ...
 
-    def remove(self, key: Key) -> None: ...
+    def remove(self, key: ObjectKey) -> None: ...
 
 
 class AuthoritiesLike(Protocol):
     """What is needed of `Authorities`."""
 
-    def of(self, key: Key, spec: ExternalServiceSpec) -> Authority: ...
+    def of(self, key: ObjectKey, spec: ExternalServiceSpec) -> Authority: ...
 
-    def remove(self, key: Key) -> None: ...
+    def remove(self, key: ObjectKey) -> None: ...
 
 
 class Reconciler:
@@ -95,7 +95,7 @@ class Reconciler:
         metrics: Metrics,
         *,
         now: Callable[[], str],
-        again: Callable[[Key, float], None],
+        again: Callable[[ObjectKey, float], None],
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._world = world
@@ -113,24 +113,24 @@ class Reconciler:
         self.board = Board(
             now, self._verdict_changed, lambda key: again(key, 0.0), lambda key: again(key, self.REWORDED)
         )
-        self.problems: dict[Key, tuple[int, int]] = {}
+        self.problems: dict[ObjectKey, tuple[int, int]] = {}
         """How many sources each ExternalService has, and how many of them have a problem."""
-        self._conflicts: dict[Key, int] = {}
+        self._conflicts: dict[ObjectKey, int] = {}
         """In a row."""
-        self._unreached: dict[Key, int] = {}
+        self._unreached: dict[ObjectKey, int] = {}
         """How often in a row the API server could not be reached to write."""
-        self._paces: dict[Key, Pace] = {}
+        self._paces: dict[ObjectKey, Pace] = {}
         """Of seconds of work, of those that were changed."""
-        self._new: dict[Key, float] = {}
+        self._new: dict[ObjectKey, float] = {}
         """Until when those of which nothing was ever written may settle."""
-        self._in_the_way: dict[Key, set[Key]] = {}
+        self._in_the_way: dict[ObjectKey, set[ObjectKey]] = {}
         """Slices of others whose names ours would have had."""
-        self._addresses: dict[Key, frozenset[str]] = {}
+        self._addresses: dict[ObjectKey, frozenset[str]] = {}
         """Those that its sources have found, admitted or not, and those that are kept of sources that are silent."""
-        self._users: dict[str, set[Key]] = {}
+        self._users: dict[str, set[ObjectKey]] = {}
         """The reverse."""
 
-    async def __call__(self, key: Key) -> float | None:
+    async def __call__(self, key: ObjectKey) -> float | None:
         """Look at this ExternalService. Returns the seconds after which to look again, None for when it is touched.
 
         A write that met another state than was thought is no failure: the watch will tell of that state, and if it
@@ -152,7 +152,9 @@ class Reconciler:
             result = "conflict"
             count = self._conflicts[key] = self._conflicts.get(key, 0) + 1
             wait = backoff(count, self._jitter(), first=0.05)
-            log.debug("decided from a state that has passed", key=key, error=str(stale), retry_seconds=round(wait, 2))
+            log.debug(
+                "decided from a state that has passed", key=str(key), error=str(stale), retry_seconds=round(wait, 2)
+            )
             return wait
         except RefusedError as refused:
             raise MoorageError(str(refused)) from None
@@ -181,19 +183,19 @@ class Reconciler:
         """Decide nothing any more."""
         self._apart.close()
 
-    def observe(self, key: Key, name: str, outcome: Outcome) -> None:
+    def observe(self, key: ObjectKey, name: str, outcome: Outcome) -> None:
         """Take the outcome of one check."""
         self._metrics.count_probe(outcome.success, outcome.seconds)
         try:
             self.board.observe(key, name, outcome)
         except Exception:
-            log.exception("a check counts for nothing because of a mistake in Moorage", key=key, endpoint=name)
+            log.exception("a check counts for nothing because of a mistake in Moorage", key=str(key), endpoint=name)
 
-    def users(self, addresses: Iterable[str]) -> set[Key]:
+    def users(self, addresses: Iterable[str]) -> set[ObjectKey]:
         """The ExternalServices that have, or would have, an endpoint at one of these addresses."""
         return {key for address in addresses for key in self._users.get(address, ())}
 
-    def follow(self, key: Key) -> ExternalService | None:
+    def follow(self, key: ObjectKey) -> ExternalService | None:
         """Have this ExternalService's sources followed. Returns it; None where it is gone, or going."""
         xsvc = self._world.xsvcs.get(key)
         if xsvc is None or xsvc.metadata.deletion_timestamp is not None:
@@ -206,7 +208,7 @@ class Reconciler:
             self._sources.set(key, xsvc)
         return xsvc
 
-    def _leave(self, key: Key) -> None:
+    def _leave(self, key: ObjectKey) -> None:
         self._sources.remove(key)
         self._prober.remove(key)
         self._authorities.remove(key)
@@ -218,7 +220,7 @@ class Reconciler:
         self._paces.pop(key, None)
         self.problems.pop(key, None)
 
-    async def _look(self, key: Key) -> tuple[bool, float | None]:
+    async def _look(self, key: ObjectKey) -> tuple[bool, float | None]:
         """Whether anything had to be written, and the seconds after which to look again at the latest."""
         xsvc = self.follow(key)
         unread = self._world.unreadable(ExternalService, key)
@@ -269,7 +271,7 @@ class Reconciler:
             raise
         changed = bool(decision.writes) or decision.status != xsvc.status
         if decision.writes:
-            log.info("written", object="/".join(key), writes=[describe(write) for write in decision.writes])
+            log.info("written", object=str(key), writes=[describe(write) for write in decision.writes])
         if decision.status != xsvc.status:
             try:
                 xsvc = await self._writer.status(xsvc, decision.status)
@@ -282,13 +284,13 @@ class Reconciler:
             self._name_owners(key)
         return changed, None
 
-    def _name_owners(self, key: Key) -> None:
+    def _name_owners(self, key: ObjectKey) -> None:
         """Log whose the refused addresses are: in the status, others' objects are not named."""
         whose = ((each, self._world.whose(each)) for each in sorted(self._addresses.get(key, ())))
         if found := dict(islice((each for each in whose if each[1]), self.NAMED)):
-            log.info("addresses of this cluster are no endpoints", object="/".join(key), addresses=found)
+            log.info("addresses of this cluster are no endpoints", object=str(key), addresses=found)
 
-    def _unsettled(self, key: Key, xsvc: ExternalService, resolutions: Sequence[Resolution]) -> float | None:
+    def _unsettled(self, key: ObjectKey, xsvc: ExternalService, resolutions: Sequence[Resolution]) -> float | None:
         """Seconds for which a new ExternalService is left for a moment, because more is about to be known of it.
 
         Otherwise each would begin with news that are no longer true when they are read, and with twice the writes.
@@ -302,7 +304,7 @@ class Reconciler:
         checking = any(each.health == "Unknown" for each in self.board.verdicts(key).values())
         return left if left > 0 and (asked or checking) else None
 
-    def _check(self, key: Key, xsvc: ExternalService, subjects: Mapping[str, Subject]) -> Problem | None:
+    def _check(self, key: ObjectKey, xsvc: ExternalService, subjects: Mapping[str, Subject]) -> Problem | None:
         """Have the endpoints checked; why they cannot be, if so."""
         spec = xsvc.spec.health_check
         checked = targets(subjects)
@@ -322,7 +324,7 @@ class Reconciler:
         # Before a Secret has been read once there is nothing to tell.
         return problem if problem.reason != "Pending" else None
 
-    def _slices(self, key: Key) -> Sequence[EndpointSlice]:
+    def _slices(self, key: ObjectKey) -> Sequence[EndpointSlice]:
         slices = self._world.slices_of(key)
         known = {each.metadata.name for each in slices}
         for obstacle in self._in_the_way.get(key, ()):
@@ -331,29 +333,29 @@ class Reconciler:
                 slices.append(slice_)
         return slices
 
-    async def _write(self, key: Key, write: Write) -> None:
+    async def _write(self, key: ObjectKey, write: Write) -> None:
         try:
             await self._writer.do(write)
         except TakenError:
             if isinstance(write, Create) and isinstance(write.obj, EndpointSlice):
-                self._in_the_way.setdefault(key, set()).add((key[0], write.obj.metadata.name))
+                self._in_the_way.setdefault(key, set()).add(write.obj.metadata.key)
             raise
 
-    async def _tell_of_failure(self, key: Key) -> None:
+    async def _tell_of_failure(self, key: ObjectKey) -> None:
         xsvc = self._world.xsvcs.get(key)
         if xsvc is None or xsvc.spec.suspend:
             return
         try:
             await self._troubles.failed(xsvc)
         except (MoorageError, StaleError, RefusedError) as error:
-            log.warning("cannot say that nothing could be decided", object="/".join(key), error=str(error))
+            log.warning("cannot say that nothing could be decided", object=str(key), error=str(error))
         except Exception:
-            log.exception("cannot say that nothing could be decided", object="/".join(key))
+            log.exception("cannot say that nothing could be decided", object=str(key))
 
-    def _charge(self, key: Key, seconds: float) -> None:
+    def _charge(self, key: ObjectKey, seconds: float) -> None:
         self._paces.setdefault(key, Pace(self.SHARE, self.BURST)).take(seconds)
 
-    def _use(self, key: Key, addresses: frozenset[str]) -> None:
+    def _use(self, key: ObjectKey, addresses: frozenset[str]) -> None:
         before = self._addresses.pop(key, frozenset())
         if addresses:
             self._addresses[key] = addresses
@@ -365,10 +367,10 @@ class Reconciler:
         for address in addresses - before:
             self._users.setdefault(address, set()).add(key)
 
-    def _verdict_changed(self, key: Key, name: str, before: Verdict, after: Verdict) -> None:
+    def _verdict_changed(self, key: ObjectKey, name: str, before: Verdict, after: Verdict) -> None:
         level = (
             log.warning if after.health == "Unhealthy" else log.info if before.health == "Unhealthy" else log.debug
         )
-        level("an endpoint turned", object="/".join(key), endpoint=name, health=after.health, why=after.message)
+        level("an endpoint turned", object=str(key), endpoint=name, health=after.health, why=after.message)
         self._metrics.verdicts.labels(after.health).inc()
         self._again(key, self.FIRST_VERDICTS if before.health == "Unknown" else 0.0)

@@ -7,11 +7,11 @@ from contextlib import suppress
 from functools import partial
 from typing import NamedTuple, Protocol
 
+from moorage.api.meta import ObjectKey
 from moorage.cluster.client import Client
 from moorage.cluster.clock import timestamp
 from moorage.cluster.queue import Queue
 from moorage.cluster.recorder import Recorder
-from moorage.cluster.reflector import Key
 from moorage.core.admission import Gate
 from moorage.core.health import Outcome
 from moorage.discovery.secrets import OPERATOR, SecretKey, WatchedSecret
@@ -53,7 +53,7 @@ class MakeSources(Protocol):
         self,
         client: Client,
         gate: Callable[[], Gate],
-        on_change: Callable[[Key], None],
+        on_change: Callable[[ObjectKey], None],
         *,
         restarted: Callable[[], None],
         now: Callable[[], str],
@@ -63,7 +63,7 @@ class MakeSources(Protocol):
 class MakeProber(Protocol):
     def __call__(
         self,
-        on_outcome: Callable[[Key, str, Outcome], None],
+        on_outcome: Callable[[ObjectKey, str, Outcome], None],
         *,
         on_late: Callable[[float], None],
         on_skipped: Callable[[], None],
@@ -101,7 +101,7 @@ class Term:
     ) -> None:
         self.synced = False
         """Whether everything that is decided from has been read."""
-        self.queue: Queue[Key] = Queue()
+        self.queue: Queue[ObjectKey] = Queue()
         self._configuration = configuration
         self._metrics = metrics
         self._world = World(
@@ -171,10 +171,10 @@ class Term:
             self._authorities.close()
             await self._sources.close()
 
-    def _touched(self, key: Key) -> None:
+    def _touched(self, key: ObjectKey) -> None:
         self._again(key, 0.0)
 
-    def _again(self, key: Key, after: float) -> None:
+    def _again(self, key: ObjectKey, after: float) -> None:
         # What is added before everything has been read waits: nobody works on it yet.
         self.queue.add(key, after)
 
@@ -191,7 +191,7 @@ class Term:
         for key in self._reconciler.users(addresses):
             self._touched(key)
 
-    def _observe(self, key: Key, name: str, outcome: Outcome) -> None:
+    def _observe(self, key: ObjectKey, name: str, outcome: Outcome) -> None:
         self._reconciler.observe(key, name, outcome)
 
     def _refresh(self) -> None:

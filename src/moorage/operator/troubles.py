@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 
 from msgspec.structs import replace
 
+from moorage.api.meta import ObjectKey
 from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServiceSpec, ExternalServiceStatus
 from moorage.cluster.reading import Unreadable
-from moorage.cluster.reflector import Key
 from moorage.core import conditions
 from moorage.core.conditions import ConditionValue
 from moorage.log import get_logger
@@ -23,15 +23,15 @@ class Troubles:
     """
 
     def __init__(
-        self, writer: Writer, events: Deferred, now: Callable[[], str], charge: Callable[[Key, float], None]
+        self, writer: Writer, events: Deferred, now: Callable[[], str], charge: Callable[[ObjectKey, float], None]
     ) -> None:
         self._writer = writer
         self._events = events
         self._now = now
         self._charge = charge
-        self._told: dict[Key, int | None] = {}
+        self._told: dict[ObjectKey, int | None] = {}
         """The generation of which it was told that it cannot be read."""
-        self._written: dict[Key, int | None] = {}
+        self._written: dict[ObjectKey, int | None] = {}
         """The generation of which the status says so, or cannot say so."""
 
     async def refused(self, xsvc: ExternalService, status: ExternalServiceStatus, error: RefusedError) -> None:
@@ -55,14 +55,14 @@ class Troubles:
         """Nothing can be decided, because the Service of this name cannot be read."""
         await self._say(xsvc, xsvc.status, conditions.unreadable(xsvc, "The Service of this name", bad.why))
 
-    def tell_of_unreadable(self, key: Key, bad: Unreadable) -> None:
+    def tell_of_unreadable(self, key: ObjectKey, bad: Unreadable) -> None:
         """The ExternalService itself cannot be read: told as an Event, once for each generation."""
         if self._told.get(key, -1) != bad.metadata.generation:
             self._told[key] = bad.metadata.generation
             said = conditions.unread(bad.why)
             self._events.record(_empty(bad), "Warning", said.reason, said.message)
 
-    async def unreadable(self, key: Key, bad: Unreadable) -> None:
+    async def unreadable(self, key: ObjectKey, bad: Unreadable) -> None:
         """The same where none of its states could be read since this process leads: in its status, once."""
         if self._written.get(key, -1) == bad.metadata.generation:
             return
@@ -75,10 +75,10 @@ class Troubles:
             await self._writer.status_of_unreadable(bad.metadata, status)
         except RefusedError as refused:
             # Before Kubernetes 1.30 (KEP-4008) a status is only taken together with a valid spec.
-            log.debug("a status is refused", object="/".join(key), error=str(refused))
+            log.debug("a status is refused", object=str(key), error=str(refused))
         self._written[key] = bad.metadata.generation
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: ObjectKey) -> None:
         """This ExternalService can be read, or is gone."""
         self._told.pop(key, None)
         self._written.pop(key, None)
@@ -94,7 +94,7 @@ class Troubles:
         )
         if status != xsvc.status:
             xsvc = await self._writer.status(xsvc, status)
-            self._charge((xsvc.metadata.namespace or "", xsvc.metadata.name), 1.0)
+            self._charge(xsvc.metadata.key, 1.0)
         first = next(iter(told.values()))
         if before.get(first.type) != (first.reason, first.message):
             self._events.record(xsvc, "Warning", first.reason, first.message)

@@ -14,14 +14,14 @@ from msgspec.structs import replace
 from moorage.api.addresses import as_kubernetes_reads, embedded
 from moorage.api.core_v1 import Node, NodeStatus, Pod, PodSpec, PodStatus, Service
 from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, EndpointSlice
-from moorage.api.meta import Object, ObjectMeta
+from moorage.api.meta import Object, ObjectKey, ObjectMeta
 from moorage.api.moorage_v1alpha1 import ExternalService
 from moorage.api.networking_v1 import ServiceCIDR
 from moorage.cluster.backoff import backoff
 from moorage.cluster.client import Client
 from moorage.cluster.errors import ApiError
 from moorage.cluster.reading import Unreadable
-from moorage.cluster.reflector import Key, Reflector
+from moorage.cluster.reflector import Reflector
 from moorage.core.admission import (
     API_SERVER,
     NODE,
@@ -43,7 +43,7 @@ from moorage.operator.mirror import Mirror
 log = get_logger("moorage.operator.world")
 
 OWNER = "ExternalService"
-KUBERNETES = ("default", "kubernetes")
+KUBERNETES = ObjectKey("default", "kubernetes")
 """The Service whose endpoints are the API servers."""
 ASK_NAME_SECONDS = 60.0
 """How often the name of the API server is looked up anew, where the operator connects to a name."""
@@ -62,7 +62,7 @@ class World:
         client: Client,
         admission: Admission,
         *,
-        touched: Callable[[Key], None],
+        touched: Callable[[ObjectKey], None],
         gate_changed: Callable[[], None],
         addresses_changed: Callable[[frozenset[str]], None],
     ) -> None:
@@ -80,22 +80,22 @@ class World:
         self.xsvcs = Mirror(self._xsvcs.store, self._touched)
         self.services = Mirror(self._services.store, self._touched)
         self.slices = Mirror(self._slices.store, self._slice_changed)
-        self._slices_of: dict[Key, set[Key]] = {}
+        self._slices_of: dict[ObjectKey, set[ObjectKey]] = {}
         """ExternalService, or Service -> the slices that say they belong to it."""
-        self._owners: dict[Key, set[Key]] = {}
+        self._owners: dict[ObjectKey, set[ObjectKey]] = {}
         """The reverse."""
-        self._pod_ranges: dict[Key, tuple[str, ...]] = {}
+        self._pod_ranges: dict[ObjectKey, tuple[str, ...]] = {}
         """Of Nodes."""
         self._own = Addresses()
         self.gate = self._gate()
         self._gate_is_due = False
         self._cidrs_known, self._server_known = asyncio.Event(), asyncio.Event()
 
-    def names(self) -> list[Key]:
+    def names(self) -> list[ObjectKey]:
         """Of all ExternalServices there are."""
         return list(self._xsvcs.store)
 
-    def unreadable(self, kind: type[ExternalService] | type[Service], key: Key) -> Unreadable | None:
+    def unreadable(self, kind: type[ExternalService] | type[Service], key: ObjectKey) -> Unreadable | None:
         """Why this object cannot be read; None where it can, or where there is none."""
         reflector: Reflector[Any] = self._xsvcs if kind is ExternalService else self._services
         return reflector.unreadable.get(key)
@@ -112,10 +112,10 @@ class World:
             return None
         inner = [str(each) for _, each in embedded(parsed)] if isinstance(parsed, IPv6Address) else []
         holders = (self._own.holder(each) for each in (str(parsed), *inner))
-        what, key = next(filter(None, holders), ("", ("", "")))
-        return f"{what}: {'/'.join(key).lstrip('/')}" if what else None
+        what, key = next(filter(None, holders), ("", ObjectKey("", "")))
+        return f"{what}: {key}" if what else None
 
-    def slices_of(self, key: Key) -> list[EndpointSlice]:
+    def slices_of(self, key: ObjectKey) -> list[EndpointSlice]:
         """The slices of the Service of this name, and those that say this ExternalService owns them, by name."""
         found = (self.slices.get(each) for each in sorted(self._slices_of.get(key, ())))
         return [slice_ for slice_ in found if slice_ is not None]
@@ -129,9 +129,9 @@ class World:
                 self.services.wrote(obj, made)
             case EndpointSlice():
                 self.slices.wrote(obj, made)
-                self._index(_key(obj))
+                self._index(obj.metadata.key)
 
-    def gone(self, kind: type[Object], key: Key) -> None:
+    def gone(self, kind: type[Object], key: ObjectKey) -> None:
         """There is no such object, as the API server said."""
         if issubclass(kind, ExternalService):
             self.xsvcs.gone(key)
@@ -202,43 +202,43 @@ class World:
         while not literal:
             with suppress(OSError, UnicodeError):
                 found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-                self._took(self._own.put(API_SERVER, ("", host), (str(each[4][0]) for each in found)))
+                self._took(self._own.put(API_SERVER, ObjectKey("", host), (str(each[4][0]) for each in found)))
             self._server_known.set()
             await asyncio.sleep(ASK_NAME_SECONDS)
-        self._took(self._own.put(API_SERVER, ("", host), [literal]))
+        self._took(self._own.put(API_SERVER, ObjectKey("", host), [literal]))
         self._server_known.set()
 
     # --- What the watches tell -----------------------------------------------------------------------------------
 
-    def _xsvc_told(self, key: Key, xsvc: ExternalService | None) -> None:
+    def _xsvc_told(self, key: ObjectKey, xsvc: ExternalService | None) -> None:
         self.xsvcs.told(key, xsvc)
         self._touched(key)
 
-    def _service_told(self, key: Key, service: Service | None) -> None:
+    def _service_told(self, key: ObjectKey, service: Service | None) -> None:
         self.services.told(key, service)
         self._touch_known(key)
         for what, addresses in service_addresses(service).items():
             self._took(self._own.put(what, key, addresses))
 
-    def _slice_told(self, key: Key, slice_: EndpointSlice | None) -> None:
+    def _slice_told(self, key: ObjectKey, slice_: EndpointSlice | None) -> None:
         self.slices.told(key, slice_)
         self._slice_changed(key)
-        if key[0] == KUBERNETES[0]:
+        if key.namespace == KUBERNETES.namespace:
             of_servers = slice_ is not None and KUBERNETES in _owners_of(slice_)
             self._took(self._own.put(API_SERVER, key, slice_addresses(slice_ if of_servers else None)))
 
-    def _slice_changed(self, key: Key) -> None:
+    def _slice_changed(self, key: ObjectKey) -> None:
         before = self._owners.get(key, set())
         self._index(key)
         for owner in before | self._owners.get(key, set()):
             self._touch_known(owner)
 
-    def _touch_known(self, key: Key) -> None:
+    def _touch_known(self, key: ObjectKey) -> None:
         """Most Services and slices are of no ExternalService."""
         if self.xsvcs.get(key) is not None:
             self._touched(key)
 
-    def _index(self, key: Key) -> None:
+    def _index(self, key: ObjectKey) -> None:
         slice_ = self.slices.get(key)
         owners = _owners_of(slice_) if slice_ else set()
         for owner in self._owners.pop(key, set()) - owners:
@@ -251,7 +251,7 @@ class World:
         if owners:
             self._owners[key] = owners
 
-    def _node_told(self, key: Key, node: Node | None) -> None:
+    def _node_told(self, key: ObjectKey, node: Node | None) -> None:
         self._took(self._own.put(NODE, key, node_addresses(node)))
         # A node tells of itself every few seconds, nearly always the same.
         ranges = pod_ranges(node)
@@ -260,7 +260,7 @@ class World:
         if ranges:
             self._pod_ranges[key] = ranges
 
-    def _pod_told(self, key: Key, pod: Pod | None) -> None:
+    def _pod_told(self, key: ObjectKey, pod: Pod | None) -> None:
         self._took(self._own.put(POD, key, pod_addresses(pod)))
 
     def _took(self, changed: frozenset[str]) -> None:
@@ -294,19 +294,17 @@ class World:
         )
 
 
-def _key(obj: Object) -> Key:
-    return obj.metadata.namespace or "", obj.metadata.name
-
-
-def _owners_of(slice_: EndpointSlice) -> set[Key]:
+def _owners_of(slice_: EndpointSlice) -> set[ObjectKey]:
     """The names under which a slice is looked for: of the Service that its label names, of its owner."""
     meta = slice_.metadata
     namespace = meta.namespace or ""
     owners = {
-        (namespace, each.name) for each in meta.owner_references or () if each.kind == OWNER and each.controller
+        ObjectKey(namespace, each.name)
+        for each in meta.owner_references or ()
+        if each.kind == OWNER and each.controller
     }
     service = (meta.labels or {}).get(SERVICE_NAME_LABEL)
-    return owners | {(namespace, service)} if service else owners
+    return owners | {ObjectKey(namespace, service)} if service else owners
 
 
 # --- What is kept of an object -----------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from moorage.api.kinds import kind_of
-from moorage.api.meta import Object, ObjectMeta
+from moorage.api.meta import Object, ObjectKey, ObjectMeta
 from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServiceStatus
 from moorage.cluster.client import MERGE_PATCH, Client
 from moorage.cluster.errors import ApiError
@@ -47,7 +47,7 @@ class Writer:
         metrics: Metrics,
         check: Callable[[], None],
         wrote: Callable[[Object, bool], None],
-        gone: Callable[[type[Object], tuple[str, str]], None],
+        gone: Callable[[type[Object], ObjectKey], None],
     ) -> None:
         self._client = client
         self._metrics = metrics
@@ -63,9 +63,9 @@ class Writer:
         """
         match write:
             case Create(obj):
-                kind, key = type(obj), (obj.metadata.namespace or "", obj.metadata.name)
+                kind, key = type(obj), obj.metadata.key
             case _:
-                kind, key = write.kind, (write.namespace, write.name)
+                kind, key = write.kind, ObjectKey(write.namespace, write.name)
         verb = type(write).__name__.lower()
         self._check()
         try:
@@ -89,7 +89,7 @@ class Writer:
     async def status(self, xsvc: ExternalService, status: ExternalServiceStatus) -> ExternalService:
         """Write the fields of the status that differ. Returns the object as it is then; raises as `do` does."""
         meta = xsvc.metadata
-        key = meta.namespace or "", meta.name
+        key = meta.key
         body = {
             "metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version},
             "status": changes(xsvc.status, status),
@@ -102,7 +102,7 @@ class Writer:
 
     async def status_of_unreadable(self, meta: ObjectMeta, status: ExternalServiceStatus) -> None:
         """Write these fields of the status of an ExternalService that cannot be read; raises as `do` does."""
-        key = meta.namespace or "", meta.name
+        key = meta.key
         body = {
             "metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version},
             "status": msgspec.to_builtins(status),
@@ -110,7 +110,7 @@ class Writer:
         path = object_path(kind_of(ExternalService), *key, "status")
         await self._status(key, lambda: self._client.raw("PATCH", path, body=body, content_type=MERGE_PATCH))
 
-    async def _status(self, key: tuple[str, str], write: Callable[[], Awaitable[R]]) -> R:
+    async def _status(self, key: ObjectKey, write: Callable[[], Awaitable[R]]) -> R:
         self._check()
         try:
             written = await write()
@@ -123,7 +123,7 @@ class Writer:
         self._metrics.writes.labels("ExternalService", "status", "ok").inc()
         return written
 
-    def _failed(self, kind: type[Object], verb: str, key: tuple[str, str], error: ApiError) -> None:
+    def _failed(self, kind: type[Object], verb: str, key: ObjectKey, error: ApiError) -> None:
         if error.status == 404 and verb != "create":
             self._gone(kind, key)
         result = "conflict" if error.status in (404, 409) else "error"
@@ -146,8 +146,8 @@ def changes(old: ExternalServiceStatus, new: ExternalServiceStatus) -> dict[str,
     return {field: after.get(field) for field in {**before, **after} if before.get(field) != after.get(field)}
 
 
-def _sorted_out(kind: type[Object], key: tuple[str, str], verb: str, error: ApiError) -> Exception:
-    what = f"{kind_of(kind).kind} {'/'.join(key)}"
+def _sorted_out(kind: type[Object], key: ObjectKey, verb: str, error: ApiError) -> Exception:
+    what = f"{kind_of(kind).kind} {key}"
     if error.reason == "AlreadyExists":
         return TakenError(f"{what}: {error}")
     if error.status == 409 or (error.status == 404 and verb != "create"):

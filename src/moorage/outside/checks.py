@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from moorage.api.meta import ObjectKey
 from moorage.cluster.clock import timestamp
 from moorage.core.health import Outcome
 from moorage.core.model import Problem
 from moorage.outside.channel import Channel, Soon
-from moorage.outside.checks_messages import CheckNone, CheckThese, FromChecks, Job, Key, Outcomes, ToChecks
+from moorage.outside.checks_messages import CheckNone, CheckThese, FromChecks, Job, Outcomes, ToChecks
 from moorage.outside.link import Link, Start
 from moorage.probe.check import Check, Target
 from moorage.probe.prober import Prober
@@ -26,7 +27,7 @@ class RemoteProber:
     def __init__(
         self,
         start: Start[FromChecks],
-        on_outcome: Callable[[Key, str, Outcome], None],
+        on_outcome: Callable[[ObjectKey, str, Outcome], None],
         *,
         on_late: Callable[[float], None] = lambda seconds: None,
         on_skipped: Callable[[], None] = lambda: None,
@@ -37,8 +38,8 @@ class RemoteProber:
         self._on_outcome = on_outcome
         self._on_late = on_late
         self._on_skipped = on_skipped
-        self._checked: dict[Key, CheckThese] = {}
-        self._numbers: dict[int, tuple[Key, str]] = {}
+        self._checked: dict[ObjectKey, CheckThese] = {}
+        self._numbers: dict[int, tuple[ObjectKey, str]] = {}
         """Whose outcomes these are: those of what an endpoint was before count for nothing."""
         self._last = 0
         self._link = Link("health checks", start, self._take, now=now, changed=changed, restarted=restarted)
@@ -48,7 +49,7 @@ class RemoteProber:
         """Why nothing is checked at the moment."""
         return self._link.problem
 
-    def set(self, key: Key, targets: Mapping[str, Target], check: Check) -> None:
+    def set(self, key: ObjectKey, targets: Mapping[str, Target], check: Check) -> None:
         """Check these endpoints of `key`, by name, and no others of it. What is as it was goes on undisturbed."""
         before = self._checked.get(key)
         known = before.jobs if before is not None and before.check == check else {}
@@ -63,7 +64,7 @@ class RemoteProber:
         these = self._checked[key] = CheckThese(key, check, jobs)
         self._link.say(key, lambda: [these])
 
-    def remove(self, key: Key) -> None:
+    def remove(self, key: ObjectKey) -> None:
         """Check nothing of `key` any more."""
         self._forget(self._checked.pop(key, None))
         self._link.unsay(key, CheckNone(key))
@@ -94,9 +95,9 @@ class RemoteProber:
 class ProbesHere(Protocol):
     """As `probe.prober.Prober`."""
 
-    def set(self, key: Key, targets: Mapping[str, Target], check: Check) -> None: ...
+    def set(self, key: ObjectKey, targets: Mapping[str, Target], check: Check) -> None: ...
 
-    def remove(self, key: Key) -> None: ...
+    def remove(self, key: ObjectKey) -> None: ...
 
     def close(self) -> None: ...
 
@@ -106,7 +107,7 @@ class Checks:
 
     def __init__(self, channel: Channel[ToChecks], prober: Callable[..., ProbesHere] = Prober) -> None:
         self._channel = channel
-        self._numbers: dict[Key, dict[str, int]] = {}
+        self._numbers: dict[ObjectKey, dict[str, int]] = {}
         self._ended: list[tuple[int, str | None, float]] = []
         self._late: list[float] = []
         self._skipped = 0
@@ -125,7 +126,7 @@ class Checks:
     async def close(self) -> None:
         self._prober.close()
 
-    def _outcome(self, key: Key, name: str, outcome: Outcome) -> None:
+    def _outcome(self, key: ObjectKey, name: str, outcome: Outcome) -> None:
         self._ended.append((self._numbers[key][name], outcome.message, outcome.seconds))
         self._flush_soon()
 

@@ -1,9 +1,9 @@
 """What the operator and the child process for health checks tell each other."""
 
+from moorage.api.meta import ObjectKey
 from moorage.outside.messages import Message, Ping, Pong
 from moorage.probe.check import Check, Target
 
-Key = tuple[str, str]
 """Namespace and name of an ExternalService."""
 
 
@@ -18,13 +18,13 @@ class Job(Message, frozen=True):
 class CheckThese(Message, frozen=True):
     """To the checks: check these endpoints of this ExternalService, by name, and no others of it."""
 
-    key: Key
+    key: ObjectKey
     check: Check
     jobs: dict[str, Job]
 
 
 class CheckNone(Message, frozen=True):
-    key: Key
+    key: ObjectKey
 
 
 class Outcomes(Message, frozen=True):

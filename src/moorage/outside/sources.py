@@ -5,9 +5,10 @@ from functools import partial
 
 from msgspec.structs import replace
 
+from moorage.api.meta import ObjectKey
 from moorage.api.moorage_v1alpha1 import EndpointSource, ExternalServicePort
 from moorage.cluster.clock import timestamp
-from moorage.cluster.reflector import Key, ListWatch
+from moorage.cluster.reflector import ListWatch
 from moorage.core.admission import Gate, Ranges
 from moorage.core.model import Problem
 from moorage.discovery.secrets import ReadSecret, SecretKey, Secrets, WatchedSecret
@@ -212,7 +213,7 @@ class RemoteSources(FollowedSources):
         start: Start[FromSources],
         client: ListWatch,
         gate: Callable[[], Gate],
-        on_change: Callable[[Key], None],
+        on_change: Callable[[ObjectKey], None],
         *,
         account: str,
         restarted: Callable[[], None],

@@ -7,10 +7,11 @@ from functools import partial
 from typing import Generic, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
+from moorage.api.meta import ObjectKey
 from moorage.probe.check import Check, Target, Tls
 from moorage.probe.connection import Connection, Encrypted, Plain
 from moorage.probe.http import FINISHING, finish, get, server_name
-from moorage.probe.slots import Key, Slots
+from moorage.probe.slots import Slots
 from moorage.probe.tcp import Connects
 from moorage.probe.threads import Threads
 from moorage.probe.trust import Trust, Trusted
@@ -23,7 +24,7 @@ class Job(Protocol):
     """What is checked; equal only to itself."""
 
     @property
-    def key(self) -> Key: ...
+    def key(self) -> ObjectKey: ...
 
     @property
     def target(self) -> Target: ...
@@ -144,11 +145,11 @@ class HttpChecks(Generic[J]):
         if http is None or http.tls is None:
             return Plain(sock)
         trust = partial(self._trust_of, job, http.tls)
-        return Encrypted(sock, server_name(job.target, http), trust, self._threads, job.key[0])
+        return Encrypted(sock, server_name(job.target, http), trust, self._threads, job.key.namespace)
 
     def _trust_of(self, job: J, tls: Tls) -> Trust:
         if job not in self._trust:
-            self._trust[job] = self._trusted.of(job.key[0], tls)
+            self._trust[job] = self._trusted.of(job.key.namespace, tls)
         return self._trust[job]
 
     def _tell(self, job: J, running: "_Running", result: Result) -> None:

@@ -7,11 +7,12 @@ import resource
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
+from moorage.api.meta import ObjectKey
 from moorage.core.health import Outcome
 from moorage.log import get_logger
 from moorage.probe.check import Check, Target
 from moorage.probe.kinds import Checks, Ended, HttpChecks, Result, TcpChecks
-from moorage.probe.slots import Key, Slots
+from moorage.probe.slots import Slots
 from moorage.probe.tcp import is_ours, words
 
 MOST_TCP = 8192
@@ -54,7 +55,7 @@ class Scheduled:
         "token",
     )
 
-    def __init__(self, key: Key, name: str, target: Target, check: Check) -> None:
+    def __init__(self, key: ObjectKey, name: str, target: Target, check: Check) -> None:
         self.key = key
         self.name = name
         self.target = target
@@ -88,7 +89,7 @@ class Prober:
 
     def __init__(
         self,
-        on_outcome: Callable[[Key, str, Outcome], None],
+        on_outcome: Callable[[ObjectKey, str, Outcome], None],
         *,
         on_late: Callable[[float], None] = lambda seconds: None,
         on_skipped: Callable[[], None] = lambda: None,
@@ -103,7 +104,7 @@ class Prober:
         self._on_skipped = on_skipped
         self._jitter = jitter
         self._loop = asyncio.get_running_loop()
-        self._by_key: dict[Key, dict[str, Scheduled]] = {}
+        self._by_key: dict[ObjectKey, dict[str, Scheduled]] = {}
         self._heap: list[tuple[float, int]] = []
         """When, token: the next check is due, or the running one has timed out."""
         self._current: dict[int, Scheduled] = {}
@@ -121,7 +122,7 @@ class Prober:
         self._tcp_slots = _slots(min(most_tcp, files // 2))
         self._http_slots = _slots(min(most_http, files // 8))
 
-    def set(self, key: Key, targets: Mapping[str, Target], check: Check) -> None:
+    def set(self, key: ObjectKey, targets: Mapping[str, Target], check: Check) -> None:
         """Checks these endpoints of `key`, by name, and no others of it. What is as it was goes on undisturbed."""
         known = self._by_key.get(key, {})
         new = {}
@@ -137,7 +138,7 @@ class Prober:
                 each.due = now
                 self._push(each, now)
 
-    def remove(self, key: Key) -> None:
+    def remove(self, key: ObjectKey) -> None:
         """Checks nothing of `key` any more."""
         self._drop(self._by_key.pop(key, {}))
 
@@ -211,7 +212,7 @@ class Prober:
             if each.running:
                 self._timed_out(each, now, now - when)
             else:
-                self._due.setdefault(each.key[0], OrderedDict())[each] = None
+                self._due.setdefault(each.key.namespace, OrderedDict())[each] = None
 
     def _begin_due(self) -> None:
         """Begins checks that are due, one of each namespace after the other: one that has many is late by itself."""
@@ -227,11 +228,11 @@ class Prober:
         self._tcp.poll()
 
     def _take_due(self, each: Scheduled) -> None:
-        items = self._due.get(each.key[0])
+        items = self._due.get(each.key.namespace)
         if items is not None:
             items.pop(each, None)
             if not items:
-                del self._due[each.key[0]]
+                del self._due[each.key.namespace]
 
     def _after(self, each: Scheduled) -> None:
         """Its next check."""
@@ -307,12 +308,12 @@ class Prober:
             outcome = Outcome(result is None, result, self._loop.time() - each.started)
             self._on_outcome(each.key, each.name, outcome)
         except Exception:
-            _log.exception("the outcome of a check was not taken", key="/".join(each.key), endpoint=each.name)
+            _log.exception("the outcome of a check was not taken", key=str(each.key), endpoint=each.name)
 
     def _complain(self, what: str, each: Scheduled, error: Exception) -> None:
         if self._loop.time() - self._complained >= COMPLAIN_EVERY:
             self._complained = self._loop.time()
-            _log.error(what, key="/".join(each.key), endpoint=each.name, exc_info=error)
+            _log.error(what, key=str(each.key), endpoint=each.name, exc_info=error)
 
     def _checks_of(self, each: Scheduled) -> Checks[Scheduled]:
         return self._tcp if each.check.http is None else self._http

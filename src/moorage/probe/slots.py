@@ -4,10 +4,11 @@ import heapq
 from collections import Counter
 from typing import Generic, TypeVar
 
+from moorage.api.meta import ObjectKey
+
 K = TypeVar("K")
 T = TypeVar("T")
 
-Key = tuple[str, str]
 """Namespace and name of an ExternalService."""
 
 TIDY = 64
@@ -27,9 +28,9 @@ class Slots(Generic[T]):
     def __init__(self, most: int, most_each: int) -> None:
         self._free = most
         self._most_each = most_each
-        self._of_key: Counter[Key] = Counter()
+        self._of_key: Counter[ObjectKey] = Counter()
         self._of_namespace: Counter[str] = Counter()
-        self._waiting: dict[str, dict[Key, dict[T, None]]] = {}
+        self._waiting: dict[str, dict[ObjectKey, dict[T, None]]] = {}
         """By namespace, the keys in the order of their turns."""
         self._order: list[tuple[int, int, str]] = []
         """A heap of the namespaces that wait: slots that it has, number, namespace."""
@@ -37,18 +38,18 @@ class Slots(Generic[T]):
         """Of each namespace's one entry there that is true."""
         self._number = 0
 
-    def take(self, key: Key, item: T) -> bool:
+    def take(self, key: ObjectKey, item: T) -> bool:
         """Whether `item` has a slot now; if not, it waits until `give_back` names it."""
-        if self._of_namespace[key[0]] < self._free and self._may(key):
+        if self._of_namespace[key.namespace] < self._free and self._may(key):
             self._count(key, 1)
             return True
-        keys = self._waiting.setdefault(key[0], {})
+        keys = self._waiting.setdefault(key.namespace, {})
         keys.setdefault(key, {})[item] = None
-        if key[0] not in self._numbers:
-            self._enter(key[0])
+        if key.namespace not in self._numbers:
+            self._enter(key.namespace)
         return False
 
-    def give_back(self, key: Key) -> list[T]:
+    def give_back(self, key: ObjectKey) -> list[T]:
         """Gives a slot back. Returns the items that have waited and have one now."""
         self._count(key, -1)
         found = []
@@ -62,17 +63,17 @@ class Slots(Generic[T]):
             self._count(following, 1)
         return found
 
-    def withdraw(self, key: Key, item: T) -> None:
+    def withdraw(self, key: ObjectKey, item: T) -> None:
         """`item` no longer waits."""
-        keys = self._waiting.get(key[0], {})
+        keys = self._waiting.get(key.namespace, {})
         items = keys.get(key, {})
         items.pop(item, None)
         if not items:
             keys.pop(key, None)
-        if not keys and self._waiting.pop(key[0], None) is not None:
-            del self._numbers[key[0]]
+        if not keys and self._waiting.pop(key.namespace, None) is not None:
+            del self._numbers[key.namespace]
 
-    def _following(self) -> Key | None:
+    def _following(self) -> ObjectKey | None:
         """The key whose turn it is and that may have a slot."""
         aside = []
         found = None
@@ -89,15 +90,15 @@ class Slots(Generic[T]):
             heapq.heappush(self._order, entry)
         return found
 
-    def _may(self, key: Key) -> bool:
+    def _may(self, key: ObjectKey) -> bool:
         return self._of_key[key] < min(self._most_each, self._free)
 
-    def _count(self, key: Key, step: int) -> None:
+    def _count(self, key: ObjectKey, step: int) -> None:
         self._free -= step
         _add(self._of_key, key, step)
-        _add(self._of_namespace, key[0], step)
-        if key[0] in self._numbers:
-            self._enter(key[0])
+        _add(self._of_namespace, key.namespace, step)
+        if key.namespace in self._numbers:
+            self._enter(key.namespace)
 
     def _enter(self, namespace: str) -> None:
         self._number += 1

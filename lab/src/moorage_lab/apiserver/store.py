@@ -10,10 +10,10 @@ from itertools import islice
 from typing import NamedTuple
 
 from moorage.api.kinds import Kind
+from moorage.api.meta import ObjectKey
 from moorage_lab.apiserver.objects import Obj, dig, metadata, name_of, namespace_of
 from moorage_lab.apiserver.status import expired
 
-Key = tuple[str, str]
 """Namespace (`""` for cluster-scoped kinds) and name."""
 
 
@@ -36,8 +36,8 @@ class Store:
         """`history`: how many writes are kept for watches and for lists at an older resourceVersion."""
         self.version = 1
         self._limit = history
-        self._objects: dict[tuple[str, str], dict[Key, Obj]] = {}
-        self._uids: dict[str, tuple[Kind, Key]] = {}
+        self._objects: dict[tuple[str, str], dict[ObjectKey, Obj]] = {}
+        self._uids: dict[str, tuple[Kind, ObjectKey]] = {}
         self._dependents: dict[str, set[str]] = {}
         self._history: deque[Change] = deque()
         self._changed = asyncio.Event()
@@ -48,7 +48,7 @@ class Store:
         return self._history[0].version - 1 if self._history else self.version
 
     def get(self, kind: Kind, namespace: str, name: str) -> Obj | None:
-        return self._table(kind).get((namespace, name))
+        return self._table(kind).get(ObjectKey(namespace, name))
 
     def by_uid(self, uid: str) -> tuple[Kind, Obj] | None:
         found = self._uids.get(uid)
@@ -67,16 +67,16 @@ class Store:
             table = dict(table)
             for change in reversed(list(self.changes(at))):
                 if change.kind.plural == kind.plural and change.kind.group == kind.group:
-                    key = (namespace_of(change.last), name_of(change.last))
+                    key = _key(change.last)
                     if change.before is None:
                         table.pop(key, None)
                     else:
                         table[key] = change.before
-        return [table[key] for key in sorted(table) if not namespace or key[0] == namespace]
+        return [table[key] for key in sorted(table) if not namespace or key.namespace == namespace]
 
     def in_namespace(self, namespace: str) -> Iterator[tuple[Kind, Obj]]:
         """Every object in a namespace, of whatever kind; a snapshot, so that they may be deleted on the way."""
-        found = [one for one in self._uids.values() if one[1][0] == namespace]
+        found = [one for one in self._uids.values() if one[1].namespace == namespace]
         for kind, key in found:
             obj = self._table(kind).get(key)
             if obj is not None:
@@ -84,7 +84,7 @@ class Store:
 
     def put(self, kind: Kind, obj: Obj) -> Obj:
         """Write a new object, or a new state of it; returns it with its resourceVersion."""
-        key = (namespace_of(obj), name_of(obj))
+        key = _key(obj)
         before = self._table(kind).get(key)
         after = self._stamp(obj)
         self._table(kind)[key] = after
@@ -99,7 +99,7 @@ class Store:
 
     def remove(self, kind: Kind, namespace: str, name: str) -> Obj:
         """Delete an object for good; returns its last state, with the resourceVersion of the deletion."""
-        before = self._table(kind).pop((namespace, name))
+        before = self._table(kind).pop(ObjectKey(namespace, name))
         last = self._stamp(before)
         self._unlink(before)
         self._record(Change(self.version, kind, before, None, last))
@@ -125,7 +125,7 @@ class Store:
         while self.version <= since:
             await self._changed.wait()
 
-    def _table(self, kind: Kind) -> dict[Key, Obj]:
+    def _table(self, kind: Kind) -> dict[ObjectKey, Obj]:
         return self._objects.setdefault((kind.group, kind.plural), {})
 
     def _stamp(self, obj: Obj) -> Obj:
@@ -147,6 +147,10 @@ class Store:
             self._history.popleft()
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def _key(obj: Obj) -> ObjectKey:
+    return ObjectKey(namespace_of(obj), name_of(obj))
 
 
 def _owners(obj: Obj) -> list[str]:

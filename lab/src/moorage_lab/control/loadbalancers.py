@@ -17,14 +17,14 @@ def assign(services: Iterable[Service], ranges: Sequence[str]) -> list[tuple[Ser
     A Service with a `spec.loadBalancerClass` is another controller's, and so is its status.
     """
     ours = (service for service in services if not service.spec.load_balancer_class)
-    services = sorted(ours, key=lambda service: (service.metadata.creation_timestamp or "", _key(service)))
+    services = sorted(ours, key=lambda service: (service.metadata.creation_timestamp or "", service.metadata.key))
     used: set[str] = set()
-    keeps = {_key(service): _kept(service, ranges, used) for service in services}
+    keeps = {service.metadata.key: _kept(service, ranges, used) for service in services}
     changes = []
     for service in services:
         ingress = []
         for family in _families(service):
-            address = keeps[_key(service)].get(family) or _take(service, family, ranges, used)
+            address = keeps[service.metadata.key].get(family) or _take(service, family, ranges, used)
             if address is not None:
                 ingress.append(LoadBalancerIngress(ip=address, ip_mode="VIP"))
         before = [entry.ip for entry in _ingress(service)]
@@ -85,7 +85,3 @@ def _family(address: str | None) -> str | None:
 def _ingress(service: Service) -> list[LoadBalancerIngress]:
     balancer = service.status.load_balancer
     return (balancer.ingress if balancer else None) or []
-
-
-def _key(service: Service) -> tuple[str, str]:
-    return service.metadata.namespace or "", service.metadata.name

@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 from moorage.api.apps_v1 import Deployment
 from moorage.api.core_v1 import Endpoints, Node, Pod, Service
 from moorage.api.discovery_v1 import EndpointSlice
-from moorage.api.meta import Object
+from moorage.api.meta import Object, ObjectKey
 from moorage.cluster.client import Client
-from moorage.cluster.reflector import Key, Reflector
+from moorage.cluster.reflector import Reflector
 
 T = TypeVar("T", bound=Object)
 
@@ -50,12 +50,12 @@ class Stores:
 
     def list(self, kind: type[T], namespace: str | None = None) -> list[T]:
         """All objects of a kind, of one namespace or of all."""
-        store: dict[Key, T] = self._reflectors[kind].store
-        return [obj for (of, _), obj in store.items() if namespace is None or of == namespace]
+        store: dict[ObjectKey, T] = self._reflectors[kind].store
+        return [obj for key, obj in store.items() if namespace is None or key.namespace == namespace]
 
     def get(self, kind: type[T], namespace: str | None, name: str) -> T | None:
-        store: dict[Key, T] = self._reflectors[kind].store
-        return store.get((namespace or "", name))
+        store: dict[ObjectKey, T] = self._reflectors[kind].store
+        return store.get(ObjectKey(namespace or "", name))
 
     async def seen(self, written: Iterable[Object]) -> None:
         """Returns once the stores show these objects, as the API server answered them, or newer ones.
@@ -70,8 +70,8 @@ class Stores:
             await asyncio.wait([future for _, future in new], timeout=CATCH_UP)
             self._waiting = [entry for entry in self._waiting if entry not in new]
 
-    def _on_change(self, kind: type[Object]) -> Callable[[Key, Object | None], None]:
-        def changed(key: Key, obj: Object | None) -> None:
+    def _on_change(self, kind: type[Object]) -> Callable[[ObjectKey, Object | None], None]:
+        def changed(key: ObjectKey, obj: Object | None) -> None:
             for event in self._subscribers[kind]:
                 event.set()
             for written, future in self._waiting:
