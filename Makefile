@@ -6,16 +6,22 @@ VENV := .venv
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e lint bench lock clean run-env dev-env
+.PHONY: help demo test quick e2e lint bench lock clean run-env dev-env
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
 
 demo: run-env ## see sticky connections between two clusters on this machine; KEEP=1 leaves them up
 	@$(VENV)/bin/moorage demo $(if $(filter-out 0,$(KEEP)),--keep)
 
+# One worker for each core. Each takes its share in the order of the modules, so that fixtures of a module are made
+# once, and who is done early takes over from the others: a few tests take seconds, thousands take none.
+PARALLEL := --numprocesses auto --dist worksteal
 test: lint ## check the code and run all tests
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest $(PARALLEL)
+
+quick: dev-env ## run the tests of what does no I/O, in half a minute
+	$(VENV)/bin/pytest --pure $(PARALLEL)
 
 e2e: dev-env ## run the end-to-end tests on two real clusters; needs root, once a while to build them (e2e/README.md)
 	@scripts/packages e2e

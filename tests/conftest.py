@@ -3,11 +3,13 @@
 import logging
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
 from hypothesis import settings
 
+from testing.purity import is_pure
 from tests.support.other_nft import other_nft
 
 __all__ = ["other_nft"]
@@ -20,6 +22,16 @@ os.environ["no_proxy"] = os.environ["NO_PROXY"] = "localhost,127.0.0.1,::1"
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("moorage", deadline=None)
 settings.load_profile("moorage")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--pure", action="store_true", help="only test modules that do no I/O, by what they import")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """True: not collected. None: for others to say."""
+    left_out = config.getoption("pure") and collection_path.suffix == ".py" and not is_pure(collection_path)
+    return left_out or None
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,64 @@
+"""Which test modules are pure, found by what they import: `make quick` runs these."""
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+ROOTS = (ROOT / "src", ROOT / "lab" / "src", ROOT)
+"""Where our packages are."""
+IO = frozenset(
+    {"aiohttp", "asyncio", "ctypes", "dns", "http", "multiprocessing", "select", "signal", "socket", "ssl"}
+    | {"subprocess", "threading"}
+)
+"""What is imported only to reach something outside of the process, or to wait."""
+DECIDING = ("moorage.api.", "moorage.core.", "moorage.dataplane.")
+"""Packages that decide, with fakes beside the little that does: what they import themselves does not count."""
+
+
+def is_pure(path: Path) -> bool:
+    """Whether a module, and all of ours that it imports outside of DECIDING, import nothing of IO."""
+    seen, pending = {path}, [path]
+    while pending:
+        ours, others = _imports(pending.pop())
+        if others & IO:
+            return False
+        pending += ours - seen
+        seen |= ours
+    return True
+
+
+@cache
+def _imports(path: Path) -> tuple[frozenset[Path], frozenset[str]]:
+    """Our modules that a module imports, and the first words of the others'."""
+    ours, others = set[Path](), set[str]()
+    for name in _names(ast.parse(path.read_text())):
+        if f"{name}.".startswith(DECIDING):
+            continue
+        found = _modules(name)
+        ours.update(found)
+        if not found:
+            others.add(name.partition(".")[0])
+    return frozenset(ours), frozenset(others)
+
+
+def _names(tree: ast.Module) -> Iterator[str]:
+    """All that a module imports, as absolute names; what it imports only for type checkers, too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _modules(name: str) -> list[Path]:
+    """The files that importing this name runs, of ours: a name may be an attribute of its module."""
+    words = name.split(".")
+    for root in ROOTS:
+        if (root / words[0]).is_dir():
+            steps = [root.joinpath(*words[: length + 1]) for length in range(len(words))]
+            return [
+                path for step in steps for path in (step / "__init__.py", step.with_suffix(".py")) if path.is_file()
+            ]
+    return []

@@ -1,0 +1,61 @@
+"""`make quick` leaves out what does I/O, by whatever way it is imported."""
+
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from testing import purity
+
+Write = Callable[[str, str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Writes a module of a repository of the test's own."""
+    monkeypatch.setattr(purity, "ROOTS", (tmp_path,))
+
+    def write(name: str, text: str) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("text", ["import asyncio", "import os\nfrom urllib import parse", "import http.client"])
+def test_what_imports_io_itself_is_not_pure(write: Write, text: str) -> None:
+    assert purity.is_pure(write("tests/test_x.py", text)) is ("urllib" in text)
+
+
+def test_what_imports_io_by_way_of_others_is_not_pure(write: Write) -> None:
+    write("helpers/__init__.py", "")
+    write("helpers/a.py", "from helpers import b")
+    b = write("helpers/b.py", "import math")
+    module = write("tests/test_x.py", "from helpers.a import b")
+    assert purity.is_pure(module)
+    b.write_text("def late():\n    import socket")
+    purity._imports.cache_clear()
+    assert not purity.is_pure(module)
+
+
+def test_what_a_package_imports_when_it_is_imported_counts(write: Write) -> None:
+    write("helpers/__init__.py", "import subprocess")
+    write("helpers/a.py", "")
+    assert not purity.is_pure(write("tests/test_x.py", "from helpers.a import something"))
+
+
+def test_packages_that_decide_are_pure_whatever_their_executors_import(write: Write) -> None:
+    write("moorage/dataplane/nft.py", "import subprocess")
+    write("moorage/dataplanes.py", "import subprocess")
+    assert purity.is_pure(write("tests/test_x.py", "from moorage.dataplane import nft"))
+    assert not purity.is_pure(write("tests/test_y.py", "from moorage import dataplanes"))
+
+
+def test_of_this_repository_core_is_pure_and_the_client_is_not() -> None:
+    assert purity.is_pure(purity.ROOT / "tests/core/test_decide.py")
+    assert purity.is_pure(purity.ROOT / "tests/dataplane/test_sync.py")
+    assert not purity.is_pure(purity.ROOT / "tests/cluster/test_client.py")
+    assert not purity.is_pure(purity.ROOT / "tests/core/test_round_trips.py")
