@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from e2e.harness import topology
 from e2e.harness.clusters import Clusters
 from e2e.harness.install import Installation, commands, example
 from e2e.harness.played import PlayedClusters
@@ -207,6 +208,35 @@ def test_without_session_affinity_both_are_used(clusters: Clusters, frontend: st
     affinity(clusters, "ClientIP")
     clusters.b.eventually("answers of one", lambda: len(set(asked(clusters, frontend))) == 1)
     assert clusters.b.get("-n", "frontend", "service", "backend")["spec"]["clusterIP"] == address
+
+
+@pytest.mark.parametrize("node", topology.B.nodes, ids=lambda node: node.proxy_mode)
+def test_clients_stay_with_a_backend_whatever_mode_kube_proxy_has(
+    played: PlayedClusters, printed: str, node: topology.Node
+) -> None:
+    ask = "import urllib.request as u; print(*(u.urlopen('http://backend:9000').read().decode() for _ in range(24)))"
+    at_node = f'--overrides={{"spec": {{"nodeName": "{node.name}"}}}}'
+    run = ["run", "client", f"--image={played.image}", "--image-pull-policy=IfNotPresent", at_node]
+
+    def backends() -> set[str]:
+        return set(re.findall(r"backend\[(backend[12])-", in_frontend("exec", "client", "--", "python", "-c", ask)))
+
+    def in_frontend(*arguments: str) -> str:
+        return played.b.kubectl("-n", "frontend", *arguments)
+
+    mode = played.world.execute("curl", "--silent", "http://127.0.0.1:10249/proxyMode", network=node.network)
+    assert mode == node.proxy_mode
+    in_frontend(*run, "--command", "--", "sleep", "600")
+    try:
+        in_frontend("wait", "pod/client", "--for=condition=Ready", "--timeout=60s")
+        assert len(backends()) == 1
+        affinity(played, "None")
+        played.b.eventually("answers of both", lambda: len(backends()) == 2)
+        affinity(played, "ClientIP")
+        played.b.eventually("answers of one", lambda: len(backends()) == 1)
+    finally:
+        affinity(played, "ClientIP")
+        in_frontend("delete", "pod", "client", "--grace-period=1")
 
 
 def affinity(clusters: Clusters, value: str) -> None:

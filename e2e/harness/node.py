@@ -174,7 +174,7 @@ oom_score = 0
         return {
             "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
             "kind": "KubeProxyConfiguration",
-            "mode": "nftables",
+            "mode": self.node.proxy_mode,
             "clientConnection": {"kubeconfig": str(kubeconfig)},
             "clusterCIDR": topology.POD_RANGE,
             "hostnameOverride": self.node.name,
@@ -189,7 +189,7 @@ oom_score = 0
                 "udpTimeout": "0s",
                 "udpStreamTimeout": "0s",
             },
-            "nftables": {"minSyncPeriod": "0s"},
+            self.node.proxy_mode: {"minSyncPeriod": "0s"},
         }
 
 

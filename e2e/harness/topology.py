@@ -10,7 +10,8 @@
      10.0.0.11                                10.0.0.11      10.0.0.12
      pods 10.244.1.0/24                       10.244.1.0/24  10.244.2.0/24
 
-The clusters reach each other by public addresses only. No namespace has a link to the machine's own network.
+The clusters reach each other by public addresses only. No namespace has a link to the machine's own network. The mode
+of kube-proxy is iptables on b-node-2 and nftables on the others.
 """
 
 from typing import NamedTuple
@@ -32,6 +33,8 @@ class Node(NamedTuple):
 
     cluster: str
     number: int
+    proxy_mode: str = "nftables"
+    """Of its kube-proxy."""
 
     @property
     def name(self) -> str:
@@ -67,18 +70,18 @@ class Site(NamedTuple):
         return f"{self.name}-gateway"
 
 
-def site(name: str, number: int, nodes: int) -> Site:
-    """The place of cluster `number`, 1 or 2."""
+def site(name: str, number: int, *proxy_modes: str) -> Site:
+    """The place of cluster `number`, 1 or 2, with a node for each mode of kube-proxy."""
     return Site(
         name=name,
-        nodes=tuple(Node(name, one + 1) for one in range(nodes)),
+        nodes=tuple(Node(name, one, mode) for one, mode in enumerate(proxy_modes, 1)),
         address=f"198.51.100.{10 * number}",
         load_balancers=f"203.0.113.{128 * (number - 1)}/25",
     )
 
 
-A = site("a", 1, nodes=1)
-B = site("b", 2, nodes=2)
+A = site("a", 1, "nftables")
+B = site("b", 2, "nftables", "iptables")
 SITES = (A, B)
 
 
