@@ -129,6 +129,16 @@ async def test_apply_sends_the_manifest_as_an_apply_patch() -> None:
     assert answers.bodies == [manifest]
 
 
+async def test_warnings_that_come_with_an_answer_are_handed_on() -> None:
+    async def answers(request: web.Request) -> web.Response:
+        return web.json_response(service("a", 3), headers=[("Warning", '299 - "one"'), ("Warning", '299 - "two"')])
+
+    said: list[str] = []
+    async with stub_server(answers) as url, Client(Config(server=url), on_warning=said.append) as client:
+        await client.get(Service, "default", "a")
+    assert said == ["one", "two"]
+
+
 async def test_delete_sends_its_preconditions() -> None:
     answers = Recorder(status(200, ""))
     async with stub_client(answers) as client:

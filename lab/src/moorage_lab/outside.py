@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -39,9 +39,9 @@ class Lab:
         self.changed = asyncio.Condition()
         """Notified after `state.relays` has changed."""
 
-    def client(self, cluster: str) -> Client:
-        """A client of this cluster's API server, not yet entered."""
-        return Client(kubeconfig.load(kubeconfig_path(self.directory, cluster)))
+    def client(self, cluster: str, on_warning: Callable[[str], object] = lambda text: None) -> Client:
+        """A client of this cluster's API server, not yet entered; `on_warning` as `Client` has it."""
+        return Client(kubeconfig.load(kubeconfig_path(self.directory, cluster)), on_warning=on_warning)
 
     async def relay(self, cluster: str, namespace: str, service: str) -> Relay:
         """The relay to the first port of this Service, once connections go through it or some seconds have passed.

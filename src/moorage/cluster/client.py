@@ -28,6 +28,7 @@ from moorage.cluster.paths import collection_path, creation_path, manifest_path,
 from moorage.cluster.reading import Page, Reading, Unreadable, Whole
 from moorage.cluster.tls import ssl_context
 from moorage.cluster.tokens import Token
+from moorage.cluster.warnings import warnings
 
 __all__ = [
     "APPLY_PATCH",
@@ -89,8 +90,17 @@ class Client:
     now; nothing else is.
     """
 
-    def __init__(self, config: Config, *, timeout: float = 30.0, guard: Guard = Guard()) -> None:  # noqa: B008
+    def __init__(
+        self,
+        config: Config,
+        *,
+        timeout: float = 30.0,
+        guard: Guard = Guard(),  # noqa: B008
+        on_warning: Callable[[str], object] = lambda text: None,
+    ) -> None:
+        """`on_warning` is called with the text of each warning that comes with an answer (KEP-1693)."""
         self.config = config
+        self._on_warning = on_warning
         self._timeout = timeout
         self._guard = guard
         self._connections = Connections(guard)
@@ -308,6 +318,8 @@ class Client:
                 with self._guard.holding() as hold:
                     async with self._send(request, token, timeout) as response:
                         answer = await self._guard.read(response, hold)
+                    for text in warnings(response.headers.getall("Warning", ())):
+                        self._on_warning(text)
                     if 200 <= response.status < 300:
                         return read(answer)
                     refusal = from_answer(answer, response.status, response.headers.get("Retry-After"))

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from moorage.cluster.client import Client
+from moorage.cluster.warnings import warnings
 from tests.support.apiserver import Json, RunningApiServer, api_server
 
 SERVICES = "/api/v1/namespaces/default/services"
@@ -321,6 +322,41 @@ async def test_endpoints_are_served_with_the_deprecation_warning(server: Running
     assert answer.status == 201
     assert answer.body["subsets"][0]["ports"] == [{"port": 80, "protocol": "TCP"}]
     assert "deprecated" in answer.headers["Warning"]
+
+
+@pytest.mark.parametrize("verb", ["create", "apply", "patch"])
+async def test_what_the_lab_does_not_play_is_answered_with_a_warning(server: RunningApiServer, verb: str) -> None:
+    body = deployment()
+    if verb == "patch":
+        await server.create(DEPLOYMENTS, body)
+    body["spec"]["template"]["spec"]["containers"][0]["image"] = 'a "quoted" \\ image'
+    match verb:
+        case "create":
+            answer = await server.call("POST", DEPLOYMENTS, body)
+        case "apply":
+            headers = {"Content-Type": APPLY}
+            answer = await server.call("PATCH", f"{DEPLOYMENTS}/d", body, headers=headers, fieldManager="m")
+        case _:
+            answer = await server.call("PATCH", f"{DEPLOYMENTS}/d", body, headers={"Content-Type": STRATEGIC})
+    assert answer.status < 300
+    [warning] = warnings([answer.headers["Warning"]])
+    assert warning.startswith("spec.template.spec.containers[0].image: not played: the lab pulls no image; ")
+    assert warning.endswith('in place of "a \\"quoted\\" \\\\ image"')
+    again = await server.call("PATCH", f"{DEPLOYMENTS}/d", {"spec": {"replicas": 3}}, headers={"Content-Type": MERGE})
+    assert "Warning" not in again.headers
+
+
+async def test_verbs_of_pods_that_are_not_served_name_the_command_of_the_lab(server: RunningApiServer) -> None:
+    answer = await server.call("POST", "/api/v1/namespaces/n/pods/p/exec", command="ls")
+    assert (answer.status, answer.body["reason"]) == (405, "MethodNotAllowed")
+    assert answer.body["message"].endswith("with: moorage lab exec --cluster lab --namespace n p -- ls")
+
+
+async def test_protobuf_is_refused_with_what_to_do_with_kubectl(server: RunningApiServer) -> None:
+    headers = {"Content-Type": "application/vnd.kubernetes.protobuf"}
+    answer = await server.call("POST", DEPLOYMENTS, deployment(), headers=headers)
+    assert answer.status == 415
+    assert "kubectl create ... --dry-run=client -o yaml | kubectl apply -f -" in answer.body["message"]
 
 
 async def test_concurrent_writers_with_resource_versions_lose_no_update(server: RunningApiServer) -> None:

@@ -181,3 +181,17 @@ async def test_mistakes_are_named(kubectl: Kubectl) -> None:
         "apply", "--server-side", "--field-manager=other", "--force-conflicts", "-f", "-", input=other
     )
     assert forced.status == 0
+
+
+async def test_kubectl_prints_what_is_not_played_and_what_to_call_in_its_place(
+    kubectl: Kubectl,
+) -> None:
+    applied = await kubectl.run("apply", "-f", "-", input=MANIFEST)
+    assert "Warning: spec.template.spec.containers[0].image: not played: " in applied.stderr
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}
+    pod["spec"] = {"containers": [{"name": "c", "image": "moorage"}]}
+    await kubectl("apply", "-f", "-", input=json.dumps(pod))
+    for verb, words in (("logs", ["p"]), ("exec", ["p", "--", "ls", "a b"])):
+        refused = await kubectl.run(verb, *words)
+        assert refused.status != 0
+        assert f"moorage lab {verb} --cluster lab --namespace frontend " in refused.stderr

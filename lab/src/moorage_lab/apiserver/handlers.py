@@ -11,7 +11,7 @@ from aiohttp import web
 
 from moorage.api.kinds import Kind
 from moorage.api.manifest_yaml import TextError, documents
-from moorage_lab.apiserver import deletion, discovery, openapi, patches, scale, status, strategic, watch
+from moorage_lab.apiserver import deletion, discovery, openapi, patches, scale, status, strategic, unserved, watch
 from moorage_lab.apiserver.discovery import Target
 from moorage_lab.apiserver.faults import Faults
 from moorage_lab.apiserver.objects import Obj, name_of
@@ -26,14 +26,19 @@ JSON_PATCH, MERGE_PATCH = "application/json-patch+json", "application/merge-patc
 STRATEGIC_PATCH, APPLY_PATCH = "application/strategic-merge-patch+json", "application/apply-patch+yaml"
 _OPEN = {"/healthz", "/livez", "/readyz", "/version"}
 _LONGEST_WATCH_SECONDS = 3600
+_MOST_WARNINGS = 20
+"""Of one answer: clients refuse headers of more than some KiB."""
 _DEPRECATED = {("", "Endpoints"): "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"}
 
 
 class Handlers:
     """Answers every request of one API server."""
 
-    def __init__(self, registry: Registry, faults: Faults, token: str | None, bookmark_interval: float) -> None:
+    def __init__(
+        self, registry: Registry, faults: Faults, token: str | None, bookmark_interval: float, cluster: str
+    ) -> None:
         self._registry = registry
+        self._cluster = cluster
         self._store = registry.store
         self._kinds = registry.kinds
         self._faults = faults
@@ -63,12 +68,15 @@ class Handlers:
     async def _dispatch(self, request: web.Request) -> web.StreamResponse:
         target = discovery.resolve(self._kinds, request.path)
         if target is None:
+            query = {name: request.query.getall(name) for name in request.query}
+            if refusal := unserved.refusal(self._cluster, request.path, query):
+                raise refusal
             return self._document(request)
         verb = self._verb(request, target)
         response = await verb(request, target)
         warning = _DEPRECATED.get((target.kind.group, target.kind.kind))
         if warning is not None and not response.prepared:
-            response.headers["Warning"] = f'299 - "{warning}"'
+            _warn(response, warning)
         return response
 
     def _verb(
@@ -234,7 +242,16 @@ class Handlers:
         code = 201 if written.created else 200
         if target.subresource == "scale":
             return _json(written.obj, code)
-        return _json(self._presenter(request, target.kind).one(written.obj), code)
+        response = _json(self._presenter(request, target.kind).one(written.obj), code)
+        for warning in written.warnings[:_MOST_WARNINGS]:
+            _warn(response, warning)
+        return response
+
+
+def _warn(response: web.StreamResponse, text: str) -> None:
+    """Add a header `Warning` (RFC 7234, 5.5), whose text kubectl prints."""
+    quoted = text.encode("ascii", "backslashreplace").decode().replace("\\", "\\\\").replace('"', '\\"')
+    response.headers.add("Warning", f'299 - "{quoted}"')
 
 
 def _json(body: Obj, code: int = 200) -> web.Response:

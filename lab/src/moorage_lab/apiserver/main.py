@@ -42,7 +42,7 @@ async def run(plan: Plan) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     plan, tls, ca = _credentials(plan)
-    async with ApiServer(token=plan.token, service_ranges=plan.ranges) as server:
+    async with ApiServer(token=plan.token, service_ranges=plan.ranges, cluster=plan.cluster) as server:
         urls = []
         for address in plan.addresses:
             port = await server.listen(address, plan.port, tls)

@@ -5,12 +5,12 @@ Nothing here awaits, so each call is atomic.
 
 import random
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from moorage.api.kinds import Kind
-from moorage_lab.apiserver import admission, apply, deletion, scale, status
+from moorage_lab.apiserver import admission, apply, deletion, scale, status, unplayed
 from moorage_lab.apiserver.addresses import AllocationError, ClusterIPs
 from moorage_lab.apiserver.apply import Manager, Managers
 from moorage_lab.apiserver.defaults import with_defaults
@@ -37,6 +37,8 @@ class Options(NamedTuple):
 class Written(NamedTuple):
     obj: Obj
     created: bool = False
+    warnings: Sequence[str] = ()
+    """What whoever wrote it is to know of it."""
 
 
 class Registry:
@@ -228,11 +230,12 @@ class Registry:
             "generation": 1,
         }
         obj["metadata"]["managedFields"] = apply.write_managers(managers)
+        warnings = unplayed.warnings(kind, obj, None)
         if options.dry_run:
-            return Written(obj, created=True)
+            return Written(obj, True, warnings)
         stored = self.writer.put(kind, obj)
         deletion.collect_orphan(self.writer, kind, stored)
-        return Written(stored, created=True)
+        return Written(stored, True, warnings)
 
     def _store(self, kind: Kind, live: Obj, obj: Obj, managers: Managers, options: Options) -> Written:
         meta = obj["metadata"]
@@ -241,10 +244,11 @@ class Registry:
         meta["generation"] = admission.generation(obj, live)
         if obj == live:
             return Written(live)
+        warnings = unplayed.warnings(kind, obj, live)
         if options.dry_run:
-            return Written(obj)
+            return Written(obj, False, warnings)
         if deletion.is_done(self.writer, kind, obj):
             # As upstream: the write that takes the last finalizer away is seen as the deletion alone.
             deletion.remove(self.writer, kind, live)
             return Written(obj)
-        return Written(self.writer.put(kind, obj))
+        return Written(self.writer.put(kind, obj), False, warnings)

@@ -35,16 +35,18 @@ class ApiServer:
         bookmark_interval: float = 30.0,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         names: random.Random | None = None,
+        cluster: str = "lab",
     ) -> None:
         """`token`: the bearer token to ask for; None lets everybody in. `history`: writes kept for watches.
-        `bookmark_interval`: seconds. `names`: source of uids and generated names.
+        `bookmark_interval`: seconds. `names`: source of uids and generated names. `cluster`: what the
+        lab calls this cluster, for the commands that answers name.
 
         Raises MoorageError for service ranges that are none.
         """
         self.store = Store(history)
         self.registry = Registry(self.store, ClusterIPs(service_ranges), kinds, now=now, names=names)
         self.faults = Faults()
-        self._handlers = Handlers(self.registry, self.faults, token, bookmark_interval)
+        self._handlers = Handlers(self.registry, self.faults, token, bookmark_interval, cluster)
         app = web.Application(client_max_size=_LARGEST_BODY)
         app.router.add_route("*", "/{path:.*}", self._handlers.handle)
         # A watch whose client has gone must end, although it has nothing to write; a write never awaits.

@@ -6,6 +6,8 @@ from typing import NamedTuple
 from moorage.api.kinds import Kind
 from moorage_lab.apiserver.objects import Obj
 
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+
 
 class StatusError(Exception):
     """A request that is answered with a `Status`; `code` is the HTTP status."""
@@ -135,6 +137,8 @@ def unsupported_media_type(media_type: str, accepted: Sequence[str]) -> StatusEr
         "the body of the request was in an unknown format - accepted media types include: "
         f"{', '.join(accepted)}; got {media_type or 'none'}"
     )
+    if media_type == PROTOBUF:  # `kubectl create KIND` and `kubectl autoscale` send their objects in it
+        message += "; write a manifest in its place: kubectl create ... --dry-run=client -o yaml | kubectl apply -f -"
     return StatusError(415, "UnsupportedMediaType", message, {})
 
 

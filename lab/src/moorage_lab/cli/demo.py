@@ -8,7 +8,7 @@ from rich.console import Console
 
 from moorage_lab import outside, stage, story, topology
 from moorage_lab.checks import has_ipv6, search_path
-from moorage_lab.cli.lab import until_told
+from moorage_lab.cli.ending import until_told
 from moorage_lab.narrator import Narrator
 from moorage_lab.state import kubeconfig
 

@@ -1,11 +1,10 @@
 """`moorage lab`: clusters as network namespaces on this machine."""
 
 import asyncio
-import contextlib
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +19,7 @@ from moorage.errors import MoorageError
 from moorage_lab import enter, manifests, outside, topology, verbs, waiting
 from moorage_lab.channel import Relay
 from moorage_lab.checks import has_ipv6, search_path
+from moorage_lab.cli.ending import until_told
 from moorage_lab.state import DEFAULT_NAME, LabState, find, inside_kubeconfig, labs
 from moorage_lab.state import kubeconfig as kubeconfig_path
 
@@ -72,7 +72,9 @@ def run(name: str, clusters: tuple[str, ...], files: tuple[str, ...], more: tupl
 async def _run(name: str, plan: topology.LabPlan, loaded: dict[str, list[manifest.Manifest]]) -> None:
     async with outside.running(name, plan) as lab:
         async with AsyncExitStack() as stack:
-            clients = {name: await stack.enter_async_context(lab.client(name)) for name in lab.state.clusters}
+            clients = {
+                name: await stack.enter_async_context(lab.client(name, _print_warning)) for name in lab.state.clusters
+            }
             for one in plan.clusters:
                 await waiting.nodes(clients[one.name], len(one.nodes))
                 click.echo(f"cluster {one.name}: export KUBECONFIG={kubeconfig_path(lab.directory, one.name)}")
@@ -321,32 +323,19 @@ def kubeconfig_(name: str | None, cluster: str | None, namespace: str | None, se
 # --- What they share ---------------------------------------------------------------------------------------------
 
 
-def until_told(program: Coroutine[Any, Any, None]) -> None:
-    """Run it until it ends or the user ends it: by Ctrl-C, SIGTERM, or by closing the terminal."""
-
-    async def main() -> None:
-        task = asyncio.ensure_future(program)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-        await task
-
-    try:
-        asyncio.run(main())
-    except asyncio.CancelledError:
-        # The terminal may be what was closed.
-        with contextlib.suppress(OSError):
-            click.echo("ended")
-
-
 def _with_client(name: str | None, cluster: str | None, do: Callable[[Client], Awaitable[None]]) -> None:
     state, path = find(name)
     chosen = _one_of(state, cluster)
 
     async def main() -> None:
-        async with Client(_config(state, path, chosen)) as client:
+        async with Client(_config(state, path, chosen), on_warning=_print_warning) as client:
             await do(client)
 
     asyncio.run(main())
+
+
+def _print_warning(text: str) -> None:
+    click.echo(f"Warning: {text}", err=True)
 
 
 def _load(files: tuple[str, ...], namespace: str | None) -> list[dict[str, Any]]:
