@@ -12,7 +12,7 @@ from moorage.api.moorage_v1alpha1 import ExternalService
 from moorage.cluster.errors import ApiError
 from moorage.core.health import Outcome
 from moorage.core.model import Found, Problem
-from moorage.operator.reconcile import Reconciler
+from moorage.operator import records
 from moorage_lab.apiserver import credentials
 from testing.eventually import eventually
 from tests.support.operators import KEY, REFUSED, Operator, operator, xsvc
@@ -116,8 +116,8 @@ async def test_another_reason_for_the_same_verdict_is_not_worth_a_write(op: Oper
 async def test_one_that_is_never_at_rest_has_its_share_of_the_time_and_no_more(
     op: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Reconciler, "SHARE", 1e-6)
-    monkeypatch.setattr(Reconciler, "BURST", 1.0)
+    monkeypatch.setattr(records, "SHARE", 1e-6)
+    monkeypatch.setattr(records, "BURST_SECONDS", 1.0)
     async with op.running():
         await op.apply(xsvc("backend", ONE, TWO))
         await op.publishes({ONE: True, TWO: True})
@@ -135,8 +135,8 @@ async def test_one_that_is_never_at_rest_has_its_share_of_the_time_and_no_more(
 async def test_a_refusal_in_other_words_each_time_is_not_tried_again_and_again(
     op: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Reconciler, "SHARE", 1e-6)
-    monkeypatch.setattr(Reconciler, "BURST", 1.0)
+    monkeypatch.setattr(records, "SHARE", 1e-6)
+    monkeypatch.setattr(records, "BURST_SECONDS", 1.0)
     create = op.client.create
     tried: list[Service] = []
 
@@ -355,3 +355,21 @@ async def test_a_check_whose_certificates_are_missing_is_said_and_changes_no_ver
         await op.secret("ca", **{"ca.crt": credentials.issue().ca})
         await op.says("Resolved", "Resolved")
         assert op.prober.checked[KEY][1].http is not None
+
+
+async def test_a_source_that_never_answers_holds_a_new_one_back_only_for_a_moment(op: Operator) -> None:
+    silent = [{"addresses": [{"address": ONE}]}, {"dns": {"name": "db.example.com"}}]
+    async with op.running():
+        await op.apply(xsvc("backend", endpoints=silent))
+        await op.says("Resolved", "Pending")
+        await op.publishes({ONE: True})
+
+
+async def test_a_check_that_is_taken_out_of_the_spec_ends(op: Operator) -> None:
+    async with op.running():
+        await op.apply(xsvc("backend", ONE))
+        await op.publishes({ONE: True})
+        assert set(op.prober.checked) == {KEY}
+        await op.client.patch(ExternalService, "default", "backend", {"spec": {"healthCheck": None}})
+        await op.says("Healthy", "NotChecked")
+        assert op.prober.checked == {}

@@ -2,11 +2,9 @@
 
 import base64
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 from moorage.api.core_v1 import Secret
-from moorage.api.meta import ObjectKey
 from moorage.api.moorage_v1alpha1 import ExternalServiceSpec, SecretKeyReference
 from moorage.api.show import show
 from moorage.cluster.tls import inspected_certificates
@@ -25,39 +23,35 @@ class Authority(NamedTuple):
     """Why the check cannot be made."""
 
 
-class Authorities:
-    """Watches the Secrets that `spec.healthCheck.http.tls.caSecretRef` of ExternalServices name.
+class CheckAuthority:
+    """Watches the Secret that `spec.healthCheck.http.tls.caSecretRef` of one ExternalService names.
 
-    `changed(key)` is called when what is to be trusted by this ExternalService's checks may be another.
+    `changed()` is called when what its checks trust may be another.
     """
 
     def __init__(
-        self,
-        secrets: Shared[SecretKey, WatchedSecret],
-        changed: Callable[[ObjectKey], None],
-        now: Callable[[], str],
+        self, secrets: Shared[SecretKey, WatchedSecret], changed: Callable[[], None], now: Callable[[], str]
     ) -> None:
         self._changed = changed
         self._now = now
         self._secrets = secrets
-        self._taken: dict[ObjectKey, tuple[SecretKey, WatchedSecret, Callable[[], None]]] = {}
-        self._read: dict[ObjectKey, tuple[tuple[str | None, ...], str | tuple[str]]] = {}
-        """What was made of which version of which Secret: reading certificates again each time takes long."""
-        self._since: dict[ObjectKey, tuple[str, str]] = {}
-        """What was wrong with a Secret's content, and since when."""
+        self._watched: tuple[SecretKey, WatchedSecret] | None = None
+        self._version: tuple[str | None, ...] | None = None
+        self._content: str | tuple[str] = ""
+        """What was made of that version of the Secret: reading certificates again each time takes long."""
+        self._wrong_since = ""
 
-    def of(self, key: ObjectKey, spec: ExternalServiceSpec) -> Authority:
-        """What this ExternalService's checks trust, its Secret being watched from now on."""
+    def of(self, namespace: str, spec: ExternalServiceSpec) -> Authority:
+        """What the checks trust; their Secret is watched from now on."""
         ref = _reference(spec)
         if ref is None:
-            self.remove(key)
+            self.close()
             return Authority(None, None)
-        wanted = SecretKey(key.namespace, ref.name, ref.key)
-        if key not in self._taken or self._taken[key][0] != wanted:
-            self.remove(key)
-            on_change = partial(self._changed, key)
-            self._taken[key] = wanted, self._secrets.take(wanted, on_change), on_change
-        watched = self._taken[key][1]
+        wanted = SecretKey(namespace, ref.name, ref.key)
+        if self._watched is None or self._watched[0] != wanted:
+            self.close()
+            self._watched = wanted, self._secrets.take(wanted, self._changed)
+        watched = self._watched[1]
         problem = watched.problem
         if problem is not None:
             return Authority(None, problem)
@@ -65,30 +59,22 @@ class Authorities:
             return Authority(
                 None, Problem("Pending", f"Secret {'/'.join(wanted[:2])} has not been read yet", self._now())
             )
-        version = watched.secret.metadata.uid, watched.secret.metadata.resource_version, ref.key
-        if key not in self._read or self._read[key][0] != version:
-            self._read[key] = version, certificates(watched.secret, ref)
-        found = self._read[key][1]
-        if isinstance(found, str):
-            self._since.pop(key, None)
-            return Authority(found, None)
-        [wrong] = found
-        if self._since.get(key, ("", ""))[0] != wrong:
-            self._since[key] = wrong, self._now()
-        return Authority(None, Problem("CertificatesNotReadable", wrong, self._since[key][1]))
-
-    def remove(self, key: ObjectKey) -> None:
-        """Nothing is to be trusted for this ExternalService any more."""
-        self._since.pop(key, None)
-        self._read.pop(key, None)
-        if taken := self._taken.pop(key, None):
-            wanted, _, on_change = taken
-            self._secrets.give_back(wanted, on_change)
+        version = watched.secret.metadata.uid, watched.secret.metadata.resource_version
+        if version != self._version:
+            before, self._content = self._content, certificates(watched.secret, ref)
+            self._version = version
+            if self._content != before:
+                self._wrong_since = self._now()
+        if isinstance(self._content, str):
+            return Authority(self._content, None)
+        return Authority(None, Problem("CertificatesNotReadable", self._content[0], self._wrong_since))
 
     def close(self) -> None:
         """Watch nothing any more."""
-        for key in list(self._taken):
-            self.remove(key)
+        if self._watched is not None:
+            self._secrets.give_back(self._watched[0], self._changed)
+        self._watched = self._version = None
+        self._content = ""
 
 
 def _reference(spec: ExternalServiceSpec) -> SecretKeyReference | None:

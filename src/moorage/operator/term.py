@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -14,14 +15,16 @@ from moorage.cluster.queue import Queue
 from moorage.cluster.recorder import Recorder
 from moorage.core.admission import Gate
 from moorage.core.health import Outcome
-from moorage.discovery.secrets import OPERATOR, SecretKey, WatchedSecret
-from moorage.discovery.shared import Shared
+from moorage.discovery.secrets import OPERATOR
 from moorage.log import get_logger
-from moorage.operator.authorities import Authorities
 from moorage.operator.config import Configuration
 from moorage.operator.deferred import Deferred
+from moorage.operator.gather import Gatherer, ProberLike, SourcesLike
 from moorage.operator.metrics import Metrics
-from moorage.operator.reconcile import ProberLike, Reconciler, SourcesLike
+from moorage.operator.outcomes import Outcomes
+from moorage.operator.publish import Publisher
+from moorage.operator.reconcile import Reconciler
+from moorage.operator.records import Records
 from moorage.operator.world import World
 from moorage.operator.writer import Writer
 from moorage.outside.checks import RemoteProber
@@ -35,8 +38,6 @@ COMPONENT = "moorage-operator"
 
 
 class RunningSources(SourcesLike, Protocol):
-    secrets: Shared[SecretKey, WatchedSecret]
-
     def gate_changed(self) -> None: ...
 
     def addresses_changed(self, addresses: frozenset[str], /) -> None: ...
@@ -102,12 +103,14 @@ class Term:
         self.synced = False
         """Whether everything that is decided from has been read."""
         self.queue: Queue[ObjectKey] = Queue()
+        """What is added before everything has been read waits: nobody works on it yet."""
         self._configuration = configuration
         self._metrics = metrics
+        self._records = Records()
         self._world = World(
             client,
             configuration.admission,
-            touched=self._touched,
+            touched=self.queue.add,
             gate_changed=self._gate_changed,
             addresses_changed=self._addresses_changed,
         )
@@ -116,30 +119,22 @@ class Term:
         self._sources = makers.sources(
             client,
             lambda: self._world.gate,
-            self._touched,
+            self.queue.add,
             restarted=metrics.restarts.labels("sources").inc,
             now=makers.now,
         )
         self._prober = makers.prober(
-            self._observe,
+            Outcomes(self._records, self.queue.add, metrics, makers.now).take,
             on_late=metrics.probe_lateness_seconds.observe,
             on_skipped=metrics.probes_skipped.inc,
             changed=self._all_touched,
             restarted=metrics.restarts.labels("checks").inc,
             now=makers.now,
         )
-        self._authorities = Authorities(self._sources.secrets, self._touched, makers.now)
-        self._reconciler = Reconciler(
-            self._world,
-            self._sources,
-            self._prober,
-            self._authorities,
-            Writer(client, metrics, check, self._world.wrote, self._world.gone),
-            self._events,
-            metrics,
-            now=makers.now,
-            again=self._again,
-        )
+        self._gatherer = Gatherer(self._world, self._sources, self._prober, self._records, self.queue.add, makers.now)
+        writer = Writer(client, metrics, check, self._world.wrote, self._world.gone)
+        publisher = Publisher(writer, self._events, makers.now)
+        self._reconciler = Reconciler(self._world, self._gatherer, publisher, self._records, metrics)
 
     async def run(self) -> None:
         """Follow, decide and write until cancelled. Nothing is decided before everything has been read."""
@@ -160,7 +155,7 @@ class Term:
                 for key in keys:
                     # Their sources are asked while the first ones are worked on.
                     with suppress(Exception):  # whatever is wrong with one is told when it is worked on
-                        self._reconciler.follow(key)
+                        self._gatherer.follow(key)
                     self.queue.add(key)
                 tasks.create_task(self.queue.run(self._reconciler, workers=self._configuration.workers))
         finally:
@@ -168,15 +163,8 @@ class Term:
             self.queue.close()
             self._reconciler.close()
             await self._prober.close()
-            self._authorities.close()
+            self._gatherer.close()
             await self._sources.close()
-
-    def _touched(self, key: ObjectKey) -> None:
-        self._again(key, 0.0)
-
-    def _again(self, key: ObjectKey, after: float) -> None:
-        # What is added before everything has been read waits: nobody works on it yet.
-        self.queue.add(key, after)
 
     def _gate_changed(self) -> None:
         self._sources.gate_changed()
@@ -184,21 +172,22 @@ class Term:
 
     def _all_touched(self) -> None:
         for key in self._world.names():
-            self._touched(key)
+            self.queue.add(key)
 
     def _addresses_changed(self, addresses: frozenset[str]) -> None:
         self._sources.addresses_changed(addresses)
-        for key in self._reconciler.users(addresses):
-            self._touched(key)
-
-    def _observe(self, key: ObjectKey, name: str, outcome: Outcome) -> None:
-        self._reconciler.observe(key, name, outcome)
+        for key in self._records.users(addresses):
+            self.queue.add(key)
 
     def _refresh(self) -> None:
-        metrics, problems = self._metrics, self._reconciler.problems.values()
-        metrics.set_endpoints(self._reconciler.board.counts)
-        total, wrong = sum(count for count, _ in problems), sum(count for _, count in problems)
-        metrics.set_sources(total - wrong, wrong)
+        metrics = self._metrics
+        counts: Counter[str] = Counter()
+        total = failing = 0
+        for record in self._records:
+            counts.update(record.health.counts)
+            total, failing = total + record.sources, failing + record.failing_sources
+        metrics.set_endpoints(counts)
+        metrics.set_sources(total - failing, failing)
         for kind, count in self._world.unreadable_counts().items():
             metrics.unreadable.labels(kind).set(count)
         metrics.queue_depth.set(len(self.queue))

@@ -14,7 +14,6 @@ from moorage.api.meta import Object
 from moorage.api.moorage_v1alpha1 import ExternalService
 from moorage.cluster.errors import ApiError
 from moorage.core.decide import decide
-from moorage.core.health import Outcome
 from moorage.core.model import Decision
 from moorage.core.snapshot import Snapshot
 from testing.eventually import eventually
@@ -95,20 +94,6 @@ async def test_a_decision_that_fails_is_told_and_what_there_is_stays(
         await op.apply(xsvc("backend", ONE, TWO))
         await op.publishes({ONE: True, TWO: True})
         await op.says("Ready", "Ready")
-
-
-async def test_a_check_that_cannot_be_counted_costs_that_check(op: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with op.running() as term:
-        await op.apply(xsvc("backend", ONE))
-        await op.publishes({ONE: True})
-
-        def mistaken(*args: Any) -> None:
-            raise TypeError
-
-        monkeypatch.setattr(term._reconciler.board, "observe", mistaken)
-        op.prober.tell(KEY, "203-0-113-1", Outcome(False, "refused"))
-        monkeypatch.undo()
-        await op.rests()
 
 
 # --- what the API server does not take -----------------------------------------------------------------------------

@@ -1,0 +1,69 @@
+"""What the checks of one ExternalService's endpoints have come to."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from moorage.api.moorage_v1alpha1 import ExternalService
+from moorage.core import health
+from moorage.core.health import Outcome, State, Subject
+from moorage.core.model import Endpoint, Verdict
+
+
+class Change(NamedTuple):
+    """What a check has changed about an endpoint.
+
+    Turned: checks begin or cease to say otherwise than the verdict while an endpoint is unhealthy, which may count
+    for which are ready. Reworded: only the reason is another one.
+    """
+
+    kind: Literal["Verdict", "Turned", "Reworded"]
+    before: Verdict
+    after: Verdict
+
+
+class EndpointHealth:
+    """The states of the endpoints, which begin with what the status says."""
+
+    def __init__(self) -> None:
+        self._states: dict[str, State] = {}
+        self._counts: Counter[str] = Counter()
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many endpoints have each health."""
+        return self._counts
+
+    @property
+    def verdicts(self) -> dict[str, Verdict]:
+        """By name of the endpoint, as they are now."""
+        return {name: state.verdict for name, state in self._states.items()}
+
+    @property
+    def failing(self) -> dict[str, str]:
+        """The address of each that is unhealthy, by name."""
+        return {
+            name: each.subject.address for name, each in self._states.items() if each.verdict.health == "Unhealthy"
+        }
+
+    def follow(self, xsvc: ExternalService, endpoints: Sequence[Endpoint], now: str) -> dict[str, Subject]:
+        """These are the endpoints from now on. Returns what is to be checked of each, by name."""
+        wanted = health.subjects(xsvc.spec, endpoints)
+        self._states = health.follow(self._states, wanted, xsvc.status.endpoints or [], now)
+        self._counts = Counter(state.verdict.health for state in self._states.values())
+        return wanted
+
+    def observe(self, name: str, outcome: Outcome, now: str) -> Change | None:
+        """Take the outcome of one check; that of an endpoint which has gone meanwhile counts for nothing."""
+        before = self._states.get(name)
+        if before is None:
+            return None
+        after = self._states[name] = health.observe(before, outcome, now)
+        old, new = before.verdict, after.verdict
+        if old.health != new.health:
+            self._counts[old.health] -= 1
+            self._counts[new.health] += 1
+            return Change("Verdict", old, new)
+        if old.turning != new.turning and self._counts["Unhealthy"] > 0:
+            return Change("Turned", old, new)
+        return Change("Reworded", old, new) if old.message != new.message else None
