@@ -26,11 +26,13 @@ from tests.support.objects import apply, delete, service, slice_
 class RefusingNft(FakeNft):
     """Refuses the next transactions, and those with a word in them."""
 
+    transactions = 0
     refusals = 0
     mistakes = 0
     refused_word = "\0"
 
     async def run(self, script: str) -> None:
+        self.transactions += 1
         if self.refusals:
             self.refusals -= 1
             raise NftError("nft: Cannot allocate memory")
@@ -142,6 +144,37 @@ async def test_the_kernel_keeps_its_state_while_the_api_is_away_and_catches_up_a
         fixture.server.store.compact()
         await apply(fixture.client, slice_("203.0.113.2"))
         await fixture.carries("203.0.113.2")
+
+
+@pytest.mark.parametrize("path", ["/api/v1/services", "/v1/endpointslices"])
+async def test_an_agent_that_starts_while_a_list_is_answered_late_leaves_the_rules_as_they_are(
+    fixture: Fixture, path: str
+) -> None:
+    await apply(fixture.client, service(), slice_("203.0.113.1"))
+    async with fixture.agent():
+        await fixture.carries("203.0.113.1")
+    held = fixture.server.faults.hold(path=path)
+    fixture.nft.transactions = 0
+    async with fixture.agent():
+        async with asyncio.timeout(20):
+            await held.arrived.wait()
+        for _ in range(50):
+            await fixture.client.list(Service, "default")
+        assert await fixture.targets() == {"203.0.113.1"}
+        assert fixture.nft.transactions == 0
+        await apply(fixture.client, slice_("203.0.113.2"))
+        held.release()
+        await fixture.carries("203.0.113.2")
+
+
+async def test_after_its_end_an_agent_changes_nothing_and_the_rules_stay(fixture: Fixture) -> None:
+    async with fixture.agent():
+        await apply(fixture.client, service(), slice_("203.0.113.1"))
+        await fixture.carries("203.0.113.1")
+    await apply(fixture.client, slice_("203.0.113.2"))
+    for _ in range(50):
+        await fixture.client.list(Service, "default")
+    assert await fixture.targets() == {"203.0.113.1"}
 
 
 async def test_a_ruleset_that_somebody_deleted_comes_back(fixture: Fixture, monkeypatch: pytest.MonkeyPatch) -> None:

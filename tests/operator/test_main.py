@@ -1,6 +1,7 @@
 """The operator's process: who leads, who is ready, and what is left when it stops."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -9,7 +10,9 @@ import pytest
 
 from moorage.api.coordination_v1 import Lease
 from moorage.cluster.client import Client
+from moorage.cluster.election import Lead, Leadership
 from moorage.cluster.kubeconfig import Config
+from moorage.operator import main
 from moorage.operator.config import Configuration
 from moorage.operator.main import Options, Process
 from testing.eventually import eventually
@@ -89,6 +92,67 @@ async def test_without_a_lease_it_leads_at_once(server: RunningApiServer) -> Non
             await op.apply(xsvc("backend", "203.0.113.1", healthCheck=None))
             await op.publishes({"203.0.113.1": True})
         assert await op.published() == {"203.0.113.1": True}, "without an operator endpoints stay as they are"
+
+
+async def test_a_leader_is_not_ready_before_everything_has_been_read(server: RunningApiServer) -> None:
+    held = server.faults.hold(path="/api/v1/pods")
+    async with running(server.config, "only", lease=None) as only:
+
+        async def says_why() -> bool:
+            return await only.get("/readyz") == (503, "leading, but not everything has been read yet\n")
+
+        await eventually(says_why)
+        held.release()
+        await eventually(only.is_ready)
+
+
+class Counted(Leadership):
+    """Ends after so many writes, as for a process that is frozen there and thawed when another leads."""
+
+    def __init__(self, writes: int) -> None:
+        super().__init__(math.inf, 1)
+        self._left = writes
+        self.asked_in_vain = 0
+
+    def valid(self) -> bool:
+        self.asked_in_vain += self._left == 0
+        return self._left > 0
+
+    def check(self) -> None:
+        super().check()
+        self._left -= 1
+
+    async def was_asked_in_vain(self) -> bool:
+        return self.asked_in_vain > 0
+
+
+class Elected:
+    """In place of an election: leads at once, with the leadership that the test gives."""
+
+    def __init__(self, leadership: Leadership) -> None:
+        self._leadership = leadership
+
+    def __call__(self, *_: object, **__: object) -> "Elected":
+        return self
+
+    async def run(self, lead: Lead) -> None:
+        await lead(self._leadership)
+
+
+@pytest.mark.parametrize(("writes", "written"), [(0, []), (1, ["Service"]), (3, ["Service", "EndpointSlice"])])
+async def test_a_leader_whose_time_is_over_writes_nothing_and_tells_no_news(
+    server: RunningApiServer, monkeypatch: pytest.MonkeyPatch, writes: int, written: list[str]
+) -> None:
+    leadership = Counted(writes)
+    monkeypatch.setattr(main, "Election", Elected(leadership))
+    async with Client(server.config) as client:
+        op = Operator(server, client)
+        await op.apply(xsvc("backend", "203.0.113.1", healthCheck=None))
+        async with running(server.config, "thawed"):
+            await eventually(leadership.was_asked_in_vain)
+            await op.has_time()
+            there = {"Service": await op.services(), "EndpointSlice": await op.slices(), "Event": await op.events()}
+    assert [kind for kind, objects in there.items() if objects] == written
 
 
 async def test_one_that_does_not_reach_the_api_server_is_alive_and_says_what_is_missing() -> None:

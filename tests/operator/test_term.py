@@ -1,5 +1,6 @@
 """A term of leadership under faults: conflicts, refusals, a server that fails, a leader that is none any more."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -19,12 +20,15 @@ from moorage.api.core_v1 import (
 )
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.meta import ObjectMeta
+from moorage.api.moorage_v1alpha1 import ExternalService
+from moorage.cluster.client import JSON_PATCH
 from moorage.core.admission import POD
-from moorage.core.model import Problem
+from moorage.core.health import Outcome
+from moorage.core.model import Found, Problem
 from moorage.operator.config import Admission
 from moorage.operator.term import Term
 from testing.eventually import eventually
-from tests.support.operators import Operator, operator, xsvc
+from tests.support.operators import KEY, Operator, operator, xsvc
 
 ONE, TWO, THREE = "203.0.113.1", "203.0.113.2", "203.0.113.3"
 
@@ -230,12 +234,150 @@ async def test_an_api_server_without_service_cidrs_is_no_hindrance(op: Operator)
         await op.publishes({ONE: True})
 
 
-async def test_nothing_is_decided_before_everything_has_been_read(op: Operator) -> None:
-    await op.apply(xsvc("backend", ONE))
-    op.server.faults.slow(1, seconds=0.5, path="/pods")
+@pytest.mark.parametrize(
+    ("path", "before"),
+    [
+        ("/v1alpha1/externalservices", 0),
+        ("/api/v1/services", 0),
+        ("/v1/endpointslices", 0),
+        ("/api/v1/nodes", 0),
+        ("/api/v1/pods", 0),
+        ("/v1/servicecidrs", 0),
+        ("/v1/servicecidrs", 1),  # the first one asks only whether there are any
+    ],
+)
+async def test_nothing_is_decided_before_everything_has_been_read(op: Operator, path: str, before: int) -> None:
+    await op.apply(xsvc("backend", ONE, healthCheck=None))
+    op.server.faults.slow(before, seconds=0, path=path)
+    held = op.server.faults.hold(path=path)
+    version = op.server.store.version
     async with op.running() as term:
+        async with asyncio.timeout(20):
+            await held.arrived.wait()
+        await op.has_time()
+        assert op.server.store.version == version
+        assert not term.synced
+        held.release()
         await op.publishes({ONE: True})
         assert term.synced
+
+
+async def test_after_a_takeover_an_address_of_the_cluster_is_refused_from_the_first_write_on(op: Operator) -> None:
+    spec = PodSpec(containers=[Container(name="main", image="moorage")])
+    await op.client.create(Pod(metadata=ObjectMeta(name="pod", namespace="default"), spec=spec))
+    await op.client.patch(Pod, "default", "pod", {"status": {"podIP": TWO}}, subresource="status")
+    await op.apply(xsvc("backend", ONE, TWO, healthCheck=None))
+    held = op.server.faults.hold(path="/api/v1/pods")
+    seen = set[str]()
+
+    async def only_the_other() -> bool:
+        published = await op.published()
+        seen.update(published)
+        return published == {ONE: True}
+
+    async with op.running():
+        async with asyncio.timeout(20):
+            await held.arrived.wait()
+        for _ in range(20):
+            await only_the_other()
+        held.release()
+        await eventually(only_the_other, every=0.001)
+    assert seen == {ONE}
+
+
+async def test_an_address_that_a_node_gets_after_it_registered_is_refused(op: Operator) -> None:
+    await op.client.create(Node(metadata=ObjectMeta(name="node-1")))
+    async with op.running():
+        await op.apply(xsvc("backend", ONE, TWO))
+        await op.publishes({ONE: True, TWO: True})
+        address = {"status": {"addresses": [{"type": "InternalIP", "address": TWO}]}}
+        await op.client.patch(Node, None, "node-1", address, subresource="status")
+        await op.publishes({ONE: True})
+        await op.client.patch(Node, None, "node-1", {"status": {"addresses": None}}, subresource="status")
+        await op.publishes({ONE: True, TWO: True})
+
+
+async def test_after_a_term_nothing_is_checked_followed_or_decided_any_more(op: Operator) -> None:
+    async with op.running():
+        await op.apply(xsvc("backend", ONE))
+        await op.publishes({ONE: True})
+        assert op.prober.checked
+        assert op.sources.followed
+    assert not op.prober.checked
+    assert not op.sources.followed
+    version = op.server.store.version
+    await op.client.delete(Service, "default", "backend")
+    op.sources.say(KEY, Found("other", TWO))
+    op.prober.tell(KEY, "other", Outcome(True, None))
+    await op.has_time()
+    assert op.server.store.version == version + 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/services"), ("POST", "/endpointslices"), ("PATCH", "/status")]
+)
+async def test_a_conflict_that_no_event_follows_is_tried_again(op: Operator, method: str, path: str) -> None:
+    op.server.faults.fail(1, code=409, method=method, path=path)
+    async with op.running():
+        await op.apply(xsvc("backend", ONE))
+        await op.publishes({ONE: True})
+        await op.says("Ready", "Ready")
+
+
+async def test_conflicts_in_a_row_are_tried_again_ever_later_and_count_from_the_start_after_a_success(
+    op: Operator,
+) -> None:
+    async with op.running():
+        await op.apply(xsvc("backend", ONE, TWO))
+        await op.publishes({ONE: True, TWO: True})
+        await op.rests()
+        with capture_logs() as logs:
+            op.server.faults.fail(5, code=409, method="PATCH", path="/endpointslices")
+            op.down.add(TWO)
+            op.prober.check(times=2)
+            await op.publishes({ONE: True, TWO: False})
+            await op.rests()
+            op.server.faults.fail(1, code=409, method="PATCH", path="/endpointslices")
+            op.down.clear()
+            op.prober.check(times=2)
+            await op.publishes({ONE: True, TWO: True})
+    waits = [each["retry_seconds"] for each in logs if each["event"] == "decided from a state that has passed"]
+    assert len(waits) == 6
+    assert waits[4] > 4 * waits[0], "from 0.05 s on, doubled each time, of which up to half is taken off"
+    assert waits[5] <= 0.05
+
+
+async def test_a_source_that_never_answers_does_not_keep_the_others_waiting_for_ever(op: Operator) -> None:
+    silent = {"dns": {"name": "db.example.com"}}
+    async with op.running():
+        await op.apply(xsvc("backend", endpoints=[silent, {"addresses": [{"address": ONE}]}]))
+        await op.publishes({ONE: True})
+
+
+async def test_a_check_that_is_taken_out_of_the_spec_is_made_no_more(op: Operator) -> None:
+    async with op.running():
+        op.down.add(TWO)
+        await op.apply(xsvc("backend", ONE, TWO))
+        await op.publishes({ONE: True, TWO: False})
+        unchecked = [{"op": "replace", "path": "/spec/healthCheck", "value": None}]
+        await op.client.patch(ExternalService, "default", "backend", unchecked, content_type=JSON_PATCH)
+        await op.publishes({ONE: True, TWO: True})
+        assert not op.prober.checked
+
+
+async def test_endpoints_that_are_gone_are_counted_no_more(op: Operator) -> None:
+    async with op.running():
+        await op.apply(xsvc("backend", ONE, TWO))
+        await op.publishes({ONE: True, TWO: True})
+        op.down.add(ONE)
+        op.prober.check(times=2)
+        await op.publishes({ONE: False, TWO: True})
+        assert 'moorage_endpoints{health="Healthy"} 1.0' in op.metrics.text().decode()
+        await op.apply(xsvc("backend", TWO))
+        await op.publishes({TWO: True})
+        text = op.metrics.text().decode()
+        assert 'moorage_endpoints{health="Healthy"} 1.0' in text
+        assert 'moorage_endpoints{health="Unhealthy"} 0.0' in text
 
 
 async def test_that_nothing_is_checked_for_a_while_is_said_and_changes_no_endpoint(op: Operator) -> None:

@@ -35,7 +35,7 @@ class RunningApiServer:
     """A server that answers.
 
     `store.compact()` makes older watches expire; `faults` has the other failures: `fail(requests, code=...,
-    retry_after=..., method=..., path=...)`, `slow(requests, seconds=...)`, `drop_watches()`.
+    retry_after=..., method=..., path=...)`, `slow(requests, seconds=...)`, `hold(requests, ...)`, `drop_watches()`.
     """
 
     def __init__(self, server: ApiServer, config: Config, session: aiohttp.ClientSession) -> None:

@@ -298,6 +298,11 @@ class Operator:
         assert found is not None
         return found
 
+    async def has_time(self) -> None:
+        """As long as a term takes many times to do something, if it is going to: for what must not happen."""
+        for _ in range(50):
+            await self.client.list(Service, "default")
+
     async def rests(self) -> None:
         """Until the term has nothing to do, and has been told of all that it wrote."""
 

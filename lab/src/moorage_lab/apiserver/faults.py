@@ -7,6 +7,24 @@ from typing import NamedTuple
 from moorage_lab.apiserver.status import StatusError, injected
 
 
+class Held:
+    """Requests that are not looked at until they are let go."""
+
+    def __init__(self) -> None:
+        self.arrived = asyncio.Event()
+        """The first of them is there."""
+        self._free = asyncio.Event()
+
+    def release(self) -> None:
+        """Let them go."""
+        self._free.set()
+
+    async def pass_through(self) -> None:
+        """Wait as a request that is held."""
+        self.arrived.set()
+        await self._free.wait()
+
+
 class Fault(NamedTuple):
     code: int = 0
     """HTTP status of the answer; 0: the request is only delayed."""
@@ -18,6 +36,7 @@ class Fault(NamedTuple):
     """Only requests with this method; any where empty."""
     path: str = ""
     """Only requests whose path has this in it."""
+    held: Held | None = None
 
 
 class Faults:
@@ -36,6 +55,12 @@ class Faults:
     def slow(self, requests: int = 1, *, seconds: float, method: str = "", path: str = "") -> None:
         """Hold the next requests that match back."""
         self._waiting.extend([Fault(0, None, seconds, method, path)] * requests)
+
+    def hold(self, requests: int = 1, *, method: str = "", path: str = "") -> Held:
+        """Hold the next requests that match back until the test lets them go."""
+        held = Held()
+        self._waiting.extend([Fault(0, None, 0.0, method, path, held)] * requests)
+        return held
 
     def clear(self) -> None:
         self._waiting.clear()
@@ -56,6 +81,8 @@ class Faults:
             if fault.method in ("", method) and fault.path in path:
                 self._waiting.remove(fault)
                 await asyncio.sleep(fault.delay)
+                if fault.held:
+                    await fault.held.pass_through()
                 if fault.code:
                     raise _error(fault)
                 return
