@@ -6,7 +6,7 @@ Addresses: Services in 10.97.0.0/16, endpoints in 198.19.0.0/16.
 import ipaddress
 from collections.abc import Iterator, Sequence
 
-from moorage.dataplane.model import Endpoint, Key, NodeState, ServicePort, Target
+from moorage.dataplane.model import ByClientIP, Endpoint, NodeState, ServiceAddress, ServicePort, Target
 from moorage.dataplane.services import PROXY_NAME, PROXY_NAME_LABEL
 
 PORT = 80
@@ -19,7 +19,9 @@ _ENDPOINT_ADDRESSES = 60_000
 def service_port(address: str, endpoints: Sequence[str]) -> ServicePort:
     """A Service with ClientIP affinity whose port leads to `endpoints` (addresses)."""
     made = sorted((Endpoint(each, Target(each, PORT)) for each in endpoints), key=lambda each: each.name)
-    return ServicePort(f"bench/s{address}", Key(address, "tcp", PORT), tuple(made), AFFINITY_SECONDS)
+    return ServicePort(
+        f"bench/s{address}", ServiceAddress(address, "tcp", PORT), tuple(made), ByClientIP(AFFINITY_SECONDS)
+    )
 
 
 def state(services: int, endpoints: int) -> NodeState:

@@ -26,7 +26,7 @@ from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, EndpointSlice
 from moorage.dataplane.capabilities import probe
 from moorage.dataplane.conntrack import KernelConntrack
-from moorage.dataplane.model import Key
+from moorage.dataplane.model import ServiceAddress
 from moorage.dataplane.nft import KernelNft
 from moorage.dataplane.services import Desired, Scope, carried
 from moorage.dataplane.sync import Synced, Synchronizer
@@ -91,7 +91,7 @@ class _Node:
         slices_of: dict[str, list[EndpointSlice]] = {}
         for each in msgspec.json.decode(slices, type=list[EndpointSlice]):
             slices_of.setdefault(_owner(each), []).append(each)
-        changed: set[Key] = set()
+        changed: set[ServiceAddress] = set()
         for name, service in self._services.items():
             changed |= self._desired.put(name, carried(service, slices_of.get(name, []), self._scope).ports)
         return await self._synchronizer.sync(self._desired.state, changed)

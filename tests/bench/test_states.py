@@ -20,7 +20,7 @@ def test_the_objects_of_the_api_make_the_state() -> None:
     assert {key: port.endpoints for key, port in found.items()} == {
         key: port.endpoints for key, port in expected.items()
     }
-    assert {port.affinity_seconds for port in found.values()} == {10800}
+    assert {port.affinity.session_seconds for port in found.values()} == {10800}
 
 
 def test_each_change_takes_an_endpoint_out_or_brings_it_back() -> None:

@@ -8,14 +8,16 @@ import pytest
 
 from moorage.dataplane import sessions
 from moorage.dataplane.changes import Ledger
-from moorage.dataplane.model import Endpoint, Key, ServicePort, Target
+from moorage.dataplane.model import ByClientIP, Endpoint, ServiceAddress, ServicePort, Target
+from moorage.dataplane.schema import OF_FAMILY
+from moorage.dataplane.units import own
 from tests.support.network import CLIENTS, CLIENTS6
-from tests.support.states import port
+from tests.support.states import BOTH, port
 from tests.support.world import World, kernel_world, tracer_world
 
-KEY = Key("10.96.0.1", "tcp", 9000)
-KEY6 = Key("fd00:10:96::1", "tcp", 9000)
-UDP = Key("10.96.0.1", "udp", 9000)
+KEY = ServiceAddress("10.96.0.1", "tcp", 9000)
+KEY6 = ServiceAddress("fd00:10:96::1", "tcp", 9000)
+UDP = ServiceAddress("10.96.0.1", "udp", 9000)
 HOURS = 10800
 
 WORLDS: dict[str, Callable[[], AbstractAsyncContextManager[World]]] = {
@@ -30,21 +32,23 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         yield made
 
 
-async def answers(world: World, clients: list[str], key: Key = KEY) -> dict[str, str]:
+async def answers(world: World, clients: list[str], key: ServiceAddress = KEY) -> dict[str, str]:
     """Each client -> who answers its next connection."""
     return {client: await world.connect(client, key) for client in clients}
 
 
 def without(port_: ServicePort, *addresses: str) -> ServicePort:
     kept = tuple(each for each in port_.endpoints if each.target.address not in addresses)
-    return ServicePort(port_.service, port_.key, kept, port_.affinity_seconds)
+    return ServicePort(port_.service, port_.key, kept, port_.affinity)
 
 
 # --- Sticky and balanced -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("key", [KEY, UDP, KEY6], ids=["tcp", "udp", "tcp over IPv6"])
-async def test_with_affinity_a_client_reaches_the_same_endpoint_a_hundred_times(world: World, key: Key) -> None:
+async def test_with_affinity_a_client_reaches_the_same_endpoint_a_hundred_times(
+    world: World, key: ServiceAddress
+) -> None:
     clients = (CLIENTS6 if key.family == 6 else CLIENTS)[:4]
     await world.carry([port(key, [1, 2, 3], HOURS)])
     for client in clients:
@@ -61,7 +65,7 @@ async def test_with_affinity_many_clients_are_spread_over_all_endpoints(world: W
 
 
 @pytest.mark.parametrize("key", [KEY, UDP, KEY6], ids=["tcp", "udp", "tcp over IPv6"])
-async def test_without_affinity_connections_are_balanced_evenly(world: World, key: Key) -> None:
+async def test_without_affinity_connections_are_balanced_evenly(world: World, key: ServiceAddress) -> None:
     client = (CLIENTS6 if key.family == 6 else CLIENTS)[0]
     await world.carry([port(key, [1, 2])])
     share = Counter([await world.connect(client, key) for _ in range(200)])
@@ -159,8 +163,8 @@ async def test_a_session_that_is_renewed_while_its_timeout_changes_stays(world: 
     await world.carry([port(KEY, [1], old)])
     await world.connect(CLIENTS[0], KEY)
     await world.carry([before])
-    for script in Ledger({KEY: before}, frozenset({4})).scripts({KEY: after}):
-        await world.nft.run(script)
+    for transaction in Ledger({KEY: before}, frozenset({4})).change_to({KEY: after}):
+        await world.nft.run(transaction.script)
     await world.connect(CLIENTS[0], KEY)
     world.restart()
     await world.carry([after])
@@ -182,7 +186,7 @@ async def test_only_new_connections_leave_an_endpoint_that_keeps_its_flows(world
     await world.carry([full])
     pinned = await world.open("kept", CLIENTS[0], KEY)
     rest = without(full, pinned)
-    draining = ServicePort(rest.service, KEY, rest.endpoints, HOURS, frozenset({Target(pinned, 80)}))
+    draining = ServicePort(rest.service, KEY, rest.endpoints, ByClientIP(HOURS), frozenset({Target(pinned, 80)}))
     await world.carry([draining])
     assert await world.say("kept") == pinned
     assert await world.connect(CLIENTS[0], KEY) == rest.endpoints[0].target.address
@@ -194,8 +198,8 @@ async def test_only_new_connections_leave_an_endpoint_that_keeps_its_flows(world
 
 
 @pytest.mark.parametrize("key", [KEY, KEY6], ids=["IPv4", "IPv6"])
-async def test_the_flows_of_a_removed_endpoint_are_reset_and_no_others(world: World, key: Key) -> None:
-    other = Key(key.address, "tcp", 9001)
+async def test_the_flows_of_a_removed_endpoint_are_reset_and_no_others(world: World, key: ServiceAddress) -> None:
+    other = ServiceAddress(key.address, "tcp", 9001)
     full, bystander = port(key, [1, 2, 3], HOURS), port(other, [1, 2, 3], HOURS)
     await world.carry([full, bystander])
     clients = (CLIENTS6 if key.family == 6 else CLIENTS)[:8]
@@ -221,7 +225,7 @@ async def test_a_datagram_flow_goes_on_at_another_endpoint(world: World) -> None
 
 
 @pytest.mark.parametrize("key", [KEY, UDP, KEY6], ids=["tcp", "udp", "tcp over IPv6"])
-async def test_no_endpoints_or_an_unknown_port_is_refused_at_once(world: World, key: Key) -> None:
+async def test_no_endpoints_or_an_unknown_port_is_refused_at_once(world: World, key: ServiceAddress) -> None:
     client = (CLIENTS6 if key.family == 6 else CLIENTS)[0]
     await world.carry([port(key, [])])
     assert await world.connect(client, key) == "refused"
@@ -233,7 +237,7 @@ async def test_no_endpoints_or_an_unknown_port_is_refused_at_once(world: World, 
 
 
 async def test_one_target_of_two_services_is_kept_apart(world: World) -> None:
-    other = Key("10.96.0.2", "tcp", 9000)
+    other = ServiceAddress("10.96.0.2", "tcp", 9000)
     await world.carry([port(KEY, [1, 2], HOURS), port(other, [1, 2], HOURS)])
     first = await world.connect(CLIENTS[0], KEY)
     await world.connect(CLIENTS[0], other)
@@ -258,7 +262,7 @@ async def test_a_restart_with_nothing_changed_changes_nothing(world: World) -> N
 
 async def test_what_changed_while_no_agent_ran_is_made_good(world: World) -> None:
     full = port(KEY, [1, 2, 3], HOURS)
-    await world.carry([full, port(Key("10.96.0.9", "tcp", 1), [1], HOURS)])
+    await world.carry([full, port(ServiceAddress("10.96.0.9", "tcp", 1), [1], HOURS)])
     pinned = await world.open("kept", CLIENTS[0], KEY)
     world.restart()
     await world.carry([without(full, pinned)])
@@ -276,13 +280,13 @@ async def test_a_ruleset_that_somebody_flushed_is_programmed_anew(world: World) 
 
 
 def test_endpoint_identities_decide_the_table_not_their_addresses() -> None:
-    from moorage.dataplane.ruleset import elements
-
     def moved(address: str) -> ServicePort:
         ends = (Endpoint("backend1", Target(address, 80)), Endpoint("backend2", Target("203.0.113.2", 80)))
-        return ServicePort("x/y", KEY, ends, HOURS)
+        return ServicePort("x/y", KEY, ends, ByClientIP(HOURS))
 
-    before, after = (elements(moved(address), True)["slots-tcp4"] for address in ("203.0.113.1", "203.0.113.7"))
+    before, after = (
+        own(moved(address), BOTH)[OF_FAMILY[4].slots["tcp"]] for address in ("203.0.113.1", "203.0.113.7")
+    )
     assert {slot for slot in before if before[slot] != after[slot]} == {
         slot for slot in before if before[slot] == "203.0.113.1 . 80"
     }

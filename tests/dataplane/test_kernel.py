@@ -5,17 +5,17 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from moorage.dataplane import ruleset, sessions
+from moorage.dataplane import schema, sessions
 from moorage.dataplane.changes import Ledger
 from moorage.dataplane.conntrack import KernelConntrack
-from moorage.dataplane.model import Endpoint, Key, ServicePort, Target
+from moorage.dataplane.model import Endpoint, ServiceAddress, ServicePort, Target
 from moorage.dataplane.ruleset import base
 from tests.support.network import CLIENTS, CLIENTS6, NODE
-from tests.support.states import port
+from tests.support.states import affinity_of, port
 from tests.support.world import KernelWorld, kernel_world
 
-KEY = Key("10.96.0.1", "tcp", 9000)
-UDP = Key("10.96.0.1", "udp", 9000)
+KEY = ServiceAddress("10.96.0.1", "tcp", 9000)
+UDP = ServiceAddress("10.96.0.1", "udp", 9000)
 
 STATEFUL_FIREWALL = """
 table inet firewall {
@@ -35,8 +35,10 @@ async def world() -> AsyncIterator[KernelWorld]:
         yield made
 
 
-def only(address: str, affinity: int = 10800, key: Key = KEY, *, local: bool = False) -> ServicePort:
-    return ServicePort("frontend/backend", key, (Endpoint(address, Target(address, 80), local=local),), affinity)
+def only(address: str, affinity: int = 10800, key: ServiceAddress = KEY, *, local: bool = False) -> ServicePort:
+    return ServicePort(
+        "frontend/backend", key, (Endpoint(address, Target(address, 80), local=local),), affinity_of(affinity)
+    )
 
 
 async def test_clients_are_reset_where_the_other_endpoint_is_behind_a_firewall_that_drops_in_silence(
@@ -94,7 +96,7 @@ async def test_datagrams_to_a_deleted_service_reach_its_endpoint_no_longer(world
 
 @pytest.mark.parametrize("client", [CLIENTS[0], CLIENTS6[0]], ids=["IPv4", "IPv6"])
 async def test_a_pod_reaches_itself_through_its_service(world: KernelWorld, client: str) -> None:
-    key = Key("fd00:10:96::1", "tcp", 9000) if ":" in client else KEY
+    key = ServiceAddress("fd00:10:96::1", "tcp", 9000) if ":" in client else KEY
     await world.carry([only(client, key=key, local=True)])
     assert await world.connect(client, key) == client
 
@@ -117,7 +119,7 @@ async def test_a_client_is_pinned_to_an_endpoint_in_the_nodes_own_network(world:
 async def test_with_the_sessions_map_full_clients_are_served_and_held_by_the_hash(
     world: KernelWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ruleset, "SESSIONS_SIZE", 4)
+    monkeypatch.setattr(schema, "MAX_SESSIONS", 4)
     await world.carry([port(KEY, [1, 2, 3], 10800)])
     first = {client: await world.connect(client, KEY) for client in CLIENTS}
     assert len(await sessions.read(world.nft)) == 4
@@ -128,7 +130,11 @@ async def test_with_the_sessions_map_full_clients_are_served_and_held_by_the_has
 
 
 async def test_the_base_ruleset_can_be_read_back_and_applied_again_and_changes_nothing(world: KernelWorld) -> None:
-    state = [port(KEY, [1, 2], 10800), port(UDP, [1, 2]), port(Key("fd00:10:96::1", "udp", 53), [1, 2, 3], 10800)]
+    state = [
+        port(KEY, [1, 2], 10800),
+        port(UDP, [1, 2]),
+        port(ServiceAddress("fd00:10:96::1", "udp", 53), [1, 2, 3], 10800),
+    ]
     await world.carry(state)
     before = world.net.node.run("nft", "--stateless", "list", "table", "inet", "moorage")
     await world.nft.run("\n".join(base(world.capabilities.learn6)) + "\n")
@@ -150,15 +156,17 @@ async def test_other_tables_are_never_touched(world: KernelWorld) -> None:
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 5, 8])
 async def test_a_sync_that_was_cut_off_is_finished_by_the_next_process(world: KernelWorld, steps: int) -> None:
-    old = {key: port(key, [1, 2, 3], 10800) for key in (Key("10.96.0.1", "tcp", n) for n in range(9000, 9008))}
-    new = {key: port(key, [2, 3, 4]) for key in (Key("10.96.0.1", "tcp", n) for n in range(9004, 9012))}
+    old = {
+        key: port(key, [1, 2, 3], 10800) for key in (ServiceAddress("10.96.0.1", "tcp", n) for n in range(9000, 9008))
+    }
+    new = {key: port(key, [2, 3, 4]) for key in (ServiceAddress("10.96.0.1", "tcp", n) for n in range(9004, 9012))}
     await world.carry(old.values())
     before = {key: await world.connect(CLIENTS[0], key) for key in old}
     ledger = Ledger(old, frozenset({4}), limit=40)
-    for _, script in zip(
-        range(steps), ledger.scripts({k: new.get(k) for k in old.keys() | new.keys()}), strict=False
+    for _, transaction in zip(
+        range(steps), ledger.change_to({k: new.get(k) for k in old.keys() | new.keys()}), strict=False
     ):
-        await world.nft.run(script)
+        await world.nft.run(transaction.script)
     for key in old.keys() & new.keys():
         assert await world.connect(CLIENTS[0], key) in {"203.0.113.2", "203.0.113.3", "203.0.113.4", before[key]}
     world.restart()
@@ -167,5 +175,5 @@ async def test_a_sync_that_was_cut_off_is_finished_by_the_next_process(world: Ke
     assert await world.carry(new.values()) == (0, 0, 0), "the kernel holds what was wanted"
     for key in old.keys() - new.keys():
         assert await world.connect(CLIENTS[0], key) == "refused"
-    seen = {await world.connect(CLIENTS[0], Key("10.96.0.1", "tcp", 9011)) for _ in range(60)}
+    seen = {await world.connect(CLIENTS[0], ServiceAddress("10.96.0.1", "tcp", 9011)) for _ in range(60)}
     assert seen == {"203.0.113.2", "203.0.113.3", "203.0.113.4"}

@@ -8,14 +8,14 @@ import pytest
 
 from moorage import proc
 from moorage.dataplane.fake import FakeNft
-from moorage.dataplane.nft import Element, KernelNft, Nft, NftError, parse_elements, refusal
+from moorage.dataplane.nft import KernelNft, ListedElement, Nft, NftError, parse_elements, refusal
 from tests.support.netns import namespace
 
 SETS = """\
 add table inet moorage
 add counter inet moorage misses
-add map inet moorage services4 { type ipv4_addr . inet_proto . inet_service : verdict; }
-add map inet moorage services6 { type ipv6_addr . inet_proto . inet_service : verdict; }
+add map inet moorage services4 { typeof ip daddr . ip protocol . th dport : verdict; }
+add map inet moorage services6 { typeof ip6 daddr . meta l4proto . th dport : verdict; }
 add map inet moorage slots-tcp4 { typeof ip daddr . tcp dport . numgen inc mod 256 : ip daddr . tcp dport; }
 add map inet moorage slots-udp6 { typeof ip6 daddr . udp dport . numgen inc mod 256 : ip6 daddr . udp dport; }
 add map inet moorage sessions4 { type ipv4_addr . ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; \
@@ -24,7 +24,7 @@ add map inet moorage sessions6 { type ipv6_addr . ipv6_addr . inet_proto . inet_
 flags dynamic,timeout; size 3; }
 add set inet moorage addresses4 { typeof ip daddr; }
 add set inet moorage addresses6 { typeof ip6 daddr; }
-add set inet moorage hairpin4 { type ipv4_addr . ipv4_addr; }
+add set inet moorage hairpin4 { typeof ip saddr . ip daddr; }
 add set inet moorage digest { typeof tcp dport; }
 add chain inet moorage one
 add chain inet moorage two
@@ -97,14 +97,14 @@ async def test_reads_every_kind_of_element_back_as_it_was_added(nft: Nft) -> Non
         "add element inet moorage hairpin4 { 10.244.0.2 . 10.244.0.2 }\n"
         'add element inet moorage digest { 1 comment "sha256:a,b" }\n'
     )
-    assert await nft.elements("services4") == [Element(("10.96.0.1", "tcp", 80), "one")]
-    assert await nft.elements("services6") == [Element(("fd00::1", "udp", 53), "two")]
-    assert await nft.elements("slots-tcp4") == [Element(("10.96.0.1", 80, 120), ("203.0.113.1", 80))]
-    assert await nft.elements("slots-udp6") == [Element(("fd00::1", 80, 120), ("2001:db8::1", 80))]
-    assert sorted(await nft.elements("addresses4")) == [Element(("10.96.0.1",)), Element(("10.96.0.2",))]
-    assert await nft.elements("addresses6") == [Element(("fd00::1",))]
-    assert await nft.elements("hairpin4") == [Element(("10.244.0.2", "10.244.0.2"))]
-    assert await nft.elements("digest") == [Element((1,), comment="sha256:a,b")]
+    assert await nft.elements("services4") == [ListedElement(("10.96.0.1", "tcp", 80), "one")]
+    assert await nft.elements("services6") == [ListedElement(("fd00::1", "udp", 53), "two")]
+    assert await nft.elements("slots-tcp4") == [ListedElement(("10.96.0.1", 80, 120), ("203.0.113.1", 80))]
+    assert await nft.elements("slots-udp6") == [ListedElement(("fd00::1", 80, 120), ("2001:db8::1", 80))]
+    assert sorted(await nft.elements("addresses4")) == [ListedElement(("10.96.0.1",)), ListedElement(("10.96.0.2",))]
+    assert await nft.elements("addresses6") == [ListedElement(("fd00::1",))]
+    assert await nft.elements("hairpin4") == [ListedElement(("10.244.0.2", "10.244.0.2"))]
+    assert await nft.elements("digest") == [ListedElement((1,), comment="sha256:a,b")]
     for name, key, value in (
         ("sessions4", ("10.0.0.1", "10.96.0.1", "tcp", 80), ("203.0.113.1", 80)),
         ("sessions6", ("fd00::5", "fd00::1", "tcp", 80), ("2001:db8::1", 80)),
@@ -240,7 +240,7 @@ async def test_deleting_and_adding_replaces_a_value_in_one_transaction(nft: Nft)
         "delete element inet moorage services4 { 10.96.0.1 . tcp . 80 }\n"
         "add element inet moorage services4 { 10.96.0.1 . tcp . 80 : goto two }"
     )
-    assert await nft.elements("services4") == [Element(("10.96.0.1", "tcp", 80), "two")]
+    assert await nft.elements("services4") == [ListedElement(("10.96.0.1", "tcp", 80), "two")]
 
 
 async def test_flushing_the_digest_and_adding_it_replaces_its_comment(nft: Nft) -> None:
@@ -248,7 +248,7 @@ async def test_flushing_the_digest_and_adding_it_replaces_its_comment(nft: Nft) 
     await nft.run('add element inet moorage digest { 1 comment "b" }')
     assert (await nft.elements("digest"))[0].comment == "a", "an element that is there keeps its comment"
     await nft.run('flush set inet moorage digest\nadd element inet moorage digest { 1 comment "b" }')
-    assert await nft.elements("digest") == [Element((1,), comment="b")]
+    assert await nft.elements("digest") == [ListedElement((1,), comment="b")]
 
 
 @pytest.mark.parametrize("given", ["", SESSION])
@@ -363,6 +363,8 @@ async def test_an_ipv6_address_reads_as_it_is_written_everywhere_else(nft: Nft) 
         "add set inet moorage other { type ipv4_addr; }",
         "add set inet moorage other { type inet_service; flags timeout; }",
         "add map inet moorage other { type ipv4_addr : verdict; }",
+        "add set inet moorage other { type ipv4_addr . inet_service; }",
+        "add map inet moorage other { type ipv4_addr . inet_service : verdict; }",
     ],
 )
 async def test_the_fake_refuses_what_crashes_another_version_of_nft(script: str) -> None:
@@ -376,7 +378,7 @@ async def test_what_is_asked_about_a_table_of_its_own_changes_nothing_and_knows_
     script = f"{SETS}{SERVICE}".replace("inet moorage", "inet moorage-trial").replace("goto one", "goto two")
     assert await nft.refusal(script) is None
     assert "No such file" in str(await nft.refusal(script.replace("goto two", "goto nosuch")))
-    assert await nft.elements("services4") == [Element(("10.96.0.1", "tcp", 80), "one")]
+    assert await nft.elements("services4") == [ListedElement(("10.96.0.1", "tcp", 80), "one")]
 
 
 async def test_a_base_chain_keeps_its_hook_and_priority(nft: Nft) -> None:
@@ -452,17 +454,17 @@ def listing(kind: str, types: str, elements: str) -> str:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (listing("set", '"ipv4_addr"', '["10.96.0.1"]'), Element(("10.96.0.1",))),
-        (listing("set", '"inet_proto"', "[6]"), Element(("tcp",))),
-        (listing("set", '["ipv4_addr", "inet_proto"]', '[{"concat": ["::", 132]}]'), Element(("::", 132))),
-        (listing("set", '["inet_proto"]', '[{"concat": ["udp"]}]'), Element(("udp",))),
+        (listing("set", '"ipv4_addr"', '["10.96.0.1"]'), ListedElement(("10.96.0.1",))),
+        (listing("set", '"inet_proto"', "[6]"), ListedElement(("tcp",))),
+        (listing("set", '["ipv4_addr", "inet_proto"]', '[{"concat": ["::", 132]}]'), ListedElement(("::", 132))),
+        (listing("set", '["inet_proto"]', '[{"concat": ["udp"]}]'), ListedElement(("udp",))),
         (
             listing("set", '"inet_service"', '[{"elem": {"val": 1, "comment": "c"}}]'),
-            Element((1,), comment="c"),
+            ListedElement((1,), comment="c"),
         ),
         (
             listing("map", '["inet_service", "inet_proto"]', '[[{"concat": [6, 6]}, {"goto": {"target": "x"}}]]'),
-            Element((6, "tcp"), "x"),
+            ListedElement((6, "tcp"), "x"),
         ),
         (
             listing(
@@ -471,7 +473,7 @@ def listing(kind: str, types: str, elements: str) -> str:
                 '[[{"elem": {"val": {"concat": ["10.0.0.1", 80]}, "timeout": 30, "expires": 29}}, '
                 '{"concat": ["203.0.113.1", 80]}]]',
             ),
-            Element(("10.0.0.1", 80), ("203.0.113.1", 80), 30, 29),
+            ListedElement(("10.0.0.1", 80), ("203.0.113.1", 80), 30, 29),
         ),
         (
             listing(
@@ -480,13 +482,13 @@ def listing(kind: str, types: str, elements: str) -> str:
                 '{"payload": {"protocol": "th", "field": "dport"}}]}}',
                 '[[{"concat": [17, 17]}, 5]]',
             ),
-            Element(("udp", 17), (5,)),
+            ListedElement(("udp", 17), (5,)),
         ),
-        (listing("map", '"inet_service"', '[[80, {"drop": null}]]'), Element((80,), "drop")),
-        (listing("map", '"inet_service"', '[[80, {"accept": null}]]'), Element((80,), "accept")),
+        (listing("map", '"inet_service"', '[[80, {"drop": null}]]'), ListedElement((80,), "drop")),
+        (listing("map", '"inet_service"', '[[80, {"accept": null}]]'), ListedElement((80,), "accept")),
     ],
 )
-def test_reads_the_forms_in_which_nft_lists_an_element(text: str, expected: Element) -> None:
+def test_reads_the_forms_in_which_nft_lists_an_element(text: str, expected: ListedElement) -> None:
     assert parse_elements(text) == [expected]
 
 

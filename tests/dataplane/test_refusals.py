@@ -11,18 +11,18 @@ from moorage.dataplane import sync as sync_module
 from moorage.dataplane.capabilities import Capabilities
 from moorage.dataplane.conntrack import FakeConntrack
 from moorage.dataplane.fake import FakeNft
-from moorage.dataplane.model import Key, NodeState, ServicePort, Target
+from moorage.dataplane.model import NodeState, ServiceAddress, ServicePort, Target
 from moorage.dataplane.nft import KernelNft, Nft, NftError
 from moorage.dataplane.sync import Synchronizer
 from tests.support.netns import namespace
 from tests.support.states import content, port, programmed
 
-KEYS = [Key(f"10.96.{number >> 8}.{number & 255}", "tcp", 80) for number in range(64)]
+KEYS = [ServiceAddress(f"10.96.{number >> 8}.{number & 255}", "tcp", 80) for number in range(64)]
 GOOD = {key: port(key, [1, 2], 60) for key in KEYS}
 KEY = KEYS[37]
 
 
-def refused(key: Key = KEY) -> ServicePort:
+def refused(key: ServiceAddress = KEY) -> ServicePort:
     """A port that looks well formed to all but nft."""
     one = port(key, [1])
     return msgspec.structs.replace(
@@ -103,7 +103,7 @@ async def test_at_the_start_too(either: Nft) -> None:
 async def test_in_several_transactions_too_and_each_is_searched_by_itself(
     nft: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sync_module, "SMALL", 150)
+    monkeypatch.setattr(sync_module, "MAX_ELEMENTS_SMALL", 150)
     bad = {KEYS[3], KEYS[40], KEYS[41], KEYS[60]}
     sync = synchronizer(nft)
     await sync.sync(GOOD | {key: refused(key) for key in bad}, set())
@@ -162,7 +162,7 @@ async def test_once_forgiven_it_is_tried_again(nft: Asked) -> None:
 async def test_of_very_many_some_are_left_out_unasked_until_they_are_tried_again(
     nft: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refusals_module, "MOST_QUESTIONS", 20)
+    monkeypatch.setattr(refusals_module, "MAX_QUESTIONS", 20)
     bad = set(KEYS[::3])
     wanted = {key: refused(key) if key in bad else GOOD[key] for key in KEYS}
     sync = synchronizer(nft)

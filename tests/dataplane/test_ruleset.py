@@ -6,13 +6,15 @@ import pytest
 
 from moorage.dataplane.changes import Ledger
 from moorage.dataplane.fake import FakeNft
-from moorage.dataplane.model import Key, NodeState
-from moorage.dataplane.ruleset import base, elements, is_policy_chain
-from tests.support.states import port, programmed
+from moorage.dataplane.model import NodeState, ServiceAddress
+from moorage.dataplane.ruleset import base
+from moorage.dataplane.schema import OF_FAMILY, is_made_on_use
+from moorage.dataplane.units import own
+from tests.support.states import BOTH, port, programmed
 from tests.support.tracer import ACK, Packet, Tracer
 
-KEY = Key("10.96.0.1", "tcp", 9000)
-KEY6 = Key("fd00:10:96::1", "tcp", 9000)
+KEY = ServiceAddress("10.96.0.1", "tcp", 9000)
+KEY6 = ServiceAddress("fd00:10:96::1", "tcp", 9000)
 SYN = Packet("10.244.1.2", 40_000, KEY.address, KEY.port)
 
 
@@ -27,7 +29,7 @@ async def rule_count(state: NodeState) -> int:
 
 async def test_rules_do_not_grow_with_services_and_endpoints() -> None:
     few = {KEY: port(KEY, [1, 2], 60)}
-    keys = [Key(f"10.96.{number}.1", "tcp", 80) for number in range(200)]
+    keys = [ServiceAddress(f"10.96.{number}.1", "tcp", 80) for number in range(200)]
     many = {key: port(key, range(1, 7), 60) for key in keys}
     assert await rule_count(few) == await rule_count(many)
 
@@ -44,8 +46,8 @@ async def test_a_retransmitted_syn_does_not_learn_an_endpoint_that_was_taken_out
     first = kernel.trace(SYN)
     assert first.learned
     gone = int(first.destination[0].rpartition(".")[2])
-    for script in ledger.scripts({KEY: port(KEY, {1, 2} - {gone}, 60)}):
-        await nft.run(script)
+    for transaction in ledger.change_to({KEY: port(KEY, {1, 2} - {gone}, 60)}):
+        await nft.run(transaction.script)
     again = kernel.trace(SYN)
     assert again.destination == first.destination, "the flow is still tracked, and keeps its translation"
     assert again.state == "new"
@@ -96,8 +98,8 @@ async def test_only_a_local_endpoint_that_is_its_own_client_is_masqueraded() -> 
 async def test_without_learning_ipv6_affinity_holds_by_the_hash_alone() -> None:
     nft = FakeNft(lambda: 0.0)
     await nft.run("\n".join(base(learn6=False)) + "\n")
-    for script in Ledger({}, frozenset({4})).scripts({KEY6: port(KEY6, [1, 2, 3], 60)}):
-        await nft.run(script)
+    for transaction in Ledger({}, frozenset({4})).change_to({KEY6: port(KEY6, [1, 2, 3], 60)}):
+        await nft.run(transaction.script)
     kernel = tracer(nft)
     packets = [Packet("fd00:10:244::2", sport, KEY6.address, KEY6.port) for sport in range(40_000, 40_020)]
     traces = [kernel.connect(packet) for packet in packets]
@@ -122,14 +124,14 @@ def test_no_set_that_nft_1_1_makes_is_one_that_crashes_nft_1_0_6() -> None:
 
 async def test_policy_chains_are_told_from_those_of_the_base() -> None:
     nft, ledger = await programmed({KEY: port(KEY, [1, 2], 60), KEY6: port(KEY6, [1])})
-    policies = {chain for chain in await nft.chains() if is_policy_chain(chain)}
+    policies = {chain for chain in await nft.chains() if is_made_on_use(chain)}
     assert policies == {"clientip-60-24-tcp4", "learn-60-tcp4", "balanced-1-tcp6"}
-    for script in ledger.scripts({KEY: None, KEY6: None}):
-        await nft.run(script)
-    assert {chain for chain in await nft.chains() if is_policy_chain(chain)} == set()
+    for transaction in ledger.change_to({KEY: None, KEY6: None}):
+        await nft.run(transaction.script)
+    assert {chain for chain in await nft.chains() if is_made_on_use(chain)} == set()
 
 
 def test_a_table_of_another_size_shares_no_slot() -> None:
-    slots = [set(elements(port(KEY, range(1, n), 60), True)["slots-tcp4"]) for n in (3, 9, 20)]
-    slots += [set(elements(port(KEY, range(1, n)), True)["slots-tcp4"]) for n in (3, 4, 5, 9)]
+    ports = [port(KEY, range(1, n), 60) for n in (3, 9, 20)] + [port(KEY, range(1, n)) for n in (3, 4, 5, 9)]
+    slots = [set(own(each, BOTH)[OF_FAMILY[4].slots["tcp"]]) for each in ports]
     assert all(not one & other for one in slots for other in slots if one is not other)

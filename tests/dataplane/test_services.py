@@ -5,7 +5,7 @@ import pytest
 
 from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import EndpointSlice
-from moorage.dataplane.model import Key, ServicePort, Target
+from moorage.dataplane.model import Balanced, ByClientIP, ServiceAddress, ServicePort, Target
 from moorage.dataplane.services import ENDPOINTS_OF_PORT, Desired, Scope, carried, fault, needed
 
 SCOPE = Scope(node="node-1", labelled_only=False)
@@ -35,7 +35,7 @@ def targets(port: ServicePort) -> list[str]:
 
 def test_the_port_of_the_slice_counts_not_the_target_port() -> None:
     port = only(service(ports=[{"port": 9000, "targetPort": 9000}]), slice_("203.0.113.1", "203.0.113.2"))
-    assert port.key == Key("10.96.0.1", "tcp", 9000)
+    assert port.key == ServiceAddress("10.96.0.1", "tcp", 9000)
     assert targets(port) == ["203.0.113.1:80", "203.0.113.2:80"]
 
 
@@ -44,8 +44,8 @@ def test_ports_are_matched_by_name_and_protocol() -> None:
     given = [{"name": "dns", "port": 5353, "protocol": "UDP"}, {"name": "dns-tcp", "port": 5454, "protocol": "TCP"}]
     found = carried(service(ports=ports), [slice_("203.0.113.1", ports=given)], SCOPE).ports
     assert {each.key: targets(each) for each in found} == {
-        Key("10.96.0.1", "udp", 53): ["203.0.113.1:5353"],
-        Key("10.96.0.1", "tcp", 53): ["203.0.113.1:5454"],
+        ServiceAddress("10.96.0.1", "udp", 53): ["203.0.113.1:5353"],
+        ServiceAddress("10.96.0.1", "tcp", 53): ["203.0.113.1:5454"],
     }
 
 
@@ -116,10 +116,10 @@ def test_weights_come_from_the_slices_annotation(annotation: str, weights: list[
 
 
 def test_affinity_lasts_three_hours_unless_said_otherwise() -> None:
-    assert only(service()).affinity_seconds == 0
-    assert only(service(sessionAffinity="ClientIP")).affinity_seconds == 10800
+    assert only(service()).affinity == Balanced()
+    assert only(service(sessionAffinity="ClientIP")).affinity == ByClientIP(10800)
     config = {"clientIP": {"timeoutSeconds": 7}}
-    assert only(service(sessionAffinity="ClientIP", sessionAffinityConfig=config)).affinity_seconds == 7
+    assert only(service(sessionAffinity="ClientIP", sessionAffinityConfig=config)).affinity == ByClientIP(7)
 
 
 def test_special_addresses_and_what_is_none_are_left_out_and_said() -> None:
@@ -161,7 +161,7 @@ def test_load_balancer_addresses_on_request() -> None:
     body = {"metadata": {"name": "lb", "namespace": "x"}, "spec": {"type": "LoadBalancer", "ports": [{"port": 80}]}}
     balanced = msgspec.convert(body | {"status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.7"}]}}}, Service)
     (port,) = carried(balanced, [], SCOPE._replace(addresses="load-balancer")).ports
-    assert port.key == Key("203.0.113.7", "tcp", 80)
+    assert port.key == ServiceAddress("203.0.113.7", "tcp", 80)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_a_service_that_cannot_be_carried_says_which_field_is_wrong(spec: dict[s
 
 def test_a_timeout_without_affinity_means_nothing() -> None:
     config = {"clientIP": {"timeoutSeconds": 0}}
-    assert only(service(sessionAffinityConfig=config), slice_("203.0.113.1")).affinity_seconds == 0
+    assert only(service(sessionAffinityConfig=config), slice_("203.0.113.1")).affinity == Balanced()
 
 
 def test_a_port_that_no_slice_has_is_told_with_what_there_is() -> None:
@@ -283,7 +283,7 @@ def test_names_that_collide_with_everything_still_differ() -> None:
 
 def test_an_address_that_two_services_claim_is_the_firsts_until_it_goes() -> None:
     desired = Desired()
-    key = Key("10.96.0.1", "tcp", 80)
+    key = ServiceAddress("10.96.0.1", "tcp", 80)
     first, second = (ServicePort(service=name, key=key) for name in ("a/a", "b/b"))
     assert desired.put("b/b", [second]) == {key}
     assert desired.put("a/a", [first]) == {key}
@@ -298,7 +298,7 @@ def test_an_address_that_two_services_claim_is_the_firsts_until_it_goes() -> Non
 
 def test_of_many_conflicts_some_are_listed() -> None:
     desired = Desired()
-    ports = [ServicePort("a/a", Key("10.96.0.1", "tcp", port)) for port in range(1, 100)]
+    ports = [ServicePort("a/a", ServiceAddress("10.96.0.1", "tcp", port)) for port in range(1, 100)]
     desired.put("a/a", ports)
     desired.put("b/b", ports)
     assert len(desired.conflicts()) == 21

@@ -4,17 +4,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moorage.dataplane.fake import FakeNft
-from moorage.dataplane.model import Key, Target
+from moorage.dataplane.model import ServiceAddress, Target
 from moorage.dataplane.ruleset import base
-from moorage.dataplane.sessions import CHUNK, Correction, Session, corrections, read, scripts
+from moorage.dataplane.sessions import MAX_CORRECTIONS, Correction, Session, corrections, read, scripts
 from tests.support.states import port
 
-KEY = Key("10.96.0.1", "tcp", 80)
-KEY6 = Key("fd00:10:96::1", "udp", 80)
+KEY = ServiceAddress("10.96.0.1", "tcp", 80)
+KEY6 = ServiceAddress("fd00:10:96::1", "udp", 80)
 ONE = Target("203.0.113.1", 80)
 
 
-def session(timeout: int, left: int, target: Target = ONE, key: Key = KEY, client: str = "10.244.1.2") -> Session:
+def session(
+    timeout: int, left: int, target: Target = ONE, key: ServiceAddress = KEY, client: str = "10.244.1.2"
+) -> Session:
     return Session(client, key, target, timeout, left)
 
 
@@ -29,7 +31,7 @@ def test_sessions_of_removed_endpoints_services_and_affinity_go() -> None:
 
 
 def test_only_the_sessions_of_the_given_keys_are_looked_at() -> None:
-    one, other = session(60, 5), session(60, 5, key=Key("10.96.0.2", "tcp", 80))
+    one, other = session(60, 5), session(60, 5, key=ServiceAddress("10.96.0.2", "tcp", 80))
     assert corrections([one, other], {}, {KEY}) == [Correction(one)]
 
 
@@ -81,5 +83,7 @@ async def test_corrections_are_safe_for_sessions_that_expired_meanwhile() -> Non
 
 
 def test_many_corrections_are_cut_into_transactions() -> None:
-    several = [Correction(session(60, 5, client=f"10.244.{n // 250}.{n % 250}")) for n in range(2 * CHUNK + 1)]
+    several = [
+        Correction(session(60, 5, client=f"10.244.{n // 250}.{n % 250}")) for n in range(2 * MAX_CORRECTIONS + 1)
+    ]
     assert len(list(scripts(several))) == 3

@@ -12,17 +12,17 @@ from moorage.dataplane.capabilities import Capabilities
 from moorage.dataplane.changes import Ledger
 from moorage.dataplane.conntrack import FakeConntrack, Flow
 from moorage.dataplane.fake import FakeNft
-from moorage.dataplane.model import Key, NodeState
-from moorage.dataplane.nft import Element, NftError
+from moorage.dataplane.model import NodeState, ServiceAddress
+from moorage.dataplane.nft import ListedElement, NftError
 from moorage.dataplane.sync import Synchronizer
 from moorage.errors import MoorageError
 from tests.support.states import BOTH, content, port, programmed, states
 
-KEY = Key("10.96.0.1", "tcp", 80)
-OTHER = Key("10.96.0.1", "tcp", 81)
-LONE = Key("10.96.0.9", "tcp", 80)
-LONE_UDP = Key("10.96.0.8", "udp", 80)
-KEY6 = Key("fd00:10:96::1", "tcp", 80)
+KEY = ServiceAddress("10.96.0.1", "tcp", 80)
+OTHER = ServiceAddress("10.96.0.1", "tcp", 81)
+LONE = ServiceAddress("10.96.0.9", "tcp", 80)
+LONE_UDP = ServiceAddress("10.96.0.8", "udp", 80)
+KEY6 = ServiceAddress("fd00:10:96::1", "tcp", 80)
 
 
 class BreakingNft(FakeNft):
@@ -37,7 +37,7 @@ class BreakingNft(FakeNft):
         await super().run(script)
 
 
-def flow(target: str, key: Key = KEY, source_port: int = 4000) -> Flow:
+def flow(target: str, key: ServiceAddress = KEY, source_port: int = 4000) -> Flow:
     return Flow(
         4, key.protocol, "10.244.1.2", source_port, key.address, key.port, target, 80, "10.244.1.2", source_port
     )
@@ -75,7 +75,7 @@ async def test_nothing_changed_is_no_transaction(nft: BreakingNft) -> None:
 
 @pytest.mark.parametrize("fails_at", range(1, 12))
 async def test_wherever_a_sync_fails_the_next_one_makes_it_good(nft: BreakingNft, fails_at: int) -> None:
-    keys = [Key(f"10.96.1.{number}", "tcp", 80) for number in range(120)]
+    keys = [ServiceAddress(f"10.96.1.{number}", "tcp", 80) for number in range(120)]
     old = {key: port(key, [1, 2, 3], 60) for key in keys[:100]}
     new = {key: port(key, [2, 3, 4, 5, 6, 7]) for key in keys[20:]}
     sync = synchronizer(nft)
@@ -95,7 +95,7 @@ class ReadingNft(FakeNft):
         super().__init__(lambda: 0.0)
         self.listed: list[str] = []
 
-    async def elements(self, name: str) -> list[Element]:
+    async def elements(self, name: str) -> list[ListedElement]:
         self.listed.append(name)
         return await super().elements(name)
 
@@ -132,11 +132,11 @@ async def test_a_process_that_was_killed_anywhere_is_followed_by_one_that_makes_
     nft = FakeNft(lambda: 0.0)
     await synchronizer(nft).sync({}, set())
     ledger = Ledger({}, BOTH, limit)
-    for script in ledger.scripts(dict(old)):
-        await nft.run(script)
+    for transaction in ledger.change_to(dict(old)):
+        await nft.run(transaction.script)
     changed = {key: new.get(key) for key in old.keys() | new.keys()}
-    for _, script in zip(range(steps), ledger.scripts(changed), strict=False):
-        await nft.run(script)
+    for _, transaction in zip(range(steps), ledger.change_to(changed), strict=False):
+        await nft.run(transaction.script)
     await synchronizer(nft).sync(then, set())
     assert await same(nft, then)
 
@@ -158,8 +158,11 @@ async def test_what_somebody_else_changed_is_found_when_transactions_fail_over_i
 async def test_killed_again_while_it_makes_good_a_divided_change_it_leaves_nothing_behind(
     nft: BreakingNft, monkeypatch: pytest.MonkeyPatch, fails_at: int
 ) -> None:
-    monkeypatch.setattr(sync_module, "SMALL", 40)
-    large, small = Key("10.96.2.1", "tcp", 80), [Key(f"10.96.1.{number}", "tcp", 80) for number in range(20)]
+    monkeypatch.setattr(sync_module, "MAX_ELEMENTS_SMALL", 40)
+    large, small = (
+        ServiceAddress("10.96.2.1", "tcp", 80),
+        [ServiceAddress(f"10.96.1.{number}", "tcp", 80) for number in range(20)],
+    )
     state = {large: port(large, [1, 2], 60)}
     await synchronizer(nft).sync(state, state)
     wanted = state | {key: port(key, [1]) for key in small}
@@ -303,7 +306,7 @@ async def test_sessions_are_read_only_where_some_may_be_wrong() -> None:
     class Counting(BreakingNft):
         reads = 0
 
-        async def elements(self, name: str) -> list[Element]:
+        async def elements(self, name: str) -> list[ListedElement]:
             self.reads += name.startswith("sessions")
             return await super().elements(name)
 

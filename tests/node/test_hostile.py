@@ -152,7 +152,7 @@ def well_formed(port: ServicePort) -> bool:
         and all(ip_address(target.address).version == family for target in targets)
         and all(1 <= each <= 65535 for each in (port.key.port, *(target.port for target in targets)))
         and port.key.protocol in ("tcp", "udp")
-        and 0 <= port.affinity_seconds <= 86400
+        and 1 <= (port.affinity.session_seconds or 1) <= 86400
         and len({each.name for each in port.endpoints}) == len(port.endpoints)
         and all(1 <= each.weight <= 100 for each in port.endpoints)
     )

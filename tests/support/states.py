@@ -6,16 +6,26 @@ from hypothesis import strategies as st
 
 from moorage.dataplane.changes import Ledger
 from moorage.dataplane.fake import FakeNft
-from moorage.dataplane.model import Endpoint, Key, NodeState, ServicePort, Target
+from moorage.dataplane.model import (
+    Affinity,
+    Balanced,
+    ByClientIP,
+    Endpoint,
+    NodeState,
+    ServiceAddress,
+    ServicePort,
+    Target,
+)
 from moorage.dataplane.ruleset import base
+from moorage.dataplane.schema import CONTAINERS, DIGEST, ReadBack
 
 BOTH = frozenset({4, 6})
 
 KEYS = [
-    Key("10.96.0.1", "tcp", 80),
-    Key("10.96.0.1", "udp", 80),
-    Key("10.96.0.2", "tcp", 80),
-    Key("fd00:10:96::1", "tcp", 80),
+    ServiceAddress("10.96.0.1", "tcp", 80),
+    ServiceAddress("10.96.0.1", "udp", 80),
+    ServiceAddress("10.96.0.2", "tcp", 80),
+    ServiceAddress("fd00:10:96::1", "tcp", 80),
 ]
 
 
@@ -25,14 +35,19 @@ def endpoint(number: int, *, weight: int = 1, local: bool = False, family: int =
     return Endpoint(f"backend{number:03}", Target(address, port), weight, local)
 
 
-def port(key: Key, numbers: Iterable[int], affinity: int = 0, weight: int = 1) -> ServicePort:
+def port(key: ServiceAddress, numbers: Iterable[int], affinity: int = 0, weight: int = 1) -> ServicePort:
     """A port with the endpoints of these numbers."""
     endpoints = tuple(endpoint(number, family=key.family, weight=weight) for number in sorted(numbers))
-    return ServicePort(service="frontend/backend", key=key, endpoints=endpoints, affinity_seconds=affinity)
+    return ServicePort(service="frontend/backend", key=key, endpoints=endpoints, affinity=affinity_of(affinity))
+
+
+def affinity_of(seconds: int) -> Affinity:
+    """By client IP for so many seconds; 0: balanced."""
+    return ByClientIP(seconds) if seconds else Balanced()
 
 
 @st.composite
-def states(draw: st.DrawFn, keys: list[Key] = KEYS, most: int = 9) -> NodeState:
+def states(draw: st.DrawFn, keys: list[ServiceAddress] = KEYS, most: int = 9) -> NodeState:
     """Some of `keys`, each with none to `most` endpoints, with and without affinity."""
     state = {}
     for key in draw(st.sets(st.sampled_from(keys))):
@@ -43,20 +58,14 @@ def states(draw: st.DrawFn, keys: list[Key] = KEYS, most: int = 9) -> NodeState:
             for number in sorted(numbers)
         )
         affinity = draw(st.sampled_from([0, 60, 10800]))
-        state[key] = ServicePort(service="frontend/backend", key=key, endpoints=ends, affinity_seconds=affinity)
+        state[key] = ServicePort(service="frontend/backend", key=key, endpoints=ends, affinity=affinity_of(affinity))
     return state
 
 
 async def content(nft: FakeNft) -> dict[str, dict[str, str]]:
     """All that the ruleset put into the fake's sets and maps, by name, as text."""
-    names = [
-        f"{kind}{number}"
-        for kind in ("services", "learners", "live", "carried", "addresses", "hairpin")
-        for number in (4, 6)
-    ]
-    names += [f"slots-{protocol}{number}" for protocol in ("tcp", "udp") for number in (4, 6)]
     result = {}
-    for name in [*names, "digest"]:
+    for name in (each.name for each in CONTAINERS if each is DIGEST or each.read_back is not ReadBack.APART):
         elements = await nft.elements(name)
         result[name] = {" . ".join(map(str, each.key)): each.comment or _value(each.value) for each in elements}
     return result
@@ -71,6 +80,6 @@ async def programmed(state: NodeState, limit: int = 1000) -> tuple[FakeNft, Ledg
     nft = FakeNft(lambda: 0.0)
     await nft.run("\n".join(base(learn6=True)) + "\n")
     ledger = Ledger({}, BOTH, limit)
-    for script in ledger.scripts(dict(state)):
-        await nft.run(script)
+    for transaction in ledger.change_to(dict(state)):
+        await nft.run(transaction.script)
     return nft, ledger

@@ -17,14 +17,14 @@ SERVICE = "10.96.0.1"
 RULES = """\
 add table inet moorage
 add counter inet moorage misses
-add map inet moorage services4 { type ipv4_addr . inet_proto . inet_service : verdict; }
+add map inet moorage services4 { typeof ip daddr . ip protocol . th dport : verdict; }
 add set inet moorage addresses4 { typeof ip daddr; }
 add map inet moorage sessions4 { type ipv4_addr . ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; \
 flags dynamic,timeout; size 2; }
 add map inet moorage slots-tcp4 { typeof ip daddr . tcp dport . numgen inc mod 256 : ip daddr . tcp dport; }
 add map inet moorage slots-tcp6 { typeof ip6 daddr . tcp dport . numgen inc mod 256 : ip6 daddr . tcp dport; }
-add map inet moorage learners4 { type ipv4_addr . inet_proto . inet_service . ipv4_addr . inet_service : verdict; }
-add set inet moorage hairpin4 { type ipv4_addr . ipv4_addr; }
+add map inet moorage learners4 { typeof ip daddr . ip protocol . tcp dport . ip daddr . tcp dport : verdict; }
+add set inet moorage hairpin4 { typeof ip saddr . ip daddr; }
 add chain inet moorage sticky
 add rule inet moorage sticky meta l4proto tcp dnat ip to ip saddr . ip daddr . ip protocol . th dport map @sessions4
 add rule inet moorage sticky meta l4proto tcp dnat ip to ip daddr . tcp dport . jhash ip saddr mod 2 \

@@ -13,7 +13,7 @@ from moorage.dataplane import sessions
 from moorage.dataplane.capabilities import Capabilities, probe
 from moorage.dataplane.conntrack import Flow, KernelConntrack
 from moorage.dataplane.fake import FakeNft
-from moorage.dataplane.model import Key, ServicePort
+from moorage.dataplane.model import ServiceAddress, ServicePort
 from moorage.dataplane.nft import KernelNft, Nft
 from moorage.dataplane.sync import Synced, Synchronizer
 from tests.support.network import Network, network
@@ -34,10 +34,10 @@ class World(Protocol):
     def restart(self) -> None:
         """The agent is gone, and a new one knows nothing but what the kernel holds."""
 
-    async def connect(self, client: str, key: Key) -> str:
+    async def connect(self, client: str, key: ServiceAddress) -> str:
         """One new connection (or, over UDP, one datagram): who answers, `refused` or `timed out`."""
 
-    async def open(self, name: str, client: str, key: Key) -> str:
+    async def open(self, name: str, client: str, key: ServiceAddress) -> str:
         """A new TCP connection that stays open; who answers."""
 
     async def say(self, name: str) -> str:
@@ -54,7 +54,7 @@ class _Base(ABC):
     capabilities: Capabilities
 
     def __init__(self) -> None:
-        self._carried: dict[Key, ServicePort] = {}
+        self._carried: dict[ServiceAddress, ServicePort] = {}
         self._synchronizer: Synchronizer | None = None
 
     async def carry(self, ports: Iterable[ServicePort]) -> Synced:
@@ -89,12 +89,12 @@ class KernelWorld(_Base):
         )
         return Synchronizer(self.nft, conntrack, self.capabilities)
 
-    async def connect(self, client: str, key: Key) -> str:
+    async def connect(self, client: str, key: ServiceAddress) -> str:
         if key.protocol == "udp":
             return await self._ask("udp", client, 0, key.address, key.port)
         return await self._ask("tcp", client, key.address, key.port)
 
-    async def open(self, name: str, client: str, key: Key) -> str:
+    async def open(self, name: str, client: str, key: ServiceAddress) -> str:
         return await self._ask("open", name, client, key.address, key.port)
 
     async def say(self, name: str) -> str:
@@ -135,13 +135,13 @@ class TracerWorld(_Base):
     def _new(self) -> Synchronizer:
         return Synchronizer(self.nft, _Tracked(self.tracer), self.capabilities)
 
-    async def connect(self, client: str, key: Key) -> str:
+    async def connect(self, client: str, key: ServiceAddress) -> str:
         packet = Packet(client, next(self._ports), key.address, key.port, key.protocol)
         answer = self._send(packet)
         self.tracer.forget(packet)
         return answer
 
-    async def open(self, name: str, client: str, key: Key) -> str:
+    async def open(self, name: str, client: str, key: ServiceAddress) -> str:
         packet = self._opened[name] = Packet(client, next(self._ports), key.address, key.port)
         return self._send(packet)
 

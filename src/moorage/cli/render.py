@@ -85,7 +85,8 @@ def render(manifests: Iterable[Manifest], scope: Scope, *, learn6: bool) -> Rend
     warnings += desired.conflicts()
     ledger = Ledger({}, frozenset({4, 6} if learn6 else {4}), _NO_LIMIT)
     return Rendered(
-        "\n".join([*comments, *base(learn6), *ledger.scripts(desired.state)]), tuple(dict.fromkeys(warnings))
+        "\n".join([*comments, *base(learn6), *(each.script for each in ledger.change_to(desired.state))]),
+        tuple(dict.fromkeys(warnings)),
     )
 
 

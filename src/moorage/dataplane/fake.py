@@ -11,7 +11,6 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable
-from typing import NamedTuple
 
 from moorage.dataplane.fake_syntax import (
     Entry,
@@ -22,7 +21,17 @@ from moorage.dataplane.fake_syntax import (
     parse_set,
     references,
 )
-from moorage.dataplane.nft import FAMILY, TABLE, TRIAL, Element, NftError, Word
+from moorage.dataplane.nft import (
+    FAMILY,
+    TABLE,
+    TRIAL,
+    Hook,
+    ListedChain,
+    ListedElement,
+    NftError,
+    Outline,
+    Word,
+)
 
 ENOENT = "No such file or directory"
 EEXIST = "File exists"
@@ -31,14 +40,6 @@ ENFILE = "Too many open files in system"
 EINVAL = "Invalid argument"
 ERANGE = "Numerical result out of range"
 EOPNOTSUPP = "Operation not supported"
-
-
-class Hook(NamedTuple):
-    """Where a base chain is attached."""
-
-    type: str
-    hook: str
-    priority: int
 
 
 class Chain:
@@ -86,19 +87,25 @@ class FakeNft:
     async def check(self, script: str) -> bool:
         return await self.refusal(script) is None
 
-    async def elements(self, name: str) -> list[Element]:
+    async def elements(self, name: str) -> list[ListedElement]:
         found = self._table.sets.get(name) if self._table else None
         if found is None:
             return []
         now = self._clock()
         return [
-            Element(key, _listed(entry.value), entry.timeout, _left(entry, now), entry.comment)
+            ListedElement(key, _listed(entry.value), entry.timeout, _left(entry, now), entry.comment)
             for key, entry in found.entries.items()
             if entry.deadline > now
         ]
 
     async def chains(self) -> set[str]:
         return set(self._table.chains) if self._table else set()
+
+    async def outline(self) -> Outline:
+        if self._table is None:
+            return Outline(frozenset(), {}, frozenset())
+        chains = {name: ListedChain(each.hook, len(each.rules)) for name, each in self._table.chains.items()}
+        return Outline(frozenset(self._table.sets), chains, frozenset(self._table.counters))
 
     async def packets(self, counter: str) -> int:
         return self._table.counters.get(counter, 0) if self._table else 0

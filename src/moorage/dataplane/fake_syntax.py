@@ -70,9 +70,10 @@ def parse_set(kind: str, spec: str) -> Set:
     key, colon, data = kinds.partition(" : ")
     flags = set(filter(None, parts.pop("flags", "").split(",")))
     size = int(parts.pop("size", 0)) or 2**31
-    if "type" in written and " . " not in key:
+    if "type" in written and (" . " not in key or data in ("", "verdict")):
         # The kernel takes it, but an older nft crashes over what a newer one made so (kubernetes/kubernetes 136786).
-        raise RefusedError(f"a plain type, {key}: declare it with typeof, or nft 1.0.6 crashes over it")
+        # Of concatenations this is not known; only maps whose values both protocols use cannot say `typeof`.
+        raise RefusedError(f"declared by type, {kinds}: declare it with typeof, or nft 1.0.6 may crash over it")
     if parts or (kind == "map") != bool(colon) or not flags <= {"dynamic", "timeout"}:
         raise RefusedError("the fake does not know this form of a set")
     return Set(kind, _types(key), _types(data) if data else (), "timeout" in flags, size)

@@ -4,6 +4,7 @@ Why the command line and not netlink: `nft` checks and explains a script, and a 
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from ipaddress import IPv6Address
 from typing import NamedTuple, Protocol
@@ -26,8 +27,8 @@ class NftError(MoorageError):
     """nft refused: its own words, from the first error, with the command and the part of it that it points at."""
 
 
-class Element(NamedTuple):
-    """One element of a set or map.
+class ListedElement(NamedTuple):
+    """One element of a set or map, as nft lists it.
 
     Addresses are text as nft prints them, protocols `tcp` and `udp`, ports and slots numbers.
     """
@@ -40,6 +41,35 @@ class Element(NamedTuple):
     expires: int | None = None
     """Seconds left, rounded down."""
     comment: str | None = None
+
+
+class Hook(NamedTuple):
+    """Where a base chain is attached."""
+
+    type: str
+    """`nat`, ..."""
+    hook: str
+    """`prerouting`, ..."""
+    priority: int
+
+
+class ListedChain(NamedTuple):
+    """A chain without what its rules say: nft prints them in other words than it was given."""
+
+    hook: Hook | None
+    """None: it is no base chain."""
+    rules: int
+    """How many."""
+
+
+class Outline(NamedTuple):
+    """What the table consists of, apart from its elements."""
+
+    containers: frozenset[str]
+    """The names of its sets and maps."""
+    chains: dict[str, ListedChain]
+    """By name."""
+    counters: frozenset[str]
 
 
 class Nft(Protocol):
@@ -57,11 +87,14 @@ class Nft(Protocol):
     async def check(self, script: str) -> bool:
         """Whether nft takes the script: `refusal` is None."""
 
-    async def elements(self, name: str) -> list[Element]:
+    async def elements(self, name: str) -> list[ListedElement]:
         """The elements of one set or map; none where there is no such set or table."""
 
     async def chains(self) -> set[str]:
         """The names of the table's chains; none where there is no table."""
+
+    async def outline(self) -> Outline:
+        """What the table consists of; nothing where there is no table."""
 
     async def packets(self, counter: str) -> int:
         """How many packets a named counter has seen; 0 where there is no such counter or table."""
@@ -89,7 +122,7 @@ class KernelNft:
     async def check(self, script: str) -> bool:
         return await self.refusal(script) is None
 
-    async def elements(self, name: str) -> list[Element]:
+    async def elements(self, name: str) -> list[ListedElement]:
         for kind in ("map", "set"):
             listing = await self._list(kind, FAMILY, TABLE, name)
             if listing is not None:
@@ -100,6 +133,11 @@ class KernelNft:
         listing = await self._list("chains", FAMILY)
         return parse_chains(listing) if listing is not None else set()
 
+    async def outline(self) -> Outline:
+        # Terse: without elements, of which there may be a million.
+        listing = await self._list("table", FAMILY, TABLE, options=("--terse",))
+        return parse_outline(listing) if listing is not None else Outline(frozenset(), {}, frozenset())
+
     async def packets(self, counter: str) -> int:
         listing = await self._list("counter", FAMILY, TABLE, counter)
         return parse_packets(listing) if listing is not None else 0
@@ -108,9 +146,9 @@ class KernelNft:
         done = await self._nft("--version")
         return done.stdout.partition("\n")[0]
 
-    async def _list(self, *words: str) -> str | None:
+    async def _list(self, *words: str, options: Sequence[str] = ()) -> str | None:
         """The listing as JSON; None where there is no such object."""
-        done = await self._nft("--json", "--numeric", "list", *words)
+        done = await self._nft("--json", "--numeric", *options, "list", *words)
         if done.status == 0:
             return done.stdout
         if "No such file or directory" in done.stderr and "Error" in done.stderr:
@@ -182,6 +220,7 @@ _Value = str | int | _Expression
 
 
 class _Set(msgspec.Struct):
+    name: str
     type: msgspec.Raw
     elem: list[_Value | tuple[_Value, _Value]] = []
 
@@ -189,9 +228,17 @@ class _Set(msgspec.Struct):
 class _Chain(msgspec.Struct):
     table: str
     name: str
+    type: str | None = None
+    hook: str | None = None
+    prio: int | None = None
+
+
+class _Rule(msgspec.Struct):
+    chain: str
 
 
 class _Counter(msgspec.Struct):
+    name: str
     packets: int
 
 
@@ -201,6 +248,7 @@ class _Object(msgspec.Struct):
     set: _Set | None = None
     map: _Set | None = None
     chain: _Chain | None = None
+    rule: _Rule | None = None
     counter: _Counter | None = None
 
 
@@ -211,7 +259,7 @@ class _Listing(msgspec.Struct):
 _listing = msgspec.json.Decoder(_Listing)
 
 
-def parse_elements(listing: str) -> list[Element]:
+def parse_elements(listing: str) -> list[ListedElement]:
     """The elements of the one set or map that is listed. Raises NftError for what nft does not print for ours."""
     for each in _decode(listing):
         found = each.set or each.map
@@ -224,6 +272,26 @@ def parse_elements(listing: str) -> list[Element]:
 def parse_chains(listing: str) -> set[str]:
     """The names of our table's chains among all that are listed."""
     return {each.chain.name for each in _decode(listing) if each.chain is not None and each.chain.table == TABLE}
+
+
+def parse_outline(listing: str) -> Outline:
+    """What the one table that is listed consists of."""
+    objects = _decode(listing)
+    rules = Counter(each.rule.chain for each in objects if each.rule is not None)
+    chains = {
+        each.name: ListedChain(Hook(each.type, each.hook, each.prio or 0), rules[each.name])
+        if each.type and each.hook
+        else ListedChain(None, rules[each.name])
+        for each in (listed.chain for listed in objects)
+        if each is not None
+    }
+    containers = (each.set or each.map for each in objects)
+    counters = (each.counter for each in objects)
+    return Outline(
+        frozenset(each.name for each in containers if each is not None),
+        chains,
+        frozenset(each.name for each in counters if each is not None),
+    )
 
 
 def parse_packets(listing: str) -> int:
@@ -255,7 +323,7 @@ def _is_protocol_field(expression: object) -> bool:
     return False
 
 
-def _element(entry: _Value | tuple[_Value, _Value], protocols: frozenset[int]) -> Element:
+def _element(entry: _Value | tuple[_Value, _Value], protocols: frozenset[int]) -> ListedElement:
     expression, value = entry if isinstance(entry, tuple) else (entry, None)
     timeout = expires = comment = None
     if isinstance(expression, _Expression) and (wrapped := expression.elem) is not None:
@@ -265,7 +333,7 @@ def _element(entry: _Value | tuple[_Value, _Value], protocols: frozenset[int]) -
         word = key[index]
         if isinstance(word, int):
             key = (*key[:index], PROTOCOLS.get(word, word), *key[index + 1 :])
-    return Element(key, _value(value), timeout, expires, comment)
+    return ListedElement(key, _value(value), timeout, expires, comment)
 
 
 def _words(expression: _Value) -> tuple[Word, ...]:

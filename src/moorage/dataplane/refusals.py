@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from moorage.dataplane.changes import Ledger
-from moorage.dataplane.model import Key, NodeState, ServicePort
+from moorage.dataplane.model import NodeState, ServiceAddress, ServicePort
 from moorage.dataplane.nft import TABLE, TRIAL, Nft
 from moorage.errors import MoorageError
 from moorage.log import get_logger
 
-MOST_QUESTIONS = 100
-"""That nft is asked in one search: enough to find about ten among thousands. What is not found out then is left out
-together, and looked at by itself when it is tried again."""
+MAX_QUESTIONS = 100
+"""Most questions that nft is asked in one search: enough to find about ten among thousands. What is not found by then
+is left out together, and looked at by itself when it is tried again."""
 NOT_FOUND_OUT = "nft does not take some of the ports that are left out with this one; which ones is found out later"
 
 log = get_logger("moorage.dataplane")
@@ -42,12 +42,12 @@ class Refusals:
 
     def __init__(self, nft: Nft, learns: frozenset[int], limit: int) -> None:
         """`learns`: the families whose sessions are learned; `limit`: most elements in a transaction."""
-        self.refused: dict[Key, Refused] = {}
+        self.refused: dict[ServiceAddress, Refused] = {}
         self._nft = nft
         self._learns = learns
         self._limit = limit
 
-    def without(self, desired: Mapping[Key, ServicePort]) -> Mapping[Key, ServicePort]:
+    def without(self, desired: Mapping[ServiceAddress, ServicePort]) -> Mapping[ServiceAddress, ServicePort]:
         """`desired` with the last good state of what is left out; whatever is wanted otherwise by now is not."""
         for key, each in list(self.refused.items()):
             if desired.get(key) != each.port:
@@ -57,26 +57,28 @@ class Refusals:
         left = {key: port for key, port in desired.items() if key not in self.refused}
         return left | {key: each.kept for key, each in self.refused.items() if each.kept is not None}
 
-    def forgive(self) -> set[Key]:
+    def forgive(self) -> set[ServiceAddress]:
         """Leave out no longer what was not found out, or else anything; returns the keys."""
         keys = {key for key, each in self.refused.items() if not each.found} or set(self.refused)
         for key in keys:
             del self.refused[key]
         return keys
 
-    async def find(self, ports: Mapping[Key, ServicePort], kept: Mapping[Key, ServicePort | None]) -> bool:
+    async def find(
+        self, ports: Mapping[ServiceAddress, ServicePort], kept: Mapping[ServiceAddress, ServicePort | None]
+    ) -> bool:
         """Find those of `ports` that nft does not take, and leave them out; whether there are any.
 
         `kept`: what the kernel has of them. Raises MoorageError where nft cannot be asked.
         """
         if not ports or await self._why({}) is not None:
             return False
-        found: dict[Key, Refused] = {}
+        found: dict[ServiceAddress, Refused] = {}
         questions, groups = 0, [list(ports)]
         while groups:
             group = groups.pop()
             questions += 1
-            if questions > MOST_QUESTIONS:
+            if questions > MAX_QUESTIONS:
                 found |= {key: Refused(ports[key], kept.get(key), NOT_FOUND_OUT, found=False) for key in group}
             elif (words := await self._why({key: ports[key] for key in group})) is None:
                 continue

@@ -22,14 +22,24 @@ from moorage.api.core_v1 import ServicePort as ApiPort
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.show import show
 from moorage.dataplane.endpoints import NOTHING, Found, Read, best, read
-from moorage.dataplane.model import Endpoint, Key, NodeState, ServicePort, Target
+from moorage.dataplane.model import (
+    Affinity,
+    Balanced,
+    ByClientIP,
+    Endpoint,
+    NodeState,
+    ServiceAddress,
+    ServicePort,
+    Target,
+)
 
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 PROXY_NAME = "moorage"
 
-LONGEST_AFFINITY = 86_400
-"""Seconds: Kubernetes' own limit of `timeoutSeconds`."""
-DEFAULT_AFFINITY = 10_800
+MAX_AFFINITY_SECONDS = 86_400
+"""Kubernetes' own limit of `timeoutSeconds`."""
+DEFAULT_AFFINITY_SECONDS = 10_800
+"""Kubernetes' own default."""
 
 ENDPOINTS_OF_PORT = 1_000
 """Most endpoints of a port that are carried: a table has 4,096 slots at most, and each should have four of them."""
@@ -79,10 +89,10 @@ def fault(service: Service, scope: Scope) -> str | None:
     for index, port in enumerate(service.spec.ports or ()):
         if not 1 <= port.port <= 65535:
             return f"spec.ports[{index}].port: {show(port.port)} is not from 1 to 65535"
-    seconds = _affinity_seconds(service)
-    if service.spec.session_affinity == "ClientIP" and not 1 <= seconds <= LONGEST_AFFINITY:
+    seconds = _affinity(service).session_seconds
+    if seconds is not None and not 1 <= seconds <= MAX_AFFINITY_SECONDS:
         field = "spec.sessionAffinityConfig.clientIP.timeoutSeconds"
-        return f"{field}: {show(seconds)} is not from 1 to {LONGEST_AFFINITY}"
+        return f"{field}: {show(seconds)} is not from 1 to {MAX_AFFINITY_SECONDS}"
     return None
 
 
@@ -99,7 +109,7 @@ def carried(service: Service, slices: Iterable[EndpointSlice], scope: Scope) -> 
     warnings: dict[str, None] = {}
     found = read(name, slices, warnings)
     addresses = dict.fromkeys(as_kubernetes_reads(each) or "" for _, each in _written_addresses(service, scope))
-    ports: dict[Key, ServicePort] = {}
+    ports: dict[ServiceAddress, ServicePort] = {}
     room = ENDPOINTS_OF_SERVICE
     for address, port in product(addresses, service.spec.ports or ()):
         if port.protocol not in ("TCP", "UDP"):
@@ -118,7 +128,7 @@ def carried(service: Service, slices: Iterable[EndpointSlice], scope: Scope) -> 
             warnings |= dict.fromkeys(_port_warnings(name, port, endpoints, there))
         if scope.addresses == "cluster" and service.spec.internal_traffic_policy == "Local":
             endpoints = {target: each for target, each in endpoints.items() if each.node_name == scope.node}
-        key = Key(address, port.protocol.lower(), port.port)
+        key = ServiceAddress(address, port.protocol.lower(), port.port)
         ports[key] = _service_port(name, service, key, endpoints, scope)
     return Carried(tuple(ports.values()), _first(name, warnings))
 
@@ -180,7 +190,9 @@ def _used(found: Mapping[Target, Found]) -> dict[Target, Found]:
     return ready or {target: each for target, each in found.items() if each.terminating and each.serving}
 
 
-def _service_port(name: str, service: Service, key: Key, found: Mapping[Target, Found], scope: Scope) -> ServicePort:
+def _service_port(
+    name: str, service: Service, key: ServiceAddress, found: Mapping[Target, Found], scope: Scope
+) -> ServicePort:
     used = _used(found)
     names = _names(used)
     carried = sorted(used, key=names.__getitem__)[:ENDPOINTS_OF_PORT]
@@ -193,7 +205,7 @@ def _service_port(name: str, service: Service, key: Key, found: Mapping[Target, 
             Endpoint(names[target], target, used[target].weight, local=used[target].node_name == scope.node)
             for target in carried
         ),
-        affinity_seconds=_affinity_seconds(service) if service.spec.session_affinity == "ClientIP" else 0,
+        affinity=_affinity(service),
         keeps=frozenset(sorted(keeps)[:ENDPOINTS_OF_PORT]),
     )
 
@@ -213,10 +225,12 @@ def _names(found: Mapping[Target, Found]) -> dict[Target, str]:
     return {target: f"{target.address}:{target.port}" for target in names}
 
 
-def _affinity_seconds(service: Service) -> int:
+def _affinity(service: Service) -> Affinity:
+    if service.spec.session_affinity != "ClientIP":
+        return Balanced()
     config = service.spec.session_affinity_config
     seconds = config.client_ip.timeout_seconds if config and config.client_ip else None
-    return DEFAULT_AFFINITY if seconds is None else seconds
+    return ByClientIP(DEFAULT_AFFINITY_SECONDS if seconds is None else seconds)
 
 
 class Desired:
@@ -228,11 +242,11 @@ class Desired:
 
     def __init__(self) -> None:
         self.state: NodeState = {}
-        self._claims: dict[Key, dict[str, ServicePort]] = {}
-        self._keys: dict[str, set[Key]] = {}
-        self._contested: set[Key] = set()
+        self._claims: dict[ServiceAddress, dict[str, ServicePort]] = {}
+        self._keys: dict[str, set[ServiceAddress]] = {}
+        self._contested: set[ServiceAddress] = set()
 
-    def put(self, service: str, ports: Iterable[ServicePort]) -> set[Key]:
+    def put(self, service: str, ports: Iterable[ServicePort]) -> set[ServiceAddress]:
         """Replace what is carried of `service` (`namespace/name`); returns the keys whose state changed."""
         new = {port.key: port for port in ports}
         keys = self._keys.get(service, set()) | set(new)
@@ -273,7 +287,7 @@ class Desired:
         return lines
 
 
-def _set(state: NodeState, key: Key, port: ServicePort | None) -> None:
+def _set(state: NodeState, key: ServiceAddress, port: ServicePort | None) -> None:
     if port is None:
         state.pop(key, None)
     else:

@@ -1,30 +1,40 @@
-"""Learned sessions, which pin clients to endpoints: read back from the kernel, and put right. Pure but `read`."""
+"""Learned sessions, which pin clients to endpoints: read from the kernel, and corrected. Pure but for `read`."""
 
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
-from moorage.dataplane.model import Key, NodeState, Target
+from moorage.dataplane.model import NodeState, ServiceAddress, Target
 from moorage.dataplane.nft import Nft
-from moorage.dataplane.ruleset import TABLE, text
+from moorage.dataplane.schema import OF_FAMILY, TABLE, Container, service_of, text
 
-CHUNK = 500
-"""Sessions in one transaction; each is named up to three times."""
+MAX_CORRECTIONS = 500
+"""Most sessions that one transaction corrects; each is named up to three times."""
 
 
 class Session(NamedTuple):
     """A client's pin to an endpoint of a Service, on one node."""
 
     client: str
-    key: Key
+    key: ServiceAddress
     target: Target
     timeout: int
     """Seconds that it lasts after the client's last new connection."""
     left: int
     """Seconds until it is forgotten if the client does not connect again."""
 
+    @property
+    def container(self) -> Container:
+        """The map that it is in."""
+        return OF_FAMILY[self.key.family].sessions
+
+    @property
+    def text(self) -> str:
+        """Its key in that map, as nft writes it."""
+        return text((self.client, *self.key))
+
 
 class Correction(NamedTuple):
-    """A session that the state no longer bears out: to forget, or to keep for another time."""
+    """A session that this state would not have made: to forget, or to give another timeout."""
 
     session: Session
     timeout: int = 0
@@ -35,18 +45,17 @@ class Correction(NamedTuple):
 async def read(nft: Nft) -> list[Session]:
     """All sessions of the node. Raises NftError."""
     sessions = []
-    for name in ("sessions4", "sessions6"):
-        for key, value, timeout, expires, _ in await nft.elements(name):
-            client, address, protocol, port = key
+    for containers in OF_FAMILY.values():
+        for key, value, timeout, expires, _ in await nft.elements(containers.sessions.name):
             assert isinstance(value, tuple)
-            service = Key(str(address), str(protocol), int(port))
-            target = Target(str(value[0]), int(value[1]))
-            sessions.append(Session(str(client), service, target, timeout or 0, expires or 0))
+            address, port = value
+            service, target = service_of(containers.sessions, key), Target(str(address), int(port))
+            sessions.append(Session(str(key[0]), service, target, timeout or 0, expires or 0))
     return sessions
 
 
 def corrections(
-    sessions: Iterable[Session], state: NodeState, keys: Collection[Key] | None = None
+    sessions: Iterable[Session], state: NodeState, keys: Collection[ServiceAddress] | None = None
 ) -> list[Correction]:
     """What to change so that every session is one that the state could have made.
 
@@ -59,7 +68,7 @@ def corrections(
         if keys is not None and session.key not in keys:
             continue
         port = state.get(session.key)
-        timeout = port.affinity_seconds if port and session.target in port.targets else 0
+        timeout = (port.affinity.session_seconds or 0) if port and session.target in port.targets else 0
         if timeout == session.timeout:
             continue
         left = _left(session, timeout)
@@ -86,29 +95,25 @@ def scripts(corrections: list[Correction]) -> Iterator[str]:
     nothing where it is still there) makes the deletion safe. A client that was pinned anew in between makes the
     addition fail instead: then read again.
     """
-    for start in range(0, len(corrections), CHUNK):
-        chunk = corrections[start : start + CHUNK]
+    for start in range(0, len(corrections), MAX_CORRECTIONS):
+        chunk = corrections[start : start + MAX_CORRECTIONS]
         lines = []
-        for family in (4, 6):
+        for family, containers in OF_FAMILY.items():
             those = [each for each in chunk if each.session.key.family == family]
             kept = [
-                f"{_key(each.session)} timeout {each.timeout}s expires {each.left}s : {_target(each.session)}"
+                f"{each.session.text} timeout {each.timeout}s expires {each.left}s : {_target(each.session)}"
                 for each in those
                 if each.timeout
             ]
             for command, elements in (
-                ("add", [f"{_key(each.session)} : {_target(each.session)}" for each in those]),
-                ("delete", [_key(each.session) for each in those]),
+                ("add", [f"{each.session.text} : {_target(each.session)}" for each in those]),
+                ("delete", [each.session.text for each in those]),
                 ("add", kept),
             ):
                 if elements:
-                    lines.append(f"{command} element {TABLE} sessions{family} {{ {', '.join(elements)} }}")
+                    lines.append(f"{command} element {TABLE} {containers.sessions.name} {{ {', '.join(elements)} }}")
         yield "\n".join(lines) + "\n"
 
 
-def _key(session: Session) -> str:
-    return f"{session.client} . {text(session.key)}"
-
-
 def _target(session: Session) -> str:
-    return f"{session.target.address} . {session.target.port}"
+    return text(session.target)

@@ -16,7 +16,7 @@ from moorage.cluster.client import Client
 from moorage.cluster.dirty import Dirty
 from moorage.cluster.reflector import Reflector
 from moorage.dataplane import endpoints, services
-from moorage.dataplane.model import Key
+from moorage.dataplane.model import ServiceAddress
 from moorage.dataplane.services import PROXY_NAME, PROXY_NAME_LABEL, Carried, Desired, Scope, carried
 from moorage.dataplane.sync import Synchronizer
 from moorage.errors import MoorageError
@@ -90,7 +90,7 @@ class Agent:
 
     async def _program(self) -> None:
         """Decide and do, whenever something changes. The first round clears up what an earlier agent left."""
-        changed: set[Key] = set()
+        changed: set[ServiceAddress] = set()
         failures = 0
         while True:
             changed |= self._decide(self._dirty.take_now())
@@ -128,7 +128,7 @@ class Agent:
             wait = backoff(self._refusals, random.random(), first=RETRY_SECONDS, longest=LONGEST_RETRY)
             self._retry_at = asyncio.get_running_loop().time() + wait
 
-    async def _next(self) -> set[Key]:
+    async def _next(self) -> set[ServiceAddress]:
         """The keys that changed, once one did; none where it is the kernel that is to be looked at again."""
         now = asyncio.get_running_loop().time
         while True:
@@ -146,9 +146,9 @@ class Agent:
                 async with asyncio.timeout_at(min(self._check_at, self._retry_at)):
                     return self._decide(await self._dirty.take())
 
-    def _decide(self, dirty: Iterable[ObjectKey]) -> set[Key]:
+    def _decide(self, dirty: Iterable[ObjectKey]) -> set[ServiceAddress]:
         """Take Services into the desired state; returns the keys whose state differs."""
-        changed: set[Key] = set()
+        changed: set[ServiceAddress] = set()
         for key in dirty:
             name = str(key)
             try:

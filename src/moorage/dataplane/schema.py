@@ -1,0 +1,332 @@
+"""What the table `inet moorage` consists of: each set, map and kind of chain, described once. Pure.
+
+Everything else follows from these descriptions: the commands that make the table (`ruleset`), the order in which
+elements change (`changes`), what is listed and what it means (`reading`), and what is compared (`audit`). To add a
+map, add a descriptor to `_of_family`; if it has units of its own, say in `units` which elements these have.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+from typing import ClassVar, NamedTuple
+
+from moorage.dataplane.model import Affinity, Balanced, ByClientIP, ServiceAddress, UnitKey
+from moorage.dataplane.nft import FAMILY, ListedElement, Word
+from moorage.dataplane.nft import TABLE as TABLE_NAME
+
+TABLE = f"{FAMILY} {TABLE_NAME}"
+MAX_SESSIONS = 262_144
+"""Most sessions of one family that the kernel keeps; beyond it new clients are held by the hash alone."""
+
+
+class Family(NamedTuple):
+    """How nft names things in one address family."""
+
+    number: int
+    ip: str
+    type: str
+    protocol: str
+    """The expression whose type is inet_proto: within a concatenation nft 1.0.6 wants `ip protocol` for IPv4."""
+
+
+IPV4 = Family(4, "ip", "ipv4_addr", "ip protocol")
+IPV6 = Family(6, "ip6", "ipv6_addr", "meta l4proto")
+FAMILIES = (IPV4, IPV6)
+PROTOCOLS = ("tcp", "udp")
+
+
+class Field(Enum):
+    """One part of a key or a value."""
+
+    CLIENT = "client"
+    ADDRESS = "address"
+    """Of a Service; and so the next two."""
+    PROTOCOL = "protocol"
+    PORT = "port"
+    SLOT = "slot"
+    TARGET = "target"
+    """An endpoint's address."""
+    TARGET_PORT = "target port"
+    CHAIN = "chain"
+    NUMBER = "number"
+
+
+class Step(IntEnum):
+    """When an element of a unit is added, replaced or deleted while the unit changes, in this order.
+
+    All steps together are one transaction where that is small enough. Else FLIP is still one transaction, and, but
+    for changes that no transaction would take, REPLACE, FLIP and REVOKE together are one.
+    """
+
+    PREPARE = 0
+    """Nothing looks it up yet."""
+    REPLACE = 1
+    """One by one it can lead to the old or to the new endpoint."""
+    FLIP = 2
+    """Here the packets of new connections begin to see the unit's new state."""
+    REVOKE = 3
+    """What no client may be given any more."""
+    CLEAR = 4
+    """Nothing looks it up any more."""
+
+
+class ReadBack(Enum):
+    """How an agent that starts finds out which of its elements the kernel has."""
+
+    MARK = "they follow from the unit's mark and need no listing"
+    LIST = "they have to be listed"
+    APART = "they are no part of the state: the kernel learns them, or they are a digest"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Container:
+    """A set or map of the table. Each exists once, and is compared by identity."""
+
+    name: str
+    family: Family
+    key: tuple[Field, ...]
+    value: tuple[Field, ...] = ()
+    """Empty: it is a set, whose elements may have a comment instead."""
+    protocol: str | None = None
+    """Of all its elements, where their keys do not say it."""
+    add: Step = Step.FLIP
+    replace: Step = Step.FLIP
+    delete: Step = Step.FLIP
+    read_back: ReadBack = ReadBack.LIST
+    owner: Callable[["Container", tuple[Word, ...]], UnitKey] | None = None
+    """To which unit an element with these words as its key belongs; None: several units may need it."""
+    port: str = "th"
+    """What `typeof` calls a port. nft 1.0.6 refuses `th` in a rule that also matches the protocol, once the map is
+    read back from the kernel; there it is `tcp`, which means the same for UDP."""
+    learned: bool = False
+    """Rules add elements, which time out. Only such maps are declared by `type`: rules for TCP and for UDP use the
+    same values, and `typeof` with one protocol contradicts the rules for the other (nft 1.0.6 and 1.1.3)."""
+
+    @property
+    def kind(self) -> str:
+        """`set` or `map`, as nft names it."""
+        return "map" if self.value else "set"
+
+    @property
+    def declaration(self) -> str:
+        """The command that makes it.
+
+        A plain set or a verdict map that nft 1.1.3 makes with `type` crashes the nft 1.0.6 of kube-proxy's image, or
+        of the node, whenever it looks at any table (kubernetes/kubernetes issue 136786): hence `typeof`.
+        """
+        word, name = ("type", self._type) if self.learned else ("typeof", self._expression)
+        types = " : ".join(" . ".join(map(name, fields)) for fields in (self.key, self.value) if fields)
+        options = f" flags dynamic,timeout; size {MAX_SESSIONS};" if self.learned else ""
+        return f"add {self.kind} {TABLE} {self.name} {{ {word} {types};{options} }}"
+
+    def _expression(self, field: Field) -> str:
+        match field:
+            case Field.CLIENT:
+                return f"{self.family.ip} saddr"
+            case Field.ADDRESS | Field.TARGET:
+                return f"{self.family.ip} daddr"
+            case Field.PROTOCOL:
+                return self.family.protocol
+            case Field.PORT:
+                return f"{self.protocol or self.port} dport"
+            case Field.TARGET_PORT:
+                return f"{self.protocol or 'tcp'} dport"
+            case Field.SLOT:
+                return "numgen inc mod 256"
+            case Field.NUMBER:
+                return "tcp dport"
+            case Field.CHAIN:
+                return "verdict"
+
+    def _type(self, field: Field) -> str:
+        match field:
+            case Field.CLIENT | Field.ADDRESS | Field.TARGET:
+                return self.family.type
+            case Field.PROTOCOL:
+                return "inet_proto"
+            case _:
+                return "inet_service"
+
+
+class Element(NamedTuple):
+    """An element to add or delete: key and value as nft writes them. In a set the value is the comment, or empty."""
+
+    container: Container
+    key: str
+    value: str = ""
+
+
+Elements = dict[Container, dict[str, str]]
+"""Of each set or map: key -> value, both as nft writes them."""
+
+
+def service_of(container: Container, words: tuple[Word, ...]) -> ServiceAddress:
+    """The address of the Service that an element's key names."""
+    found = dict(zip(container.key, words, strict=True))
+    return ServiceAddress(
+        str(found[Field.ADDRESS]), container.protocol or str(found[Field.PROTOCOL]), int(found[Field.PORT])
+    )
+
+
+_SERVICE = (Field.ADDRESS, Field.PROTOCOL, Field.PORT)
+_ENDPOINT = (Field.TARGET, Field.TARGET_PORT)
+_CHAIN = (Field.CHAIN,)
+
+
+class Containers(NamedTuple):
+    """The sets and maps of one family; their names end with its number."""
+
+    services: Container
+    """The policy's chain of each address, protocol and port."""
+    slots: dict[str, Container]
+    """By protocol. A policy chain computes the slot: a hash of the client's address, or a random number, modulo the
+    size of the port's table. Two maps, because only `typeof` can name a slot's type, and it names the protocol."""
+    sessions: Container
+    """Clients' endpoints, learned from each new connection, with a timeout. A map of moorings will be like it."""
+    learners: Container
+    """The chain that learns, for ports with sessions."""
+    live: Container
+    """What they may learn. An endpoint that is taken out leaves this set in the transaction that changes its slots,
+    so that a packet that was sent to it before, and is still under way, cannot learn it again. It is no map to
+    verdicts: whenever one of those gets an element, the kernel walks through all verdict maps that rules use, looking
+    for loops: half a microsecond for each element, 60 ms for 100,000."""
+    addresses: Container
+    """What is ours, so that what nothing carries is rejected at once."""
+    carried: Container
+    """All that is carried. No rule looks here: the comment of each is the unit's mark (`units.mark`), which spares an
+    agent that starts again from listing what did not change: nft takes 2.4 KB of memory for each element."""
+    hairpin: Container
+    """Local endpoints that may be their own client, as source and destination."""
+
+    def each(self) -> Iterator[Container]:
+        """All of them, in the order in which they are made."""
+        yield from (self.services, *self.slots.values(), self.sessions, self.learners, self.live)
+        yield from (self.addresses, self.carried, self.hairpin)
+
+
+def _of_family(family: Family) -> Containers:
+    number, mark = family.number, ReadBack.MARK
+    prepared = Step.PREPARE
+    slots = {
+        protocol: Container(
+            f"slots-{protocol}{number}", family, (Field.ADDRESS, Field.PORT, Field.SLOT), _ENDPOINT, protocol,
+            add=prepared, replace=Step.REPLACE, delete=Step.CLEAR, read_back=mark, owner=service_of,
+        )
+        for protocol in PROTOCOLS
+    }  # fmt: skip
+    return Containers(
+        services=Container(f"services{number}", family, _SERVICE, _CHAIN, read_back=mark, owner=service_of),
+        slots=slots,
+        sessions=Container(
+            f"sessions{number}", family, (Field.CLIENT, *_SERVICE), _ENDPOINT, read_back=ReadBack.APART,
+            owner=service_of, learned=True,
+        ),
+        learners=Container(
+            f"learners{number}", family, _SERVICE, _CHAIN, add=prepared, read_back=mark, owner=service_of
+        ),
+        live=Container(
+            f"live{number}", family, (*_SERVICE, *_ENDPOINT), add=prepared, delete=Step.REVOKE, owner=service_of,
+            port="tcp",
+        ),
+        addresses=Container(f"addresses{number}", family, (Field.ADDRESS,), delete=Step.CLEAR),
+        carried=Container(f"carried{number}", family, _SERVICE, add=prepared, owner=service_of),
+        hairpin=Container(
+            f"hairpin{number}", family, (Field.CLIENT, Field.TARGET), add=prepared, delete=Step.CLEAR
+        ),
+    )  # fmt: skip
+
+
+OF_FAMILY = {family.number: _of_family(family) for family in FAMILIES}
+"""By 4 and 6."""
+RULES_DIGEST = Container("rules-digest", IPV4, (Field.NUMBER,), read_back=ReadBack.APART)
+"""Its one element's comment tells which version of the base rules is there. (`rules` is a keyword of newer nft.)"""
+DIGEST = Container("digest", IPV4, (Field.NUMBER,), read_back=ReadBack.APART)
+"""WHOLE, with the digest of all units as its comment, while the table is as it should be; UNDER_WAY while marks of
+units are not to be trusted: a change of one that takes several transactions is under way, or rules are new."""
+WHOLE, UNDER_WAY = "1", "2"
+
+CONTAINERS = (RULES_DIGEST, DIGEST, *(each for family in OF_FAMILY.values() for each in family.each()))
+"""All sets and maps, in the order in which they are made."""
+COUNTERS = ("misses",)
+"""Named counters of packets."""
+
+
+def text(words: Iterable[Word]) -> str:
+    """A key or value as nft writes it."""
+    return " . ".join(map(str, words))
+
+
+def value_of(container: Container, listed: ListedElement) -> str:
+    """The value of an element that was listed, as nft writes it; of a set the comment, empty where there is none."""
+    if not container.value:
+        return listed.comment or ""
+    if isinstance(listed.value, str):
+        return f"goto {listed.value}"
+    return text(listed.value or ())
+
+
+# --- Chains that are made on first use ---------------------------------------------------------------------------
+
+
+class ChainNames:
+    """The names of the chains of one kind. One template both writes and reads them."""
+
+    _FIELDS: ClassVar = {"seconds": r"\d+", "modulus": r"\d+", "protocol": "|".join(PROTOCOLS), "family": "[46]"}
+
+    def __init__(self, template: str) -> None:
+        """`template`: the name, with `{seconds}`, `{modulus}`, `{protocol}` and `{family}` in it."""
+        self._template = template
+        self._pattern = re.compile(template.format(**{n: f"(?P<{n}>{each})" for n, each in self._FIELDS.items()}))
+
+    def write(self, **fields: str | int | None) -> str:
+        """The name of the chain with these fields."""
+        return self._template.format(**fields)
+
+    def read(self, name: str) -> dict[str, str] | None:
+        """The fields that a name was written with; None for the name of a chain of another kind."""
+        match = self._pattern.fullmatch(name)
+        return match.groupdict() if match else None
+
+
+_BALANCED = ChainNames("balanced-{modulus}-{protocol}{family}")
+_BY_CLIENT_IP = ChainNames("clientip-{seconds}-{modulus}-{protocol}{family}")
+_LEARN = ChainNames("learn-{seconds}-{protocol}{family}")
+MADE_ON_USE = (_BALANCED, _BY_CLIENT_IP, _LEARN)
+
+
+def is_made_on_use(chain: str) -> bool:
+    """Whether the chain is one that units need, and not one of the base ruleset."""
+    return any(each.read(chain) is not None for each in MADE_ON_USE)
+
+
+class Policy(NamedTuple):
+    """How the endpoint of a new connection is chosen: one chain, shared by all units with the same policy."""
+
+    family: int
+    protocol: str
+    affinity: Affinity
+    modulus: int
+    """Slots of the unit's table."""
+
+    @property
+    def chain(self) -> str:
+        """The chain that chooses."""
+        kind = _BY_CLIENT_IP if isinstance(self.affinity, ByClientIP) else _BALANCED
+        return kind.write(
+            seconds=self.affinity.session_seconds, modulus=self.modulus, protocol=self.protocol, family=self.family
+        )
+
+    @property
+    def learn_chain(self) -> str:
+        """The chain that learns sessions."""
+        return _LEARN.write(seconds=self.affinity.session_seconds, protocol=self.protocol, family=self.family)
+
+    @classmethod
+    def of_chain(cls, name: str) -> "Policy | None":
+        """The policy whose chain has this name; None where it is no policy's."""
+        for kind in (_BALANCED, _BY_CLIENT_IP):
+            if found := kind.read(name):
+                affinity = ByClientIP(int(found["seconds"])) if kind is _BY_CLIENT_IP else Balanced()
+                return cls(int(found["family"]), found["protocol"], affinity, int(found["modulus"]))
+        return None
