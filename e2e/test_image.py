@@ -61,6 +61,7 @@ def test_it_has_this_version_and_all_that_moorage_runs(archive: Path) -> None:
         moorage --version
         echo '{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {ports: [{port: 80}]}}' | moorage render -f -
         nft --version
+        python3 --version
         conntrack --version
         ip -V
     """
@@ -68,6 +69,7 @@ def test_it_has_this_version_and_all_that_moorage_runs(archive: Path) -> None:
     assert f"moorage {__version__}\n" in printed
     assert "table inet moorage" in printed
     assert "nftables v1.1" in printed, "with 1.0, IPv6 sessions cannot be learned"
+    assert "Python 3.13." in printed, "docs/support.md says so"
     for tool in ("conntrack v", "ip utility"):
         assert tool in printed
 
