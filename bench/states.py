@@ -6,8 +6,8 @@ Addresses: Services in 10.97.0.0/16, endpoints in 198.19.0.0/16.
 import ipaddress
 from collections.abc import Iterator, Sequence
 
+from moorage.api.contract import PROXY, PROXY_LABEL
 from moorage.dataplane.model import ByClientIP, Endpoint, NodeState, ServiceAddress, ServicePort, Target
-from moorage.dataplane.services import PROXY_NAME, PROXY_NAME_LABEL
 
 PORT = 80
 AFFINITY_SECONDS = 10800
@@ -52,7 +52,7 @@ def service_objects(services: int) -> Iterator[dict[str, object]]:
                 "uid": f"00000000-0000-4000-8000-{number:012}",
                 "resourceVersion": str(number + 1),
                 "creationTimestamp": "2026-01-01T00:00:00Z",
-                "labels": {PROXY_NAME_LABEL: PROXY_NAME},
+                "labels": {PROXY_LABEL: PROXY},
             },
             "spec": {
                 "type": "ClusterIP",

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from e2e.harness.following import HERE, Following, RefusedError, following
+from moorage.api.contract import PROXY_LABEL
 
 CHANGES = 40
 NAME = "changing"
@@ -92,8 +93,7 @@ def unlike(world: Following, wanted: dict[str, Any]) -> list[str]:
         == [one.get("targetPort", one["port"]) for one in wanted["ports"]],
         "affinity": service["spec"]["sessionAffinity"]
         == ("None" if wanted["sessionAffinity"] == "None" else "ClientIP"),
-        "proxy": {each.get("service.kubernetes.io/service-proxy-name") for each in labels}
-        == {"moorage" if wanted["proxy"] == "moorage" else None},
+        "proxy": {each.get(PROXY_LABEL) for each in labels} == {"moorage" if wanted["proxy"] == "moorage" else None},
         "port names of slices": all(
             {port["name"] for port in one["ports"]} == {port.get("name", "") for port in wanted["ports"]}
             for one in slices

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from moorage.api.contract import WEIGHTS_ANNOTATION
 from moorage.api.coordination_v1 import Lease, LeaseSpec
 from moorage.api.core_v1 import Event, Node, Secret, Service
 from moorage.api.discovery_v1 import EndpointSlice
@@ -241,7 +242,7 @@ async def test_a_slice_has_all_that_was_written(client: Client, namespace: str) 
         block_owner_deletion=True,
     )
     labels = {"kubernetes.io/service-name": "a", "endpointslice.kubernetes.io/managed-by": "moorage.dev"}
-    annotations = {"moorage.dev/weights": '{"b1":2}'}
+    annotations = {WEIGHTS_ANNOTATION: '{"b1":2}'}
     made = await client.create(
         slice_of(namespace, "a-1", labels=labels, annotations=annotations, owner_references=[reference])
     )

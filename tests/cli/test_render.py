@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moorage.api.contract import PROXY, PROXY_LABEL
 from moorage.api.core_v1 import Service, ServiceSpec
 from moorage.api.manifest import load
 from moorage.cli.main import run
@@ -111,7 +112,7 @@ def test_a_dual_stack_service_is_carried_in_both_families() -> None:
 
 def test_only_labelled_services_are_carried_where_asked_for() -> None:
     assert "10.96.0.10" not in rendered(SERVICE, SLICE, labelled_only=True).script
-    labels = "labels: {service.kubernetes.io/service-proxy-name: moorage}}"
+    labels = f"labels: {{{PROXY_LABEL}: {PROXY}}}}}"
     assert (
         "10.96.0.10"
         in rendered(SERVICE.replace("frontend}", f"frontend, {labels}"), SLICE, labelled_only=True).script

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from moorage.api.contract import PROXY_LABEL
 from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.meta import ObjectMeta
@@ -171,13 +172,10 @@ def test_a_renamed_port_has_endpoints_under_both_names_until_the_service_has_the
     assert [port.name for port in story.cluster.slices[0].ports or ()] == ["web"]
 
 
-PROXY = "service.kubernetes.io/service-proxy-name"
-
-
 def labels(story: Story) -> list[str | None]:
     """Whose the Service is, then whose its slices are."""
     assert story.cluster.service is not None
-    return [(each.metadata.labels or {}).get(PROXY) for each in (story.cluster.service, *story.cluster.slices)]
+    return [(each.metadata.labels or {}).get(PROXY_LABEL) for each in (story.cluster.service, *story.cluster.slices)]
 
 
 def test_slices_follow_their_service_to_the_node_agents_and_go_back_before_it() -> None:

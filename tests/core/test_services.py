@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from moorage.api.contract import AFFINITY_ANNOTATION, CLIENT_ANNOTATION, GROUP_ANNOTATION, PROXY_LABEL
 from moorage.api.core_v1 import ClientIPConfig, Service
 from moorage.api.moorage_v1alpha1 import (
     ExternalService,
@@ -136,9 +137,9 @@ def test_what_somebody_changes_is_put_right_by_a_small_patch(edit: dict[str, Any
 
 def test_a_label_that_somebody_took_away_is_put_back() -> None:
     cluster = made(xsvc(proxy="moorage", session_affinity="Mooring"))
-    cluster.edit("Service", NAME, {"metadata": {"labels": {services.PROXY_NAME_LABEL: "other"}}})
+    cluster.edit("Service", NAME, {"metadata": {"labels": {PROXY_LABEL: "other"}}})
     assert correction(xsvc(proxy="moorage", session_affinity="Mooring"), cluster) == {
-        "metadata": {"labels": {services.PROXY_NAME_LABEL: "moorage"}}
+        "metadata": {"labels": {PROXY_LABEL: "moorage"}}
     }
 
 
@@ -165,12 +166,12 @@ def test_moorings_rest_on_client_ip_and_tell_the_agents_group_and_client() -> No
     cluster = made(spec)
     assert stored(cluster)["spec"]["sessionAffinityConfig"] == {"clientIP": {"timeoutSeconds": 60}}
     assert stored(cluster)["metadata"]["annotations"] == {
-        "moorage.dev/affinity": "Mooring",
-        "moorage.dev/group": "databases",
-        "moorage.dev/client": "Workload",
+        AFFINITY_ANNOTATION: "Mooring",
+        GROUP_ANNOTATION: "databases",
+        CLIENT_ANNOTATION: "Workload",
     }
     assert correction(xsvc(proxy="moorage", session_affinity="None"), cluster)["metadata"] == {
-        "annotations": dict.fromkeys(("moorage.dev/affinity", "moorage.dev/group", "moorage.dev/client"))
+        "annotations": dict.fromkeys((AFFINITY_ANNOTATION, GROUP_ANNOTATION, CLIENT_ANNOTATION))
     }
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from moorage.api.contract import PROXY_LABEL, WEIGHTS_ANNOTATION
 from moorage.api.moorage_v1alpha1 import Drain, ExternalServicePort
 from moorage.core.model import Create, Delete, Endpoint, Patch
 from moorage.dataplane.services import Scope, carried
@@ -161,8 +162,8 @@ def test_endpoints_begin_to_take_connections_before_others_cease_to() -> None:
         {"ports": [{"name": "http", "port": 1}]},
         {"metadata": {"labels": {"endpointslice.kubernetes.io/managed-by": None}}},
         {"metadata": {"labels": {"kubernetes.io/service-name": "other"}}},
-        {"metadata": {"labels": {"service.kubernetes.io/service-proxy-name": "moorage"}}},
-        {"metadata": {"annotations": {"moorage.dev/weights": '{"b0001":9}'}}},
+        {"metadata": {"labels": {PROXY_LABEL: "moorage"}}},
+        {"metadata": {"annotations": {WEIGHTS_ANNOTATION: '{"b0001":9}'}}},
     ],
 )
 def test_what_somebody_changes_is_put_right(edit: dict[str, Any]) -> None:
@@ -199,7 +200,7 @@ def test_labels_and_annotations_of_others_stay() -> None:
 
 
 def weights(story: Story) -> dict[str, int] | None:
-    text = raw(story)["metadata"].get("annotations", {}).get("moorage.dev/weights")
+    text = raw(story)["metadata"].get("annotations", {}).get(WEIGHTS_ANNOTATION)
     return json.loads(text) if text else None
 
 

@@ -5,6 +5,7 @@ import itertools
 import msgspec
 import pytest
 
+from moorage.api.contract import WEIGHTS_ANNOTATION
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.dataplane import endpoints as endpoints_module
 from moorage.dataplane.endpoints import NOTHING, Found, best, fault, needed, read
@@ -120,7 +121,7 @@ def test_what_is_not_needed_of_a_slice_is_not_held() -> None:
                 "uid": "u",
                 "resourceVersion": "7",
                 "labels": {"kubernetes.io/service-name": "service", "other": "x" * 1000},
-                "annotations": {"moorage.dev/weights": '{"a": 2}', "other": "x" * 100_000},
+                "annotations": {WEIGHTS_ANNOTATION: '{"a": 2}', "other": "x" * 100_000},
                 "ownerReferences": [{"apiVersion": "v1", "kind": "Service", "name": "service", "uid": "o"}],
             },
             "addressType": "IPv4",

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from moorage.api.contract import PROXY_LABEL, WEIGHTS_ANNOTATION
 from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.dataplane.model import Balanced, ByClientIP, ServiceAddress, ServicePort, Target
@@ -109,7 +110,7 @@ def test_one_target_in_two_slices_counts_once() -> None:
 )
 def test_weights_come_from_the_slices_annotation(annotation: str, weights: list[int], warned: int) -> None:
     result = carried(
-        service(), [slice_("203.0.113.1", "203.0.113.2", annotations={"moorage.dev/weights": annotation})], SCOPE
+        service(), [slice_("203.0.113.1", "203.0.113.2", annotations={WEIGHTS_ANNOTATION: annotation})], SCOPE
     )
     assert [each.weight for each in result.ports[0].endpoints] == weights
     assert len(result.warnings) == warned
@@ -141,11 +142,11 @@ def test_headless_external_name_and_foreign_services_are_not_carried() -> None:
     assert carried(service(clusterIP="None", clusterIPs=["None"]), [], SCOPE).ports == ()
     assert carried(service(type="ExternalName", externalName="x.example"), [], SCOPE).ports == ()
     labelled = service()
-    labels = {"service.kubernetes.io/service-proxy-name": "other"}
+    labels = {PROXY_LABEL: "other"}
     foreign = msgspec.structs.replace(labelled, metadata=msgspec.structs.replace(labelled.metadata, labels=labels))
     assert carried(foreign, [], SCOPE).ports == ()
     assert carried(labelled, [], SCOPE._replace(labelled_only=True)).ports == ()
-    labels = {"service.kubernetes.io/service-proxy-name": "moorage"}
+    labels = {PROXY_LABEL: "moorage"}
     ours = msgspec.structs.replace(labelled, metadata=msgspec.structs.replace(labelled.metadata, labels=labels))
     assert carried(ours, [], SCOPE).ports
     assert carried(ours, [], SCOPE._replace(labelled_only=True)).ports

@@ -11,6 +11,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moorage.api.contract import PROXY_LABEL, WEIGHTS_ANNOTATION
 from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.dataplane.capabilities import Capabilities
@@ -42,7 +43,7 @@ weights = st.dictionaries(addresses, numbers, max_size=3).map(lambda found: msgs
 
 Path = tuple[str | int, ...]
 SERVICE_FIELDS: dict[Path, st.SearchStrategy[object]] = {
-    ("metadata", "labels", "service.kubernetes.io/service-proxy-name"): texts_of("moorage"),
+    ("metadata", "labels", PROXY_LABEL): texts_of("moorage"),
     ("spec", "type"): texts_of("NodePort", "LoadBalancer", "ExternalName"),
     ("spec", "clusterIP"): addresses,
     ("spec", "clusterIPs"): st.lists(addresses, max_size=3),
@@ -59,7 +60,7 @@ SERVICE_FIELDS: dict[Path, st.SearchStrategy[object]] = {
 }
 SLICE_FIELDS: dict[Path, st.SearchStrategy[object]] = {
     ("metadata", "labels", "kubernetes.io/service-name"): texts,
-    ("metadata", "annotations", "moorage.dev/weights"): texts | weights,
+    ("metadata", "annotations", WEIGHTS_ANNOTATION): texts | weights,
     ("addressType",): texts_of("IPv6", "FQDN"),
     ("ports",): st.none() | st.just([]),
     ("ports", 0, "port"): st.none() | numbers,

@@ -5,6 +5,8 @@ from moorage.api.meta import Object, Resource
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 """The label by which a slice belongs to a Service of its namespace (KEP-752)."""
+MANAGED_BY_LABEL = "endpointslice.kubernetes.io/managed-by"
+"""The label that says who looks after a slice: no other controller changes or deletes it (KEP-752)."""
 
 
 class EndpointConditions(Resource, kw_only=True, frozen=True):

@@ -35,6 +35,9 @@ from moorage.api.schema import (
 GROUP = "moorage.dev"
 VERSION = "v1alpha1"
 
+CLIENT_KINDS = ("Pod", "Workload", "Node", "Namespace")
+"""What can be moored as one client."""
+
 MAX_SOURCES = 16
 MAX_ADDRESSES = 128
 """In one source. The API server has a budget for the rules of one object, which the largest object must keep."""
@@ -228,7 +231,7 @@ class ExternalServicePort(Resource, kw_only=True, frozen=True):
 class MooringConfig(Resource, kw_only=True, frozen=True):
     """Details of Mooring."""
 
-    client: Annotated[str, doc("What counts as one client.", enum=["Pod", "Workload", "Node", "Namespace"])] = "Pod"
+    client: Annotated[str, doc("What counts as one client.", enum=[*CLIENT_KINDS])] = "Pod"
     on_recovery: Annotated[
         str,
         doc("Whether clients return to an endpoint that is healthy again.", enum=["Stay", "Return"]),
@@ -374,7 +377,7 @@ class ExternalService(Object, kw_only=True, frozen=True):
 class MooringClient(Resource, kw_only=True, frozen=True):
     """A client by its identity, which stays when its address changes."""
 
-    kind: Annotated[str, doc("What kind of client.", enum=["Pod", "Workload", "Node", "Namespace"])]
+    kind: Annotated[str, doc("What kind of client.", enum=[*CLIENT_KINDS])]
     name: Annotated[str, doc("Its name.", SUBDOMAIN, minLength=1, maxLength=253)]
 
 

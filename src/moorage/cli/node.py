@@ -5,6 +5,7 @@ import signal
 
 import click
 
+from moorage.api.contract import CARRIED_SELECTOR
 from moorage.cluster import kubeconfig
 from moorage.cluster.client import Client
 from moorage.dataplane.capabilities import probe
@@ -26,7 +27,7 @@ log = get_logger("moorage.node")
     type=click.Choice(["labelled", "all"]),
     default="labelled",
     show_default=True,
-    help="Carry the Services labelled service.kubernetes.io/service-proxy-name=moorage, or all (no kube-proxy).",
+    help=f"Carry the Services labelled {CARRIED_SELECTOR}, or all (no kube-proxy).",
 )
 @click.option(
     "--addresses",

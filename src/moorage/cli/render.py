@@ -10,6 +10,7 @@ import click
 import msgspec
 from msgspec.structs import replace
 
+from moorage.api.contract import CARRIED_SELECTOR
 from moorage.api.core_v1 import Endpoints, Service
 from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, EndpointSlice
 from moorage.api.manifest import Manifest, load_only
@@ -49,7 +50,7 @@ class Rendered(NamedTuple):
     type=click.Choice(["all", "labelled"]),
     default="all",
     show_default=True,
-    help="All Services, or those labelled service.kubernetes.io/service-proxy-name=moorage.",
+    help=f"All Services, or those labelled {CARRIED_SELECTOR}.",
 )
 @click.option("--ipv6-sessions", is_flag=True, help="Learn IPv6 sessions, which takes nft 1.1 (1.0.6 aborts).")
 def command(files: tuple[str, ...], more: tuple[str, ...], node: str, services: str, ipv6_sessions: bool) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Literal, NamedTuple
 
-from moorage.api.discovery_v1 import EndpointSlice
+from moorage.api.discovery_v1 import MANAGED_BY_LABEL, EndpointSlice
 from moorage.api.meta import Condition
 from moorage.api.moorage_v1alpha1 import EndpointStatus, ExternalService, ExternalServiceSpec
 from moorage.core.endpoints import MAX_NAMES, listed, shown
@@ -174,7 +174,7 @@ def _foreign(xsvc: ExternalService, slices: Sequence[EndpointSlice]) -> str:
     """What to do about slices of our Service that others wrote."""
     namespace, name = xsvc.metadata.namespace, xsvc.metadata.name
     found = [each.metadata.name for each in slices]
-    managers = {(each.metadata.labels or {}).get("endpointslice.kubernetes.io/managed-by") for each in slices}
+    managers = {(each.metadata.labels or {}).get(MANAGED_BY_LABEL) for each in slices}
     action = (
         f"kubectl delete endpoints -n {namespace} {name}, which they are copied from"
         if managers == {MIRRORING}

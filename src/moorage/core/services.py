@@ -5,19 +5,13 @@ from typing import Any
 
 import msgspec
 
+from moorage.api import contract
 from moorage.api.core_v1 import ClientIPConfig, Service, ServicePort, ServiceSpec, SessionAffinityConfig
 from moorage.api.meta import ObjectMeta
-from moorage.api.moorage_v1alpha1 import ExternalService
+from moorage.api.moorage_v1alpha1 import ExternalService, MooringConfig
 from moorage.core.model import Complaint, Create, Patch, Write
 from moorage.core.ownership import owns, predecessor_owns, reference
 
-PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
-PROXY_NAME = "moorage"
-MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
-MANAGED_BY = "moorage"
-AFFINITY_ANNOTATION = "moorage.dev/affinity"
-GROUP_ANNOTATION = "moorage.dev/group"
-CLIENT_ANNOTATION = "moorage.dev/client"
 DEFAULT_TIMEOUT = 10800
 """Seconds: Kubernetes' own default of sessionAffinityConfig.clientIP.timeoutSeconds."""
 
@@ -89,13 +83,7 @@ def changes(xsvc: ExternalService, service: Service | None) -> tuple[Write, ...]
     body: dict[str, Any] = {}
     if spec := _spec_patch(xsvc, service.spec):
         body["spec"] = spec
-    metadata: dict[str, Any] = {}
-    for field, have, want in (
-        ("labels", meta.labels, _labels(xsvc)),
-        ("annotations", meta.annotations, _annotations(xsvc)),
-    ):
-        if differing := {key: value for key, value in want.items() if (have or {}).get(key) != value}:
-            metadata[field] = differing
+    metadata = _marks(xsvc).patch(meta)
     if not body and not metadata:
         return ()
     body["metadata"] = metadata | {"uid": meta.uid, "resourceVersion": meta.resource_version}
@@ -108,12 +96,8 @@ def _new(xsvc: ExternalService) -> Service:
     return Service(
         api_version="v1",
         kind="Service",
-        metadata=ObjectMeta(
-            name=xsvc.metadata.name,
-            namespace=xsvc.metadata.namespace,
-            labels={key: value for key, value in _labels(xsvc).items() if value is not None},
-            annotations={key: value for key, value in _annotations(xsvc).items() if value is not None} or None,
-            owner_references=[reference(xsvc)],
+        metadata=_marks(xsvc).on(
+            ObjectMeta(name=xsvc.metadata.name, namespace=xsvc.metadata.namespace, owner_references=[reference(xsvc)])
         ),
         spec=ServiceSpec(
             ports=_ports(xsvc),
@@ -203,23 +187,18 @@ def _timeout(have: ServiceSpec) -> int | None:
     return (config.client_ip.timeout_seconds if config and config.client_ip else None) or DEFAULT_TIMEOUT
 
 
-def _labels(xsvc: ExternalService) -> dict[str, str | None]:
-    return {
-        MANAGED_BY_LABEL: MANAGED_BY,
-        PROXY_NAME_LABEL: PROXY_NAME if xsvc.spec.proxy == "moorage" else None,
-    }
+def _marks(xsvc: ExternalService) -> contract.Marks:
+    moored = None
+    if xsvc.spec.session_affinity == "Mooring":
+        config = xsvc.spec.session_affinity_config
+        mooring = (config.mooring if config else None) or MooringConfig()
+        moored = contract.MooredBy(xsvc.spec.group or xsvc.metadata.name, mooring.client)
+    return contract.encode_service(contract.ServiceContract(proxy_of(xsvc), moored))
 
 
-def _annotations(xsvc: ExternalService) -> dict[str, str | None]:
-    """What node agents must know of moorings; None: must not be there."""
-    if xsvc.spec.session_affinity != "Mooring":
-        return {AFFINITY_ANNOTATION: None, GROUP_ANNOTATION: None, CLIENT_ANNOTATION: None}
-    config = xsvc.spec.session_affinity_config
-    return {
-        AFFINITY_ANNOTATION: "Mooring",
-        GROUP_ANNOTATION: xsvc.spec.group or xsvc.metadata.name,
-        CLIENT_ANNOTATION: config.mooring.client if config and config.mooring else "Pod",
-    }
+def proxy_of(xsvc: ExternalService) -> str | None:
+    """Who is to carry the Service; None: kube-proxy."""
+    return contract.PROXY if xsvc.spec.proxy == "moorage" else None
 
 
 _JSON_NAMES: Sequence[msgspec.structs.FieldInfo] = msgspec.structs.fields(ServiceSpec)

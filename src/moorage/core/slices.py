@@ -5,27 +5,16 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from moorage.api import contract
 from moorage.api.core_v1 import Service
-from moorage.api.discovery_v1 import (
-    SERVICE_NAME_LABEL,
-    Endpoint,
-    EndpointConditions,
-    EndpointPort,
-    EndpointSlice,
-)
+from moorage.api.discovery_v1 import Endpoint, EndpointConditions, EndpointPort, EndpointSlice
 from moorage.api.meta import ObjectMeta
 from moorage.api.moorage_v1alpha1 import ExternalService
 from moorage.core.model import Create, Delete, Patch, Write
 from moorage.core.ownership import owns, reference
 from moorage.core.packing import Contents, Key, Packing, pack
 from moorage.core.readiness import EndpointRow
-from moorage.core.services import PROXY_NAME, PROXY_NAME_LABEL
-
-MANAGED_BY_LABEL = "endpointslice.kubernetes.io/managed-by"
-MANAGED_BY = "moorage.dev"
-WEIGHTS_ANNOTATION = "moorage.dev/weights"
-HEAVIEST = 100
-"""What node agents take."""
+from moorage.core.services import proxy_of
 
 
 def ours(xsvc: ExternalService, slices: Sequence[EndpointSlice]) -> list[EndpointSlice]:
@@ -50,7 +39,7 @@ def changes(
     ports = _Ports(xsvc, service)
     wanted = {name: ports.key(each) for name, each in by_name.items()}
     packing = pack(wanted, [_contents(each) for each in mine])
-    shape = _Shape(xsvc, _labels(xsvc, service), by_name, _weights(rows))
+    shape = _Shape(xsvc, _proxy(xsvc, service), by_name, _weights(rows))
     taken = {each.metadata.name for each in slices}
     writes: list[Write] = [Create(shape.new(contents, taken)) for contents in packing.new]
     writes += _ordered(packing, mine, shape, by_name)
@@ -119,8 +108,7 @@ class _Shape(NamedTuple):
     """What the slices of one ExternalService look like."""
 
     xsvc: ExternalService
-    labels: dict[str, str | None]
-    """None: not there."""
+    proxy: str | None
     by_name: Mapping[str, EndpointRow]
     weights: Mapping[str, int]
     """Of those that do not weigh 1."""
@@ -135,12 +123,8 @@ class _Shape(NamedTuple):
         return EndpointSlice(
             api_version="discovery.k8s.io/v1",
             kind="EndpointSlice",
-            metadata=ObjectMeta(
-                name=name,
-                namespace=meta.namespace,
-                labels={key: value for key, value in self.labels.items() if value is not None},
-                annotations=self._annotations(contents) or None,
-                owner_references=[reference(self.xsvc)],
+            metadata=self._marks(contents).on(
+                ObjectMeta(name=name, namespace=meta.namespace, owner_references=[reference(self.xsvc)])
             ),
             address_type=contents.key.address_type,
             endpoints=[_endpoint(self.by_name[name]) for name in contents.names],
@@ -150,12 +134,7 @@ class _Shape(NamedTuple):
     def patch(self, slice_: EndpointSlice, contents: Contents) -> dict[str, Any]:
         """What a merge patch must say, without its preconditions; empty where all is as it should be."""
         body: dict[str, Any] = {}
-        have = slice_.metadata
-        labels = differing(have.labels, self.labels)
-        annotations = differing(
-            have.annotations, {WEIGHTS_ANNOTATION: self._annotations(contents).get(WEIGHTS_ANNOTATION)}
-        )
-        if metadata := {k: v for k, v in (("labels", labels), ("annotations", annotations)) if v}:
+        if metadata := self._marks(contents).patch(slice_.metadata):
             body["metadata"] = metadata
         endpoints = [_endpoint(self.by_name[name]) for name in contents.names]
         if endpoints != slice_.endpoints:
@@ -164,32 +143,21 @@ class _Shape(NamedTuple):
             body["ports"] = msgspec.to_builtins(list(contents.key.ports))
         return body
 
-    def _annotations(self, contents: Contents) -> dict[str, str]:
-        if not self.weights:
-            return {}
-        weights = {name: self.weights[name] for name in sorted(contents.names) if name in self.weights}
-        return {WEIGHTS_ANNOTATION: msgspec.json.encode(weights).decode()} if weights else {}
+    def _marks(self, contents: Contents) -> contract.Marks:
+        weights = {name: self.weights[name] for name in contents.names if name in self.weights}
+        return contract.encode_slice(contract.SliceContract(self.xsvc.metadata.name, self.proxy, weights))
 
 
-def differing(have: Mapping[str, str] | None, want: Mapping[str, str | None]) -> dict[str, str | None]:
-    """The keys of `want` that `have` does not have so; None: must not be there."""
-    return {key: value for key, value in want.items() if (have or {}).get(key) != value}
-
-
-def _labels(xsvc: ExternalService, service: Service | None) -> dict[str, str | None]:
-    """The labels that matter; kube-proxy looks for its own on Services and slices alike.
+def _proxy(xsvc: ExternalService, service: Service | None) -> str | None:
+    """Who is to carry the slices; kube-proxy looks for its label on Services and slices alike.
 
     Slices are given away only after their Service and taken back before it, so that who carries the Service has its
     endpoints at any time: node agents look at all slices.
     """
-    given_away = xsvc.spec.proxy == "moorage" and (
-        service is None or (service.metadata.labels or {}).get(PROXY_NAME_LABEL) == PROXY_NAME
-    )
-    return {
-        SERVICE_NAME_LABEL: xsvc.metadata.name,
-        MANAGED_BY_LABEL: MANAGED_BY,
-        PROXY_NAME_LABEL: PROXY_NAME if given_away else None,
-    }
+    proxy = proxy_of(xsvc)
+    if service is not None and contract.decode_service(service.metadata).contract.proxy != proxy:
+        return None
+    return proxy
 
 
 def _weights(rows: Sequence[EndpointRow]) -> dict[str, int]:
@@ -197,7 +165,7 @@ def _weights(rows: Sequence[EndpointRow]) -> dict[str, int]:
     most = max((each.endpoint.weight for each in rows), default=1)
     if most <= 1:
         return {}
-    scale = min(1.0, HEAVIEST / most)
+    scale = min(1.0, contract.MAX_WEIGHT / most)
     weights = {each.endpoint.name: max(1, round(each.endpoint.weight * scale)) for each in rows}
     return {name: weight for name, weight in weights.items() if weight != 1}
 

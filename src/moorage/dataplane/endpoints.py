@@ -1,19 +1,16 @@
 """EndpointSlices to the endpoints of a Service's ports, whatever the slices hold. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-import msgspec
 from msgspec.structs import replace
 
+from moorage.api import contract
 from moorage.api.addresses import canonical_endpoint
-from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, EndpointSlice
 from moorage.api.discovery_v1 import Endpoint as ApiEndpoint
+from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.show import show
 from moorage.dataplane.model import Target
-
-WEIGHTS_ANNOTATION = "moorage.dev/weights"
-"""On an EndpointSlice: a JSON object of endpoint hostname (or address) to weight, 1 to 100."""
 
 MOST_READ = 20_000
 """Endpoints and ports of a Service's slices that are read: they are read anew whenever one of them changes."""
@@ -48,14 +45,7 @@ NOTHING = Read({}, empty=True)
 
 def needed(slice_: EndpointSlice) -> EndpointSlice:
     """`slice_` with no more than is read of it: a node holds those of the whole cluster."""
-    metadata = slice_.metadata
-    labels, annotations = metadata.labels or {}, metadata.annotations or {}
-    kept = replace(
-        metadata,
-        labels={name: labels[name] for name in (SERVICE_NAME_LABEL,) if name in labels},
-        annotations={name: annotations[name] for name in (WEIGHTS_ANNOTATION,) if name in annotations},
-        owner_references=None,
-    )
+    kept = replace(contract.slim(slice_.metadata), owner_references=None)
     return replace(slice_, metadata=kept, endpoints=[_needed(each) for each in slice_.endpoints or ()])
 
 
@@ -98,13 +88,14 @@ def read(service: str, slices: Iterable[EndpointSlice], warnings: dict[str, None
             break
         endpoints = (slice_.endpoints or [])[:room]
         room -= 1 + len(endpoints) + len(slice_.ports or ())
-        weights = _weights(name, slice_, warnings)
+        marks = contract.decode_slice(slice_.metadata)
+        warnings |= dict.fromkeys(marks.problems)
         found = []
         for endpoint in endpoints:
             if endpoint.addresses and slice_.address_type in ("IPv4", "IPv6"):
                 address, why = _address(endpoint.addresses[0], slice_.address_type)
                 if why is None:
-                    found.append(_found(address, endpoint, weights))
+                    found.append(_found(address, endpoint, marks.contract.weights))
                 else:
                     where = f"EndpointSlice {slice_.metadata.name}"
                     warnings[f"Service {service}: endpoint {show(address)} is left out: it is {why} ({where})"] = None
@@ -145,7 +136,7 @@ def _address(written: str, family: str) -> tuple[str, str | None]:
     return address, why
 
 
-def _found(address: str, endpoint: ApiEndpoint, weights: dict[str, int]) -> Found:
+def _found(address: str, endpoint: ApiEndpoint, weights: Mapping[str, int]) -> Found:
     ready, serving = endpoint.conditions.ready, endpoint.conditions.serving
     return Found(
         address,
@@ -156,20 +147,3 @@ def _found(address: str, endpoint: ApiEndpoint, weights: dict[str, int]) -> Foun
         endpoint.hostname,
         endpoint.node_name,
     )
-
-
-def _weights(name: str, slice_: EndpointSlice, warnings: dict[str, None]) -> dict[str, int]:
-    text = (slice_.metadata.annotations or {}).get(WEIGHTS_ANNOTATION)
-    if text is None:
-        return {}
-    try:
-        weights = msgspec.json.decode(text, type=dict[str, int])
-        if all(1 <= weight <= 100 for weight in weights.values()):
-            return weights
-    except msgspec.MsgspecError:
-        pass
-    warnings[
-        f"{name}: annotation {WEIGHTS_ANNOTATION} "
-        'is not an object of name to whole number from 1 to 100, such as {"backend1": 2}; all weigh 1'
-    ] = None
-    return {}

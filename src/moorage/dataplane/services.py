@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 
 from msgspec.structs import replace
 
+from moorage.api import contract
 from moorage.api.addresses import as_kubernetes_reads
 from moorage.api.core_v1 import Service
 from moorage.api.core_v1 import ServicePort as ApiPort
@@ -32,9 +33,6 @@ from moorage.dataplane.model import (
     ServicePort,
     Target,
 )
-
-PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
-PROXY_NAME = "moorage"
 
 MAX_AFFINITY_SECONDS = 86_400
 """Kubernetes' own limit of `timeoutSeconds`."""
@@ -59,7 +57,7 @@ class Scope(NamedTuple):
     node: str
     """The node's own name: its endpoints are local."""
     labelled_only: bool = True
-    """Only Services whose service-proxy-name label says `moorage`; otherwise all that name no other proxy."""
+    """Only Services that are labelled as carried by node agents; otherwise all that name no other proxy."""
     addresses: Addresses = "cluster"
     """Their cluster IPs, or the IPs of their load balancer (the lab's cloud)."""
 
@@ -72,8 +70,8 @@ class Carried(NamedTuple):
 
 
 def needed(service: Service) -> Service:
-    """`service` without its annotations, which nobody reads here, and which may be large."""
-    return replace(service, metadata=replace(service.metadata, annotations=None))
+    """`service` without labels and annotations that nobody reads here, and which may be large."""
+    return replace(service, metadata=contract.slim(service.metadata))
 
 
 def fault(service: Service, scope: Scope) -> str | None:
@@ -106,7 +104,7 @@ def carried(service: Service, slices: Iterable[EndpointSlice], scope: Scope) -> 
         return Carried(())
     if why := fault(service, scope):
         return Carried((), (f"Service {name}: {why}; nothing of it is carried",))
-    warnings: dict[str, None] = {}
+    warnings = dict.fromkeys(contract.decode_service(service.metadata).problems)
     found = read(name, slices, warnings)
     addresses = dict.fromkeys(as_kubernetes_reads(each) or "" for _, each in _written_addresses(service, scope))
     ports: dict[ServiceAddress, ServicePort] = {}
@@ -134,9 +132,9 @@ def carried(service: Service, slices: Iterable[EndpointSlice], scope: Scope) -> 
 
 
 def _is_ours(service: Service, scope: Scope) -> bool:
-    proxy = (service.metadata.labels or {}).get(PROXY_NAME_LABEL)
+    proxy = contract.decode_service(service.metadata).contract.proxy
     return service.spec.type != "ExternalName" and (
-        proxy == PROXY_NAME or (proxy is None and not scope.labelled_only)
+        proxy == contract.PROXY or (proxy is None and not scope.labelled_only)
     )
 
 

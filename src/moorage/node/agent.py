@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TypeVar
 
+from moorage.api import contract
 from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, EndpointSlice
 from moorage.api.meta import Object, ObjectKey
@@ -17,7 +18,7 @@ from moorage.cluster.dirty import Dirty
 from moorage.cluster.reflector import Reflector
 from moorage.dataplane import endpoints, services
 from moorage.dataplane.model import ServiceAddress
-from moorage.dataplane.services import PROXY_NAME, PROXY_NAME_LABEL, Carried, Desired, Scope, carried
+from moorage.dataplane.services import Carried, Desired, Scope, carried
 from moorage.dataplane.sync import Synchronizer
 from moorage.errors import MoorageError
 from moorage.log import get_logger
@@ -45,8 +46,13 @@ class Agent:
     def __init__(self, client: Client, synchronizer: Synchronizer, scope: Scope) -> None:
         self._synchronizer = synchronizer
         self._scope = scope
-        selector = f"{PROXY_NAME_LABEL}={PROXY_NAME}" if scope.labelled_only else None
-        self._service_reflector = Reflector(client, Service, label_selector=selector, on_change=self._service_changed)
+        self._service_reflector = Reflector(
+            client,
+            Service,
+            label_selector=contract.CARRIED_SELECTOR if scope.labelled_only else None,
+            on_change=self._service_changed,
+            transform=services.needed,
+        )
         self._slice_reflector = Reflector(
             client,
             EndpointSlice,
@@ -209,7 +215,7 @@ class Agent:
             if not self._slices_of[previous]:
                 del self._slices_of[previous]
             self._dirty.add(previous)
-        service = (good.metadata.labels or {}).get(SERVICE_NAME_LABEL) if good else None
+        service = contract.decode_slice(good.metadata).contract.service if good else None
         if good and service:
             owner = self._owner[key] = ObjectKey(key.namespace, service)
             self._slices_of.setdefault(owner, {})[key] = good

@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
+from moorage.api import contract
 from moorage.api.addresses import as_kubernetes_reads, embedded
 from moorage.api.core_v1 import Node, NodeStatus, Pod, PodSpec, PodStatus, Service
-from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, EndpointSlice
+from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.meta import Object, ObjectKey, ObjectMeta
 from moorage.api.moorage_v1alpha1 import ExternalService
 from moorage.api.networking_v1 import ServiceCIDR
@@ -303,7 +304,7 @@ def _owners_of(slice_: EndpointSlice) -> set[ObjectKey]:
         for each in meta.owner_references or ()
         if each.kind == OWNER and each.controller
     }
-    service = (meta.labels or {}).get(SERVICE_NAME_LABEL)
+    service = contract.decode_slice(meta).contract.service
     return owners | {ObjectKey(namespace, service)} if service else owners
 
 

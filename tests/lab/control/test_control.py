@@ -8,13 +8,12 @@ from pathlib import Path
 
 from moorage.api.apps_v1 import Deployment
 from moorage.api.core_v1 import Endpoints, Event, Namespace, Node, Pod, Service
-from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, Endpoint, EndpointSlice
+from moorage.api.discovery_v1 import MANAGED_BY_LABEL, SERVICE_NAME_LABEL, Endpoint, EndpointSlice
 from moorage.api.meta import ObjectMeta
 from moorage.cluster.client import Client
 from moorage_lab.control import DNS_HOSTS
 from moorage_lab.control.main import control
 from moorage_lab.control.mirroring import MANAGED_BY
-from moorage_lab.control.slices import MANAGED_BY_LABEL
 from tests.support.apiserver import api_server
 from tests.support.lab_objects import cluster
 from tests.support.lab_runtime import FakeRuntime

@@ -1,8 +1,8 @@
 from moorage.api.core_v1 import EndpointAddress, Endpoints, EndpointsPort, EndpointSubset
-from moorage.api.discovery_v1 import SERVICE_NAME_LABEL
+from moorage.api.discovery_v1 import MANAGED_BY_LABEL, SERVICE_NAME_LABEL
 from moorage.api.meta import ObjectMeta
 from moorage_lab.control.mirroring import MANAGED_BY, wanted
-from moorage_lab.control.slices import MANAGED_BY_LABEL, reconcile
+from moorage_lab.control.slices import reconcile
 
 META = ObjectMeta(name="web", namespace="ns", uid="uid-ep", labels={"tier": "x"})
 

@@ -6,11 +6,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from moorage.api.core_v1 import ServicePort
-from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, EndpointSlice
+from moorage.api.discovery_v1 import MANAGED_BY_LABEL, SERVICE_NAME_LABEL, EndpointSlice
 from moorage_lab.control.slices import (
     HEADLESS_LABEL,
     MANAGED_BY,
-    MANAGED_BY_LABEL,
     MAX_ENDPOINTS,
     Changes,
     reconcile,

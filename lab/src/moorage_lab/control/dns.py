@@ -6,10 +6,17 @@ Names follow the Kubernetes DNS specification (github.com/kubernetes/dns, docs/s
 from collections.abc import Iterable, Mapping, Sequence
 
 from moorage.api.core_v1 import Service, ServicePort, ServiceSpec
-from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, Endpoint, EndpointConditions, EndpointPort, EndpointSlice
+from moorage.api.discovery_v1 import (
+    MANAGED_BY_LABEL,
+    SERVICE_NAME_LABEL,
+    Endpoint,
+    EndpointConditions,
+    EndpointPort,
+    EndpointSlice,
+)
 from moorage.api.meta import ObjectMeta
 from moorage.api.mirroring import family_of
-from moorage_lab.control.slices import MANAGED_BY_LABEL, owner_of
+from moorage_lab.control.slices import owner_of
 from moorage_lab.topology import ClusterPlan
 
 NAMESPACE, NAME = "kube-system", "kube-dns"

@@ -8,7 +8,7 @@ import msgspec
 
 from moorage.api.apps_v1 import Deployment
 from moorage.api.core_v1 import Endpoints, LoadBalancerIngress, Node, Pod, Service
-from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, EndpointSlice
+from moorage.api.discovery_v1 import MANAGED_BY_LABEL, SERVICE_NAME_LABEL, EndpointSlice
 from moorage.api.meta import Object
 from moorage.api.mirroring import is_mirrored
 from moorage.cluster.errors import ApiError
@@ -174,7 +174,7 @@ class Manager:
         found: dict[tuple[str, str], list[EndpointSlice]] = {}
         for slice_ in self._stores.list(EndpointSlice):
             labels = slice_.metadata.labels or {}
-            if labels.get(slices.MANAGED_BY_LABEL) == by and slice_.metadata.deletion_timestamp is None:
+            if labels.get(MANAGED_BY_LABEL) == by and slice_.metadata.deletion_timestamp is None:
                 key = slice_.metadata.namespace or "", labels.get(SERVICE_NAME_LABEL, "")
                 found.setdefault(key, []).append(slice_)
         return found

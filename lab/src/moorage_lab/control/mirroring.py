@@ -1,9 +1,9 @@
 """The slices that mirror `Endpoints`, as the endpointslicemirroring controller writes them."""
 
 from moorage.api.core_v1 import Endpoints
-from moorage.api.discovery_v1 import SERVICE_NAME_LABEL
+from moorage.api.discovery_v1 import MANAGED_BY_LABEL, SERVICE_NAME_LABEL
 from moorage.api.mirroring import mirrored
-from moorage_lab.control.slices import MANAGED_BY_LABEL, Wanted, owner_of
+from moorage_lab.control.slices import Wanted, owner_of
 
 MANAGED_BY = "endpointslicemirroring-controller.k8s.io"
 

@@ -10,13 +10,19 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from moorage.api.core_v1 import LocalObjectReference, Pod, Service, ServicePort
-from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, Endpoint, EndpointConditions, EndpointPort, EndpointSlice
+from moorage.api.discovery_v1 import (
+    MANAGED_BY_LABEL,
+    SERVICE_NAME_LABEL,
+    Endpoint,
+    EndpointConditions,
+    EndpointPort,
+    EndpointSlice,
+)
 from moorage.api.meta import ObjectMeta, OwnerReference, labels_match
 from moorage.api.mirroring import SliceKey, family_of, port_order
 from moorage_lab.control.deployments import is_ready
 from moorage_lab.control.names import Suffix, generated
 
-MANAGED_BY_LABEL = "endpointslice.kubernetes.io/managed-by"
 MANAGED_BY = "endpointslice-controller.k8s.io"
 HEADLESS_LABEL = "service.kubernetes.io/headless"
 MAX_ENDPOINTS = 100

@@ -1,0 +1,206 @@
+"""What Moorage's parts tell each other through labels and annotations of Services and EndpointSlices.
+
+The operator encodes it; node agents and tools decode it. No other module knows a name or a format of these.
+
+Anybody may write labels and annotations, so decoding takes whatever there is. What cannot be right counts as absent,
+and a line says so: the object, the field, what is wrong.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from moorage.api.discovery_v1 import MANAGED_BY_LABEL, SERVICE_NAME_LABEL
+from moorage.api.meta import ObjectMeta
+from moorage.api.moorage_v1alpha1 import CLIENT_KINDS, GROUP
+from moorage.api.show import show
+
+PROXY_LABEL = "service.kubernetes.io/service-proxy-name"
+"""On a Service and its slices: who carries it. kube-proxy leaves alone whatever has this label (KEP-2447)."""
+PROXY = "moorage"
+"""Its value where node agents carry the Service."""
+CARRIED_SELECTOR = f"{PROXY_LABEL}={PROXY}"
+"""The label selector for Services that node agents carry."""
+
+SERVICE_MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+SERVICE_MANAGER = "moorage"
+SLICE_MANAGER = GROUP
+"""Value of `endpointslice.kubernetes.io/managed-by`. Kubernetes' own controllers look after slices with theirs."""
+
+AFFINITY_ANNOTATION = f"{GROUP}/affinity"
+"""On a Service: `Mooring`, and then the next two."""
+GROUP_ANNOTATION = f"{GROUP}/group"
+"""On a Service: the group whose moorings lead its clients, a DNS label."""
+CLIENT_ANNOTATION = f"{GROUP}/client"
+"""On a Service: what counts as one client, one of `CLIENT_KINDS`."""
+WEIGHTS_ANNOTATION = f"{GROUP}/weights"
+"""On a slice: a JSON object of endpoint hostname (or address) to weight. Who is not in it weighs 1."""
+
+MAX_WEIGHT = 100
+
+_MOORING = "Mooring"
+_DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_RULES: tuple[tuple[str, str, Callable[[str], object]], ...] = (
+    (AFFINITY_ANNOTATION, _MOORING, _MOORING.__eq__),
+    (GROUP_ANNOTATION, "a DNS label, such as backend", _DNS_LABEL.fullmatch),
+    (CLIENT_ANNOTATION, f"{', '.join(CLIENT_KINDS[:-1])} or {CLIENT_KINDS[-1]}", CLIENT_KINDS.__contains__),
+)
+"""Of a Service whose clients are moored: annotation, what it must be, and whether it is."""
+_READ_OF_LABELS = (PROXY_LABEL, SERVICE_NAME_LABEL)
+_READ_OF_ANNOTATIONS = (AFFINITY_ANNOTATION, GROUP_ANNOTATION, CLIENT_ANNOTATION, WEIGHTS_ANNOTATION)
+
+T = TypeVar("T")
+
+
+class MooredBy(NamedTuple):
+    """How the clients of a Service are moored."""
+
+    group: str
+    client: str
+
+
+class ServiceContract(NamedTuple):
+    """What the metadata of a Service say."""
+
+    proxy: str | None = None
+    """Who carries it: `PROXY`, None for kube-proxy, or somebody else."""
+    moored: MooredBy | None = None
+    """None: its clients are not moored."""
+
+
+class SliceContract(NamedTuple):
+    """What the metadata of an EndpointSlice say."""
+
+    service: str | None = None
+    """Name of the Service, in the slice's namespace, whose endpoints these are."""
+    proxy: str | None = None
+    """As of a Service."""
+    weights: Mapping[str, int] = {}
+    """Hostname (or address) of an endpoint -> weight, from 1 to `MAX_WEIGHT`; 1 for those that are not in it."""
+
+
+class Decoded(NamedTuple, Generic[T]):
+    """What was read, and a line for each label or annotation that cannot be right."""
+
+    contract: T
+    problems: tuple[str, ...]
+
+
+class Marks(NamedTuple):
+    """Labels and annotations as they must be; None: must not be there. Others are nobody's business."""
+
+    labels: Mapping[str, str | None]
+    annotations: Mapping[str, str | None]
+
+    def patch(self, have: ObjectMeta) -> dict[str, Any]:
+        """What a merge patch of `metadata` must say; empty where all is as it must be."""
+        patch = {
+            "labels": _differing(have.labels, self.labels),
+            "annotations": _differing(have.annotations, self.annotations),
+        }
+        return {field: values for field, values in patch.items() if values}
+
+    def on(self, new: ObjectMeta) -> ObjectMeta:
+        """The metadata of an object to be made, with these."""
+        return replace(new, labels=_present(self.labels), annotations=_present(self.annotations))
+
+
+def encode_service(contract: ServiceContract) -> Marks:
+    """The marks of a Service of the operator."""
+    moored = contract.moored
+    return Marks(
+        {SERVICE_MANAGED_BY_LABEL: SERVICE_MANAGER, PROXY_LABEL: contract.proxy},
+        {
+            AFFINITY_ANNOTATION: _MOORING if moored else None,
+            GROUP_ANNOTATION: moored.group if moored else None,
+            CLIENT_ANNOTATION: moored.client if moored else None,
+        },
+    )
+
+
+def decode_service(meta: ObjectMeta) -> Decoded[ServiceContract]:
+    """What the metadata of a Service say, whoever wrote them. Raises nothing."""
+    problems: list[str] = []
+    moored = _moored(meta, problems)
+    return Decoded(ServiceContract((meta.labels or {}).get(PROXY_LABEL), moored), tuple(problems))
+
+
+def encode_slice(contract: SliceContract) -> Marks:
+    """The marks of an EndpointSlice of the operator."""
+    weights = msgspec.json.encode(contract.weights, order="sorted").decode() if contract.weights else None
+    return Marks(
+        {
+            SERVICE_NAME_LABEL: contract.service,
+            MANAGED_BY_LABEL: SLICE_MANAGER,
+            PROXY_LABEL: contract.proxy,
+        },
+        {WEIGHTS_ANNOTATION: weights},
+    )
+
+
+def decode_slice(meta: ObjectMeta) -> Decoded[SliceContract]:
+    """What the metadata of an EndpointSlice say, whoever wrote them. Raises nothing."""
+    labels = meta.labels or {}
+    problems: list[str] = []
+    weights = _weights(meta, problems)
+    return Decoded(
+        SliceContract(labels.get(SERVICE_NAME_LABEL) or None, labels.get(PROXY_LABEL), weights), tuple(problems)
+    )
+
+
+def slim(meta: ObjectMeta) -> ObjectMeta:
+    """`meta` without the labels and annotations that are not read here, which may be large."""
+    return replace(
+        meta, labels=_only(_READ_OF_LABELS, meta.labels), annotations=_only(_READ_OF_ANNOTATIONS, meta.annotations)
+    )
+
+
+def _moored(meta: ObjectMeta, problems: list[str]) -> MooredBy | None:
+    annotations = meta.annotations or {}
+    if AFFINITY_ANNOTATION not in annotations:
+        return None
+    for annotation, rule, is_right in _RULES:
+        value = annotations.get(annotation)
+        if value is None or not is_right(value):
+            found = "is missing" if value is None else f"is {show(value)}"
+            where = _where("Service", meta, annotation)
+            problems.append(f"{where} {found}, and must be {rule}; clients are not moored")
+            return None
+    return MooredBy(annotations[GROUP_ANNOTATION], annotations[CLIENT_ANNOTATION])
+
+
+def _weights(meta: ObjectMeta, problems: list[str]) -> dict[str, int]:
+    text = (meta.annotations or {}).get(WEIGHTS_ANNOTATION)
+    if text is None:
+        return {}
+    try:
+        weights = msgspec.json.decode(text, type=dict[str, int])
+        if all(1 <= weight <= MAX_WEIGHT for weight in weights.values()):
+            return weights
+    except (msgspec.MsgspecError, UnicodeError):
+        pass
+    problems.append(
+        f"{_where('EndpointSlice', meta, WEIGHTS_ANNOTATION)} is not a JSON object of name to whole number from 1 to "
+        f'{MAX_WEIGHT}, such as {{"backend1": 2}}; all weigh 1'
+    )
+    return {}
+
+
+def _where(kind: str, meta: ObjectMeta, annotation: str) -> str:
+    return f"{kind} {meta.key}: metadata.annotations[{annotation}]"
+
+
+def _differing(have: Mapping[str, str] | None, want: Mapping[str, str | None]) -> dict[str, str | None]:
+    return {key: value for key, value in want.items() if (have or {}).get(key) != value}
+
+
+def _present(values: Mapping[str, str | None]) -> dict[str, str] | None:
+    return {key: value for key, value in values.items() if value is not None} or None
+
+
+def _only(names: Iterable[str], values: Mapping[str, str] | None) -> dict[str, str] | None:
+    kept = {name: values[name] for name in names if name in values} if values else None
+    return kept or None
