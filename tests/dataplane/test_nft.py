@@ -8,7 +8,17 @@ import pytest
 
 from moorage import proc
 from moorage.dataplane.fake import FakeNft
-from moorage.dataplane.nft import KernelNft, ListedElement, Nft, NftError, parse_elements, refusal
+from moorage.dataplane.nft import (
+    Hook,
+    KernelNft,
+    ListedChain,
+    ListedElement,
+    Nft,
+    NftError,
+    Outline,
+    parse_elements,
+    refusal,
+)
 from tests.support.netns import namespace
 
 SETS = """\
@@ -118,6 +128,25 @@ async def test_reads_every_kind_of_element_back_as_it_was_added(nft: Nft) -> Non
 async def test_lists_the_chains_of_the_table(nft: Nft) -> None:
     await nft.run("add chain inet moorage dnat-prerouting { type nat hook prerouting priority -110; }")
     assert await nft.chains() == {"one", "two", "dnat-prerouting"}
+
+
+async def test_outlines_the_table_without_its_elements_and_the_words_of_its_rules(executor: Executor) -> None:
+    nft = executor.nft
+    assert await nft.outline() == Outline(frozenset(), {}, frozenset())
+    await nft.run(SETS)
+    await nft.run(
+        f"{SLOT}\nadd chain inet moorage dnat-output {{ type nat hook output priority -110; }}\n"
+        "add rule inet moorage dnat-output ip daddr @addresses4 goto one\n"
+        "add rule inet moorage dnat-output counter name misses\nadd rule inet moorage one drop"
+    )
+    found = await nft.outline()
+    assert found.containers == {line.split()[4] for line in SETS.splitlines() if line.split()[1] in ("set", "map")}
+    assert found.counters == {"misses"}
+    assert found.chains == {
+        "one": ListedChain(None, 1),
+        "two": ListedChain(None, 0),
+        "dnat-output": ListedChain(Hook("nat", "output", -110), 2),
+    }
 
 
 async def test_making_what_is_there_already_changes_nothing(nft: Nft) -> None:
