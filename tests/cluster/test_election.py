@@ -192,16 +192,19 @@ async def test_a_stopped_leader_gives_the_lease_back_after_its_work_has_ended() 
         try:
             await asyncio.Event().wait()
         finally:
-            await asyncio.sleep(12)
+            await asyncio.sleep(20)
             leadership.check()
+            ended.append(now())
 
+    ended: list[float] = []
     a.lead = slow_end
     a.start()
     await asyncio.sleep(1)
     b.start()
     await asyncio.sleep(20)
     await a.stop()
-    assert a.terms == [(0, 33)], "it was renewed while it ended"
+    assert ended == [41], "it was renewed while it ended"
+    assert a.terms == [(0, 41)]
     assert server.lease is not None
     spec = server.lease.spec
     assert (spec.holder_identity, spec.lease_duration_seconds, spec.lease_transitions) == ("", 1, 0)
@@ -254,6 +257,19 @@ async def test_a_leader_that_cannot_renew_is_cancelled_at_the_deadline_and_is_a_
         server.trouble = lambda who: ""
         await asyncio.sleep(12)
     assert a.leads
+    await a.stop()
+
+
+async def test_the_time_of_a_leader_counts_from_when_it_asked_and_not_from_the_answer() -> None:
+    server = Server()
+    server.delay = lambda: 1.0
+    a = Candidate(server, "a")
+    a.start()
+    await asyncio.sleep(3.5)
+    assert a.leadership is not None
+    assert a.leadership.until == 10, "it asked at 0, and was answered at 3"
+    await asyncio.sleep(4)
+    assert a.leadership.until == 15, "it asked at 5, and was answered at 7"
     await a.stop()
 
 

@@ -229,9 +229,11 @@ def test_pods_in_the_hosts_network_and_those_that_have_ended_have_no_address_of_
     running = pod("203.0.113.7")
     assert own.put(POD, WEB, pod_addresses(pod("203.0.113.7", host_network=True))) == frozenset()
     assert own.put(POD, WEB, pod_addresses(running)) == {"203.0.113.7"}
-    ended = replace(running, status=replace(running.status, phase="Succeeded"))
-    assert own.put(POD, WEB, pod_addresses(ended)) == {"203.0.113.7"}
-    assert not own
+    for phase in ("Succeeded", "Failed"):
+        own.put(POD, WEB, pod_addresses(running))
+        ended = replace(running, status=replace(running.status, phase=phase))
+        assert own.put(POD, WEB, pod_addresses(ended)) == {"203.0.113.7"}
+        assert not own
 
 
 def test_addresses_are_read_as_kubernetes_reads_them() -> None:
@@ -242,6 +244,8 @@ def test_addresses_are_read_as_kubernetes_reads_them() -> None:
     assert dict(own) == {"10.96.11.12": CLUSTER_IP, "203.0.113.7": EXTERNAL_IP}
     own.put(POD, WEB, pod_addresses(pod("198.19.0.07")))
     assert own["198.19.0.7"] == POD
+    own.put(NODE, WEB, node_addresses(node("node-1", "192.0.2.007", "2001:DB8:0::7", "node-1.example.com")))
+    assert {own["192.0.2.7"], own["2001:db8::7"]} == {NODE}
 
 
 def test_cluster_ips_are_refused_where_nobody_tells_their_range() -> None:

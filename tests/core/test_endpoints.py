@@ -233,6 +233,12 @@ def test_a_source_that_has_not_answered_keeps_what_it_had() -> None:
     )
 
 
+def test_what_is_kept_has_the_weight_and_the_priority_that_it_had() -> None:
+    srv = Endpoint("b1", "203.0.113.1", "dns/db.example.com", weight=3, priority=10)
+    before = known(replace(status(B1), weight=3, priority=10), endpoints=[DNS])
+    assert merge(before, (Resolution("dns/db.example.com", None, DOWN),), GATE).endpoints == (srv,)
+
+
 def test_an_empty_answer_removes() -> None:
     merged = merge(known(status(B1), endpoints=[DNS]), (Resolution("dns/db.example.com", ()),), GATE)
     assert merged.endpoints == ()

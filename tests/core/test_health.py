@@ -272,6 +272,12 @@ def test_the_threshold_is_met_exactly() -> None:
     assert ready_set({"a", "b"}, half, 50).frozen
 
 
+def test_those_of_which_nothing_is_known_or_asked_do_not_count_for_the_threshold() -> None:
+    half = verdicts(a="Healthy", b="Unhealthy", c="Unknown", d="Unknown", e="Unknown", f="Unchecked")
+    assert ready_set({"a", "b"}, half, 49) == Published(frozenset("af"), frozen=False)
+    assert ready_set({"a", "b"}, half, 50).frozen
+
+
 def test_the_first_to_fall_of_all_is_not_taken_out() -> None:
     """Where checks fail for want of a network here, they do so one after the other, within an interval."""
     names = {"a", "b", "c"}

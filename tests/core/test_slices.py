@@ -7,10 +7,11 @@ import pytest
 from msgspec.structs import replace
 
 from moorage.api.contract import PROXY_LABEL, WEIGHTS_ANNOTATION
+from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.moorage_v1alpha1 import Drain, ExternalServicePort
 from moorage.core.model import Create, Delete, Endpoint, Patch
 from moorage.dataplane.services import Scope, carried
-from testing.xsvc import HTTP, NAME, UID, Story, endpoints, xsvc
+from testing.xsvc import HTTP, NAME, THEN, UID, Story, endpoints, xsvc
 
 UDP = ExternalServicePort(name="dns", port=53, protocol="UDP", app_protocol="example.com/dns")
 
@@ -89,6 +90,17 @@ def test_names_are_the_lowest_free_numbers_whoever_has_the_others() -> None:
     assert isinstance(service, Create)
     assert isinstance(slice_, Create)
     assert slice_.obj.metadata.name == "backend-3"
+
+
+def test_a_slice_that_is_being_deleted_is_left_alone_and_its_endpoints_get_another() -> None:
+    story = Story(xsvc())
+    story.step(endpoints(2))
+    raw(story)["metadata"]["deletionTimestamp"] = THEN
+    (write,) = story.decide(endpoints(3)).writes
+    assert isinstance(write, Create)
+    assert isinstance(write.obj, EndpointSlice)
+    assert write.obj.metadata.name == "backend-2"
+    assert [each.hostname for each in write.obj.endpoints or ()] == ["b0001", "b0002", "b0003"]
 
 
 def test_another_verdict_is_one_patch_of_the_endpoints_only() -> None:

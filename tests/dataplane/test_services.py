@@ -42,7 +42,12 @@ def test_the_port_of_the_slice_counts_not_the_target_port() -> None:
 
 def test_ports_are_matched_by_name_and_protocol() -> None:
     ports = [{"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "dns-tcp", "port": 53, "targetPort": "dns-tcp"}]
-    given = [{"name": "dns", "port": 5353, "protocol": "UDP"}, {"name": "dns-tcp", "port": 5454, "protocol": "TCP"}]
+    given = [
+        {"name": "dns", "port": 1, "protocol": "TCP"},
+        {"name": "dns", "port": 5353, "protocol": "UDP"},
+        {"name": "dns-tcp", "port": 5454, "protocol": "TCP"},
+        {"name": "dns-tcp", "port": 2, "protocol": "UDP"},
+    ]
     found = carried(service(ports=ports), [slice_("203.0.113.1", ports=given)], SCOPE).ports
     assert {each.key: targets(each) for each in found} == {
         ServiceAddress("10.96.0.1", "udp", 53): ["203.0.113.1:5353"],

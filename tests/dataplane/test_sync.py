@@ -1,6 +1,6 @@
 """The synchronizer: little work for little change, and no harm from what fails."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from contextlib import suppress
 
 import pytest
@@ -195,6 +195,29 @@ async def test_flows_to_endpoints_that_are_gone_are_ended_and_no_others(nft: Bre
     assert conntrack.deleted == [flow("203.0.113.1", source_port=4001)]
 
 
+class LateConntrack(FakeConntrack):
+    """Packets that were under way make flows to the old endpoint while others are ended."""
+
+    def __init__(self, flows: list[Flow], late: list[Flow]) -> None:
+        super().__init__(flows)
+        self._late = late
+
+    async def delete(self, flows: Collection[Flow]) -> int:
+        count = await super().delete(flows)
+        if self._late:
+            self.tracked.add(self._late.pop())
+        return count
+
+
+async def test_flows_that_packets_under_way_make_meanwhile_are_ended_too(nft: BreakingNft) -> None:
+    late = LateConntrack([flow("203.0.113.1")], [flow("203.0.113.1", source_port=4001)])
+    sync = synchronizer(nft, late)
+    await sync.sync({KEY: port(KEY, [1, 2])}, {KEY})
+    done = await sync.sync({KEY: port(KEY, [2])}, {KEY})
+    assert done.flows == 2
+    assert not late.tracked
+
+
 async def test_tcp_flows_of_a_service_that_is_gone_altogether_stay_as_nothing_would_reset_them(
     nft: BreakingNft,
 ) -> None:
@@ -341,6 +364,16 @@ async def test_it_notices_that_somebody_else_changed_the_table(nft: BreakingNft)
     await sync.sync(state, state.keys())
     assert await sync.intact()
     await nft.run("delete table inet moorage\n")
+    assert not await sync.intact()
+    await sync.sync(state, set())
+    assert await same(nft, state)
+
+
+async def test_where_somebody_else_removed_the_digest_no_other_digest_is_believed(nft: BreakingNft) -> None:
+    sync = synchronizer(nft)
+    state = {KEY: port(KEY, [1, 2], 60)}
+    await sync.sync(state, state.keys())
+    await nft.run("flush set inet moorage digest\nflush map inet moorage slots-tcp4\n")
     assert not await sync.intact()
     await sync.sync(state, set())
     assert await same(nft, state)

@@ -391,6 +391,33 @@ async def test_tenants_whose_endpoints_hang_leave_slots_to_the_others(script: Sc
 
 
 @pytest.mark.looptime
+async def test_the_slots_of_checks_that_are_dropped_are_free_again(script: Script) -> None:
+    script.takes = {"slow": NEVER}
+    prober = script.prober(most=8)
+    tenant = ObjectKey("tenant", "slow")
+    for _ in range(20):
+        prober.set(tenant, endpoints("slow"), Check(interval=300.0, timeout=300.0))
+        await asyncio.sleep(1)
+        prober.remove(tenant)
+    assert len(script.begun["slow"]) == 20
+
+
+@pytest.mark.looptime
+async def test_what_is_dropped_while_it_waits_for_a_slot_is_not_kept(script: Script) -> None:
+    script.takes = {"slow": NEVER}
+    prober = script.prober(most=4)
+    tenant = ObjectKey("tenant", "slow")
+    hanging = endpoints("slow") | {f"more{number}": Target("slow", 80) for number in range(3)}
+    for number in range(50):
+        waiting = {f"{number}-{each}": Target("slow", 81) for each in range(20)}
+        prober.set(tenant, hanging | waiting, Check(interval=300.0, timeout=300.0))
+        await asyncio.sleep(1)
+    gc.collect()
+    kept = sum(isinstance(each, Scheduled) for each in gc.get_objects())
+    assert kept <= len(hanging | waiting) + 1
+
+
+@pytest.mark.looptime
 async def test_what_was_dropped_is_not_kept_until_it_would_have_been_due(script: Script) -> None:
     kept: list[weakref.ref[Scheduled]] = []
 
