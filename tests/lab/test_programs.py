@@ -8,7 +8,7 @@ import pytest
 from moorage.cli.main import command as moorage
 from moorage_lab import topology
 from moorage_lab.processes import MOORAGE, Program
-from moorage_lab.programs import Files, api_server, others
+from moorage_lab.programs import Files, api_server, name_server, others
 
 FILES = ("/run/moorage/a/kubeconfig", "/run/moorage/a/plan.json")
 """What there is when the programs start."""
@@ -17,7 +17,8 @@ FILES = ("/run/moorage/a/kubeconfig", "/run/moorage/a/plan.json")
 def all_programs() -> list[Program]:
     cluster = topology.plan({"a": 2}).clusters[0]
     files = Files(Path("/run/moorage"), Path("/run/moorage/state"), "a")
-    return [api_server(cluster, files, 7, 16443), *others(cluster, files)]
+    names = name_server(topology.plan({"a": 2}), Path("/run/moorage/state"))
+    return [names, api_server(cluster, files, 7, 16443), *others(cluster, files)]
 
 
 @pytest.mark.parametrize("program", all_programs(), ids=lambda program: program.name)

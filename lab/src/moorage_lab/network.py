@@ -22,14 +22,26 @@ mount --no-canonicalize --bind . "$2"
 """
 
 
+RESOLV_CONF = f"nameserver {topology.CLUSTER_DNS}\nnameserver {topology.INTERNET_DNS}\n"
+"""For all that runs on a node or a gateway, such as the operator; in the lab's internet the first does not answer.
+Pods have one of their own."""
+
+_MOUNT_RESOLV_CONF = """\
+printf %s "$1" > "$2"
+[ ! -e /etc/resolv.conf ] || mount --bind "$2" /etc/resolv.conf
+"""
+
+
 async def mount(directory: str) -> None:
-    """Put a tmpfs on /run, with the lab's directory at `STATE`, and something where /etc/resolv.conf points to.
+    """Put a tmpfs on /run, the lab's directory at `STATE`, and the lab's own /etc/resolv.conf over the machine's.
 
     `ip netns` and the services of the machine keep their state in /run, and so may the lab's directory: it is
     mounted by where the shell is, since its path is hidden by then.
     """
     await _run(["sh", "-ec", _MOUNT, "sh", directory, str(STATE)], "mounts")
     _touch("/etc/resolv.conf")
+    argv = ["sh", "-ec", _MOUNT_RESOLV_CONF, "sh", RESOLV_CONF, str(RUN / "resolv.conf")]
+    await _run(argv, "/etc/resolv.conf")
 
 
 async def build(plan: topology.LabPlan) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from moorage_lab.control import DNS_HOSTS, DNS_PID
 from moorage_lab.processes import MOORAGE, Program
-from moorage_lab.topology import API_PORT, ClusterPlan
+from moorage_lab.state import zone_file
+from moorage_lab.topology import API_PORT, INTERNET_DNS, ClusterPlan, LabPlan, internet_addresses
 
 FIRST_API_PORT = 16443
 """On the machine, for the first cluster's API server; others take the next free ones."""
@@ -46,6 +47,14 @@ def api_server(cluster: ClusterPlan, files: Files, listener: int, outside_port: 
     return Program(API_SERVER, argv, cluster.gateway, (listener,))
 
 
+def name_server(lab: LabPlan, state: Path) -> Program:
+    """The internet's name server, for the names that people add. `state`: the lab's directory as it is inside."""
+    argv = [*MOORAGE, "lab-names", "--zone", str(zone_file(state))]
+    for address in internet_addresses(lab):
+        argv += ["--address", address]
+    return Program("names", argv, "")
+
+
 def others(cluster: ClusterPlan, files: Files) -> list[Program]:
     """All others, which need the API server's kubeconfig: DNS, an agent per node, operator, controllers, kubelets."""
     return [_dns(cluster, files), *_agents(cluster, files), control(cluster, files), _operator(cluster, files)]
@@ -78,7 +87,7 @@ def _dns(cluster: ClusterPlan, files: Files) -> Program:
     argv += ["--bind-interfaces", f"--pid-file={files.dns_pid}"]
     # It would change to a user that the lab's user namespace does not have.
     argv += ["--user=root", "--group="]
-    # Only the records of this cluster: the rest does not exist, and nobody else is asked.
-    argv += ["--no-hosts", f"--addn-hosts={files.dns_hosts}", "--no-resolv", "--address=/#/"]
-    argv += [f"--local=/{cluster.domain}/", "--local-ttl=1"]
+    # The records of this cluster; for all other names the internet's name server is asked, as CoreDNS does.
+    argv += ["--no-hosts", f"--addn-hosts={files.dns_hosts}", "--no-resolv", f"--server={INTERNET_DNS}"]
+    argv += [f"--local=/{cluster.domain}/", "--local-ttl=1", "--no-negcache"]
     return Program("dns", argv, cluster.gateway)

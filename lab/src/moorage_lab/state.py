@@ -1,7 +1,7 @@
 """Where a lab keeps what is needed outside of it, and which labs there are.
 
 A directory per lab: `lock` (held by its outer process as long as it lives), `lab.json`, `CLUSTER.kubeconfig`,
-`CLUSTER.inside`, and `logs/`.
+`CLUSTER.inside`, `names.zone`, and `logs/`.
 """
 
 import contextlib
@@ -79,7 +79,7 @@ class LabDirectory:
         """
         check_name(name)
         path = root() / name
-        with _alone(path.parent):
+        with alone(path.parent):
             path.mkdir(mode=0o700, exist_ok=True)
             lock = _lock(path)
             if lock is None:
@@ -106,7 +106,7 @@ class LabDirectory:
 
     def remove(self) -> None:
         """Remove the directory and let go of it."""
-        with _alone(self.path.parent):
+        with alone(self.path.parent):
             shutil.rmtree(self.path, ignore_errors=True)
             os.close(self._lock)
 
@@ -115,7 +115,7 @@ def labs() -> list[tuple[LabState, Path]]:
     """The labs that run, by name, and their directories. What labs that were killed left behind is removed."""
     found = []
     directory = root()
-    with _alone(directory):
+    with alone(directory):
         for path in sorted(each for each in directory.iterdir() if each.is_dir()):
             lock = _lock(path)
             if lock is not None:
@@ -149,9 +149,17 @@ def inside_kubeconfig(path: Path, cluster: str) -> Path:
     return path / f"{cluster}.inside"
 
 
+def zone_file(path: Path) -> Path:
+    """The DNS records of the lab's internet, in the lab's directory `path`."""
+    return path / "names.zone"
+
+
 @contextlib.contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """No other process claims, lists or removes labs meanwhile: the lock of a lab then tells whether it runs."""
+def alone(directory: Path) -> Iterator[None]:
+    """No other process does this in the directory meanwhile.
+
+    That of all labs: none claims, lists or removes labs, and the lock of a lab then tells whether it runs.
+    """
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

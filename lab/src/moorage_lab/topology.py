@@ -28,8 +28,12 @@ MAX_NODES = 16
 API_PORT = 6443
 
 _INTERNET = ("198.51.100.254", "2001:db8:100::fffe")
+INTERNET_DNS = _INTERNET[0]
+"""Where the name server of all names outside of the clusters listens."""
+CLUSTER_DNS = "10.240.0.53"
+"""Where each cluster's own does, the same address in each."""
 _GATEWAY = ("10.240.0.1", "fd00:10:240::1")
-_DNS = ("10.240.0.53", "fd00:10:240::53")
+_DNS = (CLUSTER_DNS, "fd00:10:240::53")
 _PODS = ("10.244.0.0/16", "fd00:10:244::/48")
 _SERVICES = ("10.96.0.0/12", "fd00:10:96::/112")
 _DNS_SERVICE = ("10.96.0.10", "fd00:10:96::a")
@@ -176,6 +180,11 @@ def _cluster(index: int, name: str, nodes: int, ipv6: bool) -> ClusterPlan:
             for number in range(1, nodes + 1)
         ],
     )
+
+
+def internet_addresses(lab: LabPlan) -> list[str]:
+    """Of the internet's own end of every cluster's line: the name server of all names outside is there."""
+    return list(_INTERNET[: len(lab.clusters[0].public_addresses)])
 
 
 def netns_names(lab: LabPlan) -> str:

@@ -19,6 +19,7 @@ from moorage.errors import MoorageError
 from moorage_lab import enter, manifests, outside, topology, verbs, waiting
 from moorage_lab.channel import Relay
 from moorage_lab.checks import has_ipv6, search_path
+from moorage_lab.cli import dns
 from moorage_lab.cli.ending import until_told
 from moorage_lab.state import DEFAULT_NAME, LabState, find, inside_kubeconfig, labs
 from moorage_lab.state import kubeconfig as kubeconfig_path
@@ -36,6 +37,8 @@ def command() -> None:
     """Run clusters as network namespaces on this machine, without root, and work with them."""
     os.environ["PATH"] = search_path(os.environ.get("PATH", ""))
 
+
+command.add_command(dns.command)
 
 # --- Labs --------------------------------------------------------------------------------------------------------
 
