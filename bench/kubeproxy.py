@@ -1,6 +1,6 @@
 """The rules that kube-proxy writes in its nftables mode for one Service with `sessionAffinity: ClientIP`. Pure.
 
-After pkg/proxy/nftables of Kubernetes 1.33 in structure, chain for chain: all that a packet meets on its way is
+After pkg/proxy/nftables of Kubernetes 1.37 in structure, chain for chain: all that a packet meets on its way is
 here; names are shorter, and what no packet of the benchmark meets (node ports, firewall, external addresses) has its
 chains and maps but no content.
 """
@@ -21,17 +21,20 @@ def rules(address: str, port: int, endpoints: Sequence[str], pods: str) -> str:
     lines += [f"add map {TABLE} {name} {{ type {key} : verdict ; }}" for name, key in _MAPS]
     lines.append(f"add set {TABLE} cluster-ips {{ type ipv4_addr ; }}")
     lines.append(f"add set {TABLE} nodeport-ips {{ type ipv4_addr ; }}")
-    lines += [f"add rule {TABLE} {rule}" for rule in _RULES]
-    lines += _service(address, port, endpoints, pods)
+    lines.append(
+        f"add set {TABLE} hairpin-connections {{ type ipv4_addr . ipv4_addr . inet_proto . inet_service ; }}"
+    )
+    lines += [f"add rule {TABLE} {rule.replace('{pods}', pods)}" for rule in _RULES]
+    lines += _service(address, port, endpoints)
     return "\n".join(lines) + "\n"
 
 
 _BASE_CHAINS = (
-    ("filter-prerouting", "filter", "prerouting", -110),
-    ("filter-input", "filter", "input", -110),
-    ("filter-forward", "filter", "forward", -110),
-    ("filter-output", "filter", "output", -110),
-    ("filter-output-post-dnat", "filter", "output", -90),
+    ("filter-prerouting-pre-dnat", "filter", "prerouting", -110),
+    ("filter-output-pre-dnat", "filter", "output", -110),
+    ("filter-input", "filter", "input", 0),
+    ("filter-forward", "filter", "forward", 0),
+    ("filter-output", "filter", "output", 0),
     ("nat-prerouting", "nat", "prerouting", -100),
     ("nat-output", "nat", "output", -100),
     ("nat-postrouting", "nat", "postrouting", 100),
@@ -43,7 +46,6 @@ _CHAINS = (
     "firewall-check",
     "services",
     "masquerading",
-    "mark-for-masquerade",
     "reject-chain",
 )
 _SERVICE = "ipv4_addr . inet_proto . inet_service"
@@ -55,14 +57,14 @@ _MAPS = (
     ("no-endpoint-nodeports", "inet_proto . inet_service"),
 )
 _RULES = (
-    "filter-prerouting ct state new jump firewall-check",
+    "filter-prerouting-pre-dnat ct state new jump firewall-check",
+    "filter-output-pre-dnat ct state new jump firewall-check",
     "filter-input ct state new jump nodeport-endpoints-check",
     "filter-input ct state new jump service-endpoints-check",
     "filter-forward ct state new jump service-endpoints-check",
     "filter-forward ct state new jump cluster-ips-check",
     "filter-output ct state new jump service-endpoints-check",
-    "filter-output ct state new jump firewall-check",
-    "filter-output-post-dnat ct state new jump cluster-ips-check",
+    "filter-output ct state new jump cluster-ips-check",
     "nat-prerouting jump services",
     "nat-output jump services",
     "nat-postrouting jump masquerading",
@@ -71,17 +73,17 @@ _RULES = (
     "service-endpoints-check ip daddr . meta l4proto . th dport vmap @no-endpoint-services",
     "nodeport-endpoints-check ip daddr @nodeport-ips meta l4proto . th dport vmap @no-endpoint-nodeports",
     "firewall-check ip daddr . meta l4proto . th dport vmap @firewall-ips",
+    "services ip daddr @cluster-ips ip saddr != {pods} mark set mark or 0x4000",
     "services ip daddr . meta l4proto . th dport vmap @service-ips",
     "services ip daddr @nodeport-ips meta l4proto . th dport vmap @service-nodeports",
-    "mark-for-masquerade mark set mark or 0x4000",
-    "masquerading mark and 0x4000 == 0 return",
-    "masquerading mark set mark xor 0x4000",
-    "masquerading masquerade fully-random",
+    "masquerading mark and 0x4000 != 0 mark set mark xor 0x4000 masquerade fully-random",
+    "masquerading ct status dnat ip saddr . ip daddr . meta l4proto . th dport @hairpin-connections "
+    "masquerade fully-random",
     "reject-chain reject",
 )
 
 
-def _service(address: str, port: int, endpoints: Sequence[str], pods: str) -> list[str]:
+def _service(address: str, port: int, endpoints: Sequence[str]) -> list[str]:
     service = "service-bench"
     chains = [f"endpoint-{number}" for number in range(len(endpoints))]
     sets = [f"affinity-{number}" for number in range(len(endpoints))]
@@ -93,7 +95,6 @@ def _service(address: str, port: int, endpoints: Sequence[str], pods: str) -> li
     lines += [
         f"add element {TABLE} cluster-ips {{ {address} }}",
         f"add element {TABLE} service-ips {{ {address} . tcp . {port} : goto {service} }}",
-        f"add rule {TABLE} {service} ip daddr {address} tcp dport {port} ip saddr != {pods} jump mark-for-masquerade",
     ]
     lines += [
         f"add rule {TABLE} {service} ip saddr @{affinity} goto {chain}"
@@ -102,7 +103,6 @@ def _service(address: str, port: int, endpoints: Sequence[str], pods: str) -> li
     lines.append(f"add rule {TABLE} {service} numgen random mod {len(endpoints)} vmap {{ {choices} }}")
     for chain, affinity, endpoint in zip(chains, sets, endpoints, strict=True):
         lines += [
-            f"add rule {TABLE} {chain} ip saddr {endpoint.partition(':')[0]} jump mark-for-masquerade",
             f"add rule {TABLE} {chain} update @{affinity} {{ ip saddr timeout {TIMEOUT}s }}",
             f"add rule {TABLE} {chain} meta l4proto tcp dnat to {endpoint}",
         ]

@@ -24,5 +24,5 @@ def test_there_is_one_set_and_one_rule_for_each_endpoint() -> None:
 
 def test_sessions_are_looked_at_before_an_endpoint_is_drawn() -> None:
     chain = [line for line in rules(2).splitlines() if line.startswith("add rule ip kube-proxy-bench service-bench ")]
-    assert ["saddr @affinity" in line for line in chain] == [False, True, True, False]
+    assert ["saddr @affinity" in line for line in chain] == [True, True, False]
     assert "numgen random mod 2 vmap" in chain[-1]
