@@ -253,7 +253,7 @@ def test_bad_manifests_give_a_line_for_each_error_and_no_script(
 
 def test_nft_takes_the_demos_script(netns: Namespace) -> None:
     files = [str(DEMO / name) for name in ("k8s-backend.yml", "k8s-frontend.yml")]
-    result = CliRunner().invoke(command, ["-f", *files])
+    result = CliRunner().invoke(command, files)
     assert (result.exit_code, result.stderr) == (0, "")
     netns.run("nft", "-c", "-f", "-", input=result.stdout)
     assert netns.run("nft", "list", "ruleset") == ""

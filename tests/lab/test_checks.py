@@ -17,7 +17,7 @@ SYSCTLS = {
     ("changed", "uid", "expected"),
     [
         ({"user/max_user_namespaces": "0"}, 0, "sysctl -w user.max_user_namespaces=10000"),
-        ({"user/max_net_namespaces": "0"}, 1000, "sysctl -w user.max_net_namespaces=10000"),
+        ({"user/max_net_namespaces": "0"}, 1000, "sudo sysctl -w user.max_net_namespaces=10000"),
         ({"kernel/unprivileged_userns_clone": "0"}, 1000, "sudo sysctl -w kernel.unprivileged_userns_clone=1"),
         (
             {"kernel/apparmor_restrict_unprivileged_userns": "1"},

@@ -124,6 +124,16 @@ def test_a_lab_is_found_by_name_or_because_it_is_the_only_one() -> None:
     two.remove()
 
 
+def test_a_name_that_is_in_use_gets_a_number() -> None:
+    assert state.free_name("demo") == "demo"
+    kept = [LabDirectory.claim(name) for name in ("demo", "demo2")]
+    for each, name in zip(kept, ("demo", "demo2"), strict=True):
+        each.write(a_state(name))
+    assert state.free_name("demo") == "demo3"
+    for each in kept:
+        each.remove()
+
+
 @pytest.mark.parametrize("name", ["", "-a", "A", "a/b", "..", "a" * 64])
 def test_a_name_that_is_no_file_name_is_refused(name: str) -> None:
     with pytest.raises(MoorageError, match=r"its name must be"):

@@ -180,22 +180,21 @@ def test_the_story_holds_for_an_ordinary_user_who_has_installed_the_wheels() -> 
         assert user.ok("lab", "list") == "no lab runs\n"
 
 
+def forbidden(runtime: Path, then: str) -> User:
+    """A user who may make no user namespaces, and runs `then` with the command as its words."""
+    script = f"echo 0 > /proc/sys/user/max_user_namespaces; {then}"
+    return User(runtime, ("unshare", "--user", "--map-root-user", "sh", "-c", script, "sh"))
+
+
 def test_user_namespaces_that_are_forbidden_are_named_with_what_to_do() -> None:
     with a_user() as user:
-        forbidding = (
-            "unshare",
-            "--user",
-            "--map-root-user",
-            "sh",
-            "-c",
-            'echo 0 > /proc/sys/user/max_user_namespaces; exec "$@"',
-            "sh",
-        )
-        done = User(user.runtime, forbidding).run("demo")
+        done = forbidden(user.runtime, 'exec "$@"').run("demo")
         assert done.returncode == 1
         assert done.stderr == (
             "moorage: this machine forbids user namespaces; allow them: sysctl -w user.max_user_namespaces=10000\n"
         )
+        what_it_says = """$("$@" 2>&1 | sed -n 's/.*allow them: //p') && unshare --user true"""
+        forbidden(user.runtime, what_it_says).ok("demo")
 
 
 def test_programs_that_are_missing_are_named_with_their_packages() -> None:

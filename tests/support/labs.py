@@ -1,6 +1,7 @@
 """A lab that runs, as a user starts it, and what is left of it afterwards."""
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -38,7 +39,13 @@ class User:
         self.runtime = runtime
         self.prefix = tuple(prefix)
         self.moorage = tuple(moorage)
-        self.environ = {**os.environ, "XDG_RUNTIME_DIR": str(runtime)}
+        # As `moorage` is in the PATH of whoever has activated `.venv`.
+        program = runtime / "bin" / "moorage"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f'#!/bin/sh\nexec {shlex.join(moorage)} "$@"\n')
+        program.chmod(0o755)
+        path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+        self.environ = {**os.environ, "PATH": path, "XDG_RUNTIME_DIR": str(runtime)}
 
     def argv(self, *words: str) -> list[str]:
         return [*self.prefix, *self.moorage, *words]
@@ -53,6 +60,20 @@ class User:
         """The standard output of `moorage WORDS...`, which must succeed."""
         done = self.run(*words, input=input)
         assert done.returncode == 0, f"{' '.join(words)}: status {done.returncode}: {done.stderr}"
+        return done.stdout
+
+    def shell(self, line: str) -> str:
+        """What this line prints when it is typed into a shell in the checkout. It must succeed."""
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", line],
+            env=self.environ,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{line}: status {done.returncode}: {done.stderr}"
         return done.stdout
 
 

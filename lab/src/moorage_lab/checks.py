@@ -50,7 +50,8 @@ async def check() -> None:
     path = search_path(os.environ.get("PATH", ""))
     if missing := [program for program in PACKAGES if shutil.which(program, path=path) is None]:
         packages = " ".join(sorted({PACKAGES[program] for program in missing}))
-        raise MoorageError(f"{', '.join(missing)}: not installed; install with: apt-get install {packages}")
+        install = f"{'' if os.geteuid() == 0 else 'sudo '}apt-get install -y {packages}"
+        raise MoorageError(f"{', '.join(missing)}: not installed; install with: {install}")
     trial = await proc.run([*UNSHARE, "true"])
     if trial.status != 0:
         raise MoorageError(explain(trial.stderr, {name: _sysctl(name) for name in _SYSCTLS}, os.geteuid()))
@@ -69,7 +70,8 @@ def explain(stderr: str, sysctls: Mapping[str, str | None], uid: int) -> str:
     for kind in ("user", "net"):
         name = f"user/max_{kind}_namespaces"
         if sysctls.get(name) == "0":
-            return f"this machine forbids {kind} namespaces; allow them: sysctl -w {name.replace('/', '.')}=10000"
+            allow = f"{'' if uid == 0 else 'sudo '}sysctl -w {name.replace('/', '.')}=10000"
+            return f"this machine forbids {kind} namespaces; allow them: {allow}"
     if uid != 0 and sysctls.get("kernel/unprivileged_userns_clone") == "0":
         return (
             "this machine forbids user namespaces to ordinary users; "

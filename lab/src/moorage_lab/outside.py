@@ -12,10 +12,11 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from moorage.cli import program
 from moorage.cluster import kubeconfig
 from moorage.cluster.client import Client
 from moorage.errors import MoorageError
-from moorage_lab import waiting
+from moorage_lab import hints, waiting
 from moorage_lab.channel import Channel, Failed, Listen, Listening, Ready, Relay, Relays, Start, Stop
 from moorage_lab.checks import UNSHARE, check, search_path
 from moorage_lab.state import LabDirectory, LabState, inside_kubeconfig
@@ -63,7 +64,7 @@ class Lab:
         except TimeoutError:
             raise MoorageError(
                 f"Service {namespace}/{service}: no load balancer address after {RELAY_SECONDS:g} s; "
-                f"see: moorage lab get svc -A --cluster {cluster}"
+                f"see: {hints.get(self.state.name, cluster, f'-n {namespace} svc')}"
             ) from None
 
 
@@ -124,7 +125,11 @@ class _Outside:
                 stderr=output,
                 # Ctrl-C at the terminal is for this process, which then ends the others in order.
                 start_new_session=True,
-                env={**os.environ, "PATH": search_path(os.environ.get("PATH", ""))},
+                env={
+                    **os.environ,
+                    "PATH": search_path(os.environ.get("PATH", "")),
+                    program.VARIABLE: program.name(),
+                },
             )
         self._channel = Channel(ours)
         self._channel.send(Start(plan=self.lab.state.plan, directory=str(self.lab.directory)))

@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 
 import moorage_lab
 from moorage.api.core_v1 import Pod
+from moorage.cli import program
 from moorage.cluster.client import Client
 from moorage.errors import MoorageError
 from moorage_lab import enter, verbs, waiting
 from moorage_lab.kernel import Kernel
 from moorage_lab.narrator import Narrator, shown
 from moorage_lab.outside import Lab
+from moorage_lab.state import labs
 
 EFFECT_SECONDS = 5.0
 """How long a change may take until its effect is seen."""
@@ -49,11 +51,11 @@ class Stage:
         self.lab, self.narrator, self.a, self.b = lab, narrator, a, b
         self.effect_seconds, self.slack = EFFECT_SECONDS + patience, SLACK + patience
         self.files = files()
-        self._option = "" if lab.state.name == "demo" else f" --name {lab.state.name}"
+        self._option = "" if len(labs()) == 1 else f" --name {lab.state.name}"
 
     def line(self, verb: str, cluster: str, rest: str) -> str:
         """The command line that a person types."""
-        return f"moorage lab {verb}{self._option} --cluster {cluster} {rest}"
+        return f"{program.name()} lab {verb}{self._option} --cluster {cluster} {rest}"
 
     async def scale(self, deployment: str, replicas: int) -> None:
         """Set how many pods a Deployment of cluster A's backend has, and wait until it has them."""

@@ -6,6 +6,7 @@ A directory per lab: `lock` (held by its outer process as long as it lives), `la
 
 import contextlib
 import fcntl
+import itertools
 import os
 import re
 import shutil
@@ -17,11 +18,11 @@ from pathlib import Path
 import msgspec
 
 from moorage.errors import MoorageError
+from moorage_lab import hints
 from moorage_lab.channel import Relay
 from moorage_lab.topology import LabPlan
 
 DEFAULT_NAME = "lab"
-"""How often a name is tried for, and the seconds in between."""
 
 
 class LabState(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,9 +84,7 @@ class LabDirectory:
             path.mkdir(mode=0o700, exist_ok=True)
             lock = _lock(path)
             if lock is None:
-                raise MoorageError(
-                    f"lab {name} is running; end it with: moorage lab stop {name}, or give another --name"
-                )
+                raise MoorageError(f"lab {name} is running; end it with: {hints.stop(name)}, or give another --name")
             for entry in path.iterdir():
                 if entry.name != "lock":
                     shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
@@ -126,6 +125,13 @@ def labs() -> list[tuple[LabState, Path]]:
     return found
 
 
+def free_name(name: str) -> str:
+    """`name`, or where a lab of this name runs, the first of `name2`, `name3`, ... that none has."""
+    taken = {state.name for state, _ in labs()}
+    names = itertools.chain([name], (f"{name}{number}" for number in itertools.count(2)))
+    return next(each for each in names if each not in taken)
+
+
 def find(name: str | None) -> tuple[LabState, Path]:
     """The lab of this name, or the only one there is; MoorageError where there is none, or no telling which."""
     running = labs()
@@ -135,8 +141,9 @@ def find(name: str | None) -> tuple[LabState, Path]:
     if chosen:
         names = ", ".join(state.name for state, _ in chosen)
         raise MoorageError(f"several labs run ({names}); say which one with --name")
-    what = f"no lab {name} runs" if name else "no lab runs"
-    raise MoorageError(f"{what}; start one with: moorage lab run, or see: moorage lab list")
+    if running:
+        raise MoorageError(f"no lab {name} runs; see which do with: {hints.list_()}")
+    raise MoorageError(f"no lab runs; start one with: {hints.run()}")
 
 
 def kubeconfig(path: Path, cluster: str) -> Path:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import click
 
 from moorage import __version__
+from moorage.cli import program
 from moorage.errors import MoorageError
 
 _SYSTEM_DIRECTORIES = ("/usr/local/sbin", "/usr/sbin", "/sbin")
@@ -99,7 +100,7 @@ class LazyGroup(click.Group):
             entry = find(ctx.invoked_subcommand or "")
             if ctx.params["verbose"] or (entry and entry.log_level == "info"):
                 raise
-            raise MoorageError(f"{_bug(error)}; please report what `moorage -v` prints of it") from error
+            raise MoorageError(f"{_bug(error)}; please report what `{program.name()} -v` prints of it") from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -128,7 +129,7 @@ def run(args: Sequence[str]) -> int:
     several). 2: wrong usage. 130: interrupted. Any other status is the one that the command returned or exited with.
     """
     try:
-        result = command.main(args=list(args), prog_name="moorage", standalone_mode=False)
+        result = command.main(args=list(args), prog_name=program.name(), standalone_mode=False)
     except MoorageError as error:
         for each in getattr(error, "errors", (error,)):
             click.echo(f"moorage: {_one_line(each)}", err=True)

@@ -42,7 +42,7 @@ class Rendered(NamedTuple):
 
 
 @click.command()
-@click.option("-f", "--filename", "files", multiple=True, required=True, metavar="FILE", help="File, directory or -.")
+@click.option("-f", "--filename", "files", multiple=True, metavar="FILE", help="The same as FILE.")
 @click.argument("more", nargs=-1, metavar="[FILE]...")
 @click.option("--node", default="node", show_default=True, help="The node's name; endpoints on it are local.")
 @click.option(
@@ -56,8 +56,11 @@ class Rendered(NamedTuple):
 def command(files: tuple[str, ...], more: tuple[str, ...], node: str, services: str, ipv6_sessions: bool) -> None:
     """Print the nft script that carries the Services and EndpointSlices of manifests; touch nothing.
 
-    Services without clusterIP get one for the occasion, always the same. Objects of other kinds are left out.
+    FILE is a file, a directory, or - for standard input. Services without clusterIP get one for the occasion, always
+    the same. Objects of other kinds are left out.
     """
+    if not (files or more):
+        raise click.UsageError("say which manifests: FILE, a directory, or -")
     manifests, left_out = load_only((Service, EndpointSlice, Endpoints), [*files, *more])
     rendered = render(manifests, Scope(node, labelled_only=services == "labelled"), learn6=ipv6_sessions)
     for warning in [*left_out, *rendered.warnings]:

@@ -7,9 +7,9 @@ the kubelet serves them; in the lab a pod's processes run on this machine, where
 import shlex
 from collections.abc import Mapping, Sequence
 
+from moorage.cli import program
+from moorage_lab import hints
 from moorage_lab.apiserver.status import StatusError
-
-_NETWORK = "reach a LoadBalancer Service at the port that this lists: moorage lab list; or run a client inside with: "
 
 
 def refusal(cluster: str, path: str, query: Mapping[str, Sequence[str]]) -> StatusError | None:
@@ -21,9 +21,9 @@ def refusal(cluster: str, path: str, query: Mapping[str, Sequence[str]]) -> Stat
         case ["api", "v1", "namespaces", namespace, "pods", pod, verb, *_]:
             advice = _pod(cluster, namespace, pod, verb, query)
         case ["api", "v1", "namespaces", namespace, "services", _, "proxy" as verb, *_]:
-            advice = _NETWORK + _command("exec", cluster, namespace, "POD", "--", "COMMAND")
+            advice = _network() + _command("exec", cluster, namespace, "POD", "--", "COMMAND")
         case ["api", "v1", "nodes", node, "proxy" as verb, *_]:
-            advice = _NETWORK + _command("exec", cluster, "", node, "--", "COMMAND")
+            advice = _network() + _command("exec", cluster, "", node, "--", "COMMAND")
         case _:
             return None
     if not advice:
@@ -47,11 +47,15 @@ def _pod(cluster: str, namespace: str, pod: str, verb: str, query: Mapping[str, 
         case "ephemeralcontainers":
             return f"a pod has the programs of this machine; run one in it with: {inside} COMMAND"
         case "portforward" | "proxy":
-            return f"{_NETWORK}{inside} COMMAND"
+            return f"{_network()}{inside} COMMAND"
         case _:
             return ""
 
 
+def _network() -> str:
+    return f"reach a LoadBalancer Service at the port that this lists: {hints.list_()}; or run a client inside with: "
+
+
 def _command(verb: str, cluster: str, namespace: str, *words: str) -> str:
     place = ["--cluster", cluster, *(["--namespace", namespace] if namespace else [])]
-    return shlex.join(["moorage", "lab", verb, *place, *words])
+    return f"{program.name()} {shlex.join(['lab', verb, *place, *words])}"

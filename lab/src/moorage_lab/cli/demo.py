@@ -6,19 +6,20 @@ import os
 import click
 from rich.console import Console
 
+from moorage.cli import program
 from moorage_lab import outside, stage, story, topology
 from moorage_lab.checks import has_ipv6, search_path
 from moorage_lab.cli.ending import until_told
 from moorage_lab.narrator import Narrator
-from moorage_lab.state import kubeconfig
+from moorage_lab.state import free_name, kubeconfig
 
 
 @click.command()
 @click.option("--keep", is_flag=True, help="Leave the clusters up at the end, until Ctrl-C.")
-@click.option("--name", default="demo", show_default=True, help="What to call the lab.")
+@click.option("--name", help="What to call the lab; default: demo, or, beside one that was kept, demo2 and so on.")
 @click.option("--patience", default=0.0, hidden=True, help="Seconds by which everything may take longer.")
 @click.pass_context
-def command(ctx: click.Context, keep: bool, name: str, patience: float) -> None:
+def command(ctx: click.Context, keep: bool, name: str | None, patience: float) -> None:
     """See sticky connections between two clusters, as network namespaces on this machine.
 
     Exit status 0 only if every check holds.
@@ -26,7 +27,7 @@ def command(ctx: click.Context, keep: bool, name: str, patience: float) -> None:
     os.environ["PATH"] = search_path(os.environ.get("PATH", ""))
     console = Console(highlight=False)
     narrator = Narrator(console)
-    until_told(_run(name, keep, patience, console, narrator))
+    until_told(_run(name or free_name("demo"), keep, patience, console, narrator))
     ctx.exit(0 if narrator.holds else 1)
 
 
@@ -51,8 +52,8 @@ def _invite(console: Console, lab: outside.Lab, scaled: str) -> None:
             for one in lab.state.relays
         ),
         *(f"  KUBECONFIG={kubeconfig(lab.directory, one)} kubectl get pods -A" for one in lab.state.clusters),
-        f"  moorage lab get{name} --cluster b -n frontend xsvc -o wide",
-        f"  moorage lab scale{name} --cluster a -n backend deployment/{scaled} --replicas 1",
-        f"  moorage lab exec{name} deployment/frontend -- bash",
+        f"  {program.name()} lab get{name} --cluster b -n frontend xsvc -o wide",
+        f"  {program.name()} lab scale{name} --cluster a -n backend deployment/{scaled} --replicas 1",
+        f"  {program.name()} lab exec{name} deployment/frontend -- bash",
     ]
     console.print("\n".join(lines), markup=False, soft_wrap=True)

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, cast
@@ -16,10 +16,9 @@ from moorage.cli.columns import columns_of
 from moorage.cluster import kubeconfig
 from moorage.cluster.client import Client
 from moorage.errors import MoorageError
-from moorage_lab import enter, manifests, outside, topology, verbs, waiting
-from moorage_lab.channel import Relay
+from moorage_lab import enter, hints, manifests, topology, verbs
 from moorage_lab.checks import has_ipv6, search_path
-from moorage_lab.cli import dns
+from moorage_lab.cli import dns, starting
 from moorage_lab.cli.ending import until_told
 from moorage_lab.state import DEFAULT_NAME, LabState, find, inside_kubeconfig, labs
 from moorage_lab.state import kubeconfig as kubeconfig_path
@@ -28,7 +27,8 @@ _STOP_SECONDS = 15.0
 
 _name = click.option("--name", help="The lab; default: the only one that runs.")
 _cluster = click.option("--cluster", help="The cluster; may be left out where there is no doubt.")
-_namespace = click.option("-n", "--namespace", help="Default: the namespace `default`; for pods: any.")
+_namespace = click.option("-n", "--namespace", help="Default: the namespace `default`.")
+_any_namespace = click.option("-n", "--namespace", help="Default: whichever has it.")
 _file = click.option("-f", "--filename", "files", multiple=True, help="Manifests: a file, a directory, or -.")
 
 
@@ -69,66 +69,7 @@ def run(name: str, clusters: tuple[str, ...], files: tuple[str, ...], more: tupl
     """
     plan = topology.plan(manifests.parse_clusters(clusters), ipv6=has_ipv6())
     loaded = manifests.load(manifests.parse_files((*files, *more), plan))
-    until_told(_run(name, plan, loaded))
-
-
-async def _run(name: str, plan: topology.LabPlan, loaded: dict[str, list[manifest.Manifest]]) -> None:
-    async with outside.running(name, plan) as lab:
-        async with AsyncExitStack() as stack:
-            clients = {
-                name: await stack.enter_async_context(lab.client(name, _print_warning)) for name in lab.state.clusters
-            }
-            for one in plan.clusters:
-                await waiting.nodes(clients[one.name], len(one.nodes))
-                click.echo(f"cluster {one.name}: export KUBECONFIG={kubeconfig_path(lab.directory, one.name)}")
-            for cluster, found in loaded.items():
-                if found:
-                    await _or_told(_apply(clients[cluster], [one.object for one in found]))
-            await asyncio.gather(*_pods(lab, clients, loaded))
-            await asyncio.gather(*_entrances(lab, loaded))
-        click.echo(f"lab {name} is up; Ctrl-C ends it")
-        await _show_relays(lab)
-
-
-def _pods(
-    lab: outside.Lab, clients: dict[str, Client], loaded: dict[str, list[manifest.Manifest]]
-) -> Iterator[Awaitable[None]]:
-    """What there is to wait for until all pods that the manifests ask for are ready."""
-    for cluster, found in loaded.items():
-        for namespace, deployment in manifests.deployments(found):
-            of = f"--name {lab.state.name} --cluster {cluster} -n {namespace}"
-            yield _or_told(
-                waiting.deployments(clients[cluster], [(namespace, deployment)]),
-                f"; see: moorage lab get {of} pods, moorage lab logs {of} deployment/{deployment}",
-            )
-
-
-def _entrances(lab: outside.Lab, loaded: dict[str, list[manifest.Manifest]]) -> Iterator[Awaitable[None]]:
-    """What there is to wait for, once pods are ready, until they are reached through their load balancers."""
-    for cluster, found in loaded.items():
-        for namespace, service in manifests.load_balancers(found):
-            yield _or_told(lab.relay(cluster, namespace, service))
-
-
-async def _or_told(step: Awaitable[object], hint: str = "") -> None:
-    """Do it; what goes wrong is told and ends nothing: in a lab that is up one can look into it."""
-    try:
-        await step
-    except MoorageError as error:
-        click.echo(f"moorage: {error}{hint}", err=True)
-
-
-async def _show_relays(lab: outside.Lab) -> None:
-    """Print the relays there are, and each new one, for ever."""
-    shown: list[Relay] = []
-    async with lab.changed:
-        while True:
-            for relay in lab.state.relays:
-                if relay not in shown:
-                    where = f"cluster {relay.cluster}: {relay.namespace}/{relay.service}"
-                    click.echo(f"curl http://127.0.0.1:{relay.port}  # {where}")
-            shown = lab.state.relays
-            await lab.changed.wait()
+    until_told(starting.stay_up(name, plan, loaded))
 
 
 @command.command("list")
@@ -142,10 +83,13 @@ def list_() -> None:
 
 
 @command.command()
-@click.argument("name", required=False)
-def stop(name: str | None) -> None:
+@_name
+@click.argument("also_name", metavar="[NAME]", required=False)
+def stop(name: str | None, also_name: str | None) -> None:
     """End a lab, by default the only one that runs."""
-    state, path = find(name)
+    if name and also_name and name != also_name:
+        raise click.UsageError(f"one lab at a time: --name {name}, or {also_name}")
+    state, path = find(name or also_name)
     os.kill(state.pid, signal.SIGTERM)
     deadline = time.monotonic() + _STOP_SECONDS
     while any(running.pid == state.pid for running, _ in labs()):
@@ -172,26 +116,14 @@ def apply(
         raise click.UsageError("say which manifests with -f FILE")
     loaded = _load(files, namespace)
 
-    _with_client(name, cluster, lambda client: _apply(client, loaded, force=force_conflicts))
-
-
-async def _apply(client: Client, loaded: list[dict[str, Any]], *, force: bool = False) -> None:
-    """Apply the objects and say of each what was done. Raises MoorageError that names those that were refused."""
-    try:
-        click.echo(await verbs.apply(client, loaded, force=force))
-    except verbs.PartlyDoneError as error:
-        if error.done:
-            click.echo(error.done)
-        if error.conflict:
-            raise MoorageError(f"{error}; take the fields over with --force-conflicts") from None
-        raise
+    _with_client(name, cluster, lambda client: starting.apply(client, loaded, force=force_conflicts))
 
 
 @command.command()
 @_name
 @_cluster
 @_namespace
-@click.option("-A", "--all-namespaces", is_flag=True)
+@click.option("-A", "--all-namespaces", is_flag=True, help="Objects of every namespace.")
 @click.option("-l", "--selector", help="Labels, such as app=backend.")
 @click.option("-o", "--output", type=click.Choice(["wide", "yaml", "json", "name"]), default=None)
 @click.argument("kind")
@@ -206,7 +138,7 @@ def get(
     kind: str,
     object_name: str | None,
 ) -> None:
-    """Print objects, in columns or as YAML or JSON."""
+    """Print objects, in columns or as YAML or JSON. KIND is what kubectl takes: pods, svc, xsvc, deployment/NAME."""
     resource, _, after = kind.partition("/")
     resolved = verbs.resolve(resource)
 
@@ -275,7 +207,7 @@ def scale(
 @command.command("exec", context_settings={"ignore_unknown_options": True})
 @_name
 @_cluster
-@_namespace
+@_any_namespace
 @click.argument("target", metavar="POD|deploy/NAME|NODE|gateway|internet")
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
 def exec_(name: str | None, cluster: str | None, namespace: str | None, target: str, argv: tuple[str, ...]) -> None:
@@ -292,7 +224,7 @@ def exec_(name: str | None, cluster: str | None, namespace: str | None, target: 
 @command.command()
 @_name
 @_cluster
-@_namespace
+@_any_namespace
 @click.option("-f", "--follow", is_flag=True, help="Go on printing what comes.")
 @click.option("-c", "--container", help="Default: the first.")
 @click.argument("target", metavar="POD|deploy/NAME")
@@ -331,14 +263,10 @@ def _with_client(name: str | None, cluster: str | None, do: Callable[[Client], A
     chosen = _one_of(state, cluster)
 
     async def main() -> None:
-        async with Client(_config(state, path, chosen), on_warning=_print_warning) as client:
+        async with Client(_config(state, path, chosen), on_warning=starting.print_warning) as client:
             await do(client)
 
     asyncio.run(main())
-
-
-def _print_warning(text: str) -> None:
-    click.echo(f"Warning: {text}", err=True)
 
 
 def _load(files: tuple[str, ...], namespace: str | None) -> list[dict[str, Any]]:
@@ -374,7 +302,7 @@ def _find_pod(state: LabState, path: Path, cluster: str | None, namespace: str |
     place = asyncio.run(main())
     if place is None:
         raise MoorageError(
-            f"{target}: no such pod or node; see: moorage lab get pods -A --cluster {state.clusters[0]}"
+            f"{target}: no such pod or node; see: {hints.get(state.name, cluster or state.clusters[0], '-A pods')}"
         )
     return place
 

@@ -1,0 +1,118 @@
+"""Every command that the lab's messages and help name works as it is printed."""
+
+import ast
+import inspect
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+import pytest
+
+from moorage.cli import main
+from moorage_lab import hints
+from moorage_lab.cli.lab import command as lab_command
+from tests.support.labs import ROOT, START_SECONDS, User, a_user, until
+
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+@pytest.fixture(scope="module")
+def user() -> Iterator[User]:
+    with a_user() as user:
+        yield user
+
+
+@contextmanager
+def stays_up(user: User, line: str) -> Iterator[str]:
+    """A command that starts a lab; what it printed until it was up. After the block it must have ended by itself."""
+    output = user.runtime / "output"
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            ["bash", "-c", f"exec {line}"], env=user.environ, cwd=ROOT, stdout=file, stderr=file
+        )
+    try:
+        until(lambda: process.poll() is not None or "Ctrl-C" in output.read_text(), line, START_SECONDS)
+        assert process.poll() is None, output.read_text()
+        yield output.read_text()
+        assert process.wait(20) == 0
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.wait(20)
+
+
+def examples(command: click.Command) -> list[str]:
+    """The commands in a command's help."""
+    return [line.strip() for line in (command.help or "").splitlines() if line.strip().startswith("moorage ")]
+
+
+def subcommand(name: str) -> click.Command:
+    return lab_command.commands[name]
+
+
+@pytest.mark.timeout(300)
+def test_every_command_that_a_message_names_works_and_so_do_the_examples_in_the_help(user: User) -> None:
+    [run], [kubeconfig] = examples(subcommand("run")), examples(subcommand("kubeconfig"))
+    with stays_up(user, run) as printed:
+        tried = {
+            "list_": user.shell(hints.list_()),
+            "get": user.shell(hints.get("lab", "b", "-n frontend pods")),
+            "logs": user.shell(hints.logs("lab", "a", "backend", "backend1")),
+        }
+        assert tried["list_"].splitlines()[1].split()[0] == "lab"
+        assert re.search(r"^frontend-\S+ +1/1 +Running ", tried["get"], re.MULTILINE)
+        assert user.shell(kubeconfig) == "secret/cluster-a serverside-applied\n"
+        for line in re.findall(r"^(curl .*)", printed, re.MULTILINE):
+            assert "backend[" in user.shell(line)
+        tried["stop"] = user.shell(hints.stop("lab"))
+    with stays_up(user, hints.run()) as printed:
+        tried["run"] = printed
+        user.shell(hints.stop("lab"))
+    assert set(tried) == {name for name, each in vars(hints).items() if inspect.isfunction(each)}
+
+
+def test_a_lab_says_what_it_waits_for(user: User) -> None:
+    with stays_up(user, "moorage lab run --cluster a=1 -f deploy/demo/k8s-backend.yml") as printed:
+        user.shell("moorage lab stop --name lab")
+    lines = printed.splitlines()
+    assert lines[0] == "lab lab: starting cluster a with 1 node"
+    steps = ["cluster a: export", "waiting for 1 node", "cluster a: applying 5 objects"]
+    steps += ["waiting for 2 Deployments", "waiting for 2 load balancers", "lab lab is up; Ctrl-C ends it"]
+    assert [step for line in lines for step in steps if line.startswith(step)] == steps
+
+
+def test_a_lab_can_be_named_with_and_without_the_option_but_not_two_of_them() -> None:
+    assert main.run(["lab", "stop", "--name", "one", "two"]) == 2
+
+
+def test_no_message_and_no_help_spells_out_a_command_of_its_own() -> None:
+    """So that those in `hints` and the examples above are all."""
+    found = []
+    for path in (ROOT / "lab/src").rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        documented = (each for each in ast.walk(tree) if isinstance(each, DOCUMENTED))
+        docstrings = {ast.get_docstring(each, clean=False) for each in documented}
+        strings = {each.value for each in ast.walk(tree) if isinstance(each, ast.Constant)} - docstrings
+        found += [each for each in strings if isinstance(each, str) and "moorage lab " in each]
+    assert found == []
+
+
+def every_command(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield words
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            yield from every_command(found, (*words, name))
+
+
+@pytest.mark.parametrize("words", list(every_command(main.command)), ids=" ".join)
+def test_wrong_usage_names_a_help_that_there_is(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run([*words, "--no-such-option"]) == 2
+    [line] = re.findall(r"^Try '(moorage.*)' for help\.$", capsys.readouterr().err, re.MULTILINE)
+    assert main.run(line.split()[1:]) == 0
+    assert capsys.readouterr().out.startswith(f"Usage: {line.removesuffix(' --help')} ")
