@@ -32,7 +32,7 @@ async def test_they_are_told_in_their_order_as_soon_as_nothing_is_urgent() -> No
     await asyncio.sleep(5)
     assert told.reasons == []
     told.urgent = False
-    await asyncio.sleep(Deferred.LOOK)
+    await asyncio.sleep(Deferred.POLL_SECONDS)
     assert [reason for _, reason in told.reasons] == ["First", "Second"]
     running.cancel()
 

@@ -95,9 +95,9 @@ async def test_versions_that_are_no_numbers_are_taken_in_the_order_in_which_they
 async def test_a_write_that_the_watch_never_tells_of_is_forgotten_after_a_while() -> None:
     watched = Watched()
     watched.mirror.wrote(service("12"), made=True)
-    await asyncio.sleep(Mirror.PATIENCE / 2)
+    await asyncio.sleep(Mirror.PATIENCE_SECONDS / 2)
     watched.mirror.wrote(service("13"), made=False)
-    await asyncio.sleep(Mirror.PATIENCE / 2 + 1)
+    await asyncio.sleep(Mirror.PATIENCE_SECONDS / 2 + 1)
     assert (watched.version, watched.expired) == ("13", [])
-    await asyncio.sleep(Mirror.PATIENCE / 2)
+    await asyncio.sleep(Mirror.PATIENCE_SECONDS / 2)
     assert (watched.version, watched.expired) == (None, [KEY])

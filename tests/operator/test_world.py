@@ -115,7 +115,7 @@ async def test_of_slices_that_are_gone_nothing_is_kept(world: World) -> None:
     assert world._slices_of == {("default", "backend"): {("default", "silent")}}
     world.wrote(gone, made=False)
     assert world._slices_of == {("default", "backend"): {("default", "silent")}}
-    await asyncio.sleep(Mirror.PATIENCE + 1)
+    await asyncio.sleep(Mirror.PATIENCE_SECONDS + 1)
     assert (world._slices_of, world._owners) == ({}, {})
 
 

@@ -2,8 +2,8 @@
 
 import hashlib
 
-LONGEST = 63
-"""Characters of a DNS label (RFC 1035)."""
+MAX_LABEL_CHARACTERS = 63
+"""RFC 1035."""
 
 
 def of_address(address: str) -> str:
@@ -22,8 +22,13 @@ def of_dns_name(name: str) -> str:
     """
     plain = name.rstrip(".").lower()
     label = plain.replace(".", "-")
-    if len(label) <= LONGEST and label.replace("-", "a").isalnum() and label.isascii() and label.strip("-") == label:
+    if (
+        len(label) <= MAX_LABEL_CHARACTERS
+        and label.replace("-", "a").isalnum()
+        and label.isascii()
+        and label.strip("-") == label
+    ):
         return label
     digest = hashlib.sha256(plain.encode()).hexdigest()[:10]
-    kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in label)[: LONGEST - 11].strip("-")
+    kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in label)[: MAX_LABEL_CHARACTERS - 11].strip("-")
     return f"{kept}-{digest}" if kept else f"x-{digest}"

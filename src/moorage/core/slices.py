@@ -12,7 +12,7 @@ from moorage.api.meta import ObjectMeta
 from moorage.api.moorage_v1alpha1 import ExternalService
 from moorage.core.model import Create, Delete, Patch, Write
 from moorage.core.ownership import owns, reference
-from moorage.core.packing import Contents, Key, Packing, pack
+from moorage.core.packing import Packing, SliceContents, SliceKey, pack
 from moorage.core.readiness import EndpointRow
 from moorage.core.services import proxy_of
 
@@ -60,12 +60,12 @@ def _ordered(
         elif body := shape.patch(slice_, contents):
             body.setdefault("metadata", {}).update(uid=meta.uid, resourceVersion=meta.resource_version)
             patch = Patch(EndpointSlice, meta.namespace or "", meta.name, body)
-            patches.append((index in packing.givers, _loses(slice_, contents, by_name), patch))
+            patches.append((index in packing.losing, _loses(slice_, contents, by_name), patch))
     yield from (patch for *_, patch in sorted(patches, key=lambda each: each[:2]))
     yield from deletes
 
 
-def _loses(slice_: EndpointSlice, contents: Contents, by_name: Mapping[str, EndpointRow]) -> bool:
+def _loses(slice_: EndpointSlice, contents: SliceContents, by_name: Mapping[str, EndpointRow]) -> bool:
     """Whether an endpoint that takes new connections here no longer will."""
     ready = {name for name in contents.names if by_name[name].ready}
     return any(each.conditions.ready is not False and each.hostname not in ready for each in slice_.endpoints or ())
@@ -89,9 +89,9 @@ class _Ports:
             for each in (service.spec.ports if service else None) or ()
             if (each.name or "") not in names and isinstance(each.target_port, int)
         ]
-        self._keys: dict[tuple[str, int | None], Key] = {}
+        self._keys: dict[tuple[str, int | None], SliceKey] = {}
 
-    def key(self, row: EndpointRow) -> Key:
+    def key(self, row: EndpointRow) -> SliceKey:
         endpoint = row.endpoint
         family = "IPv6" if ":" in endpoint.address else "IPv4"
         key = self._keys.get((family, endpoint.port))
@@ -100,7 +100,9 @@ class _Ports:
                 EndpointPort(name=name, protocol=protocol, port=endpoint.port or port, app_protocol=application)
                 for name, protocol, port, application in self._ports
             )
-            key = self._keys[family, endpoint.port] = Key(family, tuple(sorted(ports, key=lambda p: p.name or "")))
+            key = self._keys[family, endpoint.port] = SliceKey(
+                family, tuple(sorted(ports, key=lambda p: p.name or ""))
+            )
         return key
 
 
@@ -113,7 +115,7 @@ class _Shape(NamedTuple):
     weights: Mapping[str, int]
     """Of those that do not weigh 1."""
 
-    def new(self, contents: Contents, taken: set[str]) -> EndpointSlice:
+    def new(self, contents: SliceContents, taken: set[str]) -> EndpointSlice:
         """A slice under a name that is not `taken`, which it then is."""
         meta = self.xsvc.metadata
         number = 1
@@ -131,7 +133,7 @@ class _Shape(NamedTuple):
             ports=list(contents.key.ports),
         )
 
-    def patch(self, slice_: EndpointSlice, contents: Contents) -> dict[str, Any]:
+    def patch(self, slice_: EndpointSlice, contents: SliceContents) -> dict[str, Any]:
         """What a merge patch must say, without its preconditions; empty where all is as it should be."""
         body: dict[str, Any] = {}
         if metadata := self._marks(contents).patch(slice_.metadata):
@@ -143,7 +145,7 @@ class _Shape(NamedTuple):
             body["ports"] = msgspec.to_builtins(list(contents.key.ports))
         return body
 
-    def _marks(self, contents: Contents) -> contract.Marks:
+    def _marks(self, contents: SliceContents) -> contract.Marks:
         weights = {name: self.weights[name] for name in contents.names if name in self.weights}
         return contract.encode_slice(contract.SliceContract(self.xsvc.metadata.name, self.proxy, weights))
 
@@ -185,11 +187,11 @@ _CONDITIONS = {
 }
 
 
-def _contents(slice_: EndpointSlice) -> Contents:
-    return Contents(_key(slice_), tuple(each.hostname or "" for each in slice_.endpoints or ()))
+def _contents(slice_: EndpointSlice) -> SliceContents:
+    return SliceContents(_key(slice_), tuple(each.hostname or "" for each in slice_.endpoints or ()))
 
 
-def _key(slice_: EndpointSlice) -> Key:
+def _key(slice_: EndpointSlice) -> SliceKey:
     """As the API server fills it in: a port without a name has the empty one, without a protocol TCP."""
     ports = (
         each
@@ -197,4 +199,4 @@ def _key(slice_: EndpointSlice) -> Key:
         else msgspec.structs.replace(each, name=each.name or "", protocol=each.protocol or "TCP")
         for each in slice_.ports or ()
     )
-    return Key(slice_.address_type, tuple(sorted(ports, key=lambda port: port.name or "")))
+    return SliceKey(slice_.address_type, tuple(sorted(ports, key=lambda port: port.name or "")))

@@ -1,4 +1,4 @@
-"""Events that wait until there is nothing more urgent to write."""
+"""Holds Events back while there is something more urgent to write."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,14 +11,14 @@ log = get_logger("moorage.operator")
 
 
 class Deferred:
-    """Passes on to a recorder what has happened as soon as nothing is `urgent`, or after `LONGEST` seconds.
+    """Passes Events on to a recorder once nothing is `urgent`, or after MAX_DELAY_SECONDS.
 
-    A leader that finds a thousand new ExternalServices brings their endpoints into use before it tells of it.
+    A leader that finds a thousand new ExternalServices first brings their endpoints into use.
     """
 
-    LONGEST = 10.0
-    LOOK = 0.05
-    """Seconds between two looks at whether something is urgent."""
+    MAX_DELAY_SECONDS = 10.0
+    POLL_SECONDS = 0.05
+    """Between two looks at whether something is urgent."""
 
     def __init__(self, recorder: Recorder, urgent: Callable[[], bool]) -> None:
         self._recorder = recorder
@@ -27,7 +27,9 @@ class Deferred:
 
     def record(self, about: Object, type: str, reason: str, message: str) -> None:
         """As `Recorder.record`."""
-        self._line.put_nowait((asyncio.get_running_loop().time() + self.LONGEST, about, type, reason, message))
+        self._line.put_nowait(
+            (asyncio.get_running_loop().time() + self.MAX_DELAY_SECONDS, about, type, reason, message)
+        )
 
     async def run(self) -> None:
         """Pass on until cancelled."""
@@ -35,7 +37,7 @@ class Deferred:
         while True:
             until, about, type_, reason, message = await self._line.get()
             while self._urgent() and now() < until:  # noqa: ASYNC110  # asked, as nobody says when it is over
-                await asyncio.sleep(self.LOOK)
+                await asyncio.sleep(self.POLL_SECONDS)
             try:
                 self._recorder.record(about, type_, reason, message)
             except Exception:

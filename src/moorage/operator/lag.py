@@ -1,29 +1,29 @@
-"""How long the event loop lets others wait."""
+"""How long what is due waits for the event loop."""
 
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-PERIOD = 0.01
-"""Seconds between two looks."""
-LONGEST = 10.0
-"""Seconds: no wait is counted as longer. The Lease is lost by then."""
+PERIOD_SECONDS = 0.01
+"""Between two looks at the clock."""
+MAX_WAIT_SECONDS = 10.0
+"""A longer wait counts as this: the Lease is lost by then."""
 
 
 def waits(late: float) -> Iterator[float]:
-    """What everybody waits who comes in a stall, one each PERIOD: the first for all of it, the last for what is left.
+    """How long each would have waited that had come during a stall of `late` seconds, one every PERIOD_SECONDS.
 
-    A look that came late by `late` seconds is one observation, and stands for those that it kept from being made. If
-    it counted once, a second in which nothing was done would be as rare as 10 ms.
+    The late look stands for all those that it kept from being made. If it counted once, a second in which nothing was
+    done would be as rare as 10 ms.
     """
-    late = min(max(late, 0.0), LONGEST)
-    for missed in range(int(late / PERIOD) + 1):
-        yield late - missed * PERIOD
+    late = min(max(late, 0.0), MAX_WAIT_SECONDS)
+    for missed in range(int(late / PERIOD_SECONDS) + 1):
+        yield late - missed * PERIOD_SECONDS
 
 
 @contextmanager
 def measured(observe: Callable[[float], None]) -> Iterator[None]:
-    """Tells `observe` how late the event loop comes to what is due, in seconds, until the end of the block."""
+    """Call `observe` with the seconds by which the event loop is late, every PERIOD_SECONDS until the block ends."""
     loop = asyncio.get_running_loop()
     timer: asyncio.TimerHandle
 
@@ -32,9 +32,9 @@ def measured(observe: Callable[[float], None]) -> Iterator[None]:
         now = loop.time()
         for wait in waits(now - due):
             observe(wait)
-        timer = loop.call_at(now + PERIOD, look, now + PERIOD)
+        timer = loop.call_at(now + PERIOD_SECONDS, look, now + PERIOD_SECONDS)
 
-    timer = loop.call_at(loop.time() + PERIOD, look, loop.time() + PERIOD)
+    timer = loop.call_at(loop.time() + PERIOD_SECONDS, look, loop.time() + PERIOD_SECONDS)
     try:
         yield
     finally:

@@ -22,7 +22,7 @@ class Mirror(Generic[T]):
     tell the same news twice.
     """
 
-    PATIENCE = 30.0
+    PATIENCE_SECONDS = 30.0
     """Seconds for which a write's answer counts while the watch is silent about it: if what was written was gone
     again before the watch could see it, nobody will ever tell."""
 
@@ -47,8 +47,8 @@ class Mirror(Generic[T]):
         if _is_older(obj, self._store.get(key)):
             return  # the watch was faster
         loop = asyncio.get_running_loop()
-        self._written[key] = _Written(obj, loop.time() + self.PATIENCE)
-        loop.call_later(self.PATIENCE, self._expire, key)
+        self._written[key] = _Written(obj, loop.time() + self.PATIENCE_SECONDS)
+        loop.call_later(self.PATIENCE_SECONDS, self._expire, key)
 
     def gone(self, key: ObjectKey) -> None:
         """Forget a write's answer: there is no such object any more."""
