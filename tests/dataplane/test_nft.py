@@ -462,8 +462,11 @@ def test_a_refusal_is_one_line_with_nfts_words_and_the_part_at_fault() -> None:
     ("done", "words"),
     [
         (proc.Completed(1, "", "Operation not permitted (you must be root)\n"), "NET_ADMIN"),
-        (proc.Completed(-6, "", "nft: netlink.c:304: Assertion failed\n"), "crashed with signal 6: nft: netlink.c"),
-        (proc.Completed(134, "", ""), "crashed with signal 6"),
+        (
+            proc.Completed(-6, "", "nft: netlink.c:304: Assertion failed\n"),
+            "SIGABRT (6), having said: nft: netlink.c",
+        ),
+        (proc.Completed(134, "", ""), "killed by SIGABRT (6); upgrade nft"),
         (proc.Completed(1, "", "netlink: Error: Could not process rule: Message too long\n"), "Message too long"),
         (proc.Completed(1, "", ""), "status 1"),
     ],

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from moorage import proc
+from moorage.dataplane import crashes
 from moorage.errors import MoorageError
 
 FAMILY = "inet"
@@ -25,6 +26,10 @@ Word = str | int
 
 class NftError(MoorageError):
     """nft refused: its own words, from the first error, with the command and the part of it that it points at."""
+
+
+class NftCrashError(NftError):
+    """nft was killed by a signal. No word about what it was to do: another table may be the cause."""
 
 
 class ListedElement(NamedTuple):
@@ -76,7 +81,10 @@ class Nft(Protocol):
     """What Moorage needs of nftables. Everything concerns the one table `inet moorage`."""
 
     async def run(self, script: str) -> None:
-        """Carry out a script of commands as one transaction: all of it, or nothing and NftError."""
+        """Carry out a script of commands as one transaction: all of it, or nothing and NftError.
+
+        NftCrashError where nft is killed by a signal; so do all that list.
+        """
 
     async def refusal(self, script: str) -> str | None:
         """Why nft does not take the script, in one transaction; None where it does. Changes nothing.
@@ -113,7 +121,7 @@ class KernelNft:
     async def run(self, script: str) -> None:
         done = await self._nft("-f", "-", input=script)
         if done.status != 0:
-            raise NftError(refusal(done, script))
+            raise await self._error(done, f"a transaction on table {FAMILY} {TABLE}", script)
 
     async def refusal(self, script: str) -> str | None:
         done = await self._nft("-c", "-f", "-", input=script)
@@ -153,7 +161,12 @@ class KernelNft:
             return done.stdout
         if "No such file or directory" in done.stderr and "Error" in done.stderr:
             return None
-        raise NftError(refusal(done, ""))
+        raise await self._error(done, " ".join(("list", *words)))
+
+    async def _error(self, done: proc.Completed, doing: str, script: str = "") -> NftError:
+        if (killer := crashes.signal_of(done)) is not None:
+            return NftCrashError(await crashes.explain(done, killer, doing, self._nft))
+        return NftError(refusal(done, script))
 
     async def _nft(self, *arguments: str, input: str | None = None) -> proc.Completed:
         return await proc.run([*self._prefix, "nft", *arguments], input=input)
@@ -168,11 +181,8 @@ def refusal(done: proc.Completed, script: str) -> str:
     nft repeats the whole line of the script, which may be one of a thousand elements.
     """
     first = next((line for line in done.stderr.splitlines() if line.strip()), "")
-    if done.status < 0 or done.status > 128:
-        number = -done.status if done.status < 0 else done.status - 128
-        # kubernetes/kubernetes issue 136786; also in one of another table.
-        advice = "nft 1.0.6 does so over sets that nft 1.1 made: use one no older than what made this node's tables"
-        return f"nft crashed with signal {number}{': ' if first else ''}{first}; {advice}"
+    if (killer := crashes.signal_of(done)) is not None:
+        return crashes.words(killer, done)
     if "Operation not permitted" in done.stderr:
         return "nft: Operation not permitted; run as root, or give the process the capability NET_ADMIN"
     if "Message too long" in done.stderr:

@@ -194,6 +194,8 @@ class Synchronizer:
             for script in sessions.scripts(wrong):
                 try:
                     await self._nft.run(script)
+                except nft.NftCrashError:
+                    raise
                 except nft.NftError as error:
                     refused = error
             self.unfinished = refused is not None
