@@ -12,7 +12,6 @@ from moorage.api.meta import ObjectKey
 from moorage.api.networking_v1 import ServiceCIDR
 
 Network = IPv4Network | IPv6Network
-"""Namespace and name."""
 Holder = tuple[str, ObjectKey]
 """What an address is, and whose."""
 
@@ -42,8 +41,12 @@ class Ranges:
 
     def find(self, address: IPv4Address | IPv6Address) -> str | None:
         """What the smallest network is that `address` is in; None where it is in none."""
-        number, version, width = int(address), address.version, address.max_prefixlen
-        for length in self._lengths[version]:
+        version = address.version
+        lengths = self._lengths[version]
+        if not lengths:
+            return None  # the operator's configuration seldom allows anything, and each endpoint asks
+        number, width = int(address), address.max_prefixlen
+        for length in lengths:
             what = self._what.get((version, length, number >> (width - length)))
             if what is not None:
                 return what

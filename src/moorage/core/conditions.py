@@ -78,7 +78,7 @@ def resolved(view: View) -> ConditionValue:
 
 
 def _problem(source: SourceRow, problem: Problem) -> str:
-    kept = source.used
+    kept = source.kept
     stays = (
         f"; its last {kept} endpoints stay in use" if kept > 1 else "; its last endpoint stays in use" if kept else ""
     )

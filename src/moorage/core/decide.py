@@ -32,8 +32,7 @@ def decide(snapshot: Snapshot) -> Decision:
     status = status_of(view, now)
     # Slices of ours that are still there go: by their label Kubernetes takes them for those of the other Service.
     writes = slices.changes(xsvc, None, (), snapshot.slices) if view.taken else _writes(snapshot, view)
-    answered = {each.name for each in view.sources if each.found is not None}
-    return Decision(writes, status, news(xsvc, status, answered))
+    return Decision(writes, status, news(view, status))
 
 
 def _writes(snapshot: Snapshot, view: View) -> tuple[Write, ...]:

@@ -4,7 +4,6 @@ Only facts are compared, so other words for the same fact are no news, nor is an
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from typing import Literal
 
 from moorage.api.meta import Condition
@@ -19,6 +18,7 @@ from moorage.core.conditions import checked_at, cut
 from moorage.core.endpoints import shown
 from moorage.core.model import News
 from moorage.core.status import MAX_PROBLEMS, problem_key
+from moorage.core.view import SourceRow, View
 
 MAX_SINGLE = 3
 """Up to so many news of one kind are told one by one; more in one sentence."""
@@ -26,16 +26,14 @@ MAX_EVENT_CHARACTERS = 1000
 """An Event's message may have 1,024."""
 
 
-def news(xsvc: ExternalService, status: ExternalServiceStatus, answered: AbstractSet[str]) -> tuple[News, ...]:
-    """What has happened since the status in `xsvc` was written; nothing if `status` is the same.
-
-    `answered` are the names of the sources that have answered since this process started.
-    """
+def news(view: View, status: ExternalServiceStatus) -> tuple[News, ...]:
+    """What has happened since the status of the view's ExternalService was written, if `status` is the new one."""
+    xsvc = view.xsvc
     if status == xsvc.status:
         return ()
     before, after = _by_type(xsvc.status), _by_type(status)
     found = [
-        *_problems(xsvc.status.problems or (), status.problems or (), answered),
+        *_problems(xsvc.status.problems or (), status.problems or (), view.sources),
         *_endpoints(xsvc.spec, xsvc.status, status),
         *_panic(before.get("Healthy"), after.get("Healthy")),
         *_readiness(before.get("Ready"), after.get("Ready")),
@@ -131,7 +129,7 @@ def _where(endpoint: EndpointStatus) -> str:
 
 
 def _problems(
-    before: Sequence[ProblemStatus], after: Sequence[ProblemStatus], answered: AbstractSet[str]
+    before: Sequence[ProblemStatus], after: Sequence[ProblemStatus], sources: Sequence[SourceRow]
 ) -> Iterator[News]:
     known = {problem_key(each) for each in before}
     fresh: dict[str, list[ProblemStatus]] = {}
@@ -144,10 +142,12 @@ def _problems(
         if more := len(found[MAX_SINGLE:]):
             at_least = "at least " if len(after) == MAX_PROBLEMS else ""
             yield News("Warning", reason, f"{at_least}{more} more; see status.problems")
-    failed, failing = ({each.source for each in rows if _of_source(each)} for rows in (before, after))
-    for source in sorted(filter(None, failed - failing)):
-        if source in answered:
-            yield News("Normal", "SourceRecovered", f"{source} answers again")
+    failed = {each.source for each in before if _of_source(each)}
+    current = {each.name: each.found is not None for each in sources}
+    current |= {each.name: False for each in sources if each.problem}
+    for name, answers in current.items():
+        if name in failed and answers:
+            yield News("Normal", "SourceRecovered", f"{name} answers again")
 
 
 def _of_source(problem: ProblemStatus) -> bool:

@@ -51,7 +51,9 @@ def _endpoint(row: EndpointRow, priority: int | None, previous: EndpointStatus |
     since = verdict.since
     if since is None and previous and previous.health == verdict.health:
         since = previous.since
-    message = verdict.message if verdict.health == "Unhealthy" else conditions.withheld(row, priority)
+    message = verdict.message if verdict.health == "Unhealthy" else None
+    if row.withheld and verdict.health != "Unhealthy":
+        message = conditions.withheld(row, priority)
     return EndpointStatus(
         name=endpoint.name,
         address=endpoint.address,
@@ -74,13 +76,15 @@ def problem_key(problem: ProblemStatus | Complaint) -> ProblemKey:
 
 def problem_statuses(view: View, now: str) -> list[ProblemStatus]:
     """The first MAX_PROBLEMS: sources without a current answer, then what is not done of the spec."""
-    previous = {problem_key(each): each.since for each in view.xsvc.status.problems or ()}
     found: dict[ProblemKey, ProblemStatus] = {}
     for source in view.sources:
         if problem := source.problem:
             message = cut(problem.message.rstrip("."), MAX_PROBLEM_CHARACTERS)
             status = ProblemStatus(reason=problem.reason, message=message, since=problem.since, source=source.name)
             found.setdefault(problem_key(status), status)
+    if not view.complaints:
+        return list(found.values())
+    previous = {problem_key(each): each.since for each in view.xsvc.status.problems or ()}
     for complaint in view.complaints:
         if len(found) >= MAX_PROBLEMS:
             break

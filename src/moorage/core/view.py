@@ -1,6 +1,5 @@
 """What is known of one ExternalService, as rows of facts. Conditions, status and news put them into words."""
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -25,10 +24,10 @@ class SourceRow(NamedTuple):
     """`addresses`, `dns/db.example.com`, `cluster/backend`."""
     found: int | None
     """How many endpoints it has found; None: it has not answered yet."""
-    used: int
-    """How many of the endpoints are its."""
     problem: Problem | None = None
     """Why its answer is not current."""
+    kept: int = 0
+    """How many endpoints stay in use though there is a problem."""
     notes: tuple[str, ...] = ()
 
 
@@ -90,19 +89,12 @@ def view_of(snapshot: Snapshot) -> View:
 
 
 def _sources(snapshot: Snapshot) -> tuple[SourceRow, ...]:
-    used = Counter(each.source for each in snapshot.merged.endpoints)
-    rows = [
-        SourceRow(
-            each.source,
-            None if each.endpoints is None else len(each.endpoints),
-            used[each.source],
-            each.problem,
-            each.notes,
-        )
-        for each in snapshot.resolutions
-    ]
+    rows = []
+    for name, found, problem, notes in snapshot.resolutions:
+        kept = sum(each.source == name for each in snapshot.merged.endpoints) if problem else 0
+        rows.append(SourceRow(name, None if found is None else len(found), problem, kept, notes))
     if snapshot.check_problem:
-        rows.append(SourceRow(CHECK_SOURCE, 0, 0, snapshot.check_problem))
+        rows.append(SourceRow(CHECK_SOURCE, 0, snapshot.check_problem))
     return tuple(rows)
 
 
