@@ -11,6 +11,7 @@ from moorage.api.meta import ObjectKey
 from moorage.api.moorage_v1alpha1 import ExternalService
 from moorage.cluster.client import Client
 from moorage.cluster.reflector import Reflector
+from moorage.cluster.store import Change
 
 
 class Seen:
@@ -53,7 +54,8 @@ class Seen:
             raise BenchError(f"not within {seconds:.0f} s: {what}") from None
         return time.monotonic()
 
-    def _slice_told(self, key: ObjectKey, slice_: EndpointSlice | None) -> None:
+    def _slice_told(self, change: Change[EndpointSlice]) -> None:
+        key, _, slice_ = change
         if slice_ is None:
             return
         now = time.monotonic()
@@ -65,10 +67,11 @@ class Seen:
         self.ready[key] = after
         self._changed.set()
 
-    def _xsvc_told(self, key: ObjectKey, xsvc: ExternalService | None) -> None:
+    def _xsvc_told(self, change: Change[ExternalService]) -> None:
+        key, _, xsvc = change
         if xsvc is None:
             return
         status = xsvc.status
         ready = any(each.type == "Ready" and each.status == "True" for each in status.conditions or ())
-        (self.settled.add if ready and status.observed_generation else self.settled.discard)(key[1])
+        (self.settled.add if ready and status.observed_generation else self.settled.discard)(key.name)
         self._changed.set()

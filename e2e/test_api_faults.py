@@ -6,7 +6,7 @@ The operator is a process of its own; all that it says to the real API server go
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -75,11 +75,11 @@ class Observer:
     async def _watch(self) -> None:
         async with Client(self._config) as client:
             reflector = Reflector(
-                client, EndpointSlice, self._namespace, on_change=lambda key, obj: self._look(reflector.store)
+                client, EndpointSlice, self._namespace, on_change=lambda change: self._look(reflector.store)
             )
             await reflector.run()
 
-    def _look(self, store: dict[ObjectKey, EndpointSlice]) -> None:
+    def _look(self, store: Mapping[ObjectKey, EndpointSlice]) -> None:
         ready: dict[str, list[str]] = {name: [] for name in self._now}
         for slice_ in store.values():
             service = (slice_.metadata.labels or {}).get(SERVICE_NAME_LABEL, "")

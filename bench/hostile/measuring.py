@@ -39,13 +39,14 @@ from moorage.api.coordination_v1 import Lease
 from moorage.api.core_v1 import Secret, Service
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.kinds import kind_of
-from moorage.api.meta import Object, ObjectKey
+from moorage.api.meta import Object
 from moorage.api.moorage_v1alpha1 import ExternalService
 from moorage.cluster import kubeconfig
 from moorage.cluster.client import Client
 from moorage.cluster.election import TIMINGS
 from moorage.cluster.paths import collection_path
 from moorage.cluster.reflector import Reflector
+from moorage.cluster.store import Change
 from moorage.errors import MoorageError
 
 READY_SECONDS = 120
@@ -100,7 +101,8 @@ class Renewals:
         self.times: list[float] = []
         self.reflector = Reflector(client, Lease, "default", on_change=self._told)
 
-    def _told(self, key: ObjectKey, lease: Lease | None) -> None:
+    def _told(self, change: Change[Lease]) -> None:
+        lease = change.new
         if lease is not None and lease.spec.renew_time and lease.spec.holder_identity:
             self.times.append(datetime.fromisoformat(lease.spec.renew_time).timestamp())
 

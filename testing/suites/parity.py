@@ -247,7 +247,7 @@ async def test_a_watch_of_a_version_that_is_none_is_refused(client: Client, name
 async def test_a_reflector_keeps_up(client: Client, namespace: str) -> None:
     await client.create(slice_of(namespace, "before"))
     changed = asyncio.Event()
-    reflector = Reflector(client, EndpointSlice, namespace, on_change=lambda key, obj: changed.set())
+    reflector = Reflector(client, EndpointSlice, namespace, on_change=lambda change: changed.set())
     task = asyncio.create_task(reflector.run())
     try:
         async with asyncio.timeout(SOON):

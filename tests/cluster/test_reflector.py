@@ -14,6 +14,7 @@ from moorage.cluster.errors import AnswerError, ApiError, SilentError, Unreachab
 from moorage.cluster.events import Bookmark, Event
 from moorage.cluster.reading import Unreadable
 from moorage.cluster.reflector import Reflector
+from moorage.cluster.store import Change
 from moorage.errors import MoorageError
 
 Item = Event[Service] | Bookmark
@@ -91,10 +92,15 @@ async def play() -> Play:
         script.start()
         changes: list[tuple[str, str | None]] = []
         stored = []
+        known: dict[ObjectKey, Service | None] = {}
 
-        def on_change(key: ObjectKey, obj: Service | None) -> None:
-            stored.append(reflector.store.get(key) is obj or obj is None)
-            changes.append((key[1], obj.metadata.resource_version if obj else None))
+        def on_change(change: Change[Service]) -> None:
+            key, old, new = change
+            before = known.get(key)  # of what could not be read meanwhile, under another version by now
+            stored.append((old and old.metadata.uid) == (before and before.metadata.uid))
+            stored.append(reflector.store.get(key) is new or new is None)
+            changes.append((key.name, new.metadata.resource_version if new else None))
+            known[key] = new
 
         reflector = Reflector(script, Service, on_change=on_change, jitter=lambda: 0.0, **options)
         task = asyncio.create_task(reflector.run())
@@ -372,10 +378,10 @@ async def test_what_cannot_be_made_of_an_object_costs_that_object(play: Play) ->
 async def test_what_the_callback_raises_costs_the_object_it_was_told_of() -> None:
     told: list[str] = []
 
-    def broken(key: ObjectKey, obj: Service | None) -> None:
-        if key[1] == "a":
+    def broken(change: Change[Service]) -> None:
+        if change.key.name == "a":
             raise ZeroDivisionError
-        told.append(key[1])
+        told.append(change.key.name)
 
     script = Script(
         listing(5, service("a", 1), service("b", 2)),

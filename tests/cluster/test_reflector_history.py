@@ -15,8 +15,18 @@ from moorage.cluster.client import Listing
 from moorage.cluster.errors import ApiError, SilentError, UnreachableError
 from moorage.cluster.events import Bookmark, Event
 from moorage.cluster.reflector import Reflector
+from moorage.cluster.store import Change, Index
 
 pytestmark = pytest.mark.looptime
+
+BAD = "bad"
+
+
+def label(obj: Service) -> list[str]:
+    return list((obj.metadata.labels or {}).values())
+
+
+BY_LABEL = Index(label)
 
 
 class Server:
@@ -52,7 +62,9 @@ class Server:
         self._news = asyncio.Event()
 
     def _put(self, key: ObjectKey, uid: str | None, type: Any) -> None:
-        metadata = ObjectMeta(namespace=key[0], name=key[1], uid=uid, resource_version=str(self._version))
+        labels = {"of": self._chance.choice(["one", "two", BAD])}
+        version = str(self._version)
+        metadata = ObjectMeta(namespace=key[0], name=key[1], uid=uid, resource_version=version, labels=labels)
         self.objects[key] = Service(metadata=metadata)
         self._history.append((self._version, Event(type, self.objects[key])))
 
@@ -110,9 +122,9 @@ async def test_it_ends_with_what_the_server_has_and_has_told_of_it(seed: int) ->
     told: dict[ObjectKey, Service] = {}
     wrong: list[AssertionError] = []
 
-    def on_change(key: ObjectKey, obj: Service | None) -> None:
+    def on_change(change: Change[Service]) -> None:
         try:
-            check(key, obj)
+            check(change.key, change.new)
         except AssertionError as error:
             wrong.append(error)  # a reflector goes on whatever its callback raises
 
@@ -142,3 +154,40 @@ async def test_it_ends_with_what_the_server_has_and_has_told_of_it(seed: int) ->
     assert wrong == []
     assert reflector.error is None
     task.cancel()
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**32))
+async def test_its_indexes_say_at_any_time_what_is_in_the_store(seed: int) -> None:
+    chance = random.Random(seed)
+    server = Server(chance)
+    changes: list[Change[Service]] = []
+    # Some objects have a fault, so their last good state stays, and is what an index finds.
+    reflector = Reflector(
+        server,
+        Service,
+        on_change=changes.append,
+        fault=lambda obj: BAD if BAD in label(obj) else None,
+        indexes=[BY_LABEL],
+        jitter=chance.random,
+    )
+    task = asyncio.create_task(reflector.run())
+    touched: set[str] = set()
+    before: dict[str, list[Service]] = {}
+    for _ in range(60):
+        server.happen()
+        await asyncio.sleep(chance.choice([0, 0.1, 3]))
+        now = {each: reflector.store.by(BY_LABEL, each) for each in ("one", "two", BAD)}
+        for each, found in now.items():
+            computed = [obj for _, obj in sorted(reflector.store.items()) if each in label(obj)]
+            assert found == computed
+        touched = {each for change in changes for each in BY_LABEL.touched(change)}
+        assert touched >= {each for each in now if specs(now[each]) != specs(before.get(each, []))}
+        before, changes[:] = now, []
+    assert before[BAD] == []
+    assert not task.done()
+    task.cancel()
+
+
+def specs(found: list[Service]) -> list[tuple[ObjectKey, str | None]]:
+    return [(each.metadata.key, each.metadata.uid) for each in found]

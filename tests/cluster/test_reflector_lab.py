@@ -7,9 +7,10 @@ import pytest
 
 from moorage.api.core_v1 import Namespace
 from moorage.api.kinds import kind_of
-from moorage.api.meta import ObjectKey, ObjectMeta
+from moorage.api.meta import ObjectMeta
 from moorage.cluster.client import Client
 from moorage.cluster.reflector import Reflector
+from moorage.cluster.store import Change
 from tests.support.apiserver import RunningApiServer, api_server
 
 NAMES = ("a", "b", "c")
@@ -23,8 +24,8 @@ class Watched:
         self._changed = asyncio.Event()
         self.reflector = Reflector(client, Namespace, label_selector="test", on_change=self._on_change)
 
-    def _on_change(self, key: ObjectKey, obj: Namespace | None) -> None:
-        self.changes.append(("+" if obj else "-") + key[1])
+    def _on_change(self, change: Change[Namespace]) -> None:
+        self.changes.append(("+" if change.new else "-") + change.key.name)
         self._changed.set()
 
     async def until(self, condition: Callable[[], bool]) -> None:

@@ -420,9 +420,7 @@ async def test_addresses_are_read_as_kubernetes_reads_them_and_what_is_none_is_n
     store = balancers.services
     assert store is not None
     key, changed = ObjectKey("backend", "backend1"), [replace(status.ingress[0], ip=written)]
-    store[key] = replace(
-        store[key], status=replace(store[key].status, load_balancer=replace(status, ingress=changed))
-    )
+    store.put(replace(store[key], status=replace(store[key].status, load_balancer=replace(status, ingress=changed))))
     await fixture.service("backend2")  # so that the source looks again
     await fixture.until(endpoints)
     noted = f"Service backend/backend1: its load balancer's address {written} is none"

@@ -6,10 +6,15 @@ import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from moorage.api.core_v1 import Service
+from moorage.api.discovery_v1 import EndpointSlice
+from moorage.api.meta import ObjectMeta
 from moorage.cluster.client import Client
+from moorage.cluster.events import Event
 from moorage.dataplane.capabilities import Capabilities
 from moorage.dataplane.conntrack import FakeConntrack
 from moorage.dataplane.fake import FakeNft
@@ -341,5 +346,24 @@ async def test_an_object_of_another_schema_is_among_the_warnings(fixture: Fixtur
         changed = stored(fixture, slice_("203.0.113.2"))
         changed["ports"] = "http"
         fixture.store(changed)
-        await warned(agent, "EndpointSlice default/backend-1 cannot be read: ", "its last good state stays in use")
+        await warned(agent, "EndpointSlice default/backend-1: Expected `array", "its last good state stays in use")
         await fixture.carries("203.0.113.1")
+
+
+async def test_of_services_that_are_gone_nothing_is_kept() -> None:
+    nft = FakeNft(lambda: 0.0)
+    agent = Agent(None, Synchronizer(nft, FakeConntrack(), Capabilities()), Scope("node-1", labelled_only=False))  # type: ignore[arg-type]
+    for version, gone in (("1", False), ("2", True)):
+        for number in range(1_000):
+            name, address = f"s{number}", f"10.96.{number // 250}.{number % 250}"
+            meta = ObjectMeta(name=name, namespace="default", uid=name, resource_version=version)
+            made = replace(msgspec.convert(service(name, address), Service), metadata=meta)
+            agent._services._apply(Event("DELETED" if gone else "ADDED", made))
+            slice = msgspec.convert(slice_("203.0.113.1", name=name), EndpointSlice)
+            slice = replace(slice, metadata=replace(meta, labels=slice.metadata.labels))
+            agent._slices._apply(Event("DELETED" if gone else "ADDED", slice))
+        agent._decide(agent._dirty.take_now())
+        count = 0 if gone else 1_000
+        assert len(agent._desired.state) == len(agent._services.store) == len(agent._slices.store) == count
+    assert [len(each) for each in agent._slices.store._reverse.values()] == [0]
+    assert (agent._desired._claims, agent._desired._keys, agent._warned) == ({}, {}, {})

@@ -4,6 +4,7 @@ Objects come as the API's watch brings them, with every field that is read. What
 formed, and a synchronizer over the fake, which refuses what the kernel refuses, must carry it.
 """
 
+import itertools
 from collections.abc import Iterable
 from ipaddress import ip_address
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from moorage.api.contract import PROXY_LABEL, WEIGHTS_ANNOTATION
 from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import EndpointSlice
+from moorage.cluster.events import Event
 from moorage.dataplane.capabilities import Capabilities
 from moorage.dataplane.conntrack import FakeConntrack
 from moorage.dataplane.fake import FakeNft
@@ -134,15 +136,19 @@ def hostile(draw: st.DrawFn) -> dict[str, object]:
     return made
 
 
+VERSIONS = itertools.count(2)
+
+
 def tell(agent: Agent, objects: Iterable[dict[str, object]]) -> None:
     """As the watches do."""
     for each in objects:
+        put(each, ("metadata", "resourceVersion"), str(next(VERSIONS)))
         if "spec" in each:
             service = msgspec.convert(each, Service)
-            agent._service_changed(service.metadata.key, service)
+            agent._services._apply(Event("MODIFIED", service))
         else:
             slice_ = msgspec.convert(each, EndpointSlice)
-            agent._slice_changed(slice_.metadata.key, slice_)
+            agent._slices._apply(Event("MODIFIED", slice_))
 
 
 def well_formed(port: ServicePort) -> bool:

@@ -6,29 +6,38 @@ import pytest
 
 from moorage.api.core_v1 import Service
 from moorage.api.meta import ObjectKey, ObjectMeta
+from moorage.cluster.store import Change, Index, Store
 from moorage.operator.mirror import Mirror
 
 KEY = ObjectKey("frontend", "backend")
 
 
-def service(version: str, uid: str = "1") -> Service:
-    return Service(metadata=ObjectMeta(name="backend", namespace="frontend", uid=uid, resource_version=version))
+def service(version: str, uid: str = "1", label: str = "x") -> Service:
+    labels = {"of": label}
+    meta = ObjectMeta(name="backend", namespace="frontend", uid=uid, resource_version=version, labels=labels)
+    return Service(metadata=meta)
+
+
+def label(obj: Service) -> list[str]:
+    return list((obj.metadata.labels or {}).values())
+
+
+BY_LABEL = Index(label)
 
 
 class Watched:
     """A mirror, and the store of a watch that lags behind."""
 
     def __init__(self) -> None:
-        self.store: dict[ObjectKey, Service] = {}
+        self.store = Store([BY_LABEL])
         self.expired: list[ObjectKey] = []
-        self.mirror = Mirror(self.store, self.expired.append)
+        self.mirror = Mirror(self.store, lambda change: self.expired.append(change.key))
 
-    def tell(self, obj: Service | None) -> None:
-        if obj is None:
-            self.store.pop(KEY, None)
-        else:
-            self.store[KEY] = obj
-        self.mirror.told(KEY, obj)
+    def tell(self, obj: Service | None) -> Change[Service]:
+        old = self.store.discard(KEY)
+        if obj is not None:
+            self.store.put(obj)
+        return self.mirror.told(Change(KEY, old, obj))
 
     @property
     def version(self) -> str | None:
@@ -101,3 +110,26 @@ async def test_a_write_that_the_watch_never_tells_of_is_forgotten_after_a_while(
     assert (watched.version, watched.expired) == ("13", [])
     await asyncio.sleep(Mirror.PATIENCE_SECONDS / 2)
     assert (watched.version, watched.expired) == (None, [KEY])
+
+
+@pytest.mark.looptime
+async def test_an_index_finds_what_was_written_and_not_what_it_replaces() -> None:
+    watched = Watched()
+    watched.tell(service("7"))
+    written = service("12", label="y")
+    watched.mirror.wrote(written, made=False)
+    assert watched.mirror.by(BY_LABEL, "x") == []
+    assert watched.mirror.by(BY_LABEL, "y") == [written]
+    await asyncio.sleep(Mirror.PATIENCE_SECONDS + 1)
+    assert watched.mirror.by(BY_LABEL, "x") == [service("7")]
+    assert watched.mirror.by(BY_LABEL, "y") == []
+
+
+async def test_a_change_goes_from_what_was_written_to_what_the_watch_tells() -> None:
+    watched = Watched()
+    watched.tell(service("7"))
+    written, newer = service("12", label="y"), service("15", label="z")
+    watched.mirror.wrote(written, made=False)
+    assert watched.tell(service("9")) == (KEY, written, written)
+    assert watched.tell(newer) == (KEY, written, newer)
+    assert watched.tell(None) == (KEY, newer, None)

@@ -112,11 +112,11 @@ async def test_of_slices_that_are_gone_nothing_is_kept(world: World) -> None:
     for each in (gone, silent):
         world.wrote(each, made=True)
     world.gone(EndpointSlice, ObjectKey("default", "gone"))
-    assert world._slices_of == {("default", "backend"): {("default", "silent")}}
+    assert world.slices_of(ObjectKey("default", "backend")) == [silent]
     world.wrote(gone, made=False)
-    assert world._slices_of == {("default", "backend"): {("default", "silent")}}
+    assert world.slices_of(ObjectKey("default", "backend")) == [silent]
     await asyncio.sleep(Mirror.PATIENCE_SECONDS + 1)
-    assert (world._slices_of, world._owners) == ({}, {})
+    assert world.slices_of(ObjectKey("default", "backend")) == []
 
 
 class OfNodes:

@@ -63,7 +63,7 @@ class RelayKeeper:
     async def follow(self, cluster: str, client: Client) -> None:
         """Keep one cluster's relays, until cancelled."""
         changed = asyncio.Event()
-        services = Reflector(client, Service, on_change=lambda key, service: changed.set())
+        services = Reflector(client, Service, on_change=lambda change: changed.set())
         watching = asyncio.create_task(services.run())
         try:
             while True:

@@ -2,9 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing, suppress
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -16,6 +16,7 @@ from moorage.cluster.client import Listing
 from moorage.cluster.errors import ApiError, SilentError, UnreachableError
 from moorage.cluster.events import Bookmark, Event
 from moorage.cluster.reading import Unreadable
+from moorage.cluster.store import Change, Index, Store
 from moorage.errors import MoorageError
 from moorage.log import get_logger
 
@@ -52,21 +53,25 @@ class ListWatch(Protocol):
 class Reflector(Generic[T]):
     """The objects of a kind, of one namespace or all, in `store`, without their managedFields.
 
+    The store finds them by `indexes` too: `reflector.store.by(index, key)`.
+
     `synced` is set once the first list is in the store, and stays set: while the server cannot be reached the store
     holds the last known state. `error` is then what went wrong, and None while the watch stands.
 
-    `on_change(key, obj)` is called after the store has changed, with None for an object that is gone. It is called
-    for every change since the last one, also for objects that came and went while the server could not be reached,
-    as far as they were ever in the store: an object that was deleted and made again is reported as gone first. Of
-    one list, what is gone is reported before what is new, so that addresses are given up before they are taken.
+    `on_change(change)` is called after the store has changed. It is called for every change since the last one, also
+    for objects that came and went while the server could not be reached, as far as they were ever in the store: an
+    object that was deleted and made again is reported as gone first. Of one list, what is gone is reported before
+    what is new, so that addresses are given up before they are taken.
 
-    An object that cannot be read, or that `on_change` or `transform` cannot deal with, is in `unreadable` and costs
-    itself alone. The store keeps its last good state, under the uid, resourceVersion and generation that it has now.
-    `on_unreadable(key)` is called when it is found, and when it is gone without having been in the store.
+    An object that cannot be read, that has a `fault`, or that `on_change`, `transform` or an index cannot deal with,
+    is in `unreadable` and costs itself alone. The store keeps its last good state, under the uid, resourceVersion and
+    generation that it has now. `on_unreadable(key)` is called when it is found, and when it is gone without having
+    been in the store.
 
     `transform` makes of each object what is kept of it, for collections that are large and of which little is
-    needed; it must leave name, namespace, uid and resourceVersion. `idle_timeout`: seconds of silence after which a
-    watch is given up and opened again.
+    needed; it must leave name, namespace, uid and resourceVersion. `fault` says why what it made cannot be used, in
+    words that follow the object's name; None where it can. `idle_timeout`: seconds of silence after which a watch is
+    given up and opened again.
     """
 
     def __init__(
@@ -77,13 +82,15 @@ class Reflector(Generic[T]):
         *,
         label_selector: str | None = None,
         field_selector: str | None = None,
-        on_change: Callable[[ObjectKey, T | None], None] = lambda key, obj: None,
+        on_change: Callable[[Change[T]], None] = lambda change: None,
         on_unreadable: Callable[[ObjectKey], None] = lambda key: None,
         transform: Callable[[T], T] = lambda obj: obj,
+        fault: Callable[[T], str | None] = lambda obj: None,
+        indexes: Iterable[Index[T, Any]] = (),
         idle_timeout: float = IDLE_TIMEOUT,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self.store: dict[ObjectKey, T] = {}
+        self.store = Store(indexes)
         self.unreadable: dict[ObjectKey, Unreadable] = {}
         self.synced = asyncio.Event()
         self.error: MoorageError | None = None
@@ -96,6 +103,7 @@ class Reflector(Generic[T]):
         self._on_change = on_change
         self._on_unreadable = on_unreadable
         self._transform = transform
+        self._fault = fault
         self._idle_timeout = idle_timeout
         self._jitter = jitter
         self._version: str | None = None
@@ -122,14 +130,12 @@ class Reflector(Generic[T]):
         bad = {obj.metadata.key: obj for obj in taken if isinstance(obj, Unreadable)}
         new = {obj.metadata.key: obj for obj in taken if not isinstance(obj, Unreadable)}
         old = dict(self.store)
-        kept = {key: self._last_good(key, obj) for key, obj in bad.items()}
-        self.store.clear()
-        self.store.update(new)
-        self.store.update({key: obj for key, obj in kept.items() if obj is not None})
+        kept = [self._last_good(key, obj) for key, obj in bad.items()]
+        self.store.replace([*new.values(), *filter(None, kept)])
         self._version = listing.resource_version
-        for key, obj in old.items():
+        for key, obj in list(old.items()):
             if key not in self.store or self.store[key].metadata.uid != obj.metadata.uid:
-                self._tell(key, None)
+                self._tell(Change(key, old.pop(key), None))
         for key, each in list(self.unreadable.items()):
             if key not in bad and (
                 key not in new or new[key].metadata.resource_version != each.metadata.resource_version
@@ -138,8 +144,9 @@ class Reflector(Generic[T]):
         for key, each in bad.items():
             self._spoilt(key, each)
         for key, obj in list(self.store.items()):
-            if key not in old or obj.metadata.resource_version != old[key].metadata.resource_version:
-                self._tell(key, obj)
+            before = old.get(key)
+            if before is None or obj.metadata.resource_version != before.metadata.resource_version:
+                self._tell(Change(key, before, obj))
         self.synced.set()
 
     async def _watch(self) -> None:
@@ -182,23 +189,24 @@ class Reflector(Generic[T]):
         self._version = obj.metadata.resource_version
         self.unreadable.pop(key, None)
         if event.type == "DELETED":
-            if self.store.pop(key, None) is not None:
-                self._tell(key, None)
+            if (gone := self.store.discard(key)) is not None:
+                self._tell(Change(key, gone, None))
             return
-        self.store[key] = obj
+        self.store.put(obj)
         if old is not None and old.metadata.uid != obj.metadata.uid:
-            self._tell(key, None)
+            self._tell(Change(key, old, None))
+            old = None
         if old is None or old.metadata.resource_version != obj.metadata.resource_version:
-            self._tell(key, obj)
+            self._tell(Change(key, old, obj))
 
     def _apply_unreadable(self, bad: Unreadable) -> None:
         key = bad.metadata.key
         self._version = bad.metadata.resource_version
         good = None if bad.deleted else self._last_good(key, bad)
         if good is not None:
-            self.store[key] = good
-        elif self.store.pop(key, None) is not None:
-            self._tell(key, None)
+            self.store.put(good)
+        elif (gone := self.store.discard(key)) is not None:
+            self._tell(Change(key, gone, None))
         if bad.deleted:
             self._forget(key)
         else:
@@ -210,7 +218,10 @@ class Reflector(Generic[T]):
 
     def _taken(self, obj: T) -> T | Unreadable:
         try:
-            return self._transform(_slim(obj))
+            kept = self._transform(_slim(obj))
+            self.store.check(kept)
+            why = self._fault(kept)
+            return kept if why is None else Unreadable(obj.metadata, why)
         except Exception as error:
             self._log.exception("an object is left out because of a mistake in Moorage", object=str(obj.metadata.key))
             return Unreadable(obj.metadata, repr(error))
@@ -227,14 +238,14 @@ class Reflector(Generic[T]):
         before = self.unreadable.get(key)
         self.unreadable[key] = bad
         if before is None or before.why != bad.why:
-            self._log.warning(
-                "an object cannot be read; its last good state stays in use", object=str(key), error=bad.why
-            )
+            stays = "its last good state stays in use" if key in self.store else "it is left out"
+            self._log.warning(f"an object cannot be used; {stays}", object=str(key), error=bad.why)
         self._guarded(key, lambda: self._on_unreadable(key))
 
-    def _tell(self, key: ObjectKey, obj: T | None) -> None:
-        if not self._guarded(key, lambda: self._on_change(key, obj)) and obj is not None:
-            self.unreadable[key] = Unreadable(obj.metadata, "a mistake in Moorage; the log says more")
+    def _tell(self, change: Change[T]) -> None:
+        key, _, new = change
+        if not self._guarded(key, lambda: self._on_change(change)) and new is not None:
+            self.unreadable[key] = Unreadable(new.metadata, "a mistake in Moorage; the log says more")
 
     def _guarded(self, key: ObjectKey, call: Callable[[], None]) -> bool:
         """Whether `call` went well: whatever is wrong with one object, the others are told of."""

@@ -15,6 +15,7 @@ from moorage.cluster.kubeconfig import Config
 from moorage.cluster.pace import Pace
 from moorage.cluster.reading import Reading, Unreadable
 from moorage.cluster.reflector import Reflector
+from moorage.cluster.store import Store
 from moorage.core.admission import Gate
 from moorage.discovery.foreign import LONGEST_VERSION, MOST_SERVICES, SERVICES
 from moorage.discovery.share import MOST_CLUSTERS, Share
@@ -64,11 +65,11 @@ class LoadBalancers:
             Service,
             selected.namespace,
             label_selector=selected.selector,
-            on_change=lambda key, service: on_change(),
+            on_change=lambda change: on_change(),
         )
 
     @property
-    def services(self) -> dict[ObjectKey, Service] | None:
+    def services(self) -> Store[Service] | None:
         """Those that were last seen; None before the first list."""
         return self._reflector.store if self._reflector.synced.is_set() else None
 

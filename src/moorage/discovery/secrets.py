@@ -92,7 +92,7 @@ class WatchedSecret(ReadSecret):
             Secret,
             key.namespace,
             field_selector=f"metadata.name={key.name}",
-            on_change=lambda _, secret: self._changed(secret),
+            on_change=lambda change: self._changed(change.new),
             transform=self._slim,
         )
         self._missing_since = now()

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import math
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ from moorage.cluster.backoff import backoff
 from moorage.cluster.client import Client
 from moorage.cluster.dirty import Dirty
 from moorage.cluster.reflector import Reflector
+from moorage.cluster.store import Change, Index
 from moorage.dataplane import endpoints, services
 from moorage.dataplane.model import ServiceAddress
 from moorage.dataplane.services import Carried, Desired, Scope, carried
@@ -26,6 +27,15 @@ from moorage.log import get_logger
 log = get_logger("moorage.node")
 
 T = TypeVar("T", bound=Object)
+
+
+def _service_of(slice_: EndpointSlice) -> Iterator[ObjectKey]:
+    meta = slice_.metadata
+    if service := contract.decode_slice(meta).contract.service:
+        yield ObjectKey(meta.key.namespace, service)
+
+
+BY_SERVICE = Index(_service_of)
 
 RETRY_SECONDS, LONGEST_RETRY = 1.0, 300.0
 """After which what nft does not take is tried again: at first, and at last."""
@@ -46,27 +56,25 @@ class Agent:
     def __init__(self, client: Client, synchronizer: Synchronizer, scope: Scope) -> None:
         self._synchronizer = synchronizer
         self._scope = scope
-        self._service_reflector = Reflector(
+        self._desired = Desired()
+        self._dirty: Dirty[ObjectKey] = Dirty()
+        self._services = Reflector(
             client,
             Service,
             label_selector=contract.CARRIED_SELECTOR if scope.labelled_only else None,
-            on_change=self._service_changed,
+            on_change=lambda change: self._dirty.add(change.key),
             transform=services.needed,
+            fault=lambda service: services.fault(service, scope),
         )
-        self._slice_reflector = Reflector(
+        self._slices = Reflector(
             client,
             EndpointSlice,
             label_selector=SERVICE_NAME_LABEL,
             on_change=self._slice_changed,
             transform=endpoints.needed,
+            fault=endpoints.fault,
+            indexes=[BY_SERVICE],
         )
-        self._services: dict[ObjectKey, Service] = {}
-        """Of each its last good state; and so below."""
-        self._slices_of: dict[ObjectKey, dict[ObjectKey, EndpointSlice]] = {}
-        self._owner: dict[ObjectKey, ObjectKey] = {}
-        """Of each slice."""
-        self._desired = Desired()
-        self._dirty: Dirty[ObjectKey] = Dirty()
         self._warned: dict[str, tuple[str, ...]] = {}
         self._check_at = 0.0
         """When to ask the kernel next, by the event loop's clock."""
@@ -78,20 +86,16 @@ class Agent:
     @property
     def warnings(self) -> list[str]:
         """What is left out of what the API asks for, or is carried as it was before, and why: a line each."""
-        unreadable = [
-            f"{kind} {key} cannot be read: {each.why}; its last good state stays in use"
-            for kind, reflector in (("Service", self._service_reflector), ("EndpointSlice", self._slice_reflector))
-            for key, each in reflector.unreadable.items()
-        ]
-        return [*unreadable, *(warning for each in self._warned.values() for warning in each)]
+        warned = (warning for each in self._warned.values() for warning in each)
+        return [*_left_out(self._services), *_left_out(self._slices), *warned]
 
     async def run(self) -> None:
         """Follow the API and program the kernel until cancelled. Raises MoorageError only if it cannot start."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._service_reflector.run())
-            tasks.create_task(self._slice_reflector.run())
-            await self._service_reflector.synced.wait()
-            await self._slice_reflector.synced.wait()
+            tasks.create_task(self._services.run())
+            tasks.create_task(self._slices.run())
+            await self._services.synced.wait()
+            await self._slices.synced.wait()
             await self._program()
 
     async def _program(self) -> None:
@@ -167,16 +171,8 @@ class Agent:
         return changed
 
     def _carried(self, key: ObjectKey) -> Carried:
-        service = self._services.get(key)
-        return carried(service, self._slices_of.get(key, {}).values(), self._scope) if service else Carried(())
-
-    def _good(self, subject: str, new: T | None, old: T | None, fault: Callable[[T], str | None]) -> T | None:
-        """`new`, if it is good, else `old`; None for an object that is gone, or never was good."""
-        subject = f"The new state of {subject}"
-        why = fault(new) if new else None
-        stays = "; its last good state stays in use" if old else "; nothing of it is carried"
-        self._warn(subject, [f"{subject}: {why}{stays}"] if why else ())
-        return old if why else new
+        service = self._services.store.get(key)
+        return carried(service, self._slices.store.by(BY_SERVICE, key), self._scope) if service else Carried(())
 
     def _mistaken(self, subject: str, error: Exception) -> None:
         what = (
@@ -197,26 +193,13 @@ class Agent:
             self._warned.pop(subject, None)
         return bool(new)
 
-    def _service_changed(self, key: ObjectKey, service: Service | None) -> None:
-        subject, old = f"Service {key}", self._services.get(key)
-        good = self._good(subject, service, old, lambda each: services.fault(each, self._scope))
-        if good is not None:
-            self._services[key] = good
-        elif old is not None:
-            del self._services[key]
-        self._dirty.add(key)
+    def _slice_changed(self, change: Change[EndpointSlice]) -> None:
+        for service in BY_SERVICE.touched(change):
+            self._dirty.add(service)
 
-    def _slice_changed(self, key: ObjectKey, slice_: EndpointSlice | None) -> None:
-        previous = self._owner.get(key)
-        old = self._slices_of[previous][key] if previous else None
-        good = self._good(f"EndpointSlice {key}", slice_, old, endpoints.fault)
-        if previous:
-            del self._owner[key], self._slices_of[previous][key]
-            if not self._slices_of[previous]:
-                del self._slices_of[previous]
-            self._dirty.add(previous)
-        service = contract.decode_slice(good.metadata).contract.service if good else None
-        if good and service:
-            owner = self._owner[key] = ObjectKey(key.namespace, service)
-            self._slices_of.setdefault(owner, {})[key] = good
-            self._dirty.add(owner)
+
+def _left_out(reflector: Reflector[T]) -> Iterator[str]:
+    """A line for each object whose present state is not used."""
+    for key, each in reflector.unreadable.items():
+        stays = "its last good state stays in use" if key in reflector.store else "nothing of it is carried"
+        yield f"{reflector.kind} {key}: {each.why}; {stays}"

@@ -1,18 +1,14 @@
 """A reflector's store that knows our own writes before the watch tells of them."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
 
 from moorage.api.meta import Object, ObjectKey
+from moorage.cluster.store import Change, Index, Store
 
 T = TypeVar("T", bound=Object)
-
-
-class _Written(NamedTuple, Generic[T]):
-    obj: T
-    until: float
-    """By the event loop's clock."""
+K = TypeVar("K", bound=Hashable)
 
 
 class Mirror(Generic[T]):
@@ -26,17 +22,24 @@ class Mirror(Generic[T]):
     """Seconds for which a write's answer counts while the watch is silent about it: if what was written was gone
     again before the watch could see it, nobody will ever tell."""
 
-    def __init__(self, store: dict[ObjectKey, T], expired: Callable[[ObjectKey], None] = lambda key: None) -> None:
+    def __init__(self, store: Store[T], expired: Callable[[Change[T]], None] = lambda change: None) -> None:
+        """`expired` is called when a write's answer counts no longer, because its time is over."""
         self._store = store
-        self._written: dict[ObjectKey, _Written[T]] = {}
+        self._written = Store(store.indexes)
+        self._until: dict[ObjectKey, float] = {}
+        """Of what was written, by the event loop's clock."""
         self._expired = expired
 
     def get(self, key: ObjectKey) -> T | None:
         """The object, None where there is none."""
-        written = self._written.get(key)
-        if written is None:
-            return self._store.get(key)
-        return written.obj
+        return self._written.get(key) or self._store.get(key)
+
+    def by(self, index: Index[T, K], key: K) -> list[T]:
+        """The objects that `index`, which is one of the store's, finds under `key`; by namespace and name."""
+        found = {each.metadata.key: each for each in self._store.by(index, key)}
+        found = {name: each for name, each in found.items() if name not in self._written}
+        found |= {each.metadata.key: each for each in self._written.by(index, key)}
+        return [found[name] for name in sorted(found)]
 
     def wrote(self, obj: T, made: bool) -> None:
         """Take the answer to a write; `made`: to one that made the object."""
@@ -47,24 +50,30 @@ class Mirror(Generic[T]):
         if _is_older(obj, self._store.get(key)):
             return  # the watch was faster
         loop = asyncio.get_running_loop()
-        self._written[key] = _Written(obj, loop.time() + self.PATIENCE_SECONDS)
+        self._written.put(obj)
+        self._until[key] = loop.time() + self.PATIENCE_SECONDS
         loop.call_later(self.PATIENCE_SECONDS, self._expire, key)
 
     def gone(self, key: ObjectKey) -> None:
         """Forget a write's answer: there is no such object any more."""
-        self._written.pop(key, None)
+        self._drop(key)
 
-    def told(self, key: ObjectKey, obj: T | None) -> None:
-        """The watch has told of this object, None of its end: an answer that is not newer than that is not needed."""
+    def told(self, change: Change[T]) -> Change[T]:
+        """The watch has told of a change, so an answer that is not newer goes. Returns the change as seen here."""
+        key, old, new = change
         written = self._written.get(key)
-        if written is not None and (obj is None or not _is_older(obj, written.obj)):
-            del self._written[key]
+        if written is not None and (new is None or not _is_older(new, written)):
+            self._drop(key)
+        return Change(key, written or old, self.get(key))
 
     def _expire(self, key: ObjectKey) -> None:
-        written = self._written.get(key)
-        if written is not None and asyncio.get_running_loop().time() >= written.until:
-            del self._written[key]
-            self._expired(key)
+        if key in self._until and asyncio.get_running_loop().time() >= self._until[key]:
+            written = self._drop(key)
+            self._expired(Change(key, written, self._store.get(key)))
+
+    def _drop(self, key: ObjectKey) -> T | None:
+        self._until.pop(key, None)
+        return self._written.discard(key)
 
 
 def _is_older(obj: Object, than: Object | None) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from moorage.api.meta import ObjectKey
 from moorage.cluster.pace import Pace
+from moorage.cluster.store import Reverse
 from moorage.operator.authorities import CheckAuthority
 from moorage.operator.endpoint_health import EndpointHealth
 
@@ -54,7 +55,7 @@ class Records:
 
     def __init__(self) -> None:
         self._records: dict[ObjectKey, Record] = {}
-        self._users: dict[str, set[ObjectKey]] = {}
+        self._users = Reverse[ObjectKey, str]()
 
     def __iter__(self) -> Iterator[Record]:
         return iter(self._records.values())
@@ -77,15 +78,9 @@ class Records:
 
     def use(self, record: Record, addresses: frozenset[str]) -> None:
         """It has, or would have, endpoints at these addresses."""
-        before, record.addresses = record.addresses, addresses
-        for address in before - addresses:
-            users = self._users[address]
-            users.discard(record.key)
-            if not users:
-                del self._users[address]
-        for address in addresses - before:
-            self._users.setdefault(address, set()).add(record.key)
+        record.addresses = addresses
+        self._users.put(record.key, addresses)
 
     def users(self, addresses: Iterable[str]) -> set[ObjectKey]:
         """The ExternalServices that have, or would have, an endpoint at one of these addresses."""
-        return {key for address in addresses for key in self._users.get(address, ())}
+        return {key for address in addresses for key in self._users.keys(address)}

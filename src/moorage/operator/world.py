@@ -23,6 +23,7 @@ from moorage.cluster.client import Client
 from moorage.cluster.errors import ApiError
 from moorage.cluster.reading import Unreadable
 from moorage.cluster.reflector import Reflector
+from moorage.cluster.store import Change, Index
 from moorage.core.admission import (
     API_SERVER,
     NODE,
@@ -50,6 +51,22 @@ ASK_NAME_SECONDS = 60.0
 """How often the name of the API server is looked up anew, where the operator connects to a name."""
 
 
+def _owners_of(slice_: EndpointSlice) -> set[ObjectKey]:
+    """The names under which a slice is looked for: of the Service that its label names, of its owner."""
+    meta = slice_.metadata
+    namespace = meta.namespace or ""
+    owners = {
+        ObjectKey(namespace, each.name)
+        for each in meta.owner_references or ()
+        if each.kind == OWNER and each.controller
+    }
+    service = contract.decode_slice(meta).contract.service
+    return owners | {ObjectKey(namespace, service)} if service else owners
+
+
+BY_OWNER = Index(_owners_of)
+
+
 class World:
     """Copies of what the API server has. `run` keeps them current until cancelled.
 
@@ -74,17 +91,15 @@ class World:
         self._addresses_changed = addresses_changed
         self._xsvcs = Reflector(client, ExternalService, on_change=self._xsvc_told, on_unreadable=self._touched)
         self._services = Reflector(client, Service, on_change=self._service_told, on_unreadable=self._touch_known)
-        self._slices = Reflector(client, EndpointSlice, on_change=self._slice_told, transform=slim_slice)
+        self._slices = Reflector(
+            client, EndpointSlice, on_change=self._slice_told, transform=slim_slice, indexes=[BY_OWNER]
+        )
         self._nodes = Reflector(client, Node, on_change=self._node_told, transform=slim_node)
-        self._cidrs = Reflector(client, ServiceCIDR, on_change=lambda key, cidr: self._gate_due())
+        self._cidrs = Reflector(client, ServiceCIDR, on_change=lambda change: self._gate_due())
         self._pods = Reflector(client, Pod, on_change=self._pod_told, transform=slim_pod)
-        self.xsvcs = Mirror(self._xsvcs.store, self._touched)
-        self.services = Mirror(self._services.store, self._touched)
+        self.xsvcs = Mirror(self._xsvcs.store, lambda change: self._touched(change.key))
+        self.services = Mirror(self._services.store, lambda change: self._touched(change.key))
         self.slices = Mirror(self._slices.store, self._slice_changed)
-        self._slices_of: dict[ObjectKey, set[ObjectKey]] = {}
-        """ExternalService, or Service -> the slices that say they belong to it."""
-        self._owners: dict[ObjectKey, set[ObjectKey]] = {}
-        """The reverse."""
         self._pod_ranges: dict[ObjectKey, tuple[str, ...]] = {}
         """Of Nodes."""
         self._own = Addresses()
@@ -118,8 +133,7 @@ class World:
 
     def slices_of(self, key: ObjectKey) -> list[EndpointSlice]:
         """The slices of the Service of this name, and those that say this ExternalService owns them, by name."""
-        found = (self.slices.get(each) for each in sorted(self._slices_of.get(key, ())))
-        return [slice_ for slice_ in found if slice_ is not None]
+        return self.slices.by(BY_OWNER, key)
 
     def wrote(self, obj: Object, made: bool) -> None:
         """Take the answer to a write; `made`: to one that made the object."""
@@ -130,7 +144,6 @@ class World:
                 self.services.wrote(obj, made)
             case EndpointSlice():
                 self.slices.wrote(obj, made)
-                self._index(obj.metadata.key)
 
     def gone(self, kind: type[Object], key: ObjectKey) -> None:
         """There is no such object, as the API server said."""
@@ -140,7 +153,6 @@ class World:
             self.services.gone(key)
         elif issubclass(kind, EndpointSlice):
             self.slices.gone(key)
-            self._index(key)
 
     @property
     def error(self) -> MoorageError | None:
@@ -211,27 +223,25 @@ class World:
 
     # --- What the watches tell -----------------------------------------------------------------------------------
 
-    def _xsvc_told(self, key: ObjectKey, xsvc: ExternalService | None) -> None:
-        self.xsvcs.told(key, xsvc)
-        self._touched(key)
+    def _xsvc_told(self, change: Change[ExternalService]) -> None:
+        self.xsvcs.told(change)
+        self._touched(change.key)
 
-    def _service_told(self, key: ObjectKey, service: Service | None) -> None:
-        self.services.told(key, service)
-        self._touch_known(key)
-        for what, addresses in service_addresses(service).items():
-            self._took(self._own.put(what, key, addresses))
+    def _service_told(self, change: Change[Service]) -> None:
+        self.services.told(change)
+        self._touch_known(change.key)
+        for what, addresses in service_addresses(change.new).items():
+            self._took(self._own.put(what, change.key, addresses))
 
-    def _slice_told(self, key: ObjectKey, slice_: EndpointSlice | None) -> None:
-        self.slices.told(key, slice_)
-        self._slice_changed(key)
+    def _slice_told(self, change: Change[EndpointSlice]) -> None:
+        self._slice_changed(self.slices.told(change))
+        key, _, slice_ = change
         if key.namespace == KUBERNETES.namespace:
-            of_servers = slice_ is not None and KUBERNETES in _owners_of(slice_)
+            of_servers = slice_ is not None and KUBERNETES in BY_OWNER.keys(slice_)
             self._took(self._own.put(API_SERVER, key, slice_addresses(slice_ if of_servers else None)))
 
-    def _slice_changed(self, key: ObjectKey) -> None:
-        before = self._owners.get(key, set())
-        self._index(key)
-        for owner in before | self._owners.get(key, set()):
+    def _slice_changed(self, change: Change[EndpointSlice]) -> None:
+        for owner in BY_OWNER.touched(change):
             self._touch_known(owner)
 
     def _touch_known(self, key: ObjectKey) -> None:
@@ -239,20 +249,8 @@ class World:
         if self.xsvcs.get(key) is not None:
             self._touched(key)
 
-    def _index(self, key: ObjectKey) -> None:
-        slice_ = self.slices.get(key)
-        owners = _owners_of(slice_) if slice_ else set()
-        for owner in self._owners.pop(key, set()) - owners:
-            slices = self._slices_of[owner]
-            slices.discard(key)
-            if not slices:
-                del self._slices_of[owner]
-        for owner in owners:
-            self._slices_of.setdefault(owner, set()).add(key)
-        if owners:
-            self._owners[key] = owners
-
-    def _node_told(self, key: ObjectKey, node: Node | None) -> None:
+    def _node_told(self, change: Change[Node]) -> None:
+        key, _, node = change
         self._took(self._own.put(NODE, key, node_addresses(node)))
         # A node tells of itself every few seconds, nearly always the same.
         ranges = pod_ranges(node)
@@ -261,8 +259,8 @@ class World:
         if ranges:
             self._pod_ranges[key] = ranges
 
-    def _pod_told(self, key: ObjectKey, pod: Pod | None) -> None:
-        self._took(self._own.put(POD, key, pod_addresses(pod)))
+    def _pod_told(self, change: Change[Pod]) -> None:
+        self._took(self._own.put(POD, change.key, pod_addresses(change.new)))
 
     def _took(self, changed: frozenset[str]) -> None:
         if changed:
@@ -295,19 +293,6 @@ class World:
         )
 
 
-def _owners_of(slice_: EndpointSlice) -> set[ObjectKey]:
-    """The names under which a slice is looked for: of the Service that its label names, of its owner."""
-    meta = slice_.metadata
-    namespace = meta.namespace or ""
-    owners = {
-        ObjectKey(namespace, each.name)
-        for each in meta.owner_references or ()
-        if each.kind == OWNER and each.controller
-    }
-    service = contract.decode_slice(meta).contract.service
-    return owners | {ObjectKey(namespace, service)} if service else owners
-
-
 # --- What is kept of an object -----------------------------------------------------------------------------------
 
 
@@ -327,7 +312,7 @@ def slim_slice(slice_: EndpointSlice) -> EndpointSlice:
     has some."""
     if not slice_.endpoints or any(each.kind == OWNER for each in slice_.metadata.owner_references or ()):
         return slice_
-    if KUBERNETES in _owners_of(slice_):
+    if KUBERNETES in BY_OWNER.keys(slice_):
         return slice_
     return replace(slice_, endpoints=slice_.endpoints[:1])
 

@@ -10,6 +10,7 @@ from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.meta import Object, ObjectKey
 from moorage.cluster.client import Client
 from moorage.cluster.reflector import Reflector
+from moorage.cluster.store import Change, Store
 
 T = TypeVar("T", bound=Object)
 
@@ -50,11 +51,11 @@ class Stores:
 
     def list(self, kind: type[T], namespace: str | None = None) -> list[T]:
         """All objects of a kind, of one namespace or of all."""
-        store: dict[ObjectKey, T] = self._reflectors[kind].store
+        store: Store[T] = self._reflectors[kind].store
         return [obj for key, obj in store.items() if namespace is None or key.namespace == namespace]
 
     def get(self, kind: type[T], namespace: str | None, name: str) -> T | None:
-        store: dict[ObjectKey, T] = self._reflectors[kind].store
+        store: Store[T] = self._reflectors[kind].store
         return store.get(ObjectKey(namespace or "", name))
 
     async def seen(self, written: Iterable[Object]) -> None:
@@ -70,8 +71,8 @@ class Stores:
             await asyncio.wait([future for _, future in new], timeout=CATCH_UP)
             self._waiting = [entry for entry in self._waiting if entry not in new]
 
-    def _on_change(self, kind: type[Object]) -> Callable[[ObjectKey, Object | None], None]:
-        def changed(key: ObjectKey, obj: Object | None) -> None:
+    def _on_change(self, kind: type[Object]) -> Callable[[Change[Any]], None]:
+        def changed(change: Change[Any]) -> None:
             for event in self._subscribers[kind]:
                 event.set()
             for written, future in self._waiting:

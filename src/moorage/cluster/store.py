@@ -1,0 +1,113 @@
+"""Objects by namespace and name, and by whatever else they are looked for.
+
+After the tables of cilium/statedb: an index is declared once, as a function of an object, and nobody keeps a map by
+hand that has to be right after every kind of change.
+"""
+
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from moorage.api.meta import Object, ObjectKey
+
+T = TypeVar("T", bound=Object)
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V", bound=Hashable)
+
+
+class Change(NamedTuple, Generic[T]):
+    """An object came (`old` is None), is another now, or went (`new` is None)."""
+
+    key: ObjectKey
+    old: T | None
+    new: T | None
+
+
+class Index(Generic[T, K]):
+    """By what objects are found; to be given to a store, and to be asked with.
+
+    `keys(obj)` are those under which an object is found: none, one or several. It is pure.
+    """
+
+    def __init__(self, keys: Callable[[T], Iterable[K]]) -> None:
+        self.keys = keys
+
+    def touched(self, change: Change[T]) -> set[K]:
+        """The keys under which a change is to be seen: those before it and those after it."""
+        return {key for obj in (change.old, change.new) if obj is not None for key in self.keys(obj)}
+
+
+class Reverse(Generic[K, V]):
+    """For each value the keys that have it. Of a key without values, and of a value without keys, nothing is kept."""
+
+    def __init__(self) -> None:
+        self._values: dict[K, frozenset[V]] = {}
+        self._keys: dict[V, set[K]] = {}
+
+    def put(self, key: K, values: Iterable[V]) -> None:
+        """`key` has these values now, and no others."""
+        old, new = self._values.get(key, frozenset()), frozenset(values)
+        for value in old - new:
+            keys = self._keys[value]
+            keys.remove(key)
+            if not keys:
+                del self._keys[value]
+        for value in new - old:
+            self._keys.setdefault(value, set()).add(key)
+        if new:
+            self._values[key] = new
+        else:
+            self._values.pop(key, None)
+
+    def keys(self, value: V) -> Collection[K]:
+        return self._keys.get(value, frozenset())
+
+    def __len__(self) -> int:
+        """How many keys and values there are."""
+        return len(self._values) + len(self._keys)
+
+
+class Store(Mapping[ObjectKey, T]):
+    """Objects of one kind by their keys, in the order in which they came."""
+
+    def __init__(self, indexes: Iterable[Index[T, Any]] = ()) -> None:
+        self.indexes = tuple(indexes)
+        self._objects: dict[ObjectKey, T] = {}
+        self._reverse: dict[Index[T, Any], Reverse[ObjectKey, Any]] = {index: Reverse() for index in self.indexes}
+
+    def by(self, index: Index[T, K], key: K) -> list[T]:
+        """The objects that `index`, which is one of this store's, finds under `key`; by namespace and name."""
+        return [self._objects[each] for each in sorted(self._reverse[index].keys(key))]
+
+    def check(self, obj: T) -> None:
+        """Raises what an index raises about `obj`, which `put` would when it is half done."""
+        for index in self.indexes:
+            frozenset(index.keys(obj))
+
+    def put(self, obj: T) -> None:
+        key = obj.metadata.key
+        self._objects[key] = obj
+        for index, reverse in self._reverse.items():
+            reverse.put(key, index.keys(obj))
+
+    def discard(self, key: ObjectKey) -> T | None:
+        """Returns what there was."""
+        for reverse in self._reverse.values():
+            reverse.put(key, ())
+        return self._objects.pop(key, None)
+
+    def replace(self, objects: Iterable[T]) -> None:
+        """Hold these, in their order, and no others."""
+        self._objects.clear()
+        for index in self.indexes:
+            self._reverse[index] = Reverse()
+        for obj in objects:
+            self.put(obj)
+
+    def __getitem__(self, key: ObjectKey) -> T:
+        return self._objects[key]
+
+    def __iter__(self) -> Iterator[ObjectKey]:
+        return iter(self._objects)
+
+    def __len__(self) -> int:
+        return len(self._objects)
