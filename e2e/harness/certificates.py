@@ -9,14 +9,14 @@ import trustme
 import yaml
 
 ADMIN = "admin"
-"""The user who may do everything."""
+"""Name of the user who may do everything."""
 
 
 class Credentials:
     """A CA, the API server's certificate, and a token for every user."""
 
     def __init__(self, directory: Path, addresses: Sequence[str]) -> None:
-        """`addresses`: by which the API server is reached. Writes PEM files into the directory."""
+        """`addresses` are those at which clients reach the API server. Writes PEM files into the directory."""
         authority = trustme.CA(organization_name="Moorage e2e")
         names = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
         leaf = authority.issue_cert(*addresses, *names, common_name="kube-apiserver")

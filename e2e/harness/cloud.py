@@ -30,7 +30,7 @@ class Addresses:
         self.of: dict[ObjectKey, str] = {}
 
     def give(self, key: ObjectKey) -> str:
-        """The Service's address; a new one if it has none. One that was given back comes last again."""
+        """The Service's address; a new one if it has none. What was given back is used again last."""
         if key not in self.of:
             self.of[key] = self._free.pop(0)
         return self.of[key]
@@ -69,7 +69,7 @@ class Cloud:
         self._thread.join(30)
 
     def change_address(self, namespace: str, name: str) -> str:
-        """Give the Service another address, which works at once, as the old one no longer does; returns the new."""
+        """Give the Service another address and return it. It works at once, and the old one no longer does."""
         key = ObjectKey(namespace, name)
         with self._lock:
             old = self._addresses.take(key)

@@ -1,4 +1,4 @@
-"""CoreDNS, started twice over: as the internet's name server for example.com, and as each cluster's DNS."""
+"""CoreDNS, as the internet's name server for example.com and as the DNS of each cluster."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from e2e.harness.world import Process, World
 
 ZONE = "example.com"
 _TTL = 1
-"""Seconds that an answer may be kept, where nothing else is said."""
+"""Seconds that an answer may be cached, by default."""
 
 
 class InternetDns:
@@ -30,7 +30,7 @@ class InternetDns:
         self._write()
 
     def start(self) -> None:
-        """Also again, after `stop`."""
+        """Start serving, for the first time or again after `stop`."""
         self._write()
         config = self._world.directory / "zone.corefile"
         config.write_text(
@@ -41,7 +41,7 @@ class InternetDns:
         self._process = self._world.start("internet-dns", argv, topology.INTERNET)
 
     def stop(self) -> None:
-        """Names cannot be resolved until `start`."""
+        """Stop serving: no name can be resolved until `start`."""
         assert self._process is not None
         self._process.stop()
 

@@ -12,7 +12,7 @@ from e2e.harness.world import execute
 
 
 class Kubectl:
-    """kubectl with one kubeconfig. What it gives is blocking; failures are HarnessErrors with what kubectl said."""
+    """kubectl with one kubeconfig. All methods block. A failure is a HarnessError with what kubectl printed."""
 
     def __init__(self, kubeconfig: Path, inside: Callable[[], Sequence[str]] = list) -> None:
         """`inside`: words before the command, that run it where the API server can be reached."""
@@ -20,7 +20,7 @@ class Kubectl:
         self._inside = inside
 
     def command(self, *arguments: str) -> list[str]:
-        """The whole command, for who wants to start it otherwise."""
+        """The whole command line, for callers that start it themselves."""
         return [*self._inside(), str(builds.program("kubectl")), f"--kubeconfig={self.kubeconfig}", *arguments]
 
     def kubectl(self, *arguments: str, input: str | None = None, seconds: float = 120) -> str:
@@ -28,7 +28,7 @@ class Kubectl:
         return execute(self.command(*arguments), input=input, seconds=seconds)
 
     def run_kubectl(self, *arguments: str, input: str | None = None, seconds: float = 120, check: bool = True) -> str:
-        """As `kubectl`; with `check=False` all that it said, whether it failed or not."""
+        """As `kubectl`; with `check=False` standard output and error, whether it failed or not."""
         if check:
             return self.kubectl(*arguments, input=input, seconds=seconds)
         shell = ["sh", "-c", '"$@" 2>&1 || true', "sh"]
@@ -48,7 +48,7 @@ class Kubectl:
         return self.kubectl("apply", "-f", "-", *arguments, input=manifests)
 
     def eventually(self, what: str, condition: Callable[[], object], seconds: float = 60) -> None:
-        """Until the condition, asked every 0.2 s, is true; a failing kubectl counts as not. Raises HarnessError."""
+        """Wait until the condition is true; a kubectl that fails counts as false. Raises HarnessError."""
         deadline = time.monotonic() + seconds
         last = ""
         while True:

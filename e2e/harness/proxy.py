@@ -66,7 +66,7 @@ class Request(NamedTuple):
 @dataclass
 class _Fault:
     code: int
-    """-1: the request is only held back."""
+    """Status to answer with; -1: the request is held back, and then done."""
     method: str
     path: re.Pattern[str]
     left: int | None
@@ -75,7 +75,7 @@ class _Fault:
     late: bool = False
 
     def takes(self, request: web.BaseRequest) -> bool:
-        """Whether this request is one of those that it happens to; it counts then."""
+        """Whether this fault happens to this request. If so, one less is left."""
         if self.left == 0 or self.method not in ("", request.method) or not self.path.search(request.path_qs):
             return False
         if self.left is not None:
@@ -143,15 +143,15 @@ class Proxy:
         self._add(_Fault(-1, method, re.compile(path), count, seconds))
 
     def release(self) -> None:
-        """Go on with what is held back now."""
+        """Let the requests go on that are held back now."""
         self._do(self._release)
 
     def clear(self) -> None:
-        """No more trouble, except for watches that are silent."""
+        """Forget all faults that were asked for. Watches that were silenced stay silent."""
         self._do(self._faults.clear)
 
     def silence(self, path: str = "") -> int:
-        """From now on nothing comes on the watches that are open now and match; how many. Later ones are well."""
+        """Pass nothing more on to the open watches whose path matches; how many. Later ones work."""
 
         def silence() -> int:
             found = [watch for watch in self._watches if re.search(path, watch.path)]
@@ -197,7 +197,7 @@ class Proxy:
         return self._held
 
     def open_watches(self) -> int:
-        """How many watches stand and are not silent."""
+        """How many watches are open and not silenced."""
         return self._do(lambda: sum(not watch.silent for watch in self._watches))
 
     # --- the thread ----------------------------------------------------------------------------------------------

@@ -19,12 +19,12 @@ from typing import NamedTuple
 INTERNET = "internet"
 ROUTER = "198.51.100.1"
 NAME_SERVER = "198.51.100.53"
-"""Of the internet's domain name system: example.com."""
+"""Address of the internet's name server, for example.com."""
 POD_RANGE = "10.244.0.0/16"
 SERVICE_RANGE = "10.96.0.0/16"
 NODE_RANGE = "10.0.0.0/24"
 GATEWAY = "10.0.0.1"
-"""Of a cluster, seen by its nodes."""
+"""Address of a cluster's gateway, as its nodes see it."""
 CLUSTER_DNS = "10.96.0.10"
 
 
@@ -34,7 +34,7 @@ class Node(NamedTuple):
     cluster: str
     number: int
     proxy_mode: str = "nftables"
-    """Of its kube-proxy."""
+    """The mode of its kube-proxy."""
 
     @property
     def name(self) -> str:
@@ -42,7 +42,7 @@ class Node(NamedTuple):
 
     @property
     def network(self) -> str:
-        """Its network namespace."""
+        """The name of its network namespace."""
         return self.name
 
     @property
@@ -60,9 +60,9 @@ class Site(NamedTuple):
     name: str
     nodes: tuple[Node, ...]
     address: str
-    """Of its gateway and API server."""
+    """Address of its gateway and API server."""
     load_balancers: str
-    """Range of its cloud's load balancers."""
+    """Addresses that its cloud gives to load balancers, as a CIDR."""
 
     @property
     def network(self) -> str:

@@ -63,7 +63,7 @@ class World:
         self._holder: subprocess.Popen[bytes] | None = None
 
     def _keep_logs(self) -> None:
-        """What all programs said, for whoever looks into a failure: the last run's of this kind."""
+        """Copy all logs to a place where a person finds them after a failure. It holds the last run of each kind."""
         kept = LOGS / self.what
         shutil.rmtree(kept, ignore_errors=True)
         with contextlib.suppress(OSError):
@@ -78,7 +78,7 @@ class World:
 
     @property
     def pid(self) -> int:
-        """Of the first process, as seen from outside."""
+        """Process id of the first process, as seen from outside."""
         if self._holder is None:
             raise HarnessError("the world has not been started")
         return int(Path(f"/proc/{self._holder.pid}/task/{self._holder.pid}/children").read_text().split()[0])
@@ -190,7 +190,7 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Of the program itself, as seen from outside: nsenter's child."""
+        """Process id of the program itself, nsenter's child, as seen from outside."""
         children = Path(f"/proc/{self.popen.pid}/task/{self.popen.pid}/children")
         with contextlib.suppress(OSError):
             if pids := children.read_text().split():
@@ -234,7 +234,7 @@ def execute(argv: Sequence[str], *, input: str | None = None, seconds: float = 1
 
 
 def wait(what: str, condition: Callable[[], object], seconds: float, *processes: Process) -> None:
-    """Until the condition holds. Raises HarnessError, with a process's last words, if one ends or time is up."""
+    """Wait until the condition holds. Raises HarnessError if a process ends, with its last words, or time is up."""
     deadline = time.monotonic() + seconds
     while not condition():
         for process in processes:
