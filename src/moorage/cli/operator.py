@@ -9,7 +9,7 @@ from moorage import log
 from moorage.cluster import kubeconfig
 from moorage.operator import config as configuration
 from moorage.operator.main import Options, run
-from moorage.operator.web import parse_listen
+from moorage.serving.pages import parse_listen
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 

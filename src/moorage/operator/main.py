@@ -13,13 +13,14 @@ from moorage.cluster.election import Election, Leadership, process_identity
 from moorage.cluster.kubeconfig import Config
 from moorage.errors import MoorageError
 from moorage.log import get_logger
-from moorage.operator import lag
 from moorage.operator.config import Configuration
 from moorage.operator.metrics import Metrics
 from moorage.operator.term import Makers, Term
-from moorage.operator.web import serving
 from moorage.outside.process import start_sources
 from moorage.outside.sources import RemoteSources
+from moorage.serving import lag
+from moorage.serving.pages import pages
+from moorage.serving.server import serving
 
 log = get_logger("moorage.operator")
 
@@ -64,7 +65,7 @@ class Process:
 
     async def run(self) -> None:
         """Until cancelled; the Lease is given back then. Raises MoorageError where it cannot listen."""
-        async with serving(self._options.listen, self._metrics, self.missing) as port:
+        async with serving(self._options.listen, pages(self._metrics, self.missing)) as port:
             log.info("the operator is up", identity=self.identity, port=port)
             asking = asyncio.create_task(self._ask())
             try:

@@ -1,26 +1,20 @@
-"""What Prometheus is told. No label's values grow with the number of objects."""
+"""What the operator tells Prometheus. No label's values grow with the number of objects."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.platform_collector import PlatformCollector
-from prometheus_client.process_collector import ProcessCollector
+from prometheus_client import Counter, Gauge, Histogram
 
 from moorage.core.model import Health
+from moorage.serving.metrics import ProcessMetrics
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-
-class Metrics:
-    """One process's metrics, in a registry of their own."""
+class Metrics(ProcessMetrics):
+    """An operator process's."""
 
     def __init__(self) -> None:
-        # Twice the series, for what the start time of the process tells as well.
-        disable_created_metrics()  # type: ignore[no-untyped-call]
-        self._registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        PlatformCollector(registry=registry)
+        super().__init__()
+        registry = self._registry
         self.leader = Gauge("moorage_leader", "1 while this process holds the lease.", registry=registry)
         self.synced = Gauge(
             "moorage_synced", "1 once the leader has read everything that it decides from.", registry=registry
@@ -84,13 +78,6 @@ class Metrics:
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
             registry=registry,
         )
-        self.loop_lag_seconds = Histogram(
-            "moorage_loop_lag_seconds",
-            "How long what is due waits for the event loop, every 10 ms.",
-            # Fine where it matters: health probes, renewals of the Lease and decisions wait as long.
-            buckets=(0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2, 5, 10),
-            registry=registry,
-        )
         self.restarts = Counter(
             "moorage_child_restarts",
             "Times that a child process was started again.",
@@ -102,8 +89,6 @@ class Metrics:
         self.sources = Gauge(
             "moorage_sources", "Sources, by whether their answer is current.", ["state"], registry=registry
         )
-        self.refresh: Callable[[], None]
-        """Called before each exposition, for what is cheaper to ask than to follow."""
         self.rest()
 
     def rest(self) -> None:
@@ -128,8 +113,3 @@ class Metrics:
     def count_probe(self, success: bool, seconds: float) -> None:
         (self._probes_ok if success else self._probes_failed).inc()
         self.probe_seconds.observe(seconds)
-
-    def text(self) -> bytes:
-        """The exposition that Prometheus reads, of `CONTENT_TYPE`."""
-        self.refresh()
-        return generate_latest(self._registry)

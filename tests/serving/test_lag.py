@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from moorage.operator import lag
-from moorage.operator.metrics import Metrics
+from moorage.serving import lag
+from moorage.serving.metrics import ProcessMetrics
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ async def test_a_loop_that_is_free_has_no_lag_and_one_that_was_held_up_has(monke
 
 
 def test_prometheus_is_told_with_buckets_that_tell_50_ms_from_more() -> None:
-    metrics = Metrics()
+    metrics = ProcessMetrics()
     metrics.loop_lag_seconds.observe(0.045)
     text = metrics.text().decode()
     assert 'moorage_loop_lag_seconds_bucket{le="0.04"} 0.0' in text

@@ -1,4 +1,4 @@
-"""A small HTTP server for what a process tells of itself: few pages, to anybody who asks, at a bounded cost.
+"""A small HTTP server for a few pages, which anybody may ask for, at a bounded cost.
 
 Not aiohttp's: that one keeps every connection that says nothing, and bounds neither their number nor their age.
 """
@@ -14,12 +14,12 @@ from moorage.log import get_logger
 
 log = get_logger("moorage.serving")
 
-MOST_CONNECTIONS = 128
-"""Where there is one more, whoever has the most loses the oldest: so many of one client keep no other one out."""
-LONGEST_HEAD = 8192
-"""Bytes of a request's head."""
-LONGEST = 10.0
-"""Seconds from when a connection is taken until it is closed, whatever the client does."""
+MAX_CONNECTIONS = 128
+"""With one more, the client that has the most loses its oldest: so no client can keep the others out."""
+MAX_HEAD_BYTES = 8192
+"""Of a request."""
+MAX_CONNECTION_SECONDS = 10.0
+"""From when a connection is taken until it is closed, whatever the client does."""
 
 
 class Page(NamedTuple):
@@ -43,7 +43,7 @@ async def serving(listen: tuple[str | None, int], pages: Pages) -> AsyncIterator
     loop = asyncio.get_running_loop()
     try:
         server = await loop.create_server(
-            lambda: _Connection(pages, connections), host, port, backlog=MOST_CONNECTIONS
+            lambda: _Connection(pages, connections), host, port, backlog=MAX_CONNECTIONS
         )
     except OSError as error:
         raise MoorageError(
@@ -67,7 +67,7 @@ class _Connections:
     def add(self, client: str, connection: "_Connection") -> None:
         self._of.setdefault(client, {})[connection] = None
         self._count += 1
-        if self._count > MOST_CONNECTIONS:
+        if self._count > MAX_CONNECTIONS:
             most = max(self._of.values(), key=len)
             next(iter(most)).end()
 
@@ -94,7 +94,7 @@ class _Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._client = str((transport.get_extra_info("peername") or [""])[0])
-        self._timer = asyncio.get_running_loop().call_later(LONGEST, transport.abort)
+        self._timer = asyncio.get_running_loop().call_later(MAX_CONNECTION_SECONDS, transport.abort)
         self._connections.add(self._client, self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -111,7 +111,7 @@ class _Connection(asyncio.Protocol):
             return
         self._head += data
         head, end, _ = self._head.partition(b"\r\n\r\n")
-        if len(head) > LONGEST_HEAD:
+        if len(head) > MAX_HEAD_BYTES:
             self._answer(_error(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE))
         elif end:
             method, _, rest = bytes(head.partition(b"\r\n")[0]).partition(b" ")

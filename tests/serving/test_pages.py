@@ -1,15 +1,14 @@
 """What is answered over HTTP: alive, ready, metrics."""
 
 import asyncio
-from collections.abc import Callable
 
 import aiohttp
 import pytest
 
 from moorage.errors import MoorageError
-from moorage.operator.metrics import Metrics
-from moorage.operator.serving import Page
-from moorage.operator.web import FRESH, parse_listen, serving
+from moorage.serving.metrics import ProcessMetrics
+from moorage.serving.pages import FRESH_SECONDS, pages, parse_listen
+from moorage.serving.server import serving
 
 
 async def get(port: int, path: str) -> tuple[int, str]:
@@ -19,32 +18,27 @@ async def get(port: int, path: str) -> tuple[int, str]:
 
 async def test_alive_is_not_ready_and_what_is_missing_is_said() -> None:
     missing: list[str | None] = ["the API server has not answered yet"]
-    async with serving(("127.0.0.1", 0), Metrics(), lambda: missing[0]) as port:
+    async with serving(("127.0.0.1", 0), pages(ProcessMetrics(), lambda: missing[0])) as port:
         assert await get(port, "/healthz") == (200, "ok\n")
         assert await get(port, "/readyz") == (503, "the API server has not answered yet\n")
         missing[0] = None
         assert await get(port, "/readyz") == (200, "ok\n")
         status, text = await get(port, "/metrics")
         assert status == 200
-        assert "moorage_leader 0.0" in text
+        assert "moorage_loop_lag_seconds_count 0.0" in text
 
 
 @pytest.mark.looptime
-async def test_an_exposition_is_made_once_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
+async def test_an_exposition_is_made_once_a_second_at_most() -> None:
+    made: list[int] = []
 
-    def text(metrics: Metrics) -> bytes:
-        made.append(metrics)
-        return b"x 1\n"
-
-    monkeypatch.setattr(Metrics, "text", text)
-    pages: dict[str, Callable[[], Page]] = {}
-    monkeypatch.setattr("moorage.operator.serving.serving", lambda listen, given: pages.update(given))
-    serving(("127.0.0.1", 0), Metrics(), lambda: None)
-    assert [pages["/metrics"]().body for _ in range(100)] == [b"x 1\n"] * 100
+    metrics = ProcessMetrics()
+    metrics.refresh = lambda: made.append(1)
+    page = pages(metrics, lambda: None)["/metrics"]
+    assert len({page().body for _ in range(100)}) == 1
     assert len(made) == 1
-    await asyncio.sleep(FRESH)
-    pages["/metrics"]()
+    await asyncio.sleep(FRESH_SECONDS)
+    page()
     assert len(made) == 2
 
 

@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 
 from moorage.errors import MoorageError
-from moorage.operator import serving as module
-from moorage.operator.serving import LONGEST_HEAD, MOST_CONNECTIONS, Page, serving
+from moorage.serving import server as module
+from moorage.serving.server import MAX_CONNECTIONS, MAX_HEAD_BYTES, Page, serving
 from testing.eventually import eventually
 
 HEAD = b"GET /page HTTP/1.1\r\nHost: example.com\r\n"
@@ -86,7 +86,7 @@ async def test_a_head_that_comes_in_pieces_is_read(port: int) -> None:
 
 
 async def test_a_head_without_end_is_refused(port: int) -> None:
-    status, _ = await ask(port, HEAD + b"X: " + b"x" * LONGEST_HEAD)
+    status, _ = await ask(port, HEAD + b"X: " + b"x" * MAX_HEAD_BYTES)
     assert status == b"431 Request Header Fields Too Large"
 
 
@@ -98,7 +98,7 @@ async def test_a_client_of_the_usual_kind_gets_its_page(port: int) -> None:
 
 
 async def test_who_does_not_end_a_request_is_let_go(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LONGEST", 0.05)
+    monkeypatch.setattr(module, "MAX_CONNECTION_SECONDS", 0.05)
     async with strangers(port, 2) as opened:
         opened[1][1].write(HEAD)
         assert [await ended(each) for each in opened] == [True, True]
@@ -106,7 +106,7 @@ async def test_who_does_not_end_a_request_is_let_go(port: int, monkeypatch: pyte
 
 
 async def test_a_page_that_nobody_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LONGEST", 0.05)
+    monkeypatch.setattr(module, "MAX_CONNECTION_SECONDS", 0.05)
     async with serving(("127.0.0.1", 0), {"/page": lambda: Page(b"x" * 2**26)}) as port:
         # A stream's reader takes 128 KiB and then reads no more by itself.
         _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -122,17 +122,17 @@ async def all_closed(port: int) -> bool:
 
 
 async def test_however_many_connections_one_client_holds_another_is_answered(port: int) -> None:
-    async with strangers(port, MOST_CONNECTIONS * 3) as opened:
+    async with strangers(port, MAX_CONNECTIONS * 3) as opened:
         for _ in range(3):
             assert await ask(port, HEAD + b"\r\n") == (b"200 OK", b"text\n")
-        assert all([await ended(each) for each in opened[: 2 * MOST_CONNECTIONS]])
+        assert all([await ended(each) for each in opened[: 2 * MAX_CONNECTIONS]])
         newest = opened[-1]
         newest[1].write(HEAD + b"\r\n")
         assert (await newest[0].read()).endswith(b"text\n")
 
 
 async def test_who_has_few_keeps_them_and_who_has_most_gives_up_its_oldest(port: int) -> None:
-    async with strangers(port, 1) as [early], strangers(port, MOST_CONNECTIONS, "127.0.0.3") as many:
+    async with strangers(port, 1) as [early], strangers(port, MAX_CONNECTIONS, "127.0.0.3") as many:
         assert await ended(many[0])
         for each in (early, many[1]):
             each[1].write(HEAD + b"\r\n")

@@ -1,0 +1,37 @@
+"""`/healthz`, `/readyz` and `/metrics`."""
+
+import asyncio
+from collections.abc import Callable
+from http import HTTPStatus
+
+from moorage.errors import MoorageError
+from moorage.serving.metrics import CONTENT_TYPE, ProcessMetrics
+from moorage.serving.server import Page, Pages
+
+FRESH_SECONDS = 1.0
+"""For which one exposition is given to all who ask: making it takes milliseconds in which nothing else is done."""
+
+
+def parse_listen(text: str) -> tuple[str | None, int]:
+    """Host and port of `HOST:PORT`, and of `:PORT`, whose host None stands for all addresses; else MoorageError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not (port.isascii() and port.isdecimal()) or int(port) > 65535:
+        raise MoorageError(f"--listen {text}: write HOST:PORT, such as 127.0.0.1:8080, or :8080 for all addresses")
+    return host.removeprefix("[").removesuffix("]") or None, int(port)
+
+
+def pages(metrics: ProcessMetrics, missing: Callable[[], str | None]) -> Pages:
+    """The pages of a process. `missing` says what it still needs to be ready; None: nothing."""
+    made: list[tuple[float, Page]] = []
+
+    def readyz() -> Page:
+        lacks = missing()
+        return Page(f"{lacks}\n".encode(), HTTPStatus.SERVICE_UNAVAILABLE) if lacks else Page(b"ok\n")
+
+    def exposition() -> Page:
+        now = asyncio.get_running_loop().time()
+        if not made or now - made[0][0] >= FRESH_SECONDS:
+            made[:] = [(now, Page(metrics.text(), content_type=CONTENT_TYPE))]
+        return made[0][1]
+
+    return {"/healthz": lambda: Page(b"ok\n"), "/readyz": readyz, "/metrics": exposition}
