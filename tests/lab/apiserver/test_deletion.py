@@ -113,22 +113,21 @@ async def test_dependents_go_with_their_owner(server: RunningApiServer) -> None:
     assert not await there(server, f"{PODS}/p")
 
 
-async def test_orphaned_dependents_stay_without_their_owner(server: RunningApiServer) -> None:
+async def test_dependents_go_with_their_owner_also_in_the_foreground(
+    server: RunningApiServer,
+) -> None:
     await tree(server)
-    await server.call("DELETE", f"{DEPLOYMENTS}/d", {"propagationPolicy": "Orphan"})
-    left = (await server.call("GET", f"{REPLICA_SETS}/r")).body
-    assert "ownerReferences" not in left["metadata"]
-    assert await there(server, f"{PODS}/p")
-
-
-async def test_a_foreground_deletion_waits_for_the_dependents(server: RunningApiServer) -> None:
-    await tree(server, nodeName="n")
-    waiting = (await server.call("DELETE", f"{DEPLOYMENTS}/d", {"propagationPolicy": "Foreground"})).body
-    assert waiting["metadata"]["finalizers"] == ["foregroundDeletion"]
-    assert (await server.call("GET", f"{PODS}/p")).body["metadata"]["deletionTimestamp"]
-    await server.call("DELETE", f"{PODS}/p", gracePeriodSeconds="0")
+    await server.call("DELETE", f"{DEPLOYMENTS}/d", {"propagationPolicy": "Foreground"})
     for path in (f"{PODS}/p", f"{REPLICA_SETS}/r", f"{DEPLOYMENTS}/d"):
         assert not await there(server, path)
+
+
+async def test_dependents_are_not_left_behind_as_orphans(server: RunningApiServer) -> None:
+    await tree(server)
+    refused = await server.call("DELETE", f"{DEPLOYMENTS}/d", {"propagationPolicy": "Orphan"})
+    assert refused.status == 400
+    assert "use Background" in refused.body["message"]
+    assert await there(server, f"{DEPLOYMENTS}/d")
 
 
 async def test_a_dependent_whose_owner_has_gone_is_collected(server: RunningApiServer) -> None:
@@ -168,15 +167,3 @@ async def test_the_systems_namespaces_may_not_be_deleted(server: RunningApiServe
     answer = await server.call("DELETE", "/api/v1/namespaces/default")
     assert answer.status == 403
     assert answer.body["message"] == 'namespaces "default" is forbidden: this namespace may not be deleted'
-
-
-async def test_a_collection_is_deleted_by_selector(server: RunningApiServer) -> None:
-    for name in ("a", "b"):
-        await server.create(PODS, pod(name))
-    other = pod("c")
-    other["metadata"]["labels"] = {"app": "y"}
-    await server.create(PODS, other)
-    answer = await server.call("DELETE", PODS, labelSelector="app=x")
-    assert [item["metadata"]["name"] for item in answer.body["items"]] == ["a", "b"]
-    left = (await server.call("GET", PODS)).body["items"]
-    assert [item["metadata"]["name"] for item in left] == ["c"]

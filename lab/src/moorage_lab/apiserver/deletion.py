@@ -12,7 +12,6 @@ from moorage_lab.apiserver import status
 from moorage_lab.apiserver.objects import Obj, dig, name_of, namespace_of, parse_timestamp, timestamp
 from moorage_lab.apiserver.writer import Writer
 
-FOREGROUND = "foregroundDeletion"
 _PROTECTED = {"default", "kube-system"}
 _DEFAULT_GRACE_SECONDS = 30
 
@@ -21,21 +20,23 @@ class DeleteOptions(NamedTuple):
     grace_seconds: int | None = None
     uid: str | None = None
     resource_version: str | None = None
-    propagation: str = "Background"
     dry_run: bool = False
 
 
 def delete_options(body: Any, query: dict[str, str]) -> DeleteOptions:
-    """From a DELETE's body and query, as upstream reads them; raises StatusError 400."""
+    """From a DELETE's body and query, as upstream reads them; raises StatusError 400.
+
+    Dependents go in the background, also where the foreground is asked for: the difference is the order.
+    """
     given = body if isinstance(body, dict) else {}
     grace = query.get("gracePeriodSeconds", given.get("gracePeriodSeconds"))
     propagation = query.get("propagationPolicy", given.get("propagationPolicy")) or (
         "Orphan" if given.get("orphanDependents") or query.get("orphanDependents") == "true" else "Background"
     )
-    if propagation not in ("Orphan", "Background", "Foreground"):
+    if propagation not in ("Background", "Foreground"):
         raise status.bad_request(
-            f"DeleteOptions: propagationPolicy: {propagation!r} is not supported; use Orphan, "
-            "Background or Foreground"
+            f"DeleteOptions: propagationPolicy: {propagation!r} is not supported: in the lab dependents go "
+            "with their owner; use Background"
         )
     try:
         seconds = None if grace is None else int(grace)
@@ -45,7 +46,6 @@ def delete_options(body: Any, query: dict[str, str]) -> DeleteOptions:
         seconds,
         dig(given, "preconditions", "uid"),
         dig(given, "preconditions", "resourceVersion"),
-        propagation,
         bool(query.get("dryRun") or given.get("dryRun")),
     )
 
@@ -70,21 +70,14 @@ def delete(writer: Writer, kind: Kind, obj: Obj, options: DeleteOptions) -> tupl
         raise status.forbidden(kind, name, "this namespace may not be deleted")
     if options.dry_run:
         return obj, True
-    if options.propagation == "Orphan":
-        _orphan(writer, meta["uid"])
     grace = _grace(kind, obj, options)
     finalizers = list(meta.get("finalizers") or [])
-    if options.propagation == "Foreground" and _blocking(writer, obj) and FOREGROUND not in finalizers:
-        finalizers.append(FOREGROUND)
     if is_namespace:
         obj = _terminating(writer, kind, obj)
         for dependent_kind, dependent in writer.store.in_namespace(name):
             delete(writer, dependent_kind, dependent, DeleteOptions())
     elif grace or finalizers:
         obj = _mark(writer, kind, obj, grace, finalizers)
-        if FOREGROUND in finalizers:
-            for dependent_kind, dependent in writer.store.dependents(meta["uid"]):
-                _collect(writer, dependent_kind, dependent, "Foreground")
     else:
         return remove(writer, kind, obj), True
     left = writer.store.get(kind, namespace_of(obj), name)
@@ -99,11 +92,8 @@ def is_done(writer: Writer, kind: Kind, obj: Obj) -> bool:
     meta = obj["metadata"]
     if not meta.get("deletionTimestamp") or meta.get("deletionGracePeriodSeconds"):
         return False
-    finalizers = list(meta.get("finalizers") or [])
-    if finalizers == [FOREGROUND] and not _blocking(writer, obj):
-        finalizers = []
     is_namespace = (kind.group, kind.kind) == ("", "Namespace")
-    return not finalizers and not (is_namespace and any(writer.store.in_namespace(name_of(obj))))
+    return not meta.get("finalizers") and not (is_namespace and any(writer.store.in_namespace(name_of(obj))))
 
 
 def finish(writer: Writer, kind: Kind, obj: Obj) -> Obj:
@@ -160,14 +150,11 @@ def _terminating(writer: Writer, kind: Kind, obj: Obj) -> Obj:
 
 
 def remove(writer: Writer, kind: Kind, obj: Obj) -> Obj:
-    """Take an object out and do what follows from it: its dependents go, owners and namespaces that wait are done."""
+    """Take an object out and do what follows from it: its dependents go, and a namespace that waits is done."""
     last = writer.remove(kind, obj)
     for dependent_kind, dependent in writer.store.dependents(last["metadata"]["uid"]):
         if not _owned(writer, dependent):
-            _collect(writer, dependent_kind, dependent, "Background")
-    for reference in dig(last, "metadata", "ownerReferences") or []:
-        if owner := writer.store.by_uid(reference.get("uid", "")):
-            finish(writer, *owner)
+            _collect(writer, dependent_kind, dependent)
     namespace = namespace_of(last)
     if namespace:
         namespaces = find_kind("v1", "Namespace")
@@ -178,26 +165,12 @@ def remove(writer: Writer, kind: Kind, obj: Obj) -> Obj:
     return last
 
 
-def _collect(writer: Writer, kind: Kind, obj: Obj, propagation: str) -> None:
+def _collect(writer: Writer, kind: Kind, obj: Obj) -> None:
     current = writer.store.get(kind, namespace_of(obj), name_of(obj))
     if current is not None and current["metadata"]["uid"] == obj["metadata"]["uid"]:
-        delete(writer, kind, current, DeleteOptions(propagation=propagation))
+        delete(writer, kind, current, DeleteOptions())
 
 
 def _owned(writer: Writer, obj: Obj) -> bool:
     """Whether any owner of the object is still there."""
     return any(writer.store.by_uid(one.get("uid", "")) for one in dig(obj, "metadata", "ownerReferences") or [])
-
-
-def _blocking(writer: Writer, obj: Obj) -> bool:
-    """Whether the object has dependents that its foreground deletion waits for.
-
-    Upstream waits only for those with blockOwnerDeletion, which all controllers set; here for all.
-    """
-    return bool(writer.store.dependents(obj["metadata"]["uid"]))
-
-
-def _orphan(writer: Writer, uid: str) -> None:
-    for kind, dependent in writer.store.dependents(uid):
-        references = [one for one in dependent["metadata"]["ownerReferences"] if one.get("uid") != uid]
-        writer.touch(kind, dependent, ownerReferences=references or None)

@@ -10,7 +10,7 @@ VERSION = "v1.37.2"
 """The Kubernetes release whose behaviour is played."""
 _IN_ALL = ("pods", "services", "deployments", "replicasets", "externalservices")
 """What `kubectl get all` lists."""
-_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+_VERBS = ("create", "delete", "get", "list", "patch", "update", "watch")
 
 
 class Target(NamedTuple):

@@ -85,7 +85,7 @@ class Handlers:
         one = {"GET": self._get, "PUT": self._update, "PATCH": self._patch, "DELETE": self._delete}
         if target.subresource:
             del one["DELETE"]
-        many = {"GET": self._list, "POST": self._create, "DELETE": self._delete_collection}
+        many = {"GET": self._list, "POST": self._create}
         verb = (one if target.name else many).get(request.method)
         if verb is None or (verb == self._create and target.kind.namespaced and not target.namespace):
             raise status.method_not_allowed()
@@ -98,12 +98,6 @@ class Handlers:
             raise status.no_such_path()
         if path in ("/healthz", "/livez", "/readyz"):
             return web.Response(text="ok")
-        if path == "/openapi/v2":
-            if "proto-openapi" in request.headers.get("Accept", ""):
-                return web.Response(
-                    body=openapi.v2_protobuf(self._kinds), headers={"Content-Type": openapi.V2_PROTOBUF}
-                )
-            return _json(openapi.v2(self._kinds))
         if path == "/openapi/v3":
             return _json(openapi.index(self._kinds))
         if path.startswith("/openapi/v3/"):
@@ -205,25 +199,11 @@ class Handlers:
             return _json(status.success(target.kind, name_of(obj), obj["metadata"]["uid"]))
         return _json(self._presenter(request, target.kind).one(obj))
 
-    async def _delete_collection(self, request: web.Request, target: Target) -> web.StreamResponse:
-        options = await _delete_options(request)
-        selected = both(
-            label_predicate(request.query.get("labelSelector")),
-            field_predicate(target.kind, request.query.get("fieldSelector")),
-        )
-        found = [obj for obj in self._store.list(target.kind, target.namespace) if selected(obj)]
-        for obj in found:
-            # One may have gone with another that owned it.
-            if self._store.by_uid(obj["metadata"]["uid"]):
-                deletion.delete(self._registry.writer, target.kind, obj, options)
-        meta = {"resourceVersion": str(self._store.version)}
-        return _json(self._presenter(request, target.kind).many(found, meta))
-
     # --- Common ----------------------------------------------------------------------------------------------------
 
     def _presenter(self, request: web.Request, kind: Kind) -> Presenter:
-        form = negotiate(request.headers.get("Accept", ""))
-        return Presenter(kind, form, request.query.get("includeObject", ""), lambda: datetime.now(UTC))
+        as_table = negotiate(request.headers.get("Accept", ""))
+        return Presenter(kind, as_table, request.query.get("includeObject", ""), lambda: datetime.now(UTC))
 
     def _options(self, request: web.Request) -> Options:
         query = request.query

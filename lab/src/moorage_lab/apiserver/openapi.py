@@ -1,20 +1,15 @@
-"""The OpenAPI documents that `kubectl` asks for before it writes.
+"""The OpenAPI documents, version 3, that `kubectl` asks for before it writes.
 
 It looks in them for one thing: whether the server validates fields itself, which shows as a query parameter
-`fieldValidation` on the kind's PATCH. With it, no kubectl since 1.25 needs a schema; older ones skip a kind that
-has none. Version 2 is fetched as protobuf only (gnostic's `openapi.v2.Document`).
+`fieldValidation` on the kind's PATCH. With it no kubectl needs a schema. Version 2, which kubectl before 1.27
+reads, is not served.
 """
 
 from collections.abc import Sequence
-from typing import Any
-
-import msgspec
 
 from moorage.api.kinds import Kind
 from moorage_lab.apiserver.objects import Obj
 
-V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
-"""Clients ask with `@v1.0`, which Go refuses in an answer: it is no media type."""
 _QUERY = ("fieldValidation", "fieldManager", "dryRun")
 
 
@@ -46,55 +41,6 @@ def v3(kinds: Sequence[Kind], path: str) -> Obj | None:
         "paths": paths,
         "components": {"schemas": {}},
     }
-
-
-def v2(kinds: Sequence[Kind]) -> Obj:
-    """`/openapi/v2` as JSON."""
-    paths: Obj = {}
-    for kind in kinds:
-        parameters = [{"name": name, "in": "query", "type": "string"} for name in _QUERY]
-        paths[_path(kind)] = {
-            "patch": {
-                "operationId": f"patch{kind.kind}",
-                "parameters": parameters,
-                "x-kubernetes-action": "patch",
-                "x-kubernetes-group-version-kind": _gvk(kind),
-                "responses": {"200": {"description": "OK"}},
-            }
-        }
-    return {"swagger": "2.0", "info": {"title": "Kubernetes", "version": "v1"}, "paths": paths, "definitions": {}}
-
-
-def v2_protobuf(kinds: Sequence[Kind]) -> bytes:
-    """`/openapi/v2` in gnostic's protobuf form: the same paths, with field numbers of its `OpenAPIv2.proto`."""
-    document = _bytes(1, b"2.0") + _bytes(2, _bytes(1, b"Kubernetes") + _bytes(2, b"v1"))
-    paths = b""
-    for kind in kinds:
-        operation = _bytes(5, f"patch{kind.kind}".encode())
-        for name in _QUERY:
-            parameter = _bytes(2, b"query") + _bytes(4, name.encode()) + _bytes(5, b"") + _bytes(6, b"string")
-            # ParametersItem.parameter > Parameter.non_body_parameter > NonBodyParameter.query_parameter_sub_schema
-            operation += _bytes(8, _bytes(1, _bytes(2, _bytes(3, parameter))))
-        operation += _bytes(13, _named_any("x-kubernetes-group-version-kind", _gvk(kind)))
-        paths += _bytes(2, _bytes(1, _path(kind).encode()) + _bytes(2, _bytes(8, operation)))
-    return document + _bytes(8, paths)
-
-
-def _named_any(name: str, value: Any) -> bytes:
-    return _bytes(1, name.encode()) + _bytes(2, _bytes(2, msgspec.json.encode(value)))
-
-
-def _bytes(number: int, value: bytes) -> bytes:
-    """A length-delimited protobuf field."""
-    return _varint(number << 3 | 2) + _varint(len(value)) + value
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*out, value])
 
 
 def _prefix(kind: Kind) -> str:

@@ -4,7 +4,6 @@ import base64
 import binascii
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
 
 import msgspec
 
@@ -14,60 +13,39 @@ from moorage_lab.apiserver.objects import Obj, name_of, namespace_of
 from moorage_lab.apiserver.status import StatusError, bad_request
 
 
-class Form(NamedTuple):
-    """What a client wants objects as: plain (""), Table, or PartialObjectMetadata."""
-
-    as_: str = ""
-    version: str = "v1"
-
-
-def negotiate(accept: str) -> Form:
-    """The first form of an Accept header that can be served; raises StatusError 406 where none can."""
+def negotiate(accept: str) -> bool:
+    """Whether an Accept header asks for a Table rather than objects; raises StatusError 406 for neither."""
     for part in accept.split(",") if accept.strip() else ["*/*"]:
         media, *parameters = (piece.strip() for piece in part.split(";"))
         given = dict(parameter.split("=", 1) for parameter in parameters if "=" in parameter)
         if media not in ("application/json", "application/*", "*/*"):
             continue
-        as_ = given.get("as", "").removesuffix("List")
-        if as_ not in ("", "Table", "PartialObjectMetadata") or given.get("v", "v1") not in ("v1", "v1beta1"):
-            continue
-        return Form(as_, given.get("v", "v1"))
+        if "as" not in given:
+            return False
+        if (given["as"], given.get("v")) == ("Table", "v1"):
+            return True
     raise StatusError(406, "NotAcceptable", "only the following media types are accepted: application/json", {})
 
 
 class Presenter:
-    """Brings objects of one kind into one form."""
+    """Brings objects of one kind into one form: as they are, or as a Table."""
 
-    def __init__(self, kind: Kind, form: Form, include: str, now: Callable[[], datetime]) -> None:
+    def __init__(self, kind: Kind, as_table: bool, include: str, now: Callable[[], datetime]) -> None:
         self._kind = kind
-        self._form = form
+        self._as_table = as_table
         self._include = include or "Metadata"
         self._now = now
 
     def one(self, obj: Obj, *, headers: bool = True) -> Obj:
         """A single object; as a Table it is one row, with the columns' definitions unless `headers` is false."""
-        match self._form.as_:
-            case "Table":
-                meta = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
-                return tables.table(
-                    self._kind, [obj], meta, self._now(), self._include, headers=headers, version=self._form.version
-                )
-            case "PartialObjectMetadata":
-                return tables.partial(obj, self._form.version)
-        return obj
+        if not self._as_table:
+            return obj
+        meta = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
+        return tables.table(self._kind, [obj], meta, self._now(), self._include, headers=headers)
 
     def many(self, objects: Sequence[Obj], meta: Obj) -> Obj:
-        match self._form.as_:
-            case "Table":
-                return tables.table(self._kind, objects, meta, self._now(), self._include, version=self._form.version)
-            case "PartialObjectMetadata":
-                items = [tables.partial(obj, self._form.version) for obj in objects]
-                return {
-                    "kind": "PartialObjectMetadataList",
-                    "apiVersion": f"meta.k8s.io/{self._form.version}",
-                    "metadata": meta,
-                    "items": items,
-                }
+        if self._as_table:
+            return tables.table(self._kind, objects, meta, self._now(), self._include)
         return {
             "kind": f"{self._kind.kind}List",
             "apiVersion": self._kind.api_version,
@@ -79,16 +57,8 @@ class Presenter:
         meta: Obj = {"resourceVersion": str(version), "creationTimestamp": None}
         if initial:
             meta["annotations"] = {"k8s.io/initial-events-end": "true"}
-        if self._form.as_ == "Table":
-            return {
-                "kind": "Table",
-                "apiVersion": f"meta.k8s.io/{self._form.version}",
-                "metadata": meta,
-                "columnDefinitions": None,
-                "rows": [],
-            }
-        if self._form.as_:
-            return tables.partial({"metadata": meta}, self._form.version)
+        if self._as_table:
+            return tables.table(self._kind, [], meta, self._now(), self._include, headers=False)
         return {"kind": self._kind.kind, "apiVersion": self._kind.api_version, "metadata": meta}
 
 

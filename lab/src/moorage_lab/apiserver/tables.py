@@ -27,31 +27,25 @@ def table(
     include: str,
     *,
     headers: bool = True,
-    version: str = "v1",
 ) -> Obj:
     """The Table of some objects. `include` is what each row carries: None, Metadata or Object."""
     columns = _of_definition(kind) if custom.is_custom(kind) else _COLUMNS.get((kind.group, kind.kind), _ANY)
     return {
         "kind": "Table",
-        "apiVersion": f"meta.k8s.io/{version}",
+        "apiVersion": "meta.k8s.io/v1",
         "metadata": list_meta,
         "columnDefinitions": [_definition(column) for column in columns] if headers else None,
         "rows": [
-            {"cells": [column.cell(obj, now) for column in columns], **_row_object(obj, include, version)}
-            for obj in objects
+            {"cells": [column.cell(obj, now) for column in columns], **_row_object(obj, include)} for obj in objects
         ],
     }
 
 
-def partial(obj: Obj, version: str = "v1") -> Obj:
-    """Only an object's metadata: PartialObjectMetadata."""
-    return {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{version}", "metadata": obj["metadata"]}
-
-
-def _row_object(obj: Obj, include: str, version: str) -> Obj:
+def _row_object(obj: Obj, include: str) -> Obj:
     if include == "None":
         return {}
-    return {"object": obj if include == "Object" else partial(obj, version)}
+    partial = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": obj["metadata"]}
+    return {"object": obj if include == "Object" else partial}
 
 
 def _definition(column: Column) -> Obj:
