@@ -6,11 +6,13 @@ pip and apt on this machine use: their settings are mounted while they run, and 
 `python -m e2e.harness.image` makes it and prints its archive.
 """
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -91,6 +93,17 @@ def run(archive: Path, *argv: str) -> str:
             return _run([*buildah, "run", "--isolation", "chroot", container, "--", *argv])
         finally:
             _run([*buildah, "rm", container])
+
+
+def unpack(archive: Path, directory: Path) -> None:
+    """Put an image's file system into a directory, layer by layer. Raises HarnessError."""
+    with tarfile.open(archive) as tar:
+        (manifest,) = json.loads(tar.extractfile("manifest.json").read())  # type: ignore[union-attr]
+    for layer in manifest["Layers"]:
+        with subprocess.Popen(["tar", "-xOf", str(archive), layer], stdout=subprocess.PIPE) as reading:
+            done = subprocess.run(["tar", "-xf", "-", "-C", str(directory)], stdin=reading.stdout, check=False)
+        if done.returncode or reading.returncode:
+            raise HarnessError(f"{archive}: layer {layer} cannot be unpacked; delete {archive.parent} and try again")
 
 
 def _contents() -> Iterator[bytes]:

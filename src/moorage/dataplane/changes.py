@@ -69,22 +69,22 @@ class Change:
     def __init__(self, unit: UnitKey | None = None) -> None:
         """`unit`: whose elements they are; None: of several."""
         self.unit = unit
-        self.delete: dict[Step, list[Element]] = {step: [] for step in Step}
-        self.add: dict[Step, list[Element]] = {step: [] for step in Step}
+        self.delete: dict[Step, list[Difference]] = {step: [] for step in Step}
+        self.add: dict[Step, list[Difference]] = {step: [] for step in Step}
 
     def take(self, differences: Iterable[Difference]) -> "Change":
         """Put these right, too; returns itself."""
-        for container, key, have, want in differences:
-            if want is None:
-                self.delete[container.delete].append(Element(container, key, have or ""))
-            elif have is None:
-                self.add[container.add].append(Element(container, key, want))
+        for each in differences:
+            if each.want is None:
+                self.delete[each.container.delete].append(each)
+            elif each.have is None:
+                self.add[each.container.add].append(each)
             else:
-                self.delete[container.replace].append(Element(container, key, have))
-                self.add[container.replace].append(Element(container, key, want))
+                self.delete[each.container.replace].append(each)
+                self.add[each.container.replace].append(each)
         return self
 
-    def several(self, *steps: Step) -> tuple[list[Element], list[Element]]:
+    def several(self, *steps: Step) -> tuple[list[Difference], list[Difference]]:
         """What these steps delete, and what they add."""
         return [each for step in steps for each in self.delete[step]], [
             each for step in steps for each in self.add[step]
@@ -179,8 +179,8 @@ class Ledger:
         """
         head = [*foundation(), *self._commands(set(+self._chains))]
         own = (self._own(unit) for unit in self.state.values())
-        adds = [Element(name, *each) for unit in own for name, found in unit.items() for each in found.items()]
-        adds = [*self._shared, *adds]
+        adds = [Difference(container, key, None, value) for container, key, value in self._shared]
+        adds += (each for elements in own for each in compare({}, elements))
         for start in range(0, max(len(adds), 1), self._limit):
             lines = [*head, *_lines("add", adds[start : start + self._limit])]
             yield "\n".join(line.replace(f" {TABLE}", f" {FAMILY} {TRIAL}", 1) for line in lines) + "\n"
@@ -236,8 +236,8 @@ def transactions(
     names of chains to delete.
     """
     head = [f"flush set {TABLE} {DIGEST.name}", *make]
-    deletes: list[Element] = []
-    adds: list[Element] = [_UNDER_WAY] if under_way else []
+    deletes: list[Difference] = []
+    adds: list[Difference] = [_UNDER_WAY] if under_way else []
     touched: set[UnitKey] = set()
     for unit, delete, add in _pieces(changes, shared, limit):
         if (deletes or adds) and len(deletes) + len(adds) + len(delete) + len(add) > limit:
@@ -254,15 +254,15 @@ def transactions(
     yield Transaction(_script(head, deletes, adds, tail), frozenset(touched))
 
 
-_UNDER_WAY = Element(DIGEST, UNDER_WAY)
+_UNDER_WAY = Difference(DIGEST, UNDER_WAY, None, "")
 
 
 class _Piece(NamedTuple):
     """What must be deleted and added in one transaction."""
 
     unit: UnitKey | None
-    delete: list[Element]
-    add: list[Element]
+    delete: list[Difference]
+    add: list[Difference]
 
 
 def _pieces(changes: Iterable[Change], shared: Change, limit: int) -> Iterator[_Piece]:
@@ -301,16 +301,16 @@ def _parts(change: Change, step: Step, limit: int) -> Iterator[_Piece]:
         yield _Piece(change.unit, delete[start : start + size], add[start : start + size])
 
 
-def _script(head: list[str], deletes: list[Element], adds: list[Element], tail: Iterable[str] = ()) -> str:
+def _script(head: list[str], deletes: list[Difference], adds: list[Difference], tail: Iterable[str] = ()) -> str:
     return "\n".join([*head, *_lines("delete", deletes), *_lines("add", adds), *tail]) + "\n"
 
 
-def _lines(command: str, elements: Iterable[Element]) -> list[str]:
+def _lines(command: str, differences: Iterable[Difference]) -> list[str]:
     """One command for each set or map."""
     by_container: dict[Container, list[str]] = {}
-    for container, key, value in elements:
-        if value and command == "add":
-            key += f" : {value}" if container.value else f' comment "{value}"'
+    for container, key, _, want in differences:
+        if want and command == "add":
+            key += f" : {want}" if container.value else f' comment "{want}"'
         by_container.setdefault(container, []).append(key)
     return [
         f"{command} element {TABLE} {container.name} {{ {', '.join(each)} }}"

@@ -33,8 +33,8 @@ def policy_of(unit: Unit) -> Policy | None:
 def own(unit: Unit, learns: Learns) -> Elements:
     """The elements that belong to this unit alone."""
     containers, key = OF_FAMILY[unit.key.family], text(unit.key)
-    result: Elements = {containers.carried: {key: mark(unit)}}
     policy = policy_of(unit)
+    result: Elements = {containers.carried: {key: _mark(unit, policy)}}
     if policy is None:
         return result
     targets = [text(endpoint.target) for endpoint in unit.endpoints]
@@ -107,7 +107,10 @@ def digest(unit: Unit) -> int:
 
 def mark(unit: Unit) -> str:
     """What tells whether the kernel carries the unit as it is, and by which chain if not: `DIGEST CHAIN`."""
-    policy = policy_of(unit)
+    return _mark(unit, policy_of(unit))
+
+
+def _mark(unit: Unit, policy: Policy | None) -> str:
     return f"{digest(unit):032x} {policy.chain if policy else '-'}"
 
 
