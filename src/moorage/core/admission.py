@@ -23,11 +23,11 @@ NODE = "an address of a node of this cluster"
 POD = "the address of a pod of this cluster"
 API_SERVER = "an address of this cluster's API server"
 _KINDS = (CLUSTER_IP, NODE, POD, API_SERVER, LOAD_BALANCER, EXTERNAL_IP)
-"""An address that is several of these is said to be the first: whoever writes Services can claim the last ones."""
+"""An address that is several of these counts as the first of them: whoever writes Services can claim the last two."""
 
 
 class Ranges:
-    """Networks, each with what it is; found in as many steps as there are prefix lengths, however many networks."""
+    """Networks, each with what it is. A look-up takes a step for each prefix length, not for each network."""
 
     def __init__(self, networks: Iterable[tuple[Network, str]] = ()) -> None:
         self._what: dict[tuple[int, int, int], str] = {}
@@ -40,7 +40,7 @@ class Ranges:
         }
 
     def find(self, address: IPv4Address | IPv6Address) -> str | None:
-        """What the smallest network is that `address` is in; None where it is in none."""
+        """What the smallest network that holds `address` is; None if none does."""
         version = address.version
         lengths = self._lengths[version]
         if not lengths:
@@ -53,7 +53,7 @@ class Ranges:
         return None
 
     def __iter__(self) -> Iterator[tuple[Network, str]]:
-        """What `Ranges` makes the same ones of, in another process too."""
+        """What `Ranges` can be made of again, also in another process."""
         for (version, length, bits), what in self._what.items():
             address = (IPv4Address if version == 4 else IPv6Address)(bits << ((32 if version == 4 else 128) - length))
             yield ip_network((address, length)), what
@@ -67,21 +67,21 @@ class Ranges:
 class Gate(NamedTuple):
     """What may not be an endpoint: everything inside the cluster, and what no endpoint can be.
 
-    What the operator's own configuration allows wins over everything. It names no objects: what it says is read by
-    whoever may write an ExternalService, and that may be somebody who may not see the pods of others.
+    The operator's own configuration wins over everything. A gate names no objects: whoever may write an
+    ExternalService reads what it says, and may not be allowed to see the pods of others.
     """
 
     allowed: Ranges = Ranges()
     refused: Ranges = Ranges()
     own: Mapping[str, str] = MappingProxyType({})
-    """The cluster's own addresses, in their canonical spelling, each with what it is. Where these are `Addresses`
-    the gate follows them by itself, and is not made anew for each pod."""
+    """The cluster's own addresses, in their canonical spelling, each with what it is. If these are `Addresses`, the
+    gate sees their changes, and need not be made anew for each pod."""
 
     def refusal(self, address: str) -> str | None:
-        """Why `address` is not let through, to be read after "is": `a loopback address`; None where it is.
+        """Why `address` is not let through, as words after "is": `a loopback address`; None if it is let through.
 
-        An IPv6 address that leads to an IPv4 one (mapped, NAT64, 6to4, Teredo, ...) must be let through as both,
-        unless it is itself in an allowed range.
+        An IPv6 address that leads to an IPv4 one (mapped, NAT64, 6to4, Teredo, ...) must pass as both, unless it is
+        itself in an allowed range.
         """
         try:
             parsed = read(address)
@@ -89,7 +89,7 @@ class Gate(NamedTuple):
             return "not an IP address"
         if isinstance(parsed, IPv4Address):
             return self._refusal(parsed)
-        # No slice takes these, however innocent the address.
+        # No slice takes an address with a zone, or a mapped one, however harmless it is.
         zone, mapped = parsed.scope_id, parsed.ipv4_mapped
         parsed = IPv6Address(int(parsed))
         if why := self._refusal(parsed):
@@ -109,7 +109,7 @@ class Gate(NamedTuple):
         return self._inside(address)
 
     def _inside(self, address: IPv4Address | IPv6Address) -> str | None:
-        # Ranges first: what is said of an address in one does not tell whether a pod has it just now.
+        # Ranges first: what is said of an address in one must not show whether a pod has it just now.
         return self.refused.find(address) or self.own.get(str(address))
 
 
@@ -123,9 +123,9 @@ def gate_of(
 ) -> Gate:
     """The gate of a cluster with the ranges of these Nodes and ServiceCIDRs, and with the operator's configuration.
 
-    `allow` and `refuse` are ranges (CIDR) or addresses; ValueError for what is neither. `own` are the addresses of
-    the cluster's objects, best those of `Addresses`, which follow by themselves: then a gate is only made anew when
-    a range changes. What Nodes and ServiceCIDRs hold that is no range is left out.
+    `allow` and `refuse` are ranges (CIDR) or addresses; raises ValueError for anything else. `own` are the addresses
+    of the cluster's objects; with `Addresses` a new gate is only needed when a range changes. What Nodes and
+    ServiceCIDRs have in place of a range, and is none, is ignored.
     """
     ranges: list[tuple[Network, str]] = [
         (ip_network(text, strict=False), f"in the range {text}, which the operator's configuration refuses")
@@ -141,16 +141,16 @@ def gate_of(
 class Addresses(Mapping[str, str]):
     """The addresses of a cluster's objects, canonical, each with what it is (`POD`, ...).
 
-    Kept object by object, at a cost that does not grow with their number.
+    They are kept object by object; a change costs the same however many there are.
     """
 
     def __init__(self) -> None:
         self._of: dict[Holder, tuple[str, ...]] = {}
         self._holders: dict[str, list[Holder]] = {}
-        """More than one while an object that is gone has not been seen to go, and where objects share an address."""
+        """Several if objects share an address, or if one of them is gone and the watch has not said so yet."""
 
     def put(self, what: str, key: ObjectKey, addresses: Iterable[str]) -> frozenset[str]:
-        """Take in the addresses of this kind that an object has now. Returns those that changed what they are."""
+        """Set the addresses of this kind that an object has. Returns those that are something else than before."""
         holder = what, key
         old, new = self._of.get(holder, ()), tuple(dict.fromkeys(addresses))
         if old == new:
@@ -172,7 +172,7 @@ class Addresses(Mapping[str, str]):
         return frozenset(each for each, before in changed.items() if self._what(each) != before)
 
     def holder(self, address: str) -> Holder | None:
-        """Whose an address is, for the operator's log alone; None where it is no object's."""
+        """Whose an address is; None if it is nobody's. For the operator's log only."""
         return min(self._holders.get(address, ()), key=_rank, default=None)
 
     def _what(self, address: str) -> str | None:
@@ -198,9 +198,9 @@ def _rank(holder: Holder) -> tuple[int, ObjectKey]:
 
 
 def pod_addresses(pod: Pod | None) -> Iterable[str]:
-    """A pod's, canonical; None: it is gone.
+    """A pod's addresses, canonical; for None, a pod that is gone, none.
 
-    Pods in the host's network have a node's address, which the Node says; those that have ended have none.
+    Pods in the host's network have the node's address, which the Node has too; pods that have ended have none.
     """
     if pod is None or pod.spec.host_network or pod.status.phase in ("Succeeded", "Failed"):
         return ()
@@ -208,20 +208,20 @@ def pod_addresses(pod: Pod | None) -> Iterable[str]:
 
 
 def node_addresses(node: Node | None) -> Iterable[str]:
-    """A Node's, canonical; None: it is gone. Some clouds put a host name where an address belongs: that is none."""
+    """A Node's addresses, canonical. Some clouds put a host name in place of an address: that is ignored."""
     return _canonical(each.address for each in node.status.addresses or ()) if node else ()
 
 
 def pod_ranges(node: Node | None) -> tuple[str, ...]:
-    """The ranges that a Node's pods have, as they are written; None: it is gone."""
+    """The ranges of a Node's pods, as they are written."""
     return (*(node.spec.pod_cidrs or ()), *filter(None, [node.spec.pod_cidr])) if node else ()
 
 
 def service_addresses(service: Service | None) -> dict[str, Iterable[str]]:
-    """A Service's, canonical, by what they are; None: it is gone.
+    """A Service's addresses, canonical, by what they are.
 
-    Before Kubernetes 1.33 nobody tells which range cluster IPs are from. A load balancer that has only a host name
-    has no address that could be told.
+    Cluster IPs are among them because no object has their range before Kubernetes 1.33. Of a load balancer that has
+    only a host name no address is known.
     """
     spec = service.spec if service else ServiceSpec()
     balancer = service.status.load_balancer if service else None
@@ -233,7 +233,7 @@ def service_addresses(service: Service | None) -> dict[str, Iterable[str]]:
 
 
 def slice_addresses(slice_: EndpointSlice | None) -> Iterable[str]:
-    """A slice's, canonical; None: it is gone."""
+    """The addresses of a slice's endpoints, canonical."""
     return _canonical(address for each in (slice_.endpoints if slice_ else None) or () for address in each.addresses)
 
 

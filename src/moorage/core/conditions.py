@@ -1,4 +1,4 @@
-"""The four conditions of an ExternalService, in words that whoever is on call can act on."""
+"""The four conditions of an ExternalService, in words that people on call can act on."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
@@ -193,7 +193,7 @@ def suspended(xsvc: ExternalService) -> dict[str, ConditionValue]:
 
 
 def failed(xsvc: ExternalService) -> dict[str, ConditionValue]:
-    """The conditions where a mistake of ours kept a decision from being made."""
+    """The conditions after a bug of ours kept a decision from being made."""
     message = (
         "A mistake in Moorage keeps it from dealing with this ExternalService: Service and endpoints stay as they "
         "were, and it is tried again. The operator's log says more; please report it."
@@ -214,13 +214,13 @@ def unreadable(xsvc: ExternalService, what: str, why: str) -> dict[str, Conditio
 
 
 def unread(why: str) -> ConditionValue:
-    """Accepted while the last spec that could be read is carried out, in place of the present one."""
+    """Accepted while the last spec that could be read is carried out, because the present one cannot be."""
     message = f"This ExternalService cannot be read, so what it said before stays in force; correct it: {why}"
     return ConditionValue("False", "Unreadable", message)
 
 
 def _as_before(xsvc: ExternalService, reason: str, message: str) -> ConditionValue:
-    """Ready where nothing is written: clients reach what they reached."""
+    """Ready if nothing is written: clients reach what they reached before."""
     ready = next((each for each in xsvc.status.conditions or () if each.type == "Ready"), None)
     match ready.status if ready else "Unknown":
         case "True" | "False" as status:
@@ -264,7 +264,7 @@ def _condition(
 
 
 def checked_at(spec: ExternalServiceSpec, endpoint: Endpoint | EndpointStatus) -> str:
-    """Where the checks of an endpoint go: `203.0.113.11:80`."""
+    """The address and port that the checks of an endpoint go to: `203.0.113.11:80`."""
     return shown(endpoint.address, checked_port(spec, endpoint.port))
 
 
@@ -273,7 +273,7 @@ def _sentence(text: str) -> str:
 
 
 def several(sentences: Iterable[str]) -> str:
-    """Sentences as one line."""
+    """Sentences, in one line."""
     return ". ".join(each.rstrip(".") for each in sentences)
 
 

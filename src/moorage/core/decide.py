@@ -30,14 +30,14 @@ def decide(snapshot: Snapshot) -> Decision:
 
     view = view_of(snapshot)
     status = status_of(view, now)
-    # Slices of ours that are still there go: by their label Kubernetes takes them for those of the other Service.
+    # If the Service is somebody else's, our slices go: by their label Kubernetes takes them for its.
     writes = slices.changes(xsvc, None, (), snapshot.slices) if view.taken else _writes(snapshot, view)
     return Decision(writes, status, news(view, status))
 
 
 def _writes(snapshot: Snapshot, view: View) -> tuple[Write, ...]:
-    """A new Service comes before its slices, lest they end up with one that somebody else makes; a change of one
-    comes after them, so that its ports have endpoints from the first moment."""
+    """A new Service is made before its slices, lest they belong to one that somebody else makes; it is changed after
+    them, so that its ports have endpoints from the first moment."""
     service = snapshot.service
     of_service = services.changes(snapshot.xsvc, service)
     of_slices = slices.changes(snapshot.xsvc, service, view.endpoints, snapshot.slices)
@@ -45,7 +45,7 @@ def _writes(snapshot: Snapshot, view: View) -> tuple[Write, ...]:
 
 
 def _left_alone(xsvc: ExternalService, values: Mapping[str, ConditionValue], now: str) -> Decision:
-    """Nothing is written, and of the status only what must be said."""
+    """Nothing is written but these conditions."""
     status = replace(
         xsvc.status,
         observed_generation=xsvc.metadata.generation,

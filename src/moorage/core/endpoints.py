@@ -1,4 +1,4 @@
-"""From what the sources found to the endpoints that are in use."""
+"""Merges what the sources have found into the endpoints that are used."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -54,7 +54,7 @@ class _Candidate(NamedTuple):
     found: Found
     source: str
     kept: bool
-    """Known from before: its source has not answered since this process started."""
+    """It was there before: its source has not answered since this process started."""
 
 
 def merge(
@@ -63,7 +63,7 @@ def merge(
     gate: Refusing,
     slices: Sequence[EndpointSlice] = (),
 ) -> Merged:
-    """The endpoints that `resolutions`, one for each source of the spec, amount to.
+    """The endpoints that come of `resolutions`, one for each source of the spec.
 
     The first to claim a name, or an address and port, gets it. Of more than MAX_ENDPOINTS those in use, by the status
     and `slices`, go first, then those that come first. A source that has not answered yet keeps the endpoints that
@@ -104,7 +104,7 @@ def merge(
 
 
 class _Used:
-    """The endpoints that there were before."""
+    """The endpoints that were used before."""
 
     def __init__(self, xsvc: ExternalService, slices: Sequence[EndpointSlice]) -> None:
         self._xsvc = xsvc
@@ -112,7 +112,7 @@ class _Used:
 
     @cached_property
     def addresses(self) -> dict[str, str]:
-        """By name. Asked for seldom: it costs as much as the rest of a decision."""
+        """By name. Seldom needed, and as expensive as the rest of a decision."""
         return {found.name: found.address for _, found in _known(self._xsvc, self._slices)}
 
 
@@ -154,14 +154,14 @@ def listed(names: Sequence[str]) -> str:
 
 
 def _only_target(spec: ExternalServiceSpec) -> int | None:
-    """The port that endpoints have unless they say another; None where there are several, so that none can."""
+    """The port of endpoints that have none of their own; None if the spec has several ports, so that none may."""
     return (spec.ports[0].target_port or spec.ports[0].port) if len(spec.ports) == 1 else None
 
 
 def _candidates(
     xsvc: ExternalService, resolutions: Sequence[Resolution], slices: Sequence[EndpointSlice]
 ) -> Iterator[_Candidate]:
-    """What there may be, in order of precedence: what was found, then what is kept."""
+    """Possible endpoints in order of precedence: those that were found, then those that are kept."""
     sources = xsvc.spec.endpoints or []
     something = False
     for index, resolution in enumerate(resolutions):
@@ -190,7 +190,7 @@ def _candidates(
 
 
 def _place(static: Sequence[StaticAddress], number: int, found: Found) -> str:
-    """`addresses[2].address`, by position unless the source left some out."""
+    """`addresses[2].address`: by position, unless the source has left some out."""
     if number < len(static) and static[number].address == found.address:
         return f"addresses[{number}].address"
     fits = (index for index, each in enumerate(static) if found.address == each.address or found.name == each.name)
@@ -198,7 +198,7 @@ def _place(static: Sequence[StaticAddress], number: int, found: Found) -> str:
 
 
 def _known(xsvc: ExternalService, slices: Sequence[EndpointSlice]) -> Iterator[tuple[str, Found]]:
-    """What there was, with its source; "" where that is not known."""
+    """What was used before, with its source; "" if that is not known."""
     known = set()
     for each in xsvc.status.endpoints or ():
         known.add(each.name)

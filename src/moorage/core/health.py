@@ -13,32 +13,32 @@ class Outcome(NamedTuple):
 
     success: bool
     message: str | None = None
-    """One line for a person: why it failed. The same failure is told in the same words each time."""
+    """Why it failed, in one line for people; the same words for the same failure."""
     seconds: float = 0.0
     """How long it took."""
 
 
 class Subject(NamedTuple):
-    """What a verdict is about: where one changes, the verdict may no longer hold."""
+    """What a verdict is about; if it changes, the verdict may no longer hold."""
 
     address: str
     port: int
-    """Where clients' connections go; a check goes to its own port if it has one."""
+    """Where clients' connections go. A check may have a port of its own."""
     check: HealthCheck | None
     """None: the endpoint is not checked."""
     own_port: int | None = None
-    """`port` where the endpoint has one of its own, as the status says it; None: it is spec.ports' target."""
+    """The endpoint's own port, as in the status; None: `port` is the target of spec.ports."""
 
 
 class State(NamedTuple):
-    """What the checks of one endpoint have come to, and what may change it."""
+    """The verdict about one endpoint, and the checks in a row that may change it."""
 
     subject: Subject
     verdict: Verdict
     successes: int = 0
-    """In a row, up to now."""
+    """In a row."""
     failures: int = 0
-    """In a row, up to now."""
+    """In a row."""
 
 
 class Published(NamedTuple):
@@ -46,15 +46,14 @@ class Published(NamedTuple):
 
     ready: frozenset[str]
     frozen: bool
-    """Whether unhealthy endpoints are among them, because too few are healthy to believe the checks, or were until a
-    moment ago."""
+    """Whether unhealthy endpoints are among them, because too few are healthy to believe the checks, or were so until
+    a moment ago."""
 
 
 def subjects(spec: ExternalServiceSpec, endpoints: Iterable[Endpoint]) -> dict[str, Subject]:
-    """By name, what is to be checked of each endpoint: its own port, else the target of the first TCP port.
+    """What to check of each endpoint, by name: its own port, else the target of the first TCP port.
 
-    UDP has no handshake that a check could see: where no port is TCP and the check names none, endpoints are not
-    checked.
+    UDP has no handshake that a check could see: if no port is TCP and the check has none, endpoints are not checked.
     """
     tcp = any(port.protocol == "TCP" for port in spec.ports)
     check = spec.health_check if tcp or (spec.health_check and spec.health_check.port) else None
@@ -63,7 +62,7 @@ def subjects(spec: ExternalServiceSpec, endpoints: Iterable[Endpoint]) -> dict[s
 
 
 def checked_port(spec: ExternalServiceSpec, own: int | None) -> int:
-    """Where checks of an endpoint go that has this port of its own; None: it has none."""
+    """The port that is checked of an endpoint; `own` is its own port, if it has one."""
     return (spec.health_check.port if spec.health_check else None) or own or _target(spec)
 
 
@@ -79,9 +78,9 @@ def initial(subject: Subject, now: str) -> State:
 
 
 def resume(status: EndpointStatus, subject: Subject, now: str) -> State:
-    """The state that a new leader begins with: the verdict in the status, where it is about this address and port.
+    """The state that a new leader begins with: the verdict in the status, if it is about this address and port.
 
-    What is unhealthy and ready was kept by a panic: it is doubted until its first check.
+    An endpoint that is unhealthy and ready was kept by a panic: its verdict is doubted until its first check.
     """
     same_port = subject.own_port is None if status.port is None else subject.port == status.port
     if status.address != subject.address or not same_port:
@@ -99,11 +98,11 @@ def resume(status: EndpointStatus, subject: Subject, now: str) -> State:
 
 
 def revise(state: State, subject: Subject, now: str) -> State:
-    """The state once the endpoint is as `subject` says.
+    """The state of an endpoint whose subject has become `subject`.
 
-    Another address or port is another instance, of which nothing is known. Another check of the same instance keeps
-    the verdict, so that editing a check takes no endpoint out of use, and counts anew. Other times and thresholds
-    change nothing.
+    Another address or port is another instance, of which nothing is known. With another check the verdict stays, so
+    that editing a check takes no endpoint out of use, and counting begins anew. Other times and thresholds change
+    nothing.
     """
     old = state.subject
     if old == subject:
@@ -127,8 +126,8 @@ def follow(
 ) -> dict[str, State]:
     """The states of the endpoints that there are now, by name: kept, resumed from the status, or new.
 
-    What has another name now is the same instance if it is at the same address and port: it begins with the verdict
-    that it had, so that no service is without endpoints until they are checked under their new names.
+    An endpoint under a new name is the same instance if it has the same address and port. It keeps its verdict, so
+    that no service is without endpoints until they are checked under their new names.
     """
     written = {each.name: each for each in status}
     renamed = {(each.address, each.port): each for each in status if each.name not in wanted}
@@ -147,8 +146,8 @@ def observe(state: State, outcome: Outcome, now: str) -> State:
     """The state after one more check; `now` is RFC 3339.
 
     The first outcome decides about an endpoint of which nothing is known; after that `fall` failures in a row make it
-    unhealthy and `rise` successes in a row healthy. A healthy endpoint's failures are not told before they count, and
-    the last failure of an unhealthy one is told until it is healthy.
+    unhealthy, and `rise` successes in a row healthy. The verdict has a failure's message only once it is unhealthy,
+    and keeps the last one until it is healthy.
     """
     check = state.subject.check
     if check is None:
@@ -173,14 +172,14 @@ def observe(state: State, outcome: Outcome, now: str) -> State:
 def ready_set(previous: AbstractSet[str], verdicts: Mapping[str, Verdict], threshold_percent: int) -> Published:
     """Which endpoints take new connections, by name.
 
-    Healthy and unchecked ones do; one of which nothing is known does if it did before (`previous`, as last
-    published). Where at most `threshold_percent` of those that were checked are healthy (0: none is), the checks are
-    doubted rather than the endpoints: what took connections before goes on doing so, whatever its verdict.
+    Healthy and unchecked ones do; an unknown one does if it did before (`previous`, as last published). If at most
+    `threshold_percent` of those that were checked are healthy (0: none is), the checks are doubted rather than the
+    endpoints: those that took connections go on doing so, whatever their verdicts.
 
-    Checks do not all fail at the same moment, and where they fail for want of a network here, the first verdict must
-    not take an endpoint out before the last one shows what it is. So only what passed its last check counts as
-    healthy for this. For the same reason what was kept stays while its own last check passed: those that recover
-    first would have to serve for all.
+    Checks do not all fail at the same moment: when the operator's own network is down, the first verdict must not
+    take an endpoint out before the last one shows that all fail. So only those that passed their last check count as
+    healthy for this. And an endpoint that was kept stays as long as its own last check passed: else those that
+    recover first would have to serve all clients.
     """
     healthy = {name for name, verdict in verdicts.items() if verdict.health == "Healthy"}
     unhealthy = {name for name, verdict in verdicts.items() if verdict.health == "Unhealthy"}

@@ -22,7 +22,7 @@ class Found(NamedTuple):
     priority: int = 0
     """As of SRV (RFC 2782): a lower number is preferred."""
     leaving: bool = False
-    """It is being taken down where it was found: it keeps its clients as long as it serves, and takes no new ones."""
+    """It is being deleted where it was found: it keeps its clients while it serves, and takes no new ones."""
 
 
 class Problem(NamedTuple):
@@ -33,7 +33,7 @@ class Problem(NamedTuple):
     message: str
     """A sentence that names the object and the field, and says what to do."""
     since: str
-    """RFC 3339: when the source was last right, or when it began."""
+    """RFC 3339: when the source last had a current answer, or when it was first asked."""
 
 
 class Resolution(NamedTuple):
@@ -42,15 +42,15 @@ class Resolution(NamedTuple):
     source: str
     """For people: `addresses`, `dns/db.example.com`, `cluster/backend`."""
     endpoints: tuple[Found, ...] | None
-    """The last good answer; None: there has not been one, so nothing may be removed because of it."""
+    """The last good answer; None: there was none yet, so no endpoint may be removed because of it."""
     problem: Problem | None = None
     """None: `endpoints` is current."""
     notes: tuple[str, ...] = ()
-    """What is worth telling though it is no failure: "Service backend/b3 has no load-balancer address yet"."""
+    """What people should know though it is no failure: "Service backend/b3 has no load-balancer address yet"."""
 
 
 class Endpoint(NamedTuple):
-    """An endpoint that is in use: merged from all sources, admitted by the gate."""
+    """An endpoint, merged from all sources and admitted by the gate."""
 
     name: str
     address: str
@@ -70,7 +70,7 @@ class Verdict(NamedTuple):
     message: str | None = None
     """Why the last check failed."""
     turning: bool = False
-    """Whether the last check says otherwise: a healthy endpoint failed it, or an unhealthy one passed."""
+    """Whether the last check says otherwise: a healthy endpoint failed it, or an unhealthy one passed it."""
 
 
 class Complaint(NamedTuple):
@@ -87,13 +87,13 @@ class Complaint(NamedTuple):
 
 
 class Create(NamedTuple):
-    """POST: fails where there is such an object."""
+    """POST: fails if there is such an object."""
 
     obj: Service | EndpointSlice
 
 
 class Patch(NamedTuple):
-    """A merge patch (RFC 7386); `body` carries uid and resourceVersion, so it changes only what was looked at."""
+    """A merge patch (RFC 7386). `body` has uid and resourceVersion, so it fails if the object is another by now."""
 
     kind: type[Service] | type[EndpointSlice]
     namespace: str
@@ -124,8 +124,8 @@ class Decision(NamedTuple):
     """What to do about one ExternalService, in this order."""
 
     writes: tuple[Write, ...]
-    """To be done one after the other; the first that fails ends the attempt."""
+    """To be done one after the other; the first failure ends the attempt."""
     status: ExternalServiceStatus
-    """The status once all writes are done; equal to the present one where nothing has changed."""
+    """The status once all writes are done; equal to the present one if nothing has changed."""
     news: tuple[News, ...]
     """To be recorded once the status is written."""

@@ -53,7 +53,7 @@ def _by_type(status: ExternalServiceStatus) -> dict[str, Condition]:
 def _each_or_all(
     type_: Literal["Normal", "Warning"], reason: str, what: str, lines: Sequence[tuple[str, str]]
 ) -> Iterator[News]:
-    """One for each of `lines` (name, sentence), or one for all: "12 endpoints `what`: a, b, c and 9 more"."""
+    """One for each of `lines` (name, sentence), or one for all: "12 endpoints added: a, b, c and 9 more"."""
     if len(lines) <= MAX_SINGLE:
         for _, sentence in lines:
             yield News(type_, reason, sentence)

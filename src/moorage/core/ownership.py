@@ -1,4 +1,4 @@
-"""Whose an object is: what is not ours is never changed."""
+"""Whose an object is. Objects of others are never changed."""
 
 from moorage.api.meta import ObjectMeta, OwnerReference
 from moorage.api.moorage_v1alpha1 import GROUP, VERSION, ExternalService
@@ -7,9 +7,9 @@ KIND = "ExternalService"
 
 
 def reference(xsvc: ExternalService) -> OwnerReference:
-    """What our objects carry, so that Kubernetes' garbage collector removes them after `xsvc`.
+    """The owner reference of our objects, by which Kubernetes' garbage collector removes them after `xsvc`.
 
-    Without blockOwnerDeletion, for which clusters with OwnerReferencesPermissionEnforcement ask for more rights.
+    Without blockOwnerDeletion: it needs more rights in clusters with OwnerReferencesPermissionEnforcement.
     """
     assert xsvc.metadata.uid is not None, "an object that was read has a uid"
     return OwnerReference(
@@ -22,12 +22,12 @@ def reference(xsvc: ExternalService) -> OwnerReference:
 
 
 def owns(xsvc: ExternalService, meta: ObjectMeta) -> bool:
-    """Whether the object was written for this very ExternalService."""
+    """Whether the object was made for this very ExternalService."""
     return any(each.controller and each.uid == xsvc.metadata.uid for each in meta.owner_references or ())
 
 
 def predecessor_owns(xsvc: ExternalService, meta: ObjectMeta) -> bool:
-    """Whether it was written for an ExternalService of the same name that is deleted; it is going to be, too."""
+    """Whether it was made for an earlier ExternalService of the same name; then it is about to be deleted."""
     return any(
         each.controller and each.kind == KIND and each.name == xsvc.metadata.name and each.uid != xsvc.metadata.uid
         for each in meta.owner_references or ()

@@ -1,4 +1,4 @@
-"""Which endpoint is in which EndpointSlice: none moves without need (KEP-752)."""
+"""Which endpoint goes into which EndpointSlice. None moves without need (KEP-752)."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -37,9 +37,9 @@ class Packing(NamedTuple):
 
 
 def pack(wanted: Mapping[str, SliceKey], existing: Sequence[SliceContents]) -> Packing:
-    """Endpoints (`wanted` by name) stay where they are; others go to slices with room, then to new ones.
+    """Endpoints (`wanted`, by name) stay where they are; others go to slices with room, then to new ones.
 
-    A slice whose endpoints all get other ports gets these as a whole. Slices are never merged to be fewer.
+    If all endpoints of a slice get the same other ports, the slice gets them. Slices are never merged.
     """
     settled: set[str] = set()
     keys: list[SliceKey] = []
@@ -75,7 +75,7 @@ def pack(wanted: Mapping[str, SliceKey], existing: Sequence[SliceContents]) -> P
             by_key.setdefault(key, []).append(name)
     new: list[SliceContents] = []
     for key, rest in by_key.items():
-        # What is written anyway is filled first.
+        # Slices that are written anyway are filled first.
         room = [
             index
             for index in range(len(existing))
@@ -98,7 +98,7 @@ def pack(wanted: Mapping[str, SliceKey], existing: Sequence[SliceContents]) -> P
 
 
 def _other_key(wanted: Mapping[str, SliceKey], contents: SliceContents, settled: set[str]) -> SliceKey | None:
-    """The ports that a slice, none of whose endpoints keeps its own, can change to."""
+    """The ports that a slice can change to if none of its endpoints keeps those that it has."""
     for name in contents.names:
         key = wanted.get(name)
         if key is not None and name not in settled and key.address_type == contents.key.address_type:

@@ -44,11 +44,11 @@ def readiness_of(
 ) -> Readiness:
     """What is to be published of `endpoints`.
 
-    Endpoints that `spec.drain` names take nothing new, nor do those that are leaving, nor those of a family that the
-    Service has not; so these do not count for the panic threshold either. Of the others those of the lowest SRV
-    priority are used in which one is ready (RFC 2782), the rest stands by; one whose checks are only doubted does not
-    hold back others that surely are up. What was published last is taken from our `slices`, which are written before
-    the status. `families` are those of the Service's cluster IPs; None: not known yet.
+    Endpoints that `spec.drain` names take no new connections, nor do those that are leaving, nor those of a family
+    that the Service does not have; so none of these counts for the panic threshold. Of the others the lowest SRV
+    priority that has a ready endpoint is used (RFC 2782), and the rest stands by; an endpoint that is ready only
+    because its checks are doubted does not hold back others that are up. What was published last is read from our
+    `slices`, which are written before the status. `families` are those of the Service's cluster IPs; None: not known.
     """
     drained = {each.endpoint for each in xsvc.spec.drain or ()}
     unchecked = Verdict("Unknown" if xsvc.spec.health_check else "Unchecked")
@@ -84,7 +84,7 @@ def readiness_of(
 
 
 def _sound(usable: Sequence[Endpoint], verdicts: Mapping[str, Verdict]) -> Sequence[Endpoint]:
-    """Those that decide which priority is used: where one surely is up, those that are up or coming up; else all."""
+    """Those that decide which priority is used: if one surely is up, those that are up or coming up; else all."""
     known = [verdicts[each.name] for each in usable]
     if all(verdict.health == "Unhealthy" or verdict.turning for verdict in known):
         return usable
@@ -106,7 +106,7 @@ def family_of(endpoint: Endpoint) -> str:
 def _published(
     xsvc: ExternalService, slices: Sequence[EndpointSlice], endpoints: Sequence[Endpoint]
 ) -> tuple[set[str], set[str]]:
-    """The names of those of `endpoints` that are ready, and of those that are serving, if under another name."""
+    """The names of `endpoints` that were published ready, and serving; an endpoint may have had another name then."""
     names = {each.name for each in endpoints}
     now = {(each.address, each.port): each.name for each in endpoints}
     ready, serving, seen = set(), set(), set()

@@ -1,4 +1,4 @@
-"""The Service of an ExternalService: made once, then changed as little as possible, so that it keeps its address."""
+"""The Service of an ExternalService: made once, then changed as little as possible, so that its address stays."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -71,9 +71,9 @@ def unchangeable(xsvc: ExternalService, service: Service | None) -> Complaint | 
 
 
 def changes(xsvc: ExternalService, service: Service | None) -> tuple[Write, ...]:
-    """The write that makes `service`, ours or None, what the spec says; none where it is that already.
+    """The write that makes `service` (ours, or None) as the spec says; none if it is so already.
 
-    Fields that the spec does not speak of, and other labels and annotations, are left to whoever set them.
+    Fields that the spec says nothing about, and other labels and annotations, stay as others have set them.
     """
     if service is None:
         return (Create(_new(xsvc)),)
@@ -135,11 +135,11 @@ def _spec_patch(xsvc: ExternalService, have: ServiceSpec) -> dict[str, Any]:
 
 
 def _families_patch(xsvc: ExternalService, have: ServiceSpec) -> dict[str, Any]:
-    """The families and their policy, where the spec gives them and the server can change them.
+    """The families and their policy, if the spec has them and the server can change them.
 
-    The server itself adds a second family for a policy of two, and takes it away for one of one; so families are
-    only sent where the policy does not say all, and two that a cluster of one family was only to prefer are not
-    asked for again and again.
+    The server adds a second family if the policy asks for two, and removes it if the policy asks for one. So families
+    are only sent if the policy does not say it all, and a cluster of one family is not asked again and again for two
+    that are merely preferred.
     """
     families, present = xsvc.spec.ip_families or [], have.ip_families or []
     if families and present and families[0] != present[0]:
@@ -172,8 +172,8 @@ def _ports(xsvc: ExternalService) -> list[ServicePort]:
 
 
 def _affinity(xsvc: ExternalService) -> tuple[str, int | None]:
-    """Kubernetes' sessionAffinity, and its time-out in seconds. Moorings rest on sessions: so clients stay somewhere
-    until they are moored."""
+    """Kubernetes' sessionAffinity, and its time-out in seconds. Mooring needs sessions, too: they keep clients where
+    they are until they are moored."""
     if xsvc.spec.session_affinity == "None":
         return "None", None
     config = xsvc.spec.session_affinity_config

@@ -1,4 +1,4 @@
-"""The EndpointSlices of an ExternalService: at most 100 endpoints each, and as few writes as possible."""
+"""The EndpointSlices of an ExternalService: at most 100 endpoints each, changed by as few writes as possible."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from moorage.core.services import proxy_of
 
 
 def ours(xsvc: ExternalService, slices: Sequence[EndpointSlice]) -> list[EndpointSlice]:
-    """Those that may be changed, by name."""
+    """The slices that may be changed, by name."""
     found = [each for each in slices if owns(xsvc, each.metadata) and each.metadata.deletion_timestamp is None]
     return sorted(found, key=lambda each: each.metadata.name) if len(found) > 1 else found
 
@@ -29,10 +29,10 @@ def changes(
     rows: Sequence[EndpointRow],
     slices: Sequence[EndpointSlice],
 ) -> tuple[Write, ...]:
-    """The writes that lead from `slices` (all of the Service's, whoever owns them) to what `rows` say.
+    """The writes that make `slices` (all of the Service's, whoever owns them) what `rows` say.
 
-    In an order in which, after each of them, every endpoint that was ready and is to be is ready: what is added
-    comes first, then what is taken away. `service` is ours, or None where there is none yet.
+    After each of them every endpoint that was ready and shall be ready is ready: slices gain before others lose.
+    `service` is ours, or None if there is none yet.
     """
     mine = ours(xsvc, slices)
     by_name = {each.endpoint.name: each for each in rows}
@@ -66,16 +66,15 @@ def _ordered(
 
 
 def _loses(slice_: EndpointSlice, contents: SliceContents, by_name: Mapping[str, EndpointRow]) -> bool:
-    """Whether an endpoint that takes new connections here no longer will."""
+    """Whether an endpoint that takes new connections in this slice no longer will."""
     ready = {name for name in contents.names if by_name[name].ready}
     return any(each.conditions.ready is not False and each.hostname not in ready for each in slice_.endpoints or ())
 
 
 class _Ports:
-    """The ports of each endpoint.
+    """The ports of each endpoint: those of the spec, and those that the Service still has under another name.
 
-    Those of the spec, and those that the Service still has under another name: a port that is renamed is in the
-    slices under both names before the Service changes, and leaves them after.
+    A renamed port is in the slices under both names before the Service changes, and loses the old one afterwards.
     """
 
     def __init__(self, xsvc: ExternalService, service: Service | None) -> None:
@@ -116,7 +115,7 @@ class _Shape(NamedTuple):
     """Of those that do not weigh 1."""
 
     def new(self, contents: SliceContents, taken: set[str]) -> EndpointSlice:
-        """A slice under a name that is not `taken`, which it then is."""
+        """A new slice, under a name that is not in `taken`; the name is added there."""
         meta = self.xsvc.metadata
         number = 1
         while (name := f"{meta.name}-{number}") in taken:
@@ -134,7 +133,7 @@ class _Shape(NamedTuple):
         )
 
     def patch(self, slice_: EndpointSlice, contents: SliceContents) -> dict[str, Any]:
-        """What a merge patch must say, without its preconditions; empty where all is as it should be."""
+        """A merge patch without its preconditions; empty if all is as it should be."""
         body: dict[str, Any] = {}
         if metadata := self._marks(contents).patch(slice_.metadata):
             body["metadata"] = metadata
@@ -192,7 +191,7 @@ def _contents(slice_: EndpointSlice) -> SliceContents:
 
 
 def _key(slice_: EndpointSlice) -> SliceKey:
-    """As the API server fills it in: a port without a name has the empty one, without a protocol TCP."""
+    """With the API server's defaults: a port without a name has the empty one, one without a protocol TCP."""
     ports = (
         each
         if each.name is not None and each.protocol is not None

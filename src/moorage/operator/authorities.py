@@ -15,10 +15,10 @@ from moorage.errors import MoorageError
 
 
 class Authority(NamedTuple):
-    """What a check is to trust."""
+    """What a check trusts."""
 
     pem: str | None
-    """None: the system's authorities, unless there is a problem."""
+    """None, without a problem: the system's authorities."""
     problem: Problem | None
     """Why the check cannot be made."""
 
@@ -83,10 +83,10 @@ def _reference(spec: ExternalServiceSpec) -> SecretKeyReference | None:
 
 
 def certificates(secret: Secret, ref: SecretKeyReference) -> str | tuple[str]:
-    """The PEM certificates that `ref` names in `secret`, or, as a tuple of one, what is wrong with them.
+    """The PEM certificates that `ref` names in `secret`; or, in a tuple, what is wrong with them.
 
-    OpenSSL does not see them here: it would take the process that leads some 40 ms for a hundred. The checks tell
-    what little it may find wrong besides.
+    OpenSSL is not asked here: it would hold up the leader for some 40 ms for a hundred of them. What little else it
+    finds wrong, the checks say.
     """
     where = f"Secret {secret.metadata.namespace}/{secret.metadata.name}"
     encoded = (secret.data or {}).get(ref.key)

@@ -58,13 +58,13 @@ class Process:
         self.identity = f"{options.identity}_{uuid.uuid4()}" if options.identity else process_identity()
 
     def missing(self) -> str | None:
-        """What this process still needs to be ready; None: nothing. One that waits for the Lease is ready, too."""
+        """Why this process is not ready; None: it is. One that waits for the Lease is ready, too."""
         if self._unreached is None and self._term is not None and not self._term.synced:
             return "leading, but not everything has been read yet"
         return self._unreached
 
     async def run(self) -> None:
-        """Until cancelled; the Lease is given back then. Raises MoorageError where it cannot listen."""
+        """Run until cancelled, and then give the Lease back. Raises MoorageError if it cannot listen."""
         async with serving(self._options.listen, pages(self._metrics, self.missing)) as port:
             log.info("the operator is up", identity=self.identity, port=port)
             asking = asyncio.create_task(self._ask())
@@ -101,7 +101,7 @@ class Process:
             self._metrics.rest()
 
     async def _ask(self) -> None:
-        """Find out whether the API server answers, again and again."""
+        """Keep finding out whether the API server answers."""
         failures = 0
         while True:
             try:

@@ -1,4 +1,4 @@
-"""A reflector's store that knows our own writes before the watch tells of them."""
+"""A reflector's store that has our own writes before the watch shows them."""
 
 import asyncio
 from collections.abc import Callable, Hashable
@@ -12,15 +12,15 @@ K = TypeVar("K", bound=Hashable)
 
 
 class Mirror(Generic[T]):
-    """The newest known objects: what the watch told, or what a write answered since.
+    """The newest known objects: those of the watch, or of the answers to writes since.
 
-    Without it, work that follows a write closely would decide from the state before it, and be refused (409) or
-    tell the same news twice.
+    Without it, a decision soon after a write would be made from the state before it, and be refused (409) or tell the
+    same news twice.
     """
 
     PATIENCE_SECONDS = 30.0
-    """Seconds for which a write's answer counts while the watch is silent about it: if what was written was gone
-    again before the watch could see it, nobody will ever tell."""
+    """How long a write's answer counts while the watch does not show it. If the object was gone again before the
+    watch could see it, it never will."""
 
     def __init__(self, store: Store[T], expired: Callable[[Change[T]], None] = lambda change: None) -> None:
         """`expired` is called when a write's answer counts no longer, because its time is over."""
@@ -31,7 +31,7 @@ class Mirror(Generic[T]):
         self._expired = expired
 
     def get(self, key: ObjectKey) -> T | None:
-        """The object, None where there is none."""
+        """The object; None if there is none."""
         return self._written.get(key) or self._store.get(key)
 
     def by(self, index: Index[T, K], key: K) -> list[T]:
@@ -46,7 +46,7 @@ class Mirror(Generic[T]):
         key = obj.metadata.key
         known = self.get(key)
         if not made and (known is None or known.metadata.uid != obj.metadata.uid):
-            return  # the watch was faster, and has told that it is gone since
+            return  # the watch was faster, and has shown that it is gone again
         if _is_older(obj, self._store.get(key)):
             return  # the watch was faster
         loop = asyncio.get_running_loop()
@@ -77,10 +77,10 @@ class Mirror(Generic[T]):
 
 
 def _is_older(obj: Object, than: Object | None) -> bool:
-    """Whether `obj` is of an older state of the collection.
+    """Whether `obj` is older.
 
-    Resource versions are numbers that grow (KEP-5504 makes that a promise; etcd's revisions have always been such).
-    Where they are none, nothing is said to be older.
+    Resource versions are numbers that grow (KEP-5504 promises it; etcd's revisions always were). If they are not
+    numbers, nothing counts as older.
     """
     if than is None:
         return False

@@ -75,7 +75,7 @@ class MakeProber(Protocol):
 
 
 class Makers(NamedTuple):
-    """How the parts that reach beyond this cluster are made, so that tests need not."""
+    """How the parts that reach beyond this cluster are made; tests make others."""
 
     sources: MakeSources = partial(RemoteSources, start_sources, account=OPERATOR)
     prober: MakeProber = partial(RemoteProber, start_checks)
@@ -84,7 +84,7 @@ class Makers(NamedTuple):
 
 
 class Term:
-    """Made anew for each term: nothing of an earlier one is believed.
+    """Made anew for each term: nothing of an earlier one counts.
 
     `check` is called right before each write, and raises NotLeadingError once this process may not write any more.
     """
@@ -101,7 +101,7 @@ class Term:
         may_write: Callable[[], bool],
     ) -> None:
         self.synced = False
-        """Whether everything that is decided from has been read."""
+        """Whether everything that decisions need has been read."""
         self.queue: Queue[ObjectKey] = Queue()
         """What is added before everything has been read waits: nobody works on it yet."""
         self._configuration = configuration
@@ -154,7 +154,7 @@ class Term:
                 tasks.create_task(self._events.run())
                 for key in keys:
                     # Their sources are asked while the first ones are worked on.
-                    with suppress(Exception):  # whatever is wrong with one is told when it is worked on
+                    with suppress(Exception):  # what is wrong with one is reported when it is worked on
                         self._gatherer.follow(key)
                     self.queue.add(key)
                 tasks.create_task(self.queue.run(self._reconciler, workers=self._configuration.workers))

@@ -1,4 +1,4 @@
-"""All that the leader reads of its own cluster, and which ExternalServices a change of it touches."""
+"""All that the leader reads of its own cluster, and which ExternalServices a change in it touches."""
 
 import asyncio
 import random
@@ -48,11 +48,11 @@ OWNER = "ExternalService"
 KUBERNETES = ObjectKey("default", "kubernetes")
 """The Service whose endpoints are the API servers."""
 ASK_NAME_SECONDS = 60.0
-"""How often the name of the API server is looked up anew, where the operator connects to a name."""
+"""How often the API server's name is looked up, if the operator connects to a name."""
 
 
 def _owners_of(slice_: EndpointSlice) -> set[ObjectKey]:
-    """The names under which a slice is looked for: of the Service that its label names, of its owner."""
+    """What a slice is found by: the Service that its label names, and the ExternalService that owns it."""
     meta = slice_.metadata
     namespace = meta.namespace or ""
     owners = {
@@ -70,9 +70,8 @@ BY_OWNER = Index(_owners_of)
 class World:
     """Copies of what the API server has. `run` keeps them current until cancelled.
 
-    `touched(key)` is called when something changes that the reconciliation of this ExternalService reads,
-    `gate_changed()` when the gate has become another one for all of them, `addresses_changed(addresses)` when it has
-    for these addresses only.
+    `touched(key)` is called when something changes that decisions about this ExternalService read, `gate_changed()`
+    when the gate changes for all of them, `addresses_changed(addresses)` when it changes for these addresses only.
     """
 
     def __init__(
@@ -89,17 +88,17 @@ class World:
         self._touched = touched
         self._gate_changed = gate_changed
         self._addresses_changed = addresses_changed
-        self._xsvcs = Reflector(client, ExternalService, on_change=self._xsvc_told, on_unreadable=self._touched)
-        self._services = Reflector(client, Service, on_change=self._service_told, on_unreadable=self._touch_known)
+        self._xsvcs = Reflector(client, ExternalService, on_change=self._xsvc_changed, on_unreadable=self._touched)
+        self._services = Reflector(client, Service, on_change=self._service_changed, on_unreadable=self._touch_known)
         self._slices = Reflector(
-            client, EndpointSlice, on_change=self._slice_told, transform=slim_slice, indexes=[BY_OWNER]
+            client, EndpointSlice, on_change=self._slice_changed, transform=slim_slice, indexes=[BY_OWNER]
         )
-        self._nodes = Reflector(client, Node, on_change=self._node_told, transform=slim_node)
+        self._nodes = Reflector(client, Node, on_change=self._node_changed, transform=slim_node)
         self._cidrs = Reflector(client, ServiceCIDR, on_change=lambda change: self._gate_due())
-        self._pods = Reflector(client, Pod, on_change=self._pod_told, transform=slim_pod)
+        self._pods = Reflector(client, Pod, on_change=self._pod_changed, transform=slim_pod)
         self.xsvcs = Mirror(self._xsvcs.store, lambda change: self._touched(change.key))
         self.services = Mirror(self._services.store, lambda change: self._touched(change.key))
-        self.slices = Mirror(self._slices.store, self._slice_changed)
+        self.slices = Mirror(self._slices.store, self._touch_owners)
         self._pod_ranges: dict[ObjectKey, tuple[str, ...]] = {}
         """Of Nodes."""
         self._own = Addresses()
@@ -108,11 +107,11 @@ class World:
         self._cidrs_known, self._server_known = asyncio.Event(), asyncio.Event()
 
     def names(self) -> list[ObjectKey]:
-        """Of all ExternalServices there are."""
+        """The keys of all ExternalServices."""
         return list(self._xsvcs.store)
 
     def unreadable(self, kind: type[ExternalService] | type[Service], key: ObjectKey) -> Unreadable | None:
-        """Why this object cannot be read; None where it can, or where there is none."""
+        """Why this object cannot be read; None if it can, or if there is none."""
         reflector: Reflector[Any] = self._xsvcs if kind is ExternalService else self._services
         return reflector.unreadable.get(key)
 
@@ -121,7 +120,7 @@ class World:
         return {each.kind: len(each.unreadable) for each in self._reflectors()}
 
     def whose(self, address: str) -> str | None:
-        """Whose an address of this cluster is; for the log alone, because tenants may not know of each other."""
+        """Whose an address of this cluster is; for the log only, because tenants may not know of each other."""
         try:
             parsed = ip_address(address)
         except ValueError:
@@ -132,11 +131,11 @@ class World:
         return f"{what}: {key}" if what else None
 
     def slices_of(self, key: ObjectKey) -> list[EndpointSlice]:
-        """The slices of the Service of this name, and those that say this ExternalService owns them, by name."""
+        """The slices of the Service of this name, and those that this ExternalService owns, by name."""
         return self.slices.by(BY_OWNER, key)
 
     def wrote(self, obj: Object, made: bool) -> None:
-        """Take the answer to a write; `made`: to one that made the object."""
+        """Take the answer to a write. `made`: it created the object."""
         match obj:
             case ExternalService():
                 self.xsvcs.wrote(obj, made)
@@ -156,7 +155,7 @@ class World:
 
     @property
     def error(self) -> MoorageError | None:
-        """Why something is not watched at the moment, None where all is."""
+        """Why something is not watched at the moment; None if everything is."""
         return next((each.error for each in self._reflectors() if each.error is not None), None)
 
     async def run(self) -> None:
@@ -168,19 +167,19 @@ class World:
             tasks.create_task(self._follow_server())
 
     async def until_synced(self) -> None:
-        """Until everything has been read once, and `gate` is made of it."""
+        """Wait until everything has been read once, and `gate` is made of it."""
         for reflector in (self._xsvcs, self._services, self._slices, self._nodes, self._pods):
             await reflector.synced.wait()
         await self._cidrs_known.wait()
         await self._server_known.wait()
-        # To wait for what has been read already lets nothing else run, so the call for the gate may be still to come.
+        # If everything had been read already, nothing else ran meanwhile, and the gate may still be due.
         self._make_gate()
 
     def _reflectors(self) -> Iterable[Reflector[Object]]:
         return (self._xsvcs, self._services, self._slices, self._nodes, self._cidrs, self._pods)  # type: ignore[return-value]
 
     async def _follow_cidrs(self) -> None:
-        """ServiceCIDRs are there since Kubernetes 1.33 (KEP-1880)."""
+        """Kubernetes has ServiceCIDRs since 1.33 (KEP-1880)."""
         failures = 0
         while True:
             try:
@@ -208,7 +207,7 @@ class World:
             self._cidrs_known.set()
 
     async def _follow_server(self) -> None:
-        """Which addresses the operator itself connects to. A name that cannot be looked up keeps those it had."""
+        """Follow the addresses that the operator itself connects to. If a look-up fails, the last ones stay."""
         host = urlsplit(self._client.config.server).hostname or ""
         loop = asyncio.get_running_loop()
         literal = as_kubernetes_reads(host)
@@ -221,26 +220,26 @@ class World:
         self._took(self._own.put(API_SERVER, ObjectKey("", host), [literal]))
         self._server_known.set()
 
-    # --- What the watches tell -----------------------------------------------------------------------------------
+    # --- What the watches show -----------------------------------------------------------------------------------
 
-    def _xsvc_told(self, change: Change[ExternalService]) -> None:
+    def _xsvc_changed(self, change: Change[ExternalService]) -> None:
         self.xsvcs.told(change)
         self._touched(change.key)
 
-    def _service_told(self, change: Change[Service]) -> None:
+    def _service_changed(self, change: Change[Service]) -> None:
         self.services.told(change)
         self._touch_known(change.key)
         for what, addresses in service_addresses(change.new).items():
             self._took(self._own.put(what, change.key, addresses))
 
-    def _slice_told(self, change: Change[EndpointSlice]) -> None:
-        self._slice_changed(self.slices.told(change))
+    def _slice_changed(self, change: Change[EndpointSlice]) -> None:
+        self._touch_owners(self.slices.told(change))
         key, _, slice_ = change
         if key.namespace == KUBERNETES.namespace:
             of_servers = slice_ is not None and KUBERNETES in BY_OWNER.keys(slice_)
             self._took(self._own.put(API_SERVER, key, slice_addresses(slice_ if of_servers else None)))
 
-    def _slice_changed(self, change: Change[EndpointSlice]) -> None:
+    def _touch_owners(self, change: Change[EndpointSlice]) -> None:
         for owner in BY_OWNER.touched(change):
             self._touch_known(owner)
 
@@ -249,17 +248,17 @@ class World:
         if self.xsvcs.get(key) is not None:
             self._touched(key)
 
-    def _node_told(self, change: Change[Node]) -> None:
+    def _node_changed(self, change: Change[Node]) -> None:
         key, _, node = change
         self._took(self._own.put(NODE, key, node_addresses(node)))
-        # A node tells of itself every few seconds, nearly always the same.
+        # A Node changes every few seconds, its ranges nearly never.
         ranges = pod_ranges(node)
         if ranges != self._pod_ranges.pop(key, ()):
             self._gate_due()
         if ranges:
             self._pod_ranges[key] = ranges
 
-    def _pod_told(self, change: Change[Pod]) -> None:
+    def _pod_changed(self, change: Change[Pod]) -> None:
         self._took(self._own.put(POD, change.key, pod_addresses(change.new)))
 
     def _took(self, changed: frozenset[str]) -> None:
@@ -267,9 +266,9 @@ class World:
             self._addresses_changed(changed)
 
     def _gate_due(self) -> None:
-        # Once for all Nodes of a list: a gate is made of all of them, and one for each would hold the event loop of a
-        # large cluster's operator for longer than its Lease lasts. Whoever waits for the list is woken after this
-        # call, and what is decided before it is touched by it.
+        # Once for all Nodes of a list: a gate is made of all Nodes, and in a large cluster one for each of them would
+        # hold the event loop for longer than the Lease lasts. Whoever waits for the list is woken after this call;
+        # what is decided before it is touched by it.
         if not self._gate_is_due:
             self._gate_is_due = True
             asyncio.get_running_loop().call_soon(self._make_gate)
@@ -308,8 +307,7 @@ def slim_node(node: Node) -> Node:
 
 
 def slim_slice(slice_: EndpointSlice) -> EndpointSlice:
-    """The slice, and of one that is neither the operator's nor the API servers' no more endpoints than show that it
-    has some."""
+    """The slice. Of one that is neither ours nor the API servers', one endpoint is kept, to show that it has some."""
     if not slice_.endpoints or any(each.kind == OWNER for each in slice_.metadata.owner_references or ()):
         return slice_
     if KUBERNETES in BY_OWNER.keys(slice_):

@@ -1,4 +1,4 @@
-"""Does what was decided: one write after the other, each only while this process leads."""
+"""Writes to the API server, each only while this process leads."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -18,15 +18,15 @@ R = TypeVar("R")
 
 
 class StaleError(Exception):
-    """A write met another state than the one that was decided from: it is to be decided anew."""
+    """A write met another state than the one that was decided from: decide again."""
 
 
 class TakenError(StaleError):
-    """Something of that name is there already."""
+    """There is something of that name already."""
 
 
 class RefusedError(Exception):
-    """The API server does not want what was decided, and would not want it the next time."""
+    """The API server refuses what was decided, and would refuse it the next time."""
 
     def __init__(self, what: str, error: ApiError) -> None:
         super().__init__(f"{what}: {error}")
@@ -37,8 +37,8 @@ class RefusedError(Exception):
 class Writer:
     """Writes for one term of leadership.
 
-    `check` is called right before each write and raises where this process may not write any more. `wrote` is told
-    each answer, and whether it is to a write that made the object, `gone` what turned out not to be there.
+    `check` is called right before each write, and raises if this process may not write any more. `wrote` gets each
+    answer, and whether that write created the object; `gone` gets what turned out not to be there.
     """
 
     def __init__(
@@ -58,8 +58,8 @@ class Writer:
     async def do(self, write: Write) -> None:
         """One write to a Service or a slice.
 
-        Raises StaleError where the object is not what it was (or is there, or gone, against expectation),
-        RefusedError where the server refuses it for good, and MoorageError where it should be tried again.
+        Raises StaleError if the object is not what it was (or unexpectedly there, or gone), RefusedError if the
+        server refuses it for good, and MoorageError if it should be tried again.
         """
         match write:
             case Create(obj):
@@ -80,7 +80,7 @@ class Writer:
             self._failed(kind, verb, key, error)
             if isinstance(write, Delete) and error.status == 404:
                 return
-            raise _sorted_out(kind, key, verb, error) from None
+            raise _classified(kind, key, verb, error) from None
         except Exception:
             self._metrics.writes.labels(kind_of(kind).kind, verb, "error").inc()
             raise
@@ -116,7 +116,7 @@ class Writer:
             written = await write()
         except ApiError as error:
             self._failed(ExternalService, "status", key, error)
-            raise _sorted_out(ExternalService, key, "status", error) from None
+            raise _classified(ExternalService, key, "status", error) from None
         except Exception:
             self._metrics.writes.labels("ExternalService", "status", "error").inc()
             raise
@@ -141,12 +141,12 @@ def describe(write: Write) -> str:
 
 
 def changes(old: ExternalServiceStatus, new: ExternalServiceStatus) -> dict[str, Any]:
-    """What a merge patch (RFC 7386) must say to make `new` of `old`: changed fields whole, None for those that go."""
+    """The merge patch (RFC 7386) that makes `new` of `old`: changed fields whole, None for those that go."""
     before, after = msgspec.to_builtins(old), msgspec.to_builtins(new)
     return {field: after.get(field) for field in {**before, **after} if before.get(field) != after.get(field)}
 
 
-def _sorted_out(kind: type[Object], key: ObjectKey, verb: str, error: ApiError) -> Exception:
+def _classified(kind: type[Object], key: ObjectKey, verb: str, error: ApiError) -> Exception:
     what = f"{kind_of(kind).kind} {key}"
     if error.reason == "AlreadyExists":
         return TakenError(f"{what}: {error}")
