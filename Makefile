@@ -6,7 +6,7 @@ VENV := .venv
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick e2e lint bench lock clean run-env dev-env
+.PHONY: help demo test quick mutants e2e lint bench lock clean run-env dev-env
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
@@ -22,6 +22,9 @@ test: lint ## check the code and run all tests
 
 quick: dev-env ## run the tests of what does no I/O, in half a minute
 	$(VENV)/bin/pytest --pure $(PARALLEL)
+
+mutants: dev-env ## change the code a little, and count which changes tests notice; hours; PACKAGES="core node" SAMPLE=30
+	@$(VENV)/bin/python -m mutation $(PACKAGES) $(if $(SAMPLE),--sample $(SAMPLE))
 
 e2e: dev-env ## run the end-to-end tests on two real clusters; needs root, once a while to build them (e2e/README.md)
 	@scripts/packages e2e
@@ -55,7 +58,7 @@ lock: dev-env ## write the locks anew from both pyproject.toml; UPGRADE=1 takes 
 
 clean: ## remove what make made
 	rm -rf $(VENV) build dist lab/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find src lab tests testing bench e2e -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src lab tests testing mutation bench e2e -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # scripts/setup finds by itself that there is nothing to do.
 run-env:
