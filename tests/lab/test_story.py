@@ -20,7 +20,7 @@ from moorage_lab.checks import UNSHARE
 from moorage_lab.narrator import Narrator
 from moorage_lab.stage import EFFECT_SECONDS, SLACK
 from testing.stalls import Stalls
-from tests.support.labs import ROOT, User, a_user
+from tests.support.labs import ROOT, User, a_user, until
 from tests.support.wheels import built_wheel
 
 NOBODY = 65534
@@ -29,10 +29,42 @@ DEMO = ("demo", "--patience", "20")
 CURL_LINE = re.compile(r"frontend\[frontend-\w+-\w+\] -> backend\[(backend[123])-\w+-\w+\]")
 
 
+def unwrapped(output: str) -> str:
+    """With the lines whole that the terminal was too narrow for."""
+    return re.sub(r"(?: \\)?\n {4,}(?=\S)", " ", output)
+
+
 def steps(output: str) -> dict[str, str]:
     """Title -> what was printed under it."""
     parts = re.split(r"^(.*?) ─+$", output, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def typed(printed: str) -> list[str]:
+    """The commands below comments, whole."""
+    return [line for line in unwrapped(printed).splitlines() if line and not line.startswith("#")]
+
+
+def tell_and_keep(user: User) -> subprocess.CompletedProcess[str]:
+    """Run the demo, leave its clusters up, and do what it says then; the last of it ends them."""
+    output = user.runtime / "output"
+    with output.open("w") as file, Stalls() as stalls:
+        began = time.monotonic()
+        process = subprocess.Popen(user.argv(*DEMO, "--keep"), env=user.environ, stdout=file)
+        try:
+            until(lambda: process.poll() is not None or "lab stop demo\n" in output.read_text(), "its end", 200)
+            lost = stalls.since(began)
+            _, _, next_steps = output.read_text().rpartition("Ctrl-C ends this")
+            for line in typed(next_steps.partition("\n")[2]):
+                user.shell(line)
+            process.wait(20)
+        finally:
+            process.kill()
+            process.wait()
+        done = subprocess.CompletedProcess(process.args, process.returncode, output.read_text(), "")
+        expect_the_story(done, lost)
+        assert done.stdout.endswith("\nended\n")
+    return done
 
 
 def tell(user: User) -> subprocess.CompletedProcess[str]:
@@ -46,9 +78,10 @@ def tell(user: User) -> subprocess.CompletedProcess[str]:
 
 def expect_the_story(done: subprocess.CompletedProcess[str], lost: float) -> None:
     """`lost`: the seconds in which this machine let nobody run meanwhile."""
-    told = steps(done.stdout)
+    output = unwrapped(done.stdout)
+    told = steps(output)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert " FAIL " not in done.stdout
+    assert " FAIL " not in output
     backends = {title: [found[1] for found in CURL_LINE.finditer(text)] for title, text in told.items()}
     on, off, again = (backends[title] for title in told if title.startswith("Affinity"))
     assert len(set(on)) == len(set(again)) == 1
@@ -65,11 +98,20 @@ def expect_the_story(done: subprocess.CompletedProcess[str], lost: float) -> Non
     assert len(set(kept)) == 1
     assert survivor != kept[0]
     assert set(backends["A third backend is added in cluster A"]) == {survivor, "backend3"}
-    [took] = re.findall(r"went on at the other one (\d+\.\d) s .* timeout = 1 s x 2 \+ 1 s = 3 s", done.stdout)
+    [took] = re.findall(r"went on at the other one (\d+\.\d) s .* timeout = 1 s x 2 \+ 1 s = 3 s", output)
     assert float(took) <= 3 + SLACK + lost
-    [took] = re.findall(r"(\d+) ms from sending the edit to", done.stdout)
+    [took] = re.findall(r"(\d+) ms from sending the edit to", output)
     assert int(took) / 1000 <= EFFECT_SECONDS + lost
-    assert re.search(r"^(\d+) of \1 checks passed, in \d+\.\d s$", done.stdout, re.MULTILINE)
+    assert re.search(r"^ down  all (\d+) requests fail, and will until somebody acts", output, re.MULTILINE)
+    assert re.search(r"^  by hand +all \d+ requests failed until a person took the address out", output, re.MULTILINE)
+    assert re.search(r"^  ExternalService +\d+ requests failed in \d\.\d s, then the other", output, re.MULTILINE)
+    assert re.search(r"^(\d+) of \1 checks passed, in \d+\.\d s$", output, re.MULTILINE)
+
+
+def expect_no_line_is_longer(output: str, width: int) -> None:
+    """But for a path of a file, which stands in a line alone."""
+    longer = [line for line in output.splitlines() if len(line) > width]
+    assert [line for line in longer if not re.fullmatch(r" *\S+( \\)?", line)] == []
 
 
 @pytest.mark.parametrize(
@@ -168,14 +210,17 @@ def unpack_wheels(packages: Path) -> None:
 @pytest.mark.timeout(300)
 def test_the_story_holds() -> None:
     with a_user() as user:
-        tell(user)
+        expect_no_line_is_longer(tell_and_keep(user).stdout, 80)
         assert user.ok("lab", "list") == "no lab runs\n"
 
 
 @pytest.mark.timeout(300)
 def test_the_story_holds_for_an_ordinary_user_who_has_installed_the_wheels() -> None:
     with an_ordinary_user() as user:
+        user.environ["COLUMNS"] = "60"
         done = tell(user)
+        expect_no_line_is_longer(done.stdout, 60)
+        assert typed(steps(done.stdout)["What to try next"]) == ["moorage demo --keep", "moorage lab run"]
         assert "site-packages/moorage_lab/deploy/demo/k8s-frontend.yml" in done.stdout
         assert user.ok("lab", "list") == "no lab runs\n"
 

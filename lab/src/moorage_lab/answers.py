@@ -36,7 +36,7 @@ class Frontend:
     async def ask(self, count: int, *, quiet: bool = False) -> list[Answer]:
         """So many requests, one after another; told unless `quiet`."""
         if not quiet:
-            self._narrator.command(f"curl {self.url}" + (f"   # {count} times" if count > 1 else ""))
+            self._narrator.command(f"curl {self.url}", f"{count} times" if count > 1 else "")
         async with _session() as session:
             answers = [await _get(session, self.url) for _ in range(count)]
         if not quiet:
@@ -53,6 +53,16 @@ class Frontend:
             if answer.backend is not None or time.monotonic() > end:
                 return answer
             await asyncio.sleep(POLL_SECONDS)
+
+    async def watch(self, seconds: float) -> list[Answer]:
+        """Ask again and again for so long, untold."""
+        end = time.monotonic() + seconds
+        answers = []
+        async with _session() as session:
+            while time.monotonic() < end:
+                answers.append(await _get(session, self.url))
+                await asyncio.sleep(POLL_SECONDS)
+        return answers
 
     async def until_left(self, backend: str, seconds: float) -> tuple[float | None, int]:
         """Ask again and again until another than `backend` answers.

@@ -11,11 +11,14 @@ from moorage.api.core_v1 import Service
 from moorage_lab import manifests, verbs, waiting
 from moorage_lab.answers import Frontend, check_one_backend, deployment_of, shares
 from moorage_lab.narrator import shown
+from moorage_lab.picture import Outage
 from moorage_lab.stage import Stage
 
 STICKY_REQUESTS = 20
 BALANCED_REQUESTS = 40
-FAILING_REQUESTS = 5
+SHOWN_FAILURES = 5
+BROKEN_SECONDS = 3.0
+"""For so long nobody acts: as long as the second act's health check may take."""
 
 Object = dict[str, Any]
 
@@ -26,6 +29,8 @@ class Told(NamedTuple):
     frontend: Frontend
     gone: str
     """The backend pod that was pinned, and is gone."""
+    outage: Outage
+    """What clients saw until a person acted."""
 
 
 class Act:
@@ -45,9 +50,9 @@ class Act:
         pinned = await self._sticky("Affinity on again") or pinned
         if pinned is None:
             return None
-        failed = await self._broken(pinned)
-        await self._repaired(addresses, pinned, failed)
-        return Told(self._frontend, pinned)
+        began, failed = await self._broken(pinned)
+        ended = await self._repaired(addresses, pinned, failed)
+        return Told(self._frontend, pinned, Outage(ended - began, failed))
 
     async def _backends(self) -> dict[str, str]:
         """Deploy the backends in cluster A. Returns Service -> public address."""
@@ -59,7 +64,7 @@ class Act:
         for namespace, service in manifests.load_balancers(loaded):
             await self._lab.relay("a", namespace, service)
         self._narrator.command(self._line("get", "a", "-n backend svc"))
-        self._narrator.output(await verbs.get(self._a, verbs.resolve("svc"), namespace="backend"))
+        self._narrator.table(await verbs.get(self._a, verbs.resolve("svc"), namespace="backend"))
         found = {
             service.metadata.name: ingress.ip
             for service in (await self._a.list(Service, "backend")).items
@@ -119,21 +124,26 @@ class Act:
             f"{len(answers)} requests, not balanced between two backends: {shares(answers)}",
         )
 
-    async def _broken(self, pinned: str) -> int:
-        """Scale the pinned backend's Deployment to 0. Returns how many requests failed."""
+    async def _broken(self, pinned: str) -> tuple[float, int]:
+        """Scale the pinned backend's Deployment to 0. Returns when that was, and how many requests failed."""
         self._narrator.step("The pinned backend goes away")
         await self._stage.scale(deployment_of(pinned), 0)
-        answers = await self._frontend.ask(FAILING_REQUESTS)
+        began = time.monotonic()
+        answers = await self._frontend.ask(SHOWN_FAILURES)
+        self._narrator.command(f"curl {self._frontend.url}", f"again and again, for {BROKEN_SECONDS:g} s")
+        answers += await self._frontend.watch(BROKEN_SECONDS)
         failed = sum(answer.backend is None for answer in answers)
         self._narrator.check(
             failed == len(answers),
-            f"{failed} of {len(answers)} requests failed: nobody checks the health of endpoints written by hand",
+            f"all {len(answers)} requests fail, and will until somebody acts: nobody checks the health of endpoints "
+            "that were written by hand",
             f"{len(answers)} requests, of which all should fail: {shares(answers)}",
+            verdict="down",
         )
-        return failed
+        return began, failed
 
-    async def _repaired(self, addresses: dict[str, str], pinned: str, failed: int) -> None:
-        """Take its address out of the slice: the next request succeeds."""
+    async def _repaired(self, addresses: dict[str, str], pinned: str, failed: int) -> float:
+        """Take its address out of the slice. Returns when the first request after that had been answered."""
         self._narrator.step("Its address is taken out of the slice, by hand")
         gone = addresses[f"{deployment_of(pinned)}-lb"]
         self._set_endpoints([address for address in self._addresses() if address != gone])
@@ -149,6 +159,7 @@ class Act:
         applied = time.monotonic()
         effect = await told
         answers = await self._frontend.ask(1)
+        ended = time.monotonic()
         others = await self._frontend.ask(STICKY_REQUESTS - 1, quiet=True)
         answers += others
         self._narrator.check(
@@ -164,6 +175,7 @@ class Act:
             f" from sending the edit to {node}'s kernel having it ({api_server})",
             f"{gone} still in {node}'s kernel {self._stage.effect_seconds:g} s after the edit ({api_server})",
         )
+        return ended
 
     # --- The manifest of the frontend, as a person edits it ------------------------------------------------------
 

@@ -5,12 +5,14 @@ import io
 import re
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from moorage.api import manifest
 from moorage.api.moorage_v1alpha1 import EndpointStatus, ExternalService, HealthCheck
 from moorage_lab import manifests, verbs, waiting
 from moorage_lab.answers import Frontend, check_one_backend, deployment_of, shares
 from moorage_lab.narrator import shown
+from moorage_lab.picture import Outage
 from moorage_lab.stage import Stage
 from moorage_lab.state import inside_kubeconfig
 
@@ -18,6 +20,15 @@ REQUESTS = 20
 BALANCED_REQUESTS = 30
 SECRET = "cluster-a"
 NAMESPACE, NAME = "frontend", "backend"
+
+
+class Told(NamedTuple):
+    """How the act ended."""
+
+    without_pods: str
+    """The backend Deployment that has none now."""
+    outage: Outage | None
+    """What clients saw until their connections went elsewhere; None if they never did."""
 
 
 class Act:
@@ -28,19 +39,18 @@ class Act:
         self._narrator, self._a, self._b = stage.narrator, stage.a, stage.b
         self._line = stage.line
         self._file = stage.files.external
-        self._backend = shown(stage.files.backend)
         self._manifest = [found.object for found in manifest.load([self._file])]
 
-    async def tell(self, gone: str) -> str | None:
-        """`gone` is the backend Deployment that has no pods. Returns the one that has none at the end."""
+    async def tell(self, gone: str) -> Told | None:
+        """`gone` is the backend Deployment that has no pods. Returns how it ended, None if it did not come so far."""
         await self._nothing_is_taken_over(gone)
         await self._found()
         pinned = check_one_backend(self._narrator, await self._frontend.ask(REQUESTS))
         if pinned is None:
             return None
-        await self._one_goes_down(pinned)
+        outage = await self._one_goes_down(pinned)
         await self._one_is_added()
-        return deployment_of(pinned)
+        return Told(deployment_of(pinned), outage)
 
     async def _nothing_is_taken_over(self, gone: str) -> None:
         self._narrator.step("Cluster B: an ExternalService that follows cluster A")
@@ -52,7 +62,9 @@ class Act:
         self._narrator.output(await verbs.apply(self._b, [found.object for found in manifest.load([secret])]))
         self._narrator.command(self._line("apply", "b", f"-f {shown(self._file)}"))
         self._narrator.output(await verbs.apply(self._b, self._manifest))
-        ready = await self._until(lambda xsvc: _condition(xsvc, "Ready")[0] == "False")
+        ready = await self._until(
+            lambda xsvc: _condition(xsvc, "Ready")[0] == "False" and _condition(xsvc, "Healthy")[0] == "True"
+        )
         await self._show()
         status, reason, message = _condition(ready, "Ready")
         self._narrator.output(f"{reason}: {message}")
@@ -90,13 +102,13 @@ class Act:
             f"no answer of a backend at {self._frontend.url} in {self._stage.effect_seconds:g} s: {first.text}",
         )
 
-    async def _one_goes_down(self, pinned: str) -> None:
-        """Its clients go on at the other one, without anybody's doing."""
+    async def _one_goes_down(self, pinned: str) -> Outage | None:
+        """Its clients go on at the other one, without anybody's doing. Returns what they saw until then."""
         self._narrator.step("The pinned backend goes down")
         check = (await self._get()).spec.health_check or HealthCheck()
         bound = check.interval_seconds * check.fall + check.timeout_seconds
         await self._stage.scale(deployment_of(pinned), 0)
-        self._narrator.command(f"curl {self._frontend.url}   # again and again")
+        self._narrator.command(f"curl {self._frontend.url}", "again and again")
         seconds, failed = await self._frontend.until_left(pinned, bound + self._stage.effect_seconds)
         rule = f"{check.interval_seconds} s x {check.fall} + {check.timeout_seconds} s"
         self._narrator.check(
@@ -110,13 +122,12 @@ class Act:
         answers = await self._frontend.ask(REQUESTS)
         other = check_one_backend(self._narrator, answers)
         self._narrator.check(other != pinned, f"none by {pinned}, which is gone", f"by {pinned}, which is gone")
+        return None if seconds is None else Outage(seconds, failed)
 
     async def _one_is_added(self) -> None:
         self._narrator.step("A third backend is added in cluster A")
         third = self._third()
-        self._narrator.command(
-            f"edit backend3.yml   # Deployment and Service of backend2 in {self._backend}, as backend3"
-        )
+        self._narrator.command("edit backend3.yml", "what backend2 consists of, as backend3")
         self._narrator.command(self._line("apply", "a", "-f backend3.yml"))
         self._narrator.output(await verbs.apply(self._a, [found.object for found in third]))
         await waiting.deployments(self._a, manifests.deployments(third))
@@ -159,7 +170,7 @@ class Act:
 
     async def _show(self) -> None:
         self._narrator.command(self._line("get", "b", f"-n {NAMESPACE} xsvc"))
-        self._narrator.output(await verbs.get(self._b, verbs.resolve("xsvc"), namespace=NAMESPACE))
+        self._narrator.table(await verbs.get(self._b, verbs.resolve("xsvc"), namespace=NAMESPACE))
 
     def _third(self) -> list[manifest.Manifest]:
         """What backend2 consists of, as backend3."""

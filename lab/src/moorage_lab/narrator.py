@@ -2,15 +2,22 @@
 
 import time
 from pathlib import Path
-from textwrap import indent
+from typing import Literal
 
 from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
+from moorage_lab import layout, picture
+
+Verdict = Literal["pass", "down"]
+"""How a check that holds is marked: all is well, or it is down, as the story wants it."""
+_STYLES = {"pass": "bold white on green", "down": "bold black on yellow", "FAIL": "bold white on red"}
+_MARK = " " * 7
+
 
 class Narrator:
-    """Prints the story and keeps account of the checks."""
+    """Prints the story, in the width of its console, and keeps account of the checks."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -28,20 +35,47 @@ class Narrator:
         self._console.print()
         self._console.print(Rule(Text(title, "bold"), align="left", style="cyan"))
 
-    def command(self, line: str) -> None:
-        self._console.print(Text(f"$ {line}", "bold cyan"), soft_wrap=True)
+    def command(self, line: str, comment: str = "") -> None:
+        """What a person types."""
+        self._print(layout.command(line, comment, self._console.width), "bold cyan")
 
     def output(self, text: str) -> None:
-        self._console.print(Text(indent(text, "  ")), soft_wrap=True)
+        """What a command prints."""
+        self._print(layout.wrapped(text, self._console.width, "  ", " " * 6))
 
-    def check(self, holds: bool, text: str, seen: str) -> None:
+    def table(self, text: str) -> None:
+        """A table that a command prints."""
+        self.output(layout.table(text, self._console.width - 2))
+
+    def check(self, holds: bool, text: str, seen: str, verdict: Verdict = "pass") -> None:
         """One line: `text` where it holds, what was `seen` in its place where it does not."""
         if holds:
             self.passed += 1
         else:
             self.failed += 1
-        verdict = Text(" pass ", "bold white on green") if holds else Text(" FAIL ", "bold white on red")
-        self._console.print(verdict.append(f" {text if holds else seen}", "default on default"), soft_wrap=True)
+        mark = verdict if holds else "FAIL"
+        body = layout.wrapped(text if holds else seen, self._console.width, _MARK, _MARK).removeprefix(_MARK)
+        self._console.print(Text(f" {mark} ", _STYLES[mark]).append(f" {body}", "default on default"), soft_wrap=True)
+
+    def picture(self, outages: dict[str, picture.Outage]) -> None:
+        """For how long the service was down, each time."""
+        for line in picture.draw(outages, self._console.width - 2):
+            text = Text(f"  {line}")
+            text.highlight_regex(f"{picture.DOWN}+", "red")
+            text.highlight_regex(f"\\{picture.UP}+", "green")
+            self._console.print(text, soft_wrap=True)
+        self._console.print()
+
+    def told(self, what: str, text: str, label: int) -> None:
+        """One paragraph behind a label of so many columns."""
+        self._print(layout.wrapped(text, self._console.width, f"  {what.ljust(label)}", " " * (label + 2)))
+
+    def to_try(self, title: str, commands: list[tuple[str, str]]) -> None:
+        """Commands, each below a line that says what it is for."""
+        self.step(title)
+        for comment, line in commands:
+            self._print(layout.wrapped(f"# {comment}", self._console.width, then="# "), "dim")
+            self._print(layout.command(line, "", self._console.width).removeprefix("$ "), "bold cyan")
 
     @property
     def holds(self) -> bool:
@@ -55,6 +89,9 @@ class Narrator:
         total = self.passed + self.failed
         style = "bold red" if self.failed else "bold green"
         self._console.print(Text(f"{self.passed} of {total} checks passed, in {seconds:.1f} s", style))
+
+    def _print(self, text: str, style: str = "") -> None:
+        self._console.print(Text(text, style), soft_wrap=True)
 
 
 def shown(file: Path) -> str:

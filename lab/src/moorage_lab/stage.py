@@ -66,7 +66,7 @@ class Stage:
 
     async def edit(self, file: Path, manifest: Sequence[dict[str, Any]], edit: str) -> None:
         """Apply a manifest of cluster B, edited; wait until the kernel of the frontend's node has taken it up."""
-        self.narrator.command(f"edit {shown(file)}   # {edit}")
+        self.narrator.command(f"edit {shown(file)}", edit)
         self.narrator.command(self.line("apply", "b", f"-f {shown(file)}"))
         _, kernel = await self.kernel()
         before = await kernel.digest()

@@ -4,9 +4,11 @@ from moorage_lab import by_hand, external
 from moorage_lab.answers import deployment_of
 from moorage_lab.narrator import Narrator
 from moorage_lab.outside import Lab
+from moorage_lab.picture import DOWN, UP, Outage
 from moorage_lab.stage import Stage
 
 CLUSTERS = {"a": 1, "b": 2}
+BY_HAND, EXTERNAL = "by hand", "ExternalService"
 
 
 async def tell(lab: Lab, narrator: Narrator, patience: float) -> str | None:
@@ -21,9 +23,35 @@ async def tell(lab: Lab, narrator: Narrator, patience: float) -> str | None:
         stage = Stage(lab, narrator, a, b, patience)
         narrator.act("By hand: a Service, and addresses that somebody copied")
         first = await by_hand.Act(stage).tell()
-        left: str | None = None
+        second: external.Told | None = None
         if first is not None:
             narrator.act("Found, checked and kept: an ExternalService")
-            left = await external.Act(stage, first.frontend).tell(deployment_of(first.gone))
+            second = await external.Act(stage, first.frontend).tell(deployment_of(first.gone))
+            if second and second.outage:
+                _compare(narrator, first.outage, second.outage)
         narrator.end()
-        return left or (deployment_of(first.gone) if first else None)
+        if second is not None:
+            return second.without_pods
+        return deployment_of(first.gone) if first else None
+
+
+def _compare(narrator: Narrator, by_hand: Outage, external: Outage) -> None:
+    """What the same failure came to, twice."""
+    narrator.act("The pinned backend went away, twice")
+    narrator.output(f"{DOWN} requests fail   {UP} requests are answered")
+    narrator.picture({BY_HAND: by_hand, EXTERNAL: external})
+    label = len(EXTERNAL) + 3
+    narrator.told(
+        BY_HAND,
+        f"all {by_hand.failed} requests failed until a person took the address out: here after "
+        f"{by_hand.seconds:.1f} s, because somebody was waiting for it",
+        label,
+    )
+    narrator.told(
+        EXTERNAL,
+        f"{external.failed} requests failed in {external.seconds:.1f} s, then the other backend answered: nobody did "
+        "anything"
+        if external.failed
+        else "no request failed, and nobody did anything",
+        label,
+    )

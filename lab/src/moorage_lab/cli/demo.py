@@ -6,12 +6,11 @@ import os
 import click
 from rich.console import Console
 
-from moorage.cli import program
-from moorage_lab import outside, stage, story, topology
+from moorage_lab import next_steps, outside, stage, story, topology
 from moorage_lab.checks import has_ipv6, search_path
 from moorage_lab.cli.ending import until_told
 from moorage_lab.narrator import Narrator
-from moorage_lab.state import free_name, kubeconfig
+from moorage_lab.state import free_name
 
 
 @click.command()
@@ -33,27 +32,12 @@ def command(ctx: click.Context, keep: bool, name: str | None, patience: float) -
 
 async def _run(name: str, keep: bool, patience: float, console: Console, narrator: Narrator) -> None:
     stage.files()
-    console.print("starting two clusters ...")
+    console.print(f"starting two clusters, as the lab {name} ...")
     async with outside.running(name, topology.plan(story.CLUSTERS, ipv6=has_ipv6())) as lab:
         scaled = await story.tell(lab, narrator, patience)
-        if keep:
-            _invite(console, lab, scaled or "backend1")
+        if not keep:
+            narrator.to_try("What to try next", next_steps.after_the_demo())
+        else:
+            commands = next_steps.beside_the_demo(lab.state, lab.directory, scaled or "backend1")
+            narrator.to_try("What to try next, in another terminal; Ctrl-C ends this", commands)
             await asyncio.Event().wait()
-
-
-def _invite(console: Console, lab: outside.Lab, scaled: str) -> None:
-    """Say how to play with what was left up."""
-    name = f" --name {lab.state.name}"
-    lines = [
-        "",
-        "The clusters stay up until Ctrl-C. From another terminal:",
-        *(
-            f"  curl http://localhost:{one.port}   # {one.service} of cluster {one.cluster}"
-            for one in lab.state.relays
-        ),
-        *(f"  KUBECONFIG={kubeconfig(lab.directory, one)} kubectl get pods -A" for one in lab.state.clusters),
-        f"  {program.name()} lab get{name} --cluster b -n frontend xsvc -o wide",
-        f"  {program.name()} lab scale{name} --cluster a -n backend deployment/{scaled} --replicas 1",
-        f"  {program.name()} lab exec{name} deployment/frontend -- bash",
-    ]
-    console.print("\n".join(lines), markup=False, soft_wrap=True)
