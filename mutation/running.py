@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mutation.sample import Trial, tests_of
+from mutation.sample import Trial, suites_of
 
 STARTING_SECONDS = 60.0
 """That tests may take longer than they took without a change, because the machine has more to do."""
@@ -35,7 +35,7 @@ class Copy:
         """Whether no test notices this change. Raises MutationError where tests fail without it."""
         path = self.root / trial.module
         source = path.read_text()
-        suites = tests_of(self.root, trial.module)
+        suites = suites_of(self.root, trial.module)
         bounds = [self._bound(tests) for tests in suites]
         path.write_text(trial.mutant.of(source))
         try:

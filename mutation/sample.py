@@ -62,7 +62,7 @@ def sample(all_of: Sequence[Trial], count: int, seed: str) -> list[Trial]:
     return [all_of[index] for index in sorted(chosen)]
 
 
-def tests_of(root: Path, module: Path) -> list[list[str]]:
+def suites_of(root: Path, module: Path) -> list[list[str]]:
     """What to run: the tests of this module, then those of its package; without those that there are not."""
     below = module.relative_to(PRODUCT)
     folder = root / "tests" / below.parent

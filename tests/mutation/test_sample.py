@@ -14,7 +14,7 @@ from mutation.sample import (
     packages,
     rate,
     sample,
-    tests_of,
+    suites_of,
     trials,
     trials_of,
 )
@@ -42,9 +42,9 @@ def test_the_tests_of_the_module_are_run_before_those_of_its_package(tmp_path: P
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     mirrored = ["tests/core/test_health.py", "tests/core/test_health_more.py"]
-    assert tests_of(tmp_path, Path("src/moorage/core/health.py")) == [mirrored, ["tests/core"]]
-    assert tests_of(tmp_path, Path("src/moorage/core/nobody.py")) == [["tests/core"]]
-    assert tests_of(tmp_path, Path("src/moorage/core/deep/x.py")) == [["tests/core"]]
+    assert suites_of(tmp_path, Path("src/moorage/core/health.py")) == [mirrored, ["tests/core"]]
+    assert suites_of(tmp_path, Path("src/moorage/core/nobody.py")) == [["tests/core"]]
+    assert suites_of(tmp_path, Path("src/moorage/core/deep/x.py")) == [["tests/core"]]
 
 
 @pytest.mark.parametrize(
