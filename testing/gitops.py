@@ -23,3 +23,23 @@ def drift(written: Json, stored: Json, path: str = "") -> list[str]:
         elif there != value:
             found.append(where)
     return found
+
+
+def kstatus(obj: Json) -> str:
+    """Current, InProgress, Failed or Terminating, as Flux and `kapply` judge an object of a custom kind.
+
+    sigs.k8s.io/cli-utils/pkg/kstatus/status: generic.go, then checkReadyCondition of status.go.
+    """
+    meta, status = obj["metadata"], obj.get("status") or {}
+    if meta.get("deletionTimestamp"):
+        return "Terminating"
+    if "generation" in meta and status.get("observedGeneration", meta["generation"]) != meta["generation"]:
+        return "InProgress"
+    conditions = status.get("conditions") or []
+    for condition in conditions:
+        if condition["type"] in ("Reconciling", "Stalled") and condition["status"] == "True":
+            return "InProgress" if condition["type"] == "Reconciling" else "Failed"
+    for condition in conditions:
+        if condition["type"] == "Ready" and condition["status"] in ("True", "False", "Unknown"):
+            return "Current" if condition["status"] == "True" else "InProgress"
+    return "Current"

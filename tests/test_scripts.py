@@ -131,7 +131,7 @@ def test_a_machine_without_apt_get_is_told_the_names_in_one_line(programs: Path)
     assert line.endswith("install them with this system's package manager")
 
 
-@pytest.mark.parametrize(("purpose", "package"), [("bench", "gcc"), ("e2e", "etcd-server")])
+@pytest.mark.parametrize(("purpose", "package"), [("dev", "lua5.1"), ("bench", "gcc"), ("e2e", "etcd-server")])
 def test_what_only_some_targets_need_is_asked_for_by_these_alone(programs: Path, purpose: str, package: str) -> None:
     for tool in ("bash", "id"):
         (programs / tool).symlink_to(shutil.which(tool) or tool)

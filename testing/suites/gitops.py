@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 import yaml
 
-from moorage.cluster.client import APPLY_PATCH, Client
+from moorage.api.moorage_v1alpha1 import PENDING
+from moorage.cluster.client import APPLY_PATCH, MERGE_PATCH, Client
 from testing.bad_externals import FULL
-from testing.gitops import drift
+from testing.gitops import drift, kstatus
 
 SHORT: list[dict[str, Any]] = yaml.safe_load(
     """
@@ -54,4 +55,33 @@ async def test_an_object_that_is_applied_again_stays_as_it_is(
 
     first = await apply()
     assert drift(written, first) == []
-    assert await apply() == first
+    # Until an operator has written a status, the next write stores the default one.
+    second = await apply()
+    assert (second["spec"], second["metadata"]["generation"]) == (first["spec"], 1)
+    assert await apply() == second
+
+
+async def test_a_new_object_is_in_progress_before_anybody_has_written_a_status(
+    client: Client, namespace: str
+) -> None:
+    written = {**SHORT[0], "status": {"healthy": "9/9"}}
+    made = await client.raw("POST", path(namespace, written), body=written)
+    assert made["status"] == PENDING
+    found = await client.raw("GET", f"{path(namespace, written)}/short")
+    assert found["status"] == PENDING
+    assert kstatus(found) == "InProgress"
+    assert made["metadata"]["resourceVersion"] == found["metadata"]["resourceVersion"], "it has cost no write"
+
+
+async def test_a_status_that_is_written_takes_the_place_of_the_first_one(client: Client, namespace: str) -> None:
+    where = f"{path(namespace, SHORT[0])}/short"
+    made = await client.raw("POST", path(namespace, SHORT[0]), body=SHORT[0])
+    ready = [{"type": "Ready", "status": "True"}]
+    patch = {"status": {"observedGeneration": 1, "conditions": ready}}
+    written = await client.raw("PATCH", f"{where}/status", body=patch, content_type=MERGE_PATCH)
+    assert written["status"] == {"observedGeneration": 1, "conditions": ready}
+    assert kstatus(written) == "Current"
+    patch = {"spec": {"proxy": "moorage", "suspend": True}}
+    edited = await client.raw("PATCH", where, body=patch, content_type=MERGE_PATCH)
+    assert edited["metadata"]["generation"] == made["metadata"]["generation"] + 1
+    assert kstatus(edited) == "InProgress"

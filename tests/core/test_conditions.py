@@ -270,7 +270,7 @@ def test_of_endpoints_that_are_drained_it_says_so() -> None:
     story = after(answers(endpoints(2)), verdicts(endpoints(2)), drain=[Drain(endpoint=e.name) for e in endpoints(2)])
     assert said(story, "Ready") == (
         "False",
-        "NoneReady",
+        "Withheld",
         "None of 2 endpoints takes connections: they are refused. Drained: spec.drain names it",
     )
 

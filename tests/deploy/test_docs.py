@@ -8,6 +8,7 @@ from typing import Any
 from moorage.api import crds
 from moorage.api.kinds import kind_of
 from moorage.api.moorage_v1alpha1 import ExternalService
+from moorage.core import progress
 from moorage.operator.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +51,9 @@ def test_every_metric_is_listed_and_no_other() -> None:
 def test_every_reason_of_a_condition_is_listed() -> None:
     source = "\n".join(path.read_text() for path in (ROOT / "src/moorage").rglob("*.py"))
     patterns = (
-        r'Said\(\s*"(?:True|False|Unknown)",\s*"(\w+)"',
+        r'ConditionValue\(\s*"(?:True|False|Unknown)",\s*"(\w+)"',
+        r'Complaint\(\s*"(\w+)"',
+        r'"(Withheld)" if .* else "(NoneReady)"',
         r'Problem\(\s*"([A-Z]\w+)"',
         r'\breason(?:, what)? = "([A-Z]\w+)"',
         r'"(NoneHealthy)" if .* else "(SomeUnhealthy)"',
@@ -58,5 +61,12 @@ def test_every_reason_of_a_condition_is_listed() -> None:
         r'return "([A-Z]\w+)", \(?\s*f?"',
     )
     reasons = {word for pattern in patterns for match in re.finditer(pattern, source) for word in match.groups()}
-    assert {"AddressRefused", "SecretMissing", "ClusterUnreachable", "NameTaken", "SomeUnhealthy", "Empty"} <= reasons
-    assert reasons - first_cells(OPERATING) == set()
+    assert {"TooManyEndpoints", "SecretMissing", "NotChecked", "NameTaken", "SomeUnhealthy", "Empty"} <= reasons
+    # This one is in messages, status.problems and Events, and is no condition's.
+    assert reasons - first_cells(OPERATING) == {"EndpointConflict"}
+
+
+def test_every_reason_that_stalls_is_listed() -> None:
+    section = OPERATING.partition("### Reconciling and Stalled")[2].partition("## Argo CD and Flux")[0]
+    listed = set(re.findall(r"`(\w+)`", section))
+    assert (progress.OF_THE_SPEC | progress.NOT_READY) - listed == set()

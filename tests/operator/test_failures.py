@@ -122,6 +122,9 @@ async def test_a_status_that_is_refused_is_written_without_its_endpoints(
         await op.apply(xsvc("backend", ONE))
         found = await op.says("Accepted", "WriteRefused")
         assert found.message == f"This status could not be written as a whole: {refusal.message}"
+        stalled = await op.condition("Stalled")
+        assert stalled is not None
+        assert (stalled.reason, stalled.message) == ("WriteRefused", found.message)
         assert await op.published() == {ONE: True}
         assert (await op.xsvc()).status.endpoints is None
         await op.rests()
@@ -183,7 +186,7 @@ async def test_its_status_says_so_where_the_api_server_takes_it(
     async with op.running():
 
         async def said() -> bool:
-            return bool(stored(op, "ExternalService", "backend").get("status"))
+            return bool(condition(stored(op, "ExternalService", "backend"), "Accepted"))
 
         await eventually(said)
         obj = stored(op, "ExternalService", "backend")

@@ -354,7 +354,7 @@ class ExternalServiceStatus(Resource, kw_only=True, frozen=True):
     observed_generation: Annotated[int | None, doc("The generation of the spec that this status is of.")] = None
     conditions: Annotated[
         list[Condition] | None,
-        doc("Accepted, Resolved, Healthy and Ready.", **_by("type")),
+        doc("Accepted, Resolved, Healthy and Ready; Reconciling and Stalled while they hold.", **_by("type")),
     ] = None
     endpoints: Annotated[list[EndpointStatus] | None, doc("Each endpoint.", **_by("name"))] = None
     healthy: Annotated[str | None, doc("How many endpoints are healthy of how many, such as 2/3.")] = None
@@ -364,11 +364,26 @@ class ExternalServiceStatus(Resource, kw_only=True, frozen=True):
     ] = None
 
 
+PENDING = {
+    "conditions": [
+        {
+            "type": "Ready",
+            "status": "Unknown",
+            "reason": "Pending",
+            "message": "The operator has not looked at this ExternalService yet; does it run?",
+        }
+    ]
+}
+"""The status until the operator writes one. It costs no write, and kstatus does not take the object for Current."""
+
+
 class ExternalService(Object, kw_only=True, frozen=True):
     """A service outside the cluster: its endpoints are found, checked, and kept in a Service of the same name."""
 
     spec: Annotated[ExternalServiceSpec, doc("What is wanted.", required=True)] = ExternalServiceSpec()
-    status: Annotated[ExternalServiceStatus, doc("What the operator has found and done.")] = ExternalServiceStatus()
+    status: Annotated[ExternalServiceStatus, doc("What the operator has found and done.", default=PENDING)] = (
+        ExternalServiceStatus()
+    )
 
 
 # --- Mooring ------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The four conditions of an ExternalService, in words that people on call can act on."""
+"""The conditions of an ExternalService, in words that people on call can act on."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 from moorage.api.discovery_v1 import MANAGED_BY_LABEL, EndpointSlice
 from moorage.api.meta import Condition
 from moorage.api.moorage_v1alpha1 import EndpointStatus, ExternalService, ExternalServiceSpec
+from moorage.core import progress
 from moorage.core.endpoints import MAX_NAMES, listed, shown
 from moorage.core.health import checked_port
 from moorage.core.model import Complaint, Endpoint, Problem
@@ -14,7 +15,7 @@ from moorage.core.readiness import EndpointRow, family_of
 from moorage.core.view import SourceRow, View
 
 MIRRORING = "endpointslicemirroring-controller.k8s.io"
-TYPES = ("Accepted", "Resolved", "Healthy", "Ready")
+TYPES = ("Accepted", "Resolved", "Healthy", "Ready", *progress.TYPES)
 """In this order: the reason why a later one is not as it should be is often in an earlier one."""
 MAX_MESSAGE_CHARACTERS = 2000
 """It is read in a terminal, and a status has to fit into etcd."""
@@ -30,9 +31,12 @@ class ConditionValue(NamedTuple):
 
 
 def values(view: View) -> dict[str, ConditionValue]:
-    """All four, by type."""
+    """All that the view shows, by type."""
     found = {"Accepted": accepted(view), "Resolved": resolved(view), "Healthy": healthy(view)}
-    return {**found, "Ready": ready(view, found)}
+    found["Ready"] = ready(view, found)
+    if progress.awaited(view):
+        found["Reconciling"] = found["Resolved"]._replace(status="True")
+    return found
 
 
 def accepted(view: View) -> ConditionValue:
@@ -63,6 +67,7 @@ def resolved(view: View) -> ConditionValue:
     if found:
         notes += [f"{each.name} has none" for each in sources if each.found == 0 and not each.problem]
     if problems := [(each, each.problem) for each in sources if each.problem]:
+        problems.sort(key=lambda each: each[1].reason not in progress.OF_THE_SPEC)
         told = [_problem(source, problem) for source, problem in problems]
         return ConditionValue("False", problems[0][1].reason, several([*told, *notes]))
     if not view.asked:
@@ -142,7 +147,8 @@ def ready(view: View, others: Mapping[str, ConditionValue]) -> ConditionValue:
         if others["Healthy"].reason in ("SomeUnhealthy", "NoneHealthy", "Panic", "Checking"):
             whys.append(others["Healthy"].message)
         told = f"None of {counted(total, 'endpoint')} takes connections: they are refused"
-        return ConditionValue("False", "NoneReady", several([told, *whys]))
+        by_spec = all(each.withheld in ("Drained", "NoFamily") for each in view.endpoints)
+        return ConditionValue("False", "Withheld" if by_spec else "NoneReady", several([told, *whys]))
     carrier = "node agents (proxy moorage)" if spec.proxy == "moorage" else "kube-proxy"
     takes = "takes" if count == 1 else "take"
     message = f"{count} of {counted(total, 'endpoint')} {takes} connections, carried by {carrier}"
@@ -237,16 +243,27 @@ def refused(why: Complaint) -> dict[str, ConditionValue]:
     }
 
 
-def conditions(xsvc: ExternalService, values: Mapping[str, ConditionValue], now: str) -> list[Condition]:
-    """The status's conditions with `values` in place of those of the same type; times change with the status only."""
+def conditions(
+    xsvc: ExternalService,
+    values: Mapping[str, ConditionValue],
+    now: str,
+    others: Iterable[Condition] | None = None,
+) -> list[Condition]:
+    """The conditions of a status in the order of `TYPES`; those of other people come last.
+
+    They are `values`, and what `others` (None: the status of `xsvc`) says of other types. Stalled is added if it
+    holds. A time changes only if the status of that condition does.
+    """
     previous = {each.type: each for each in xsvc.status.conditions or ()}
+    theirs = previous.values() if others is None else others
+    kept = {each.type: each for each in theirs if each.type not in progress.TYPES}
     new = {type_: _condition(xsvc, type_, each, previous.get(type_), now) for type_, each in values.items()}
-    return in_order((previous | new).values())
-
-
-def in_order(found: Iterable[Condition]) -> list[Condition]:
-    """In the order of `TYPES`, others last."""
-    return sorted(found, key=lambda each: TYPES.index(each.type) if each.type in TYPES else len(TYPES))
+    found = kept | new
+    if cause := progress.stalled_by(found):
+        found.pop("Reconciling", None)
+        value = ConditionValue("True", cause.reason, cause.message)
+        found["Stalled"] = _condition(xsvc, "Stalled", value, previous.get("Stalled"), now)
+    return sorted(found.values(), key=lambda each: TYPES.index(each.type) if each.type in TYPES else len(TYPES))
 
 
 def _condition(

@@ -27,7 +27,7 @@ class SourceRow(NamedTuple):
     problem: Problem | None = None
     """Why its answer is not current."""
     kept: int = 0
-    """How many endpoints stay in use though there is a problem."""
+    """How many endpoints stay in use though there is a problem, or no answer yet."""
     notes: tuple[str, ...] = ()
 
 
@@ -91,7 +91,8 @@ def view_of(snapshot: Snapshot) -> View:
 def _sources(snapshot: Snapshot) -> tuple[SourceRow, ...]:
     rows = []
     for name, found, problem, notes in snapshot.resolutions:
-        kept = sum(each.source == name for each in snapshot.merged.endpoints) if problem else 0
+        current = problem is None and found is not None
+        kept = 0 if current else sum(each.source == name for each in snapshot.merged.endpoints)
         rows.append(SourceRow(name, None if found is None else len(found), problem, kept, notes))
     if snapshot.check_problem:
         rows.append(SourceRow(CHECK_SOURCE, 0, snapshot.check_problem))

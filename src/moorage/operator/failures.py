@@ -83,16 +83,13 @@ class FailureReports:
         status: ExternalServiceStatus,
         values: Mapping[str, ConditionValue],
     ) -> None:
-        new = {each.type: each for each in conditions.conditions(xsvc, values, self._now()) if each.type in values}
+        found = conditions.conditions(xsvc, values, self._now(), status.conditions)
         before = {each.type: (each.reason, each.message) for each in xsvc.status.conditions or ()}
-        found = {each.type: each for each in status.conditions or ()} | new
-        status = replace(
-            status, observed_generation=xsvc.metadata.generation, conditions=conditions.in_order(found.values())
-        )
+        status = replace(status, observed_generation=xsvc.metadata.generation, conditions=found)
         if status != xsvc.status:
             xsvc = await self._writer.status(xsvc, status)
             record.pace.take(1.0)
-        first = next(iter(new.values()))
+        first = next(each for each in found if each.type in values)
         if before.get(first.type) != (first.reason, first.message):
             self._events.record(xsvc, "Warning", first.reason, first.message)
 

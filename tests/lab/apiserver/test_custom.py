@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from moorage.api.moorage_v1alpha1 import PENDING
 from moorage_lab.apiserver import custom
 from testing.bad_externals import Bad, corpus
 from tests.support.apiserver import RunningApiServer, api_server, kind
@@ -54,11 +55,11 @@ def test_unknown_fields_are_dropped_and_labels_are_not() -> None:
     assert "z" not in found["spec"]
 
 
-async def test_a_new_object_has_its_defaults_and_no_status(server: RunningApiServer) -> None:
+async def test_a_new_object_has_its_defaults_and_no_status_of_its_writer(server: RunningApiServer) -> None:
     made = await server.create(PATH, xsvc() | {"status": {"healthy": "9/9"}})
     assert made["spec"]["sessionAffinity"] == "None"
     assert made["spec"]["proxy"] == "kube-proxy"
-    assert "status" not in made
+    assert made["status"] == PENDING
     assert made["metadata"]["generation"] == 1
 
 
