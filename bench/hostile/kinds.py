@@ -8,7 +8,7 @@ from bench.hostile import objects
 from bench.hostile.certificates import Bundles, Server
 from moorage.api.core_v1 import Secret
 from moorage.api.moorage_v1alpha1 import ExternalService
-from moorage.cluster.certificates import MOST_CERTIFICATES
+from moorage.cluster.certificates import MAX_CERTIFICATES
 from moorage.cluster.client import Client
 
 REWRITES = 10
@@ -130,4 +130,4 @@ KINDS = (
 
 def bundles() -> Bundles:
     """CA bundles as large as the operator takes."""
-    return Bundles(MOST_CERTIFICATES)
+    return Bundles(MAX_CERTIFICATES)

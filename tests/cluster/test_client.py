@@ -257,7 +257,7 @@ async def test_after_enough_429s_the_request_fails() -> None:
     async with stub_client(answers) as client:
         with pytest.raises(ApiError, match="429"):
             await client.get(Service, "n", "a")
-    assert len(answers.requests) == client_module.RETRIES + 1
+    assert len(answers.requests) == client_module.MAX_RETRIES + 1
 
 
 @pytest.mark.parametrize(("code", "retry_after"), [(429, 3600), (429, None), (503, 1)])
@@ -453,7 +453,7 @@ async def test_a_rotated_token_file_is_read_again(tmp_path: Path, monkeypatch: p
         await client.get(Service, "default", "a")
         file.write_text("two\n")
         await client.get(Service, "default", "a")
-        monkeypatch.setattr(tokens, "TOKEN_LIFE", -1.0)
+        monkeypatch.setattr(tokens, "TOKEN_LIFE_SECONDS", -1.0)
         await client.get(Service, "default", "a")
     assert [request.headers["Authorization"] for request in answers.requests] == [
         "Bearer one",

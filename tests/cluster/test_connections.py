@@ -12,7 +12,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from moorage.api.core_v1 import Service
 from moorage.cluster.client import Client
-from moorage.cluster.connections import BUFFER, READING, Guard, _Connection
+from moorage.cluster.connections import BUFFER_BYTES, READ_COST_BYTES, Guard, _Connection
 from moorage.cluster.errors import AnswerError, UnreachableError
 from moorage.cluster.kubeconfig import Config
 from moorage.cluster.pace import Pace
@@ -133,9 +133,9 @@ async def test_all_that_is_read_is_held_to_the_pace() -> None:
     async with stub_server(answer) as url, Client(Config(server=url), guard=guard) as client:
         await client.list(Service)
         listed, pace.taken = pace.taken, 0.0
-        assert listed > READING
+        assert listed > READ_COST_BYTES
         assert len([each async for each in client.watch(Service, resource_version="1")]) == 2
-        assert pace.taken > READING + 60_000
+        assert pace.taken > READ_COST_BYTES + 60_000
 
 
 class Transport(asyncio.Transport):
@@ -152,7 +152,7 @@ class Transport(asyncio.Transport):
 
 @pytest.mark.looptime
 async def test_a_server_that_sends_single_bytes_is_held_back_as_if_they_were_many() -> None:
-    guard = Guard(pace=Pace(READING + 1, burst=READING + 1))
+    guard = Guard(pace=Pace(READ_COST_BYTES + 1, burst=READ_COST_BYTES + 1))
     connection, transport = _Connection(asyncio.get_running_loop(), guard, set()), Transport()
     connection.connection_made(transport)
     connection.data_received(b"x")
@@ -206,7 +206,7 @@ class Ending(asyncio.Transport):
         self.limit = high
 
 
-@pytest.mark.parametrize(("longest", "ended", "limit"), [(None, "in order", 0), (1000, "at once", BUFFER)])
+@pytest.mark.parametrize(("longest", "ended", "limit"), [(None, "in order", 0), (1000, "at once", BUFFER_BYTES)])
 async def test_a_server_that_others_chose_cannot_draw_out_the_end_of_a_connection(
     longest: int | None, ended: str, limit: int
 ) -> None:

@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 import trustme
 
-from moorage.cluster.handshake import MOST_BYTES, MOST_OVERHEAD, TooCostlyError, account, bounded
+from moorage.cluster.handshake import MAX_HANDSHAKE_BYTES, MAX_OVERHEAD_BYTES, TooCostlyError, account, bounded
 from moorage.cluster.tls import client_context
 
 NAME = "db.example.com"
@@ -59,7 +59,7 @@ def test_certificates_that_are_too_large_are_refused_in_words(
     authority: trustme.CA, version: ssl.TLSVersion, piece: int
 ) -> None:
     # Each name is 38 bytes.
-    theirs = server(authority, names=MOST_BYTES // 30)
+    theirs = server(authority, names=MAX_HANDSHAKE_BYTES // 30)
     theirs.maximum_version = version
     with pytest.raises(TooCostlyError) as caught:
         shake(client(authority), theirs, piece)
@@ -99,7 +99,7 @@ async def test_connections_of_asyncio_are_bounded_and_their_time_is_charged(auth
     assert len(charged) >= 2
     assert min(charged) > 0
     with pytest.raises(TooCostlyError):
-        await connect(server(authority, names=MOST_BYTES // 30))
+        await connect(server(authority, names=MAX_HANDSHAKE_BYTES // 30))
 
 
 @pytest.mark.parametrize("into_buffer", [False, True])
@@ -123,7 +123,7 @@ def test_a_server_that_sends_much_that_is_no_data_is_left(authority: trustme.CA,
             if step == theirs.do_handshake:
                 to_client.write(sent.read(8000))
     theirs.write(b"x" * 100)
-    assert sent.pending > MOST_OVERHEAD
+    assert sent.pending > MAX_OVERHEAD_BYTES
     with pytest.raises(TooCostlyError, match="the server sends much that is no data"):
         take()
 
@@ -137,7 +137,7 @@ def test_data_in_small_records_are_read(authority: trustme.CA) -> None:
             with suppress(ssl.SSLWantReadError):
                 step()
             to_client.write(sent.read())
-    for _ in range(2 * MOST_OVERHEAD // 22):
+    for _ in range(2 * MAX_OVERHEAD_BYTES // 22):
         theirs.write(b"x" * 25)
         to_client.write(sent.read())
         assert ours.read(100) == b"x" * 25

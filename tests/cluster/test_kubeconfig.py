@@ -126,7 +126,7 @@ def test_a_kubeconfig_is_read_no_further_than_any_has_content(tmp_path: Path) ->
     for text, why in (
         ("a: &a [" + "0," * 9 + "]\nb: *a\n", "line 2: aliases are not supported; write the value out"),
         ("a: [" + "0," * 200_000 + "]", "line 1: more than 200000 values; leave out what is not used"),
-        ("a" * (kubeconfig.LARGEST_FILE + 1), f"more than {kubeconfig.LARGEST_FILE} bytes; name a kubeconfig"),
+        ("a" * (kubeconfig.MAX_FILE_BYTES + 1), f"more than {kubeconfig.MAX_FILE_BYTES} bytes; name a kubeconfig"),
     ):
         (tmp_path / "config").write_text(text)
         with pytest.raises(MoorageError) as caught:

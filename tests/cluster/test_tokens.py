@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from moorage.cluster.kubeconfig import Config
-from moorage.cluster.tokens import TOKEN_LIFE, Token
+from moorage.cluster.tokens import TOKEN_LIFE_SECONDS, Token
 from moorage.errors import MoorageError
 
 pytestmark = pytest.mark.looptime
@@ -28,7 +28,7 @@ async def test_a_file_is_read_again_after_a_minute(tmp_path: Path) -> None:
     token = Token(config(token_file=str(file)))
     assert token.bearer() == "one"
     file.write_text("two\n")
-    await asyncio.sleep(TOKEN_LIFE - 1)
+    await asyncio.sleep(TOKEN_LIFE_SECONDS - 1)
     assert token.bearer() == "one"
     await asyncio.sleep(2)
     assert token.bearer() == "two"

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moorage.api.addresses import Family
-from moorage.discovery.choice import FIRST_REST, LONGEST_REST, Choices, addresses_of, choose, families_of
+from moorage.discovery.choice import FIRST_REST_SECONDS, MAX_REST_SECONDS, Choices, addresses_of, choose, families_of
 from moorage.discovery.resolver import Addresses, LookupFailedError
 from tests.support.fake_names import FakeNames
 
@@ -109,10 +109,10 @@ async def test_an_endpoint_whose_address_fails_goes_on_at_another_and_stays_ther
 async def test_where_all_addresses_fail_each_gets_its_turn_ever_more_rarely() -> None:
     played = Played(A, B, C)
     played.down = {A, B, C}
-    await played.go_on(FIRST_REST - 5)
+    await played.go_on(FIRST_REST_SECONDS - 5)
     assert played.moves == [A, B, C]
     await played.go_on(3600)
-    assert 9 <= len(played.moves) <= 3 * (3600 / LONGEST_REST + 4)
+    assert 9 <= len(played.moves) <= 3 * (3600 / MAX_REST_SECONDS + 4)
     last = played.moves[-1]
     played.down = {A, B, C} - {last}
     moves = len(played.moves)
@@ -128,8 +128,8 @@ async def test_it_says_when_another_address_may_be_chosen() -> None:
     played.look()
     assert played.choices.due is None
     played.look()
-    assert played.choices.due == pytest.approx(FIRST_REST)
-    await asyncio.sleep(FIRST_REST + 1)
+    assert played.choices.due == pytest.approx(FIRST_REST_SECONDS)
+    await asyncio.sleep(FIRST_REST_SECONDS + 1)
     assert played.choices.due == 0.0
     assert played.look() == A
 

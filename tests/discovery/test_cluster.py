@@ -24,7 +24,7 @@ from moorage.api.moorage_v1alpha1 import (
 )
 from moorage.cluster.kubeconfig import Config
 from moorage.core.admission import Gate
-from moorage.discovery.choice import FIRST_REST, choose
+from moorage.discovery.choice import FIRST_REST_SECONDS, choose
 from moorage.discovery.cluster import ClusterServices
 from moorage.discovery.source import Setting
 from moorage.discovery.tenant import Kubeconfig
@@ -318,7 +318,7 @@ async def test_where_all_addresses_of_a_load_balancer_fail_another_is_tried_afte
             played.source.set_failing({"backend1": address})
             await asyncio.sleep(1)
         assert played.found == {"backend1": "203.0.113.12"}
-        await asyncio.sleep(FIRST_REST)
+        await asyncio.sleep(FIRST_REST_SECONDS)
         assert played.found == {"backend1": "203.0.113.11"}
 
 

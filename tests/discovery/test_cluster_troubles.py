@@ -83,7 +83,7 @@ async def test_a_wrong_authority_is_said(fixture: TwoClusters) -> None:
 async def test_another_cluster_that_cannot_be_reached_leaves_what_was_found(
     fixture: TwoClusters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("moorage.discovery.watched.GRACE", 0.2)
+    monkeypatch.setattr("moorage.discovery.watched.GRACE_SECONDS", 0.2)
     await fixture.give()
     await fixture.service("backend1", "203.0.113.11")
     fixture.sources.set(KEY, external())
@@ -114,7 +114,7 @@ async def test_a_kubeconfig_is_read_once_for_all_sources_and_only_its_server_is_
         return read_kubeconfig(secret, key)
 
     monkeypatch.setattr("moorage.discovery.cluster.read_kubeconfig", counting)
-    monkeypatch.setattr("moorage.discovery.cluster.LOOK_AGAIN", 0.05)
+    monkeypatch.setattr("moorage.discovery.cluster.LOOK_AGAIN_SECONDS", 0.05)
     fixture.gate = Gate()
     await fixture.give()
     fixture.sources.set(KEY, external(None, {"app": "backend"}))
@@ -128,7 +128,7 @@ async def test_a_kubeconfig_is_read_once_for_all_sources_and_only_its_server_is_
 async def test_a_server_that_the_gate_comes_to_refuse_is_spoken_to_no_more(
     fixture: TwoClusters, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
-    monkeypatch.setattr("moorage.discovery.watched.GRACE", 0.2)
+    monkeypatch.setattr("moorage.discovery.watched.GRACE_SECONDS", 0.2)
     fixture.names.put("api.example.com", "127.0.0.1")
     server = fixture.other.config.server.replace("127.0.0.1", host)
     await fixture.give(

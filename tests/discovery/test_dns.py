@@ -9,7 +9,7 @@ import pytest
 
 from moorage.api.moorage_v1alpha1 import DnsSource
 from moorage.core.model import Found, Problem
-from moorage.discovery.choice import FIRST_REST
+from moorage.discovery.choice import FIRST_REST_SECONDS
 from moorage.discovery.dns import AddressRecords, ServiceRecords
 from moorage.discovery.resolver import Server
 from moorage.discovery.source import Setting, Source, State
@@ -279,5 +279,5 @@ async def test_a_target_whose_address_fails_its_checks_goes_on_at_another() -> N
         assert addresses() == ["203.0.113.1"]
         source.set_failing({"db1-example-com": "203.0.113.1"})
         assert addresses() == ["203.0.113.1"]
-        await asyncio.sleep(FIRST_REST)
+        await asyncio.sleep(FIRST_REST_SECONDS)
         assert addresses() == ["203.0.113.2"], "after a rest, without a look-up"

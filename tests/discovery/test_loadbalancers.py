@@ -23,8 +23,8 @@ from moorage.cluster.reflector import Reflector
 from moorage.cluster.room import House, Room
 from moorage.discovery import loadbalancers as module
 from moorage.discovery import tenant
-from moorage.discovery.foreign import MOST_INGRESS, MOST_SERVICES, SERVICES
-from moorage.discovery.loadbalancers import EVENTS_A_SECOND, LoadBalancers, Selected, _Slim
+from moorage.discovery.foreign import MAX_INGRESS, MAX_SERVICES, SERVICES
+from moorage.discovery.loadbalancers import EVENTS_PER_SECOND, LoadBalancers, Selected, _Slim
 from moorage.discovery.share import Share
 from moorage.discovery.tenant import client_of
 from testing.eventually import eventually
@@ -92,7 +92,7 @@ async def test_only_what_is_used_of_a_service_is_kept() -> None:
             LoadBalancerIngress(
                 ip=f"203.0.113.{number}", ports=[{"port": 80, "protocol": "TCP", "error": "example.com/Taken"}]
             )
-            for number in range(MOST_INGRESS)
+            for number in range(MAX_INGRESS)
         ]
         assert len(repr(kept)) < 10_000
 
@@ -233,11 +233,11 @@ async def test_a_server_that_says_more_than_is_read_waits() -> None:
         async with asyncio.timeout(10):
             async for _ in _Slim(cast("Client", server)).watch(Service):
                 pass
-    assert 1000 < server.said <= 1000 + 10 * EVENTS_A_SECOND + 1
+    assert 1000 < server.said <= 1000 + 10 * EVENTS_PER_SECOND + 1
 
 
 async def test_services_that_come_and_go_are_not_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "EVENTS_A_SECOND", 1e6)
+    monkeypatch.setattr(module, "EVENTS_PER_SECOND", 1e6)
     events = []
     for number in range(3000):
         one = service(f"s{number}", number + 2)
@@ -294,7 +294,7 @@ def test_what_is_not_used_takes_no_memory_when_it_is_decoded(field: str) -> None
 
 def test_of_a_list_without_end_no_more_is_decoded_than_shows_that_it_is_too_long() -> None:
     answer = b'{"metadata": {}, "items": [' + b'{"metadata": {}},' * 100_000 + b'{"metadata": {}}]}'
-    assert len(SERVICES.page(answer).items) == MOST_SERVICES + 1
+    assert len(SERVICES.page(answer).items) == MAX_SERVICES + 1
 
 
 async def test_a_list_that_leads_on_with_endless_words_is_refused() -> None:
@@ -306,7 +306,7 @@ async def test_a_list_that_leads_on_with_endless_words_is_refused() -> None:
 
 
 async def test_a_list_of_many_bytes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tenant, "LONGEST_LIST", 10_000)
+    monkeypatch.setattr(tenant, "MAX_LIST_BYTES", 10_000)
 
     async def answer(request: web.Request) -> web.StreamResponse:
         page = {"metadata": {"resourceVersion": "1", "continue": "more"}, "items": [], "filler": "x" * 4000}

@@ -9,7 +9,7 @@ import dns.rrset
 import pytest
 
 from moorage.cluster.pace import Pace
-from moorage.discovery.resolver import RECORDS_A_QUESTION, Addresses, LookupFailedError, Resolver, Server, account
+from moorage.discovery.resolver import RECORDS_PER_QUESTION, Addresses, LookupFailedError, Resolver, Server, account
 from testing.eventually import eventually
 from testing.nameserver import NameServer, name_server
 
@@ -242,7 +242,7 @@ async def test_records_that_are_no_answer_count_as_questions(server: NameServer,
     ]
     account.set(told.append)
     assert (await resolver.addresses("db.example.com", "A")).ttl == pytest.approx(20, abs=0.1)
-    assert told[-1] == pytest.approx(2000 / RECORDS_A_QUESTION, abs=0.1)
+    assert told[-1] == pytest.approx(2000 / RECORDS_PER_QUESTION, abs=0.1)
     assert resolver._pace.wait() == 0
     resolver._pace = Pace(1e-3, burst=1)
     await resolver.addresses("db.example.com", "A")

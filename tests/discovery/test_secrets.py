@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from moorage.api.core_v1 import Namespace, Secret
 from moorage.api.meta import ObjectMeta
 from moorage.cluster.client import Client
-from moorage.discovery.secrets import LARGEST, SecretKey, WatchedSecret
+from moorage.discovery.secrets import MAX_VALUE_BYTES, SecretKey, WatchedSecret
 from testing.eventually import eventually
 from tests.support.apiserver import RunningApiServer, api_server
 from tests.support.tenants import encoded, secret
@@ -80,7 +80,7 @@ async def test_of_a_secret_only_what_is_used_is_kept(fixture: Fixture) -> None:
     assert kept.metadata.uid
     assert kept.data is not None
     value = kept.data.pop("kubeconfig")
-    assert LARGEST < len(base64.b64decode(value)) < LARGEST + 4
+    assert MAX_VALUE_BYTES < len(base64.b64decode(value)) < MAX_VALUE_BYTES + 4
     assert kept.data == dict.fromkeys(["00", "01", "02", "03", "04"], "")
     assert len(repr(kept)) < 1000
 

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from moorage.discovery.resolver import Addresses, AddressType, LookupFailedError, account
-from moorage.discovery.share import AT_ONCE, QUESTIONS_A_SECOND, QUESTIONS_BURST, Share
+from moorage.discovery.share import MAX_QUESTIONS, QUESTIONS_BURST, QUESTIONS_PER_SECOND, Share
 from tests.support.fake_names import FakeNames
 
 pytestmark = pytest.mark.looptime
@@ -16,7 +16,7 @@ async def test_answers_and_failures_are_passed_on() -> None:
     share = Share(names)
     assert (await share.addresses("db.example.com", "A")).addresses == ("203.0.113.1",)
     assert (await share.servers("db.example.com")).servers == ()
-    for _ in range(2 * AT_ONCE):
+    for _ in range(2 * MAX_QUESTIONS):
         with pytest.raises(LookupFailedError):
             await share.addresses("other.example.com", "A")
 
@@ -25,10 +25,10 @@ async def test_a_question_that_is_given_up_leaves_its_place() -> None:
     names = FakeNames()
     names.gate.clear()
     share = Share(names)
-    first = [asyncio.create_task(share.addresses(f"db{number}.example.com", "A")) for number in range(AT_ONCE)]
+    first = [asyncio.create_task(share.addresses(f"db{number}.example.com", "A")) for number in range(MAX_QUESTIONS)]
     last = asyncio.create_task(share.servers("db.example.com"))
     await asyncio.sleep(1)
-    assert len(names.asked) == AT_ONCE
+    assert len(names.asked) == MAX_QUESTIONS
     first[0].cancel()
     await asyncio.sleep(1)
     assert names.asked[("db.example.com", "SRV")] == 1
@@ -54,7 +54,7 @@ async def test_what_large_answers_cost_is_waited_for_by_their_namespace() -> Non
     start = now()
     for _ in range(12):
         await share.addresses("db.example.com", "A")
-    assert now() - start == pytest.approx((11 * 101 - QUESTIONS_BURST) / QUESTIONS_A_SECOND, abs=0.1)
+    assert now() - start == pytest.approx((11 * 101 - QUESTIONS_BURST) / QUESTIONS_PER_SECOND, abs=0.1)
     start = now()
     await other.addresses("db.example.com", "A")
     assert now() == start

@@ -25,7 +25,7 @@ from moorage.core.admission import Gate
 from moorage.core.model import Found, Problem, Resolution
 from moorage.discovery.loadbalancers import Selected
 from moorage.discovery.resolver import Server
-from moorage.discovery.share import AT_ONCE
+from moorage.discovery.share import MAX_QUESTIONS
 from moorage.discovery.sources import Sources
 from tests.support.fake_names import FakeNames
 
@@ -227,7 +227,7 @@ async def test_a_namespace_with_many_names_does_not_ask_them_all_at_once(fixture
         fixture.sources.set(ObjectKey("many", f"x{number}"), external(dns(f"db{number}.example.com")))
     fixture.sources.set(KEY, external(dns()))
     await asyncio.sleep(1)
-    assert fixture.names.asked.total() == AT_ONCE + 1
+    assert fixture.names.asked.total() == MAX_QUESTIONS + 1
     assert fixture.names.asked[("db.example.com", "A")] == 1
     fixture.names.gate.set()
     await asyncio.sleep(1)
@@ -247,7 +247,7 @@ async def test_servers_of_kubeconfigs_are_looked_up_within_the_share_of_their_na
     for each in taken:
         fixture.sources.follower.clusters.take(each, told)
     await asyncio.sleep(1)
-    assert fixture.names.asked.total() == 2 * AT_ONCE
+    assert fixture.names.asked.total() == 2 * MAX_QUESTIONS
     for each in taken:
         fixture.sources.follower.clusters.give_back(each, told)
     await asyncio.sleep(1)

@@ -18,7 +18,7 @@ from moorage.cluster.certificates import pem
 from moorage.cluster.client import UnreachableError
 from moorage.cluster.kubeconfig import Config, load
 from moorage.core.admission import Gate, gate_of
-from moorage.discovery.tenant import MOST_VALUES, _Resolver, client_of, read_kubeconfig
+from moorage.discovery.tenant import MAX_VALUES, _Resolver, client_of, read_kubeconfig
 from moorage.errors import MoorageError
 from moorage_lab.apiserver import credentials
 from tests.support.apiserver import api_server
@@ -259,7 +259,7 @@ def test_text_of_many_values_is_read_no_further_than_allowed(text: str, monkeypa
         r"kubeconfig: (line \d+: (more than 2000 values; leave|aliases are not supported; write)|holds several YAML)",
         why,
     )
-    assert 0 < taken <= MOST_VALUES
+    assert 0 < taken <= MAX_VALUES
 
 
 def test_a_kubeconfig_of_many_contexts_is_taken() -> None:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from moorage.discovery.wire import (
     AAAA,
     CNAME,
-    MOST_POINTERS,
-    PAYLOAD,
+    MAX_POINTERS,
+    MAX_UDP_BYTES,
     SRV,
     A,
     MalformedError,
@@ -44,7 +44,7 @@ def test_a_question_is_one_that_a_library_reads(edns: bool) -> None:
     assert read.id == 7
     assert read.flags == dns.flags.RD
     assert read.question[0].to_text() == "db.example.com. IN AAAA"
-    assert (read.edns, read.payload) == ((0, PAYLOAD) if edns else (-1, 0))
+    assert (read.edns, read.payload) == ((0, MAX_UDP_BYTES) if edns else (-1, 0))
 
 
 def test_answers_are_found_by_owner_with_aliases() -> None:
@@ -110,7 +110,7 @@ def test_a_name_that_leads_from_pointer_to_pointer_is_refused() -> None:
     wire = HEADER + b"\x01a\0" + struct.pack("!HH", A, 1)
     start = len(wire)
     wire += struct.pack("!H", 0xC00C)
-    for _ in range(MOST_POINTERS + 1):
+    for _ in range(MAX_POINTERS + 1):
         wire += struct.pack("!H", 0xC000 | len(wire) - 2)
     message = Message(wire)
     assert message._name(start)[0] == b"\x01a"

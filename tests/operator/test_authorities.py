@@ -15,7 +15,7 @@ from moorage.api.moorage_v1alpha1 import (
 )
 from moorage.cluster.certificates import pem
 from moorage.cluster.client import Client
-from moorage.discovery.secrets import LARGEST, SecretKey, WatchedSecret
+from moorage.discovery.secrets import MAX_VALUE_BYTES, SecretKey, WatchedSecret
 from moorage.discovery.shared import Shared
 from moorage.operator import authorities as module
 from moorage.operator.authorities import CheckAuthority, certificates
@@ -39,7 +39,7 @@ def secret(**data: bytes) -> Secret:
 def test_more_than_checks_need_is_refused() -> None:
     pem = credentials.issue().ca
     assert certificates(secret(ca_crt=pem.encode() * 10), REF) == pem * 10
-    assert certificates(secret(ca_crt=b"#" * (LARGEST + 1)), REF) == (
+    assert certificates(secret(ca_crt=b"#" * (MAX_VALUE_BYTES + 1)), REF) == (
         "Secret default/ca, key ca.crt: more than 65536 bytes; leave out authorities that are not needed",
     )
 

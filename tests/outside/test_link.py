@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from moorage.outside.link import GRACE, LONGEST, PATIENCE, RECOVERED, Link
+from moorage.outside.link import GRACE_SECONDS, MAX_RESTART_SECONDS, PATIENCE_SECONDS, RECOVERED_SECONDS, Link
 from tests.support.children import Nursery
 
 pytestmark = pytest.mark.looptime
@@ -114,7 +114,7 @@ async def test_that_there_is_no_child_for_a_while_is_said_until_there_is_one(fix
     await asyncio.sleep(1)
     fixture.nursery.refuses = 5
     fixture.nursery.last.die()
-    await asyncio.sleep(GRACE - 0.1)
+    await asyncio.sleep(GRACE_SECONDS - 0.1)
     assert fixture.problems == []
     await asyncio.sleep(1)
     [said] = fixture.problems
@@ -131,7 +131,7 @@ async def test_a_child_that_does_not_answer_is_ended(fixture: Fixture) -> None:
     await asyncio.sleep(100)
     assert len(fixture.nursery.children) == 1
     fixture.nursery.last.hung = True
-    await asyncio.sleep(2 * PATIENCE)
+    await asyncio.sleep(2 * PATIENCE_SECONDS)
     assert fixture.nursery.children[0].closed
     assert len(fixture.nursery.children) == 2
 
@@ -143,8 +143,8 @@ async def test_one_that_keeps_ending_is_started_less_and_less_often_until_it_liv
         await asyncio.sleep(0.05)
         if fixture.nursery.children and not fixture.nursery.last.closed:
             fixture.nursery.last.die()
-    assert 15 <= len(fixture.nursery.children) <= 600 / LONGEST + 10
-    await asyncio.sleep(LONGEST + RECOVERED + 1)
+    assert 15 <= len(fixture.nursery.children) <= 600 / MAX_RESTART_SECONDS + 10
+    await asyncio.sleep(MAX_RESTART_SECONDS + RECOVERED_SECONDS + 1)
     known = len(fixture.nursery.children)
     fixture.nursery.last.die()
     await asyncio.sleep(1)

@@ -23,7 +23,7 @@ from moorage.discovery.resolver import Server
 from moorage.discovery.secrets import ReadSecret, SecretKey
 from moorage.discovery.sources import FollowedSources
 from moorage.outside.following import Following
-from moorage.outside.link import GRACE
+from moorage.outside.link import GRACE_SECONDS
 from moorage.outside.sources import RemoteFollower
 from moorage.outside.sources_messages import FromSources, ToSources
 from tests.support.children import ChildHere, Pipe
@@ -184,7 +184,7 @@ async def test_while_there_is_no_child_each_source_says_so_and_keeps_its_endpoin
     fixture.told.clear()
     fixture.refuses = 6
     fixture.children[0].die()
-    await asyncio.sleep(GRACE + 1)
+    await asyncio.sleep(GRACE_SECONDS + 1)
     assert fixture.found == [(["203.0.113.1"], "Interrupted")]
     assert fixture.told == [KEY]
     await asyncio.sleep(60)

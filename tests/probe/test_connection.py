@@ -14,7 +14,7 @@ import trustme
 
 from moorage.errors import MoorageError
 from moorage.probe.check import Http, Target, Tls
-from moorage.probe.connection import AT_ONCE, MOST_BYTES, Connection, Encrypted, Plain
+from moorage.probe.connection import FREE_READS, MAX_ANSWER_BYTES, Connection, Encrypted, Plain
 from moorage.probe.http import get
 from moorage.probe.tcp import new_socket
 from moorage.probe.threads import Threads
@@ -129,7 +129,7 @@ def time_waits(target: Target) -> bool:
 
 
 async def test_a_server_that_sends_more_is_reset(authority: trustme.CA, way: str, connect: Connect) -> None:
-    with serving(answering(4 * MOST_BYTES), server(authority, way)) as (target, seen):
+    with serving(answering(4 * MAX_ANSWER_BYTES), server(authority, way)) as (target, seen):
         assert await check(target, connect) is None
         assert await asyncio.wrap_future(seen) in RESET
 
@@ -177,7 +177,7 @@ async def test_the_first_pieces_are_read_at_once(monkeypatch: pytest.MonkeyPatch
         plain = Plain(sock)
         await plain.open(target)
         monkeypatch.setattr(asyncio, "sleep", sleep)
-        for _ in range(AT_ONCE):
+        for _ in range(FREE_READS):
             await plain.receive()
         assert waited == []
         for _ in range(3):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from moorage.api.meta import ObjectKey
 from moorage.errors import MoorageError
 from moorage.probe.check import Check, Http, Target, Tls
-from moorage.probe.http import LONGEST_HEADERS, Reading, request
+from moorage.probe.http import MAX_HEADERS_BYTES, Reading, request
 from moorage.probe.kinds import HttpChecks, Result
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -246,12 +246,12 @@ def test_of_headers_one_line_is_kept_at_most() -> None:
     reading.feed(b"HTTP/1.1 200 OK\r\nX: ")
     tracemalloc.start()
     try:
-        for _ in range(LONGEST_HEADERS // 4096 - 1):
+        for _ in range(MAX_HEADERS_BYTES // 4096 - 1):
             assert reading.feed(b"a" * 4096) is None
         kept = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    assert kept < LONGEST_HEADERS / 4
+    assert kept < MAX_HEADERS_BYTES / 4
 
 
 # --- TLS ----------------------------------------------------------------------------------------------------------

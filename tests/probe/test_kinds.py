@@ -98,9 +98,9 @@ async def test_the_outcome_is_told_before_the_rest_of_the_answer_is_read(server:
 async def test_of_those_whose_answers_do_not_end_few_are_kept(
     server: Server, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("moorage.probe.http.FINISHING", 60.0)
-    monkeypatch.setattr(kinds, "FINISHING", 60.0)
-    greedy = kinds.MOST_FINISHING // 4
+    monkeypatch.setattr("moorage.probe.http.FINISHING_SECONDS", 60.0)
+    monkeypatch.setattr(kinds, "FINISHING_SECONDS", 60.0)
+    greedy = kinds.MAX_FINISHING // 4
     for _ in range(greedy + 5):
         told.checks.begin(endpoint(server.target))
     await told.of(greedy + 5)

@@ -19,7 +19,7 @@ from moorage.core.health import Outcome
 from moorage.probe import prober as module
 from moorage.probe.check import Check, Http, Target
 from moorage.probe.kinds import Ended, Result
-from moorage.probe.prober import BATCH, TICK, Prober, Scheduled
+from moorage.probe.prober import BATCH, TICK_SECONDS, Prober, Scheduled
 from testing.eventually import eventually
 
 KEY = ObjectKey("frontend", "backend")
@@ -124,10 +124,10 @@ async def test_the_first_check_is_at_once_and_the_others_never_drift(script: Scr
     prober.set(KEY, endpoints("a"), TCP)
     await asyncio.sleep(2001)
     begun = script.begun["a"]
-    assert begun[0] <= TICK
+    assert begun[0] <= TICK_SECONDS
     assert len(begun) == pytest.approx(1001, abs=2)
     for number, when in enumerate(begun[1:]):
-        assert when == pytest.approx(2.0 * number, abs=3 * TICK)
+        assert when == pytest.approx(2.0 * number, abs=3 * TICK_SECONDS)
     assert script.told[0] == (KEY, "at-a", True, None)
 
 
@@ -135,7 +135,7 @@ async def test_the_first_check_is_at_once_and_the_others_never_drift(script: Scr
 async def test_checks_that_begin_late_do_not_shift_those_that_follow(
     script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "TICK", 0.3)
+    monkeypatch.setattr(module, "TICK_SECONDS", 0.3)
     shares = iter([number / 50 for number in range(50)])
     prober = script.prober(jitter=lambda: next(shares, 0.0))
     prober.set(KEY, endpoints(*(str(number) for number in range(50))), Check(interval=1.0, timeout=0.5))
@@ -152,8 +152,8 @@ async def test_jitter_only_shortens_the_interval(script: Script, jitter: float) 
     prober.set(KEY, endpoints("a"), TCP)
     await asyncio.sleep(60)
     for before, after in pairwise(script.begun["a"][1:]):
-        assert 2.0 * (1 - 0.05 * jitter) - 2 * TICK <= after - before <= 2.0 + 2 * TICK
-        assert after - before == pytest.approx(2.0 * (1 - 0.05 * jitter), abs=2 * TICK)
+        assert 2.0 * (1 - 0.05 * jitter) - 2 * TICK_SECONDS <= after - before <= 2.0 + 2 * TICK_SECONDS
+        assert after - before == pytest.approx(2.0 * (1 - 0.05 * jitter), abs=2 * TICK_SECONDS)
 
 
 @pytest.mark.looptime
@@ -215,7 +215,7 @@ async def test_a_slow_endpoint_delays_no_other(script: Script) -> None:
     prober = script.prober()
     prober.set(KEY, endpoints("slow", "quick"), Check(interval=2.0, timeout=2.0))
     await asyncio.sleep(20)
-    assert max(script.late) <= 2 * TICK
+    assert max(script.late) <= 2 * TICK_SECONDS
     assert len(script.begun["quick"]) >= 10
     assert script.failures("at-quick") == []
 
@@ -228,7 +228,7 @@ async def test_a_check_that_takes_its_interval_is_followed_by_the_next_at_once(s
     await asyncio.sleep(20)
     assert len(script.begun["slow"]) == 10
     for before, after in pairwise(script.begun["slow"]):
-        assert after - before == pytest.approx(2.0, abs=3 * TICK)
+        assert after - before == pytest.approx(2.0, abs=3 * TICK_SECONDS)
 
 
 @pytest.mark.looptime
@@ -264,7 +264,7 @@ async def test_what_is_as_it_was_keeps_its_schedule(script: Script) -> None:
     prober.set(KEY, endpoints("a", "new"), TCP)
     await asyncio.sleep(0.5)
     assert len(script.begun["a"]) == 3
-    assert script.begun["new"][0] == pytest.approx(3, abs=2 * TICK)
+    assert script.begun["new"][0] == pytest.approx(3, abs=2 * TICK_SECONDS)
 
 
 @pytest.mark.looptime
@@ -367,7 +367,7 @@ async def test_an_externalservice_that_is_slow_leaves_slots_to_the_others(script
     await asyncio.sleep(20)
     begun = script.begun["quick"]
     assert len(begun) >= 10
-    assert max(script.late) <= 2 * TICK
+    assert max(script.late) <= 2 * TICK_SECONDS
     assert sum(len(script.begun[address]) for address in slow) == 2
     prober.remove(ObjectKey("tenant", "slow"))
     assert sum(len(script.begun[address]) for address in slow) == 2, "none is begun only to be ended"
@@ -387,7 +387,7 @@ async def test_tenants_whose_endpoints_hang_leave_slots_to_the_others(script: Sc
     prober.set(KEY, endpoints("quick"), TCP)
     await asyncio.sleep(20)
     assert len(script.begun["quick"]) >= 10
-    assert max(script.late) <= 2 * TICK
+    assert max(script.late) <= 2 * TICK_SECONDS
 
 
 @pytest.mark.looptime
@@ -442,7 +442,7 @@ async def test_endpoints_that_come_and_go_leave_nothing_behind(script: Script) -
     for number in range(300):
         prober.set(KEY, endpoints(*(f"{number}-{each}" for each in range(100))), Check(interval=3600.0))
         await asyncio.sleep(1)
-    assert len(prober._heap) <= 2 * module.TIDY
+    assert len(prober._heap) <= 2 * module.MAX_STALE_ENTRIES
 
 
 # --- what goes wrong here -------------------------------------------------------------------------------------------
@@ -487,7 +487,7 @@ async def test_a_kind_of_address_that_this_machine_lacks_is_told_in_words(script
 
 async def test_as_many_files_are_asked_for_as_checks_may_need(script: Script) -> None:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = module.FILES if limits[1] == resource.RLIM_INFINITY else min(limits[1], module.FILES)
+    most = module.OPEN_FILES if limits[1] == resource.RLIM_INFINITY else min(limits[1], module.OPEN_FILES)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, most), limits[1]))
         script.prober().close()

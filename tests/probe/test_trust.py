@@ -12,7 +12,7 @@ from moorage.cluster.tls import client_context
 from moorage.errors import MoorageError
 from moorage.probe import trust
 from moorage.probe.check import Tls
-from moorage.probe.trust import MOST_TEXT, Trusted
+from moorage.probe.trust import MAX_PEM_CHARACTERS, Trusted
 
 
 def pem() -> str:
@@ -72,7 +72,7 @@ def test_all_who_want_it_at_once_have_the_same(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_namespace_may_have_so_much_and_others_as_much_again() -> None:
     trusted = Trusted()
-    texts = [f"# {number}\n{pem()}".ljust(MOST_TEXT // 4) for number in range(5)]
+    texts = [f"# {number}\n{pem()}".ljust(MAX_PEM_CHARACTERS // 4) for number in range(5)]
     kept = [trusted.of("greedy", Tls(ca=text)) for text in texts[:4]]
     kept.append(trusted.of("greedy", Tls(ca=texts[0], verify=False)))
     with pytest.raises(

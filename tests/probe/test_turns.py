@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moorage.probe.turns import HALF_LIFE, LITTLE, TIDY, Turns
+from moorage.probe.turns import HALF_LIFE_SECONDS, LITTLE_SECONDS, TIDY_SECONDS, Turns
 
 
 def turns(most: int = 2) -> Turns[str]:
@@ -50,7 +50,7 @@ def test_of_one_namespace_the_item_that_has_waited_longest_is_next() -> None:
     assert given.following(0.0) is None
 
 
-@pytest.mark.parametrize("later", [HALF_LIFE * 5, TIDY * 2, 1e9])
+@pytest.mark.parametrize("later", [HALF_LIFE_SECONDS * 5, TIDY_SECONDS * 2, 1e9])
 def test_time_that_was_taken_is_forgotten(later: float) -> None:
     given = turns(1)
     for namespace, seconds, now in (("before", 1.0, 0.0), ("now", 0.1, later)):
@@ -67,7 +67,7 @@ def test_one_turn_is_kept_for_those_who_take_little() -> None:
     for namespace in ("a", "b"):
         given.wait(namespace, namespace)
         given.following(0.0)
-        given.done(namespace, 2 * LITTLE, 0.0)
+        given.done(namespace, 2 * LITTLE_SECONDS, 0.0)
         given.wait(namespace, namespace)
     assert [given.following(0.0), given.following(0.0)] == ["a", None]
     given.wait("modest", "modest")
@@ -77,7 +77,7 @@ def test_one_turn_is_kept_for_those_who_take_little() -> None:
     given.wait("a", "a")
     given.done("modest", 0.0, 0.0)
     assert given.following(0.0) is None
-    assert given.following(2 * HALF_LIFE) == "a", "it has been forgotten"
+    assert given.following(2 * HALF_LIFE_SECONDS) == "a", "it has been forgotten"
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=60), st.integers(1, 3))

@@ -22,8 +22,8 @@ Source = str | Path | IO[str] | IO[bytes]
 """A file, a directory of `*.yml`, `*.yaml` and `*.json`, `-` for standard input, or an open stream."""
 
 _SUFFIXES = (".yml", ".yaml", ".json")
-_LARGEST = 64 * 1024 * 1024
-"""Bytes of one file; a bound for what is no manifest, such as a device."""
+_MAX_FILE_BYTES = 64 * 1024 * 1024
+"""Of one file: a bound for what is no manifest, such as a device."""
 
 
 class Manifest(NamedTuple):
@@ -172,9 +172,9 @@ def _text(source: Source) -> str:
             return _text(getattr(sys.stdin, "buffer", sys.stdin))
         with open(source, "rb") as stream:
             return _text(stream)
-    content = source.read(_LARGEST + 1)
-    if len(content) > _LARGEST:
-        raise ValueError(f"more than {_LARGEST} bytes; split it into files")
+    content = source.read(_MAX_FILE_BYTES + 1)
+    if len(content) > _MAX_FILE_BYTES:
+        raise ValueError(f"more than {_MAX_FILE_BYTES} bytes; split it into files")
     if isinstance(content, str):
         return content
     # As kubectl has it: PowerShell writes UTF-16.

@@ -17,8 +17,8 @@ import yaml
 from moorage.api.show import show
 from moorage.errors import MoorageError
 
-_DEEPEST = 100
-_ALIASED = 10_000
+_MAX_DEPTH = 100
+_MAX_ALIASED_VALUES = 10_000
 """How many values all aliases of one document together may stand for."""
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML built without libyaml has no CSafeLoader
@@ -116,7 +116,7 @@ def _json_documents(text: str) -> Iterator[Document | TextError]:
 
 
 def _checked(document: Document) -> Document | TextError:
-    if _depth(document.value) > _DEEPEST:
+    if _depth(document.value) > _MAX_DEPTH:
         return TextError(document.line, _too_deep())
     try:
         json.dumps(document.value, ensure_ascii=False).encode()
@@ -140,7 +140,7 @@ def _refuse_constant(name: str) -> Any:
 
 def _depth(value: Any) -> int:
     depth, level = 0, [value]
-    while level and depth <= _DEEPEST:
+    while level and depth <= _MAX_DEPTH:
         depth += 1
         level = [
             item
@@ -152,7 +152,7 @@ def _depth(value: Any) -> int:
 
 
 def _too_deep() -> str:
-    return f"nested more than {_DEEPEST} levels deep; flatten it"
+    return f"nested more than {_MAX_DEPTH} levels deep; flatten it"
 
 
 # --- YAML --------------------------------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ class _Builder:
         if not self._stack:
             self.line = line
         self._stack.append(_Frame(event.anchor, line, mapping))
-        if len(self._stack) > _DEEPEST:
+        if len(self._stack) > _MAX_DEPTH:
             raise TextError(line, _too_deep())
 
     def _wants_key(self) -> bool:
@@ -281,9 +281,9 @@ class _Builder:
             raise UnquotedError(line, "aliases are not supported; write the value out")
         value, size, depth = self._anchors[name]
         self._aliased += size
-        if self._aliased > _ALIASED:
-            raise TextError(line, f"aliases stand for more than {_ALIASED} values; write the values out")
-        if len(self._stack) + depth > _DEEPEST:
+        if self._aliased > _MAX_ALIASED_VALUES:
+            raise TextError(line, f"aliases stand for more than {_MAX_ALIASED_VALUES} values; write the values out")
+        if len(self._stack) + depth > _MAX_DEPTH:
             raise TextError(line, _too_deep())
         self._add(copy.deepcopy(value), size, depth, line)
 
@@ -335,8 +335,8 @@ _NULLS = ("", "~", "null", "Null", "NULL")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _INTEGER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|[1-9][0-9]*|0)")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
-_LONGEST_NUMBER = 100
-"""Characters; no field holds a longer one."""
+_MAX_NUMBER_CHARACTERS = 100
+"""No field holds a longer one."""
 
 
 def _shown_tag(tag: str) -> str:
@@ -371,7 +371,7 @@ def resolve(plain: str, line: int) -> Any:
     if plain[0] not in "+-.0123456789":
         return plain
     digits = plain.replace("_", "") if plain[0] != "." else plain
-    if len(digits) > _LONGEST_NUMBER:
+    if len(digits) > _MAX_NUMBER_CHARACTERS:
         return plain
     if _INTEGER.fullmatch(digits):
         return _integer(digits)

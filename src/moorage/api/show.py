@@ -4,7 +4,7 @@ import json
 import re
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/][A-Za-z0-9_./:@%+-]*")
-_LONGEST = 80
+_MAX_CHARACTERS = 80
 
 
 def show(value: object) -> str:
@@ -14,9 +14,10 @@ def show(value: object) -> str:
     sequence stays inside them), collections by what they are.
     """
     if isinstance(value, str):
-        if len(value) <= _LONGEST and _PLAIN.fullmatch(value):
+        if len(value) <= _MAX_CHARACTERS and _PLAIN.fullmatch(value):
             return value
-        return json.dumps(value) if len(value) <= _LONGEST else json.dumps(value[:_LONGEST])[:-1] + '..."'
+        shown = json.dumps(value[:_MAX_CHARACTERS])
+        return shown if len(value) <= _MAX_CHARACTERS else shown[:-1] + '..."'
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, list):

@@ -21,8 +21,8 @@ from moorage.api.validation_names import (
 from moorage.api.validation_schema import FORBIDDEN, INVALID, TOO_LONG, TOO_MANY, FieldError
 from moorage.api.validation_services import cidr
 
-_SECRET_LIMIT = 1024 * 1024
-"""Bytes of all values of a Secret together, decoded."""
+_MAX_SECRET_BYTES = 1024 * 1024
+"""Of all values of a Secret together, decoded."""
 _KEY = re.compile(r"[-._a-zA-Z0-9]+")
 
 
@@ -42,8 +42,8 @@ def secret(obj: dict[str, Any]) -> Iterator[FieldError]:
                 size += len(_decoded(value) if field == "data" else value.encode(errors="replace"))
             except (binascii.Error, ValueError):
                 yield FieldError(path, INVALID, "not base64; encode the value, or put it into stringData as it is")
-    if size > _SECRET_LIMIT:
-        yield FieldError("data", TOO_LONG, f"{size} bytes are too many; use at most {_SECRET_LIMIT}")
+    if size > _MAX_SECRET_BYTES:
+        yield FieldError("data", TOO_LONG, f"{size} bytes are too many; use at most {_MAX_SECRET_BYTES}")
 
 
 def _decoded(value: str) -> bytes:

@@ -15,8 +15,8 @@ Check = Callable[[str], str | None]
 """From a value to what it is not and what to use instead; None when it is right."""
 
 PROTOCOLS: Final = ("TCP", "UDP", "SCTP")
-_ANNOTATIONS_LIMIT = 256 * 1024
-"""Bytes of all keys and values together."""
+_MAX_ANNOTATIONS_BYTES = 256 * 1024
+"""Of all keys and values together."""
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _DNS_LABEL = re.compile(_LABEL)
@@ -208,8 +208,8 @@ def _annotations(found: dict[str, Any]) -> Iterator[FieldError]:
     for key, value in found.items():
         yield from named(path, key.lower(), qualified_name) if key else iter([FieldError(path, INVALID, "empty key")])
         size += len(key) + (len(value.encode(errors="replace")) if isinstance(value, str) else 0)
-    if size > _ANNOTATIONS_LIMIT:
-        message = f"{size} bytes of annotations are too many; use at most {_ANNOTATIONS_LIMIT}"
+    if size > _MAX_ANNOTATIONS_BYTES:
+        message = f"{size} bytes of annotations are too many; use at most {_MAX_ANNOTATIONS_BYTES}"
         yield FieldError(path, TOO_LONG, message)
 
 

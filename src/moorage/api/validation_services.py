@@ -37,7 +37,7 @@ from moorage.errors import MoorageError
 _TYPES = ("ClusterIP", "NodePort", "LoadBalancer", "ExternalName")
 _FAMILIES = ("IPv4", "IPv6")
 _POLICIES = ("SingleStack", "PreferDualStack", "RequireDualStack")
-_DAY = 86400
+_DAY_SECONDS = 86400
 
 
 def service(obj: dict[str, Any]) -> Iterator[FieldError]:
@@ -124,7 +124,7 @@ def _affinity(spec: dict[str, Any]) -> Iterator[FieldError]:
         message = "not allowed with sessionAffinity None; remove it, or set sessionAffinity: ClientIP"
         yield FieldError(path, FORBIDDEN, message)
     seconds = number(mapping(mapping(spec, "sessionAffinityConfig"), "clientIP"), "timeoutSeconds")
-    yield from in_range(f"{path}.clientIP.timeoutSeconds", seconds, 1, _DAY, " seconds")
+    yield from in_range(f"{path}.clientIP.timeoutSeconds", seconds, 1, _DAY_SECONDS, " seconds")
 
 
 def _external_name(spec: dict[str, Any]) -> Iterator[FieldError]:

@@ -11,14 +11,14 @@ from collections.abc import Iterable, Sequence
 
 from moorage.errors import MoorageError
 
-MOST_CERTIFICATES = 100
-LONGEST_MODULUS = 8192
-"""Bits of an RSA key; no authority has a longer one."""
-LONGEST_EXPONENT = 32
-"""Bits of an RSA key's public exponent, which is 65537 nearly everywhere. The longer it is, the longer
+MAX_CERTIFICATES = 100
+MAX_MODULUS_BITS = 8192
+"""Of an RSA key; no authority has a longer one."""
+MAX_EXPONENT_BITS = 32
+"""Of an RSA key's public exponent, which is 65537 nearly everywhere. The longer it is, the longer
 it takes to verify a signature: 8 ms for RSA of 3072 bits with an exponent of as many."""
-LONGEST_FACTOR = 2048
-"""Bits of a prime factor of a client's RSA key: half of 4096."""
+MAX_FACTOR_BITS = 2048
+"""Of a prime factor of a client's RSA key: half of 4096."""
 
 _CERTIFICATE = re.compile(
     r"^[ \t]*-----BEGIN (?:X509 )?CERTIFICATE-----([^-]*)(-----END (?:X509 )?CERTIFICATE-----)?", re.MULTILINE
@@ -61,8 +61,8 @@ def pem(found: Iterable[bytes]) -> str:
 
 def check_certificates(found: Sequence[bytes]) -> None:
     """Raises MoorageError for more than anybody needs, and for keys that are made only to be a burden."""
-    if len(found) > MOST_CERTIFICATES:
-        raise MoorageError(f"{len(found)} certificates, more than {MOST_CERTIFICATES}; leave out those not needed")
+    if len(found) > MAX_CERTIFICATES:
+        raise MoorageError(f"{len(found)} certificates, more than {MAX_CERTIFICATES}; leave out those not needed")
     for number, certificate in enumerate(found, start=1):
         try:
             why = _public_key(certificate)
@@ -103,7 +103,7 @@ def _public_key(certificate: bytes) -> str | None:
     if not rsa:
         return why
     modulus, exponent = _values(_only(_content(bits, _BITS)[1:], _SEQUENCE))
-    return _rsa(_bit_length(modulus), _bit_length(exponent), LONGEST_MODULUS)
+    return _rsa(_bit_length(modulus), _bit_length(exponent), MAX_MODULUS_BITS)
 
 
 def _private_key(label: str, key: bytes) -> str | None:
@@ -119,9 +119,9 @@ def _private_key(label: str, key: bytes) -> str | None:
     elif label != "RSA PRIVATE KEY":
         return f"{label.removesuffix(' PRIVATE KEY')} keys are not taken; {_USUAL}"
     _version, modulus, exponent, private, *factors = map(_bit_length, values)
-    if max(factors) > LONGEST_FACTOR or private > 2 * LONGEST_FACTOR:
-        return f"RSA key of more than {2 * LONGEST_FACTOR} bits; use ECDSA, or RSA of fewer bits"
-    return _rsa(modulus, exponent, 2 * LONGEST_FACTOR)
+    if max(factors) > MAX_FACTOR_BITS or private > 2 * MAX_FACTOR_BITS:
+        return f"RSA key of more than {2 * MAX_FACTOR_BITS} bits; use ECDSA, or RSA of fewer bits"
+    return _rsa(modulus, exponent, 2 * MAX_FACTOR_BITS)
 
 
 def _kind(algorithm: bytes) -> tuple[bool, str | None]:
@@ -138,7 +138,7 @@ def _kind(algorithm: bytes) -> tuple[bool, str | None]:
 def _rsa(modulus: int, exponent: int, longest: int) -> str | None:
     if modulus > longest:
         return f"RSA key of {modulus} bits; use one of at most {longest}"
-    if exponent > LONGEST_EXPONENT:
+    if exponent > MAX_EXPONENT_BITS:
         return f"RSA key with a public exponent of {exponent} bits; use 65537"
     return None
 

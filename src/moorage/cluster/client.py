@@ -53,9 +53,9 @@ MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
-LONGEST_RETRY_AFTER = 10.0
-"""Seconds: a 429 that asks for a longer wait is an error at once."""
-RETRIES = 4
+MAX_RETRY_AFTER_SECONDS = 10.0
+"""A 429 that asks for a longer wait is an error at once."""
+MAX_RETRIES = 4
 """How often a request is sent again after a 429."""
 
 
@@ -85,9 +85,9 @@ class Client:
     """One API server. An async context manager; usable from one event loop.
 
     Requests raise ApiError where the server refuses, UnreachableError where no answer came within `timeout`
-    seconds, AnswerError where it makes no sense. A 429 is sent again after the time that it asks for (at most
-    `RETRIES` times, `LONGEST_RETRY_AFTER` seconds each), and a 401 once where the token file holds another token by
-    now; nothing else is.
+    seconds, AnswerError where it makes no sense. A request that gets a 429 is sent again after the
+    time that the answer asks for, at most `MAX_RETRIES` times, `MAX_RETRY_AFTER_SECONDS` each. One that gets a 401 is
+    sent again once, if the token file has another token by now. Nothing else is sent again.
     """
 
     def __init__(
@@ -312,7 +312,7 @@ class Client:
     async def _request(self, request: _Request, read: Callable[[bytes | bytearray], D]) -> D:
         """What `read` makes of the answer."""
         timeout = aiohttp.ClientTimeout(total=self._timeout)
-        for attempt in range(RETRIES + 1):
+        for attempt in range(MAX_RETRIES + 1):
             token = self._token.bearer()
             try:
                 with self._guard.holding() as hold:
@@ -331,7 +331,7 @@ class Client:
             if response.status == 401 and attempt == 0 and self._token.refused(token):
                 continue
             wait = refusal.retry_after
-            if response.status != 429 or attempt == RETRIES or wait is None or wait > LONGEST_RETRY_AFTER:
+            if response.status != 429 or attempt == MAX_RETRIES or wait is None or wait > MAX_RETRY_AFTER_SECONDS:
                 raise refusal
             # Spread, or all that were refused together would come back together.
             await asyncio.sleep(wait * (1 + random.random() / 4))

@@ -13,22 +13,22 @@ from aiohttp.abc import AbstractResolver
 from aiohttp.client_proto import ResponseHandler
 
 from moorage.cluster.errors import AnswerError
-from moorage.cluster.events import LONGEST_LINE
+from moorage.cluster.events import MAX_LINE_BYTES
 from moorage.cluster.handshake import bounded
 from moorage.cluster.pace import Pace
 from moorage.cluster.room import Hold, Room
 
-PAGE = 500
-"""Objects asked for at once in a list."""
-READING = 4096
-"""What it costs to take what has come, in bytes that could be read meanwhile: it may be a single one."""
+PAGE_OBJECTS = 500
+"""Asked for in one page of a list."""
+READ_COST_BYTES = 4096
+"""What one read costs, in bytes that could be handled meanwhile: it may bring a single one."""
 
 
-READ_AHEAD = 16 * 2**10
-"""Bytes of a body."""
-BUFFER = 64 * 2**10
-"""Bytes that are read at once, and that wait in the kernel and in TLS: a server can fill each, and leave it so."""
-MOST_HEADERS, LONGEST_HEADER = 64, 2048
+READ_AHEAD_BYTES = 16 * 2**10
+"""Of a body."""
+BUFFER_BYTES = 64 * 2**10
+"""Read at once, and waiting in the kernel and in TLS: a server can fill each of these, and leave it so."""
+MAX_HEADERS, MAX_HEADER_BYTES = 64, 2048
 """A watch keeps those of its answer for as long as it stands. kube-apiserver sends about ten."""
 
 
@@ -50,7 +50,7 @@ class Guard(NamedTuple):
     """Bytes of all pages of a list."""
     most_objects: int | None = None
     """Objects of a list; more are an AnswerError."""
-    page: int = PAGE
+    page: int = PAGE_OBJECTS
     """Objects asked for at once in a list; of bounded ones there may be twice the pages that this makes."""
     most_connections: int = 0
     """Open at once; 0: as many as are needed. Every watch has one."""
@@ -70,16 +70,16 @@ class Guard(NamedTuple):
         if self.longest_answer is None:
             return {}
         return {
-            "read_bufsize": READ_AHEAD,
-            "max_headers": MOST_HEADERS,
-            "max_line_size": LONGEST_HEADER,
-            "max_field_size": LONGEST_HEADER,
+            "read_bufsize": READ_AHEAD_BYTES,
+            "max_headers": MAX_HEADERS,
+            "max_line_size": MAX_HEADER_BYTES,
+            "max_field_size": MAX_HEADER_BYTES,
         }
 
     @property
     def longest_line(self) -> int:
         """Bytes of one event of a watch."""
-        return LONGEST_LINE if self.longest_answer is None else self.longest_answer
+        return MAX_LINE_BYTES if self.longest_answer is None else self.longest_answer
 
     def socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
         """An unconnected socket for `address`; RefusedAddressError where it is refused.
@@ -91,7 +91,7 @@ class Guard(NamedTuple):
             raise RefusedAddressError(f"{where} is {why}")
         made = keepalive_socket(address)
         if self.longest_answer is not None:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
         return made
 
     def holding(self) -> AbstractContextManager[Hold]:
@@ -168,7 +168,7 @@ class _Connection(ResponseHandler):
         # Only that of TLS has a buffer of its own.
         limit = getattr(transport, "set_read_buffer_limits", None)
         if limit is not None and self._guard.longest_answer is not None:
-            limit(BUFFER)
+            limit(BUFFER_BYTES)
         self.hang_up_if_refused()
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -192,7 +192,7 @@ class _Connection(ResponseHandler):
             self.close()
         if not data or self._guard.pace is None:
             return
-        seconds = self._guard.pace.take(READING + len(data))
+        seconds = self._guard.pace.take(READ_COST_BYTES + len(data))
         if seconds > 0 and self._waits is None:
             self._pause_transport_reading()
             self._waits = self._loop.call_later(seconds, self._waited)

@@ -50,10 +50,10 @@ class _Status(msgspec.Struct, frozen=True, rename="camel"):
 
 
 _decoder = msgspec.json.Decoder(_Status)
-_LONGEST, _LONGEST_REASON = 1000, 100
+_MAX_MESSAGE_CHARACTERS, _MAX_REASON_CHARACTERS = 1000, 100
 _STATUSES = range(100, 600)
-_LONGEST_WAIT = 24 * 3600
-"""Seconds: more is no more to anybody, and a number may be too large for a float."""
+_MAX_RETRY_AFTER_SECONDS = 24 * 3600
+"""Nobody waits longer, and a number may be too large for a float."""
 
 
 def from_answer(body: bytes | bytearray | msgspec.Raw, status: int, retry_after: str | None = None) -> ApiError:
@@ -71,17 +71,17 @@ def from_answer(body: bytes | bytearray | msgspec.Raw, status: int, retry_after:
             status = answer.code
         text = answer.message or ""
     else:
-        text = bytes(body)[:_LONGEST].decode(errors="replace")
-    reason = one_line((answer.reason or "")[:_LONGEST_REASON]) or _phrase(status).replace(" ", "")
+        text = bytes(body)[:_MAX_MESSAGE_CHARACTERS].decode(errors="replace")
+    reason = one_line((answer.reason or "")[:_MAX_REASON_CHARACTERS]) or _phrase(status).replace(" ", "")
     seconds = float(retry_after) if retry_after and retry_after.isdecimal() else None
     if seconds is None and answer.details and answer.details.retry_after_seconds:
-        seconds = float(min(answer.details.retry_after_seconds, _LONGEST_WAIT))
+        seconds = float(min(answer.details.retry_after_seconds, _MAX_RETRY_AFTER_SECONDS))
     return ApiError(status, reason, one_line(text) or _phrase(status), seconds)
 
 
 def one_line(text: str) -> str:
     """`text` without line breaks and control characters, at most 1,000 characters of it."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text[:_LONGEST]).split())
+    return " ".join("".join(c if c.isprintable() else " " for c in text[:_MAX_MESSAGE_CHARACTERS]).split())
 
 
 def _phrase(status: int) -> str:

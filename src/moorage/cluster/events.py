@@ -12,8 +12,8 @@ from moorage.cluster.room import Hold
 
 T = TypeVar("T", bound=Object)
 
-LONGEST_LINE = 32 * 2**20
-"""Bytes of one event; etcd holds objects of at most 1.5 MiB."""
+MAX_LINE_BYTES = 32 * 2**20
+"""Of one event; etcd holds objects of at most 1.5 MiB."""
 
 
 class Event(msgspec.Struct, Generic[T], frozen=True):
@@ -72,7 +72,7 @@ def read_event(line: bytes, read: Callable[[msgspec.Raw], T | Unreadable]) -> Ev
 
 
 async def lines(
-    chunks: AsyncIterator[bytes], longest: int = LONGEST_LINE, hold: Hold = lambda size: None
+    chunks: AsyncIterator[bytes], longest: int = MAX_LINE_BYTES, hold: Hold = lambda size: None
 ) -> AsyncIterator[bytes]:
     """The lines of a stream, without their ends and without empty ones; AnswerError for one of over `longest` bytes.
 

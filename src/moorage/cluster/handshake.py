@@ -11,14 +11,14 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Self
 
-MOST_BYTES = 16 * 2**10
-"""That a server sends until the handshake is over. Most send 2 to 4 KiB; five certificates of RSA-4096, one of which
+MAX_HANDSHAKE_BYTES = 16 * 2**10
+"""Sent by a server until the handshake is over. Most send 2 to 4 KiB; five certificates of RSA-4096, one of which
 is for 100 names, make 12.3 KiB."""
-MOST_SECONDS = 0.05
+MAX_CPU_SECONDS = 0.05
 """Of processor time. With ordinary keys it is 1 to 4 ms."""
 
-MOST_OVERHEAD = 2**20
-"""Bytes that a server sends after the handshake beyond twice its data. Session tickets and new keys (RFC 8446, 4.6)
+MAX_OVERHEAD_BYTES = 2**20
+"""Sent by a server after the handshake, beyond twice its data. Session tickets and new keys (RFC 8446, 4.6)
 are no data, so nobody above paces them; what surrounds a record has 22 bytes."""
 
 account: ContextVar[Callable[[float], None] | None] = ContextVar("account", default=None)
@@ -34,10 +34,10 @@ class TooCostlyError(ssl.SSLError):
 
 
 class Handshake(ssl.SSLObject):
-    """A connection's TLS whose handshake ends with TooCostlyError beyond MOST_BYTES or MOST_SECONDS.
+    """A connection's TLS whose handshake ends with TooCostlyError beyond MAX_HANDSHAKE_BYTES or MAX_CPU_SECONDS.
 
-    A step that has begun cannot be ended: it may take longer than MOST_SECONDS, but no longer than MOST_BYTES of
-    certificates make it. `do_handshake` may be called in a thread, other steps need not wait for it.
+    A step that has begun cannot be ended: it may take longer than MAX_CPU_SECONDS, but no longer than certificates of
+    MAX_HANDSHAKE_BYTES make it. `do_handshake` may be called in a thread, other steps need not wait for it.
     """
 
     _incoming: ssl.MemoryBIO
@@ -55,8 +55,8 @@ class Handshake(ssl.SSLObject):
         return self
 
     def do_handshake(self) -> None:
-        if self._bytes + self._incoming.pending > MOST_BYTES:
-            raise TooCostlyError(1, f"the server's certificates are larger than {MOST_BYTES // 1024} KiB")
+        if self._bytes + self._incoming.pending > MAX_HANDSHAKE_BYTES:
+            raise TooCostlyError(1, f"the server's certificates are larger than {MAX_HANDSHAKE_BYTES // 1024} KiB")
         self._check_time()
         pending, began = self._incoming.pending, time.thread_time()
         try:
@@ -78,15 +78,15 @@ class Handshake(ssl.SSLObject):
             return found
         finally:
             self._overhead = max(0, self._overhead + pending - self._incoming.pending - 2 * data)
-            if self._overhead > MOST_OVERHEAD:
+            if self._overhead > MAX_OVERHEAD_BYTES:
                 raise TooCostlyError(1, "the server sends much that is no data")
 
     def _check_time(self) -> None:
-        if self._seconds > MOST_SECONDS:
+        if self._seconds > MAX_CPU_SECONDS:
             raise TooCostlyError(
                 1,
                 f"the handshake took {1000 * self._seconds:.0f} ms of processor time, more than "
-                f"{1000 * MOST_SECONDS:.0f}; give the server certificates with ordinary keys",
+                f"{1000 * MAX_CPU_SECONDS:.0f}; give the server certificates with ordinary keys",
             )
 
 

@@ -22,8 +22,8 @@ from moorage.errors import MoorageError
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where the kubelet mounts a pod's own credentials."""
 EXAMPLE = "https://203.0.113.10:6443"
-LARGEST_FILE = 16 * 2**20
-"""Bytes of our own kubeconfig; a bound for what is none, such as a device."""
+MAX_FILE_BYTES = 16 * 2**20
+"""Of our own kubeconfig: a bound for what is none, such as a device."""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,9 +123,9 @@ def load(path: str | os.PathLike[str], context: str | None = None) -> Config:
 
     try:
         with file.open("rb") as stream:
-            content = stream.read(LARGEST_FILE + 1)
-        if len(content) > LARGEST_FILE:
-            raise complain("", f"more than {LARGEST_FILE} bytes; name a kubeconfig")
+            content = stream.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            raise complain("", f"more than {MAX_FILE_BYTES} bytes; name a kubeconfig")
         text = content.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise complain("", f"{_why(error)}; name a kubeconfig that can be read") from None

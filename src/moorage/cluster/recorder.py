@@ -16,8 +16,8 @@ from moorage.log import get_logger
 
 V = TypeVar("V")
 
-LONGEST_MESSAGE = 1024
-"""Characters; the API server refuses longer ones."""
+MAX_MESSAGE_CHARACTERS = 1024
+"""The API server refuses longer ones."""
 
 _log = get_logger("moorage.cluster.recorder")
 
@@ -97,7 +97,7 @@ class Recorder:
         if self._line.full():
             _log.debug("an event is dropped: too many wait", reason=reason)
             return
-        self._line.put_nowait(_Said(reference, type, reason, message[:LONGEST_MESSAGE], self._now()))
+        self._line.put_nowait(_Said(reference, type, reason, message[:MAX_MESSAGE_CHARACTERS], self._now()))
 
     async def run(self) -> None:
         """Write what is recorded, until cancelled."""
@@ -114,7 +114,7 @@ class Recorder:
 
     async def _write(self, said: _Said) -> None:
         if self._is_one_of_many(said):
-            message = f"(combined from similar events): {said.message}"[:LONGEST_MESSAGE]
+            message = f"(combined from similar events): {said.message}"[:MAX_MESSAGE_CHARACTERS]
             name = _name(said, "")
             said = said._replace(message=message)
         else:

@@ -22,13 +22,13 @@ from moorage.log import get_logger
 
 T = TypeVar("T", bound=Object)
 
-LONGEST_RETRY_AFTER = 60.0
-"""Seconds: the longest wait that a server is granted."""
-IDLE_TIMEOUT = 100.0
-"""Seconds of silence after which a watch is opened anew; where something changes now and then, kube-apiserver sends a
+MAX_RETRY_AFTER_SECONDS = 60.0
+"""A server may ask for a longer wait, and does not get it."""
+IDLE_TIMEOUT_SECONDS = 100.0
+"""Of silence, after which a watch is opened anew. Where something changes now and then, kube-apiserver sends a
 bookmark about each minute."""
-SHORTEST_WATCH = 1.0
-"""Seconds: a watch that ends sooner and says nothing counts as a failure, or it would be opened in a busy loop."""
+MIN_WATCH_SECONDS = 1.0
+"""A watch that ends sooner, without an event, counts as a failure, or it would be opened in a busy loop."""
 
 
 class ListWatch(Protocol):
@@ -87,7 +87,7 @@ class Reflector(Generic[T]):
         transform: Callable[[T], T] = lambda obj: obj,
         fault: Callable[[T], str | None] = lambda obj: None,
         indexes: Iterable[Index[T, Any]] = (),
-        idle_timeout: float = IDLE_TIMEOUT,
+        idle_timeout: float = IDLE_TIMEOUT_SECONDS,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.store = Store(indexes)
@@ -175,7 +175,7 @@ class Reflector(Generic[T]):
                         self._apply_unreadable(event)
                     else:
                         self._apply(event)
-        if not heard and now() - started < SHORTEST_WATCH:
+        if not heard and now() - started < MIN_WATCH_SECONDS:
             raise UnreachableError("the server ended the watch as soon as it began")
         self._failures = 0
 
@@ -267,7 +267,7 @@ class Reflector(Generic[T]):
         if isinstance(error, ApiError):
             if error.status == 410 and self._failures == 1:
                 wait = 0.0
-            wait = max(wait, min(error.retry_after or 0.0, LONGEST_RETRY_AFTER))
+            wait = max(wait, min(error.retry_after or 0.0, MAX_RETRY_AFTER_SECONDS))
         if not isinstance(error, UnreachableError):
             self._version = None
         # Once, not at every attempt; that a version has expired is part of normal service.

@@ -6,8 +6,8 @@ from pathlib import Path
 from moorage.cluster.kubeconfig import Config, is_token
 from moorage.errors import MoorageError
 
-TOKEN_LIFE = 60.0
-"""Seconds until a token file is read again, as in client-go; the kubelet writes a new token well before the end."""
+TOKEN_LIFE_SECONDS = 60.0
+"""After which a token file is read again, as in client-go. The kubelet writes a new token in good time."""
 
 
 class Token:
@@ -23,7 +23,7 @@ class Token:
         if self._file is None:
             return self._token
         now = asyncio.get_running_loop().time()
-        if self._token is None or now - self._read_at > TOKEN_LIFE:
+        if self._token is None or now - self._read_at > TOKEN_LIFE_SECONDS:
             self._token = _read(self._file)
             self._read_at = now
         return self._token

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from typing import NamedTuple
 
 from moorage.api.addresses import Family
-from moorage.discovery.resolver import LONGEST, Addresses, AddressType, Names
+from moorage.discovery.resolver import MAX_TTL_SECONDS, Addresses, AddressType, Names
 
 Families = tuple[Family, ...]
 """The families that endpoints may be of, the preferred one first."""
@@ -20,8 +20,8 @@ def families_of(ip_families: Sequence[str] | None) -> Families:
     return known or tuple(_TYPES)
 
 
-FIRST_REST, LONGEST_REST = 60.0, 600.0
-"""Seconds until an address that failed its checks may be chosen again: at first, and, doubled each time, at most."""
+FIRST_REST_SECONDS, MAX_REST_SECONDS = 60.0, 600.0
+"""Until an address that failed its checks may be chosen again: at first, doubled each time, and at most."""
 
 
 def choose(
@@ -71,14 +71,15 @@ class Choices:
     def of(self, name: str, candidates: Sequence[str]) -> str | None:
         """As `choose`."""
         now, current = asyncio.get_running_loop().time(), self.current.get(name)
-        rests = {each: rest for each, rest in self._rests.get(name, {}).items() if now < rest.until + LONGEST_REST}
+        known = self._rests.get(name, {})
+        rests = {each: rest for each, rest in known.items() if now < rest.until + MAX_REST_SECONDS}
         resting = {each: rest.until for each, rest in rests.items() if now < rest.until}
         self._due.pop(name, None)
         if current is None or not self.fails(name):
             return choose(current, candidates, self._families, resting.keys() - {current})
         chosen = choose(current, candidates, self._families, {*resting, current})
         if chosen != current:
-            seconds = min(2 * rests[current].seconds, LONGEST_REST) if current in rests else FIRST_REST
+            seconds = min(2 * rests[current].seconds, MAX_REST_SECONDS) if current in rests else FIRST_REST_SECONDS
             rests[current] = _Rest(now + seconds, seconds)
         elif others := [resting[each] for each in candidates if each in resting and each != current]:
             self._due[name] = min(others)
@@ -100,7 +101,7 @@ class Choices:
 
 async def addresses_of(names: Names, name: str, families: Families) -> Addresses:
     """The addresses that `name` has in the first family in which it has any. Raises LookupFailedError."""
-    least = LONGEST
+    least = MAX_TTL_SECONDS
     for each in families:
         found = await names.addresses(name, _TYPES[each])
         least = min(least, found.ttl)

@@ -23,22 +23,22 @@ from moorage.discovery.loadbalancers import LoadBalancers, Selected, TooManyClus
 from moorage.discovery.resolver import Addresses, Names
 from moorage.discovery.secrets import ReadSecret, SecretKey, Secrets
 from moorage.discovery.shared import Shared
-from moorage.discovery.source import MOST_ENDPOINTS, MOST_LOOKUPS, Setting, Source, State
+from moorage.discovery.source import MAX_ENDPOINTS, MAX_LOOKUPS_PER_SECOND, Setting, Source, State
 from moorage.discovery.tenant import Kubeconfig, read_kubeconfig
 from moorage.discovery.watched import Trouble
 from moorage.errors import MoorageError
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-LOOK_AGAIN = 60.0
-"""Seconds until a kubeconfig that was refused is looked at again."""
-LONGEST_MESSAGE = 500
-LOOKS_A_SECOND = 5.0
-"""After a burst of 10: to look at all Services takes some hundredths of a second, and a server may change one at a
-time."""
-MOST_ADDRESSES = 16
+LOOK_AGAIN_SECONDS = 60.0
+"""After which a kubeconfig that was refused is looked at again."""
+MAX_MESSAGE_CHARACTERS = 500
+LOOKS_PER_SECOND = 5.0
+"""After a burst of 10. Looking at all Services takes some hundredths of a second, and a server may change them one by
+one."""
+MAX_ADDRESSES = 16
 """Of a host name, the lowest ones."""
-MOST_NAMED = 5
-"""Ports in one note."""
+MAX_PORTS_NAMED = 5
+"""In one note."""
 
 
 class _Made(NamedTuple):
@@ -84,7 +84,7 @@ class ClusterServices(Source):
         self._uids: dict[str, str | None] = {}
         """Of the Services that are endpoints."""
         self._made: dict[ObjectKey, _Made] = {}
-        self._pace = Pace(LOOKS_A_SECOND, burst=10)
+        self._pace = Pace(LOOKS_PER_SECOND, burst=10)
         self._tasks: asyncio.TaskGroup | None = None
         self._again = asyncio.Event()
 
@@ -96,7 +96,7 @@ class ClusterServices(Source):
                 while True:
                     self._look()
                     # A server that was refused for its address may be outside this cluster by now.
-                    waits = [LOOK_AGAIN] if self._config_problem else []
+                    waits = [LOOK_AGAIN_SECONDS] if self._config_problem else []
                     waits += [] if (due := self._choices.due) is None else [due]
                     try:
                         async with asyncio.timeout(min(waits, default=None)):
@@ -276,7 +276,7 @@ class ClusterServices(Source):
             if (port["protocol"], port["port"]) in wanted
         }
         if errors:
-            told = ", ".join(sorted(errors)[:MOST_NAMED])
+            told = ", ".join(sorted(errors)[:MAX_PORTS_NAMED])
             yield f"{self._where(service)}: its load balancer has an error ({told}); the health check decides"
         served = {(port.protocol, port.port) for port in service.spec.ports or ()}
         if missing := wanted - served:
@@ -287,7 +287,7 @@ class ClusterServices(Source):
 
     def _follow_hosts(self, hosts: set[str]) -> None:
         assert self._tasks is not None
-        hosts = set(sorted(hosts)[:MOST_ENDPOINTS])
+        hosts = set(sorted(hosts)[:MAX_ENDPOINTS])
         for gone in self._hosts.keys() - hosts:
             self._hosts.pop(gone)[1].cancel()
         for host in sorted(hosts - self._hosts.keys()):
@@ -301,8 +301,8 @@ class ClusterServices(Source):
 
     async def _look_up(self, host: str) -> tuple[Addresses, float]:
         found = await addresses_of(self._names, host, self.setting.families)
-        found = found._replace(addresses=found.addresses[:MOST_ADDRESSES])
-        return found, max(found.ttl, len(self._hosts) / MOST_LOOKUPS)
+        found = found._replace(addresses=found.addresses[:MAX_ADDRESSES])
+        return found, max(found.ttl, len(self._hosts) / MAX_LOOKUPS_PER_SECOND)
 
     def _host_problem(self) -> Problem | None:
         failures = [following.failure for following, _ in self._hosts.values() if following.failure]
@@ -356,9 +356,9 @@ def _hosts(service: Service) -> Iterator[str]:
 
 
 def _few(ports: set[tuple[str, int]]) -> str:
-    named = ", ".join(f"{protocol} {number}" for protocol, number in sorted(ports)[:MOST_NAMED])
-    return f"{named} and {len(ports) - MOST_NAMED} more" if len(ports) > MOST_NAMED else named
+    named = ", ".join(f"{protocol} {number}" for protocol, number in sorted(ports)[:MAX_PORTS_NAMED])
+    return f"{named} and {len(ports) - MAX_PORTS_NAMED} more" if len(ports) > MAX_PORTS_NAMED else named
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]}..."
+    return text if len(text) <= MAX_MESSAGE_CHARACTERS else f"{text[:MAX_MESSAGE_CHARACTERS]}..."

@@ -11,9 +11,9 @@ from moorage.cluster.backoff import backoff
 from moorage.core.model import Found, Problem
 from moorage.core.names import of_address, of_dns_name
 from moorage.discovery.choice import Choices, addresses_of
-from moorage.discovery.following import FIRST_RETRY, LONGEST_RETRY, Following
+from moorage.discovery.following import FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS, Following
 from moorage.discovery.resolver import Addresses, AddressType, LookupFailedError, Names, Server
-from moorage.discovery.source import MOST_ENDPOINTS, MOST_LOOKUPS, Setting, Source, State
+from moorage.discovery.source import MAX_ENDPOINTS, MAX_LOOKUPS_PER_SECOND, Setting, Source, State
 
 REASON = "LookupFailed"
 
@@ -98,8 +98,9 @@ class ServiceRecords(Source):
         """Until the next look-up: when the first of the answers expires, or soon where a target has none."""
         waits = [ttl, *(each.ttl for each in answers if isinstance(each, Addresses))]
         if self._failures:
-            waits.append(backoff(self._failures, self.setting.jitter(), first=FIRST_RETRY, longest=LONGEST_RETRY))
-        return max(min(waits), len(answers) / MOST_LOOKUPS)
+            jitter = self.setting.jitter()
+            waits.append(backoff(self._failures, jitter, first=FIRST_RETRY_SECONDS, longest=MAX_RETRY_SECONDS))
+        return max(min(waits), len(answers) / MAX_LOOKUPS_PER_SECOND)
 
     async def _addresses(self, target: str) -> Addresses | str:
         """The target's addresses, or why there is no answer."""
@@ -150,9 +151,9 @@ def _used(name: str, servers: Sequence[Server]) -> tuple[tuple[Server, ...], lis
     elif not any(each.target for each in servers):
         notes.append(f'{name} says that there is no such service (target ".", RFC 2782)')
     used = {(each.target, each.port): each for each in reversed(servers) if each.target}
-    if len(used) > MOST_ENDPOINTS:
-        notes.append(f"{name} has {len(used)} targets, of which the first {MOST_ENDPOINTS} are used")
-    return tuple(sorted(used.values())[:MOST_ENDPOINTS]), notes
+    if len(used) > MAX_ENDPOINTS:
+        notes.append(f"{name} has {len(used)} targets, of which the first {MAX_ENDPOINTS} are used")
+    return tuple(sorted(used.values())[:MAX_ENDPOINTS]), notes
 
 
 def _named(servers: Iterable[Server]) -> Iterator[tuple[str, Server]]:

@@ -13,12 +13,12 @@ from moorage.discovery.dns import AddressRecords, ServiceRecords
 from moorage.discovery.loadbalancers import LoadBalancers, Selected
 from moorage.discovery.resolver import Names
 from moorage.discovery.secrets import Secrets
-from moorage.discovery.share import ALL_ANSWERS, Share
+from moorage.discovery.share import MAX_ALL_HELD_BYTES, Share
 from moorage.discovery.shared import Shared, supervised
 from moorage.discovery.source import Setting, Source, State
 
-RECOVERED = 30.0
-"""Seconds that a source must run again after an internal error before it counts as well."""
+RECOVERED_SECONDS = 30.0
+"""For which a source must have run since an internal error to count as well again."""
 
 
 class _Running:
@@ -48,7 +48,7 @@ class _Running:
         self.task.cancel()
 
     async def _run(self) -> None:
-        timer = asyncio.get_running_loop().call_later(RECOVERED, self._recovered) if self._crashed else None
+        timer = asyncio.get_running_loop().call_later(RECOVERED_SECONDS, self._recovered) if self._crashed else None
         try:
             await self._source.run()
         finally:
@@ -81,7 +81,7 @@ class LocalFollower:
         self.clusters: Shared[Selected, LoadBalancers] = Shared(
             lambda selected, changed: LoadBalancers(selected, self._share(selected.tenant), gate, changed, now)
         )
-        self._house = House(ALL_ANSWERS)
+        self._house = House(MAX_ALL_HELD_BYTES)
         self._running: set[_Running] = set()
 
     def follow(self, namespace: str, label: str, entry: EndpointSource, setting: Setting) -> _Running:

@@ -9,8 +9,8 @@ from moorage.discovery.resolver import LookupFailedError
 
 T = TypeVar("T")
 
-FIRST_RETRY, LONGEST_RETRY = 1.0, 30.0
-"""Seconds until a look-up that failed is made again: at first, and at most."""
+FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 1.0, 30.0
+"""Until a look-up that failed is made again: at first, and at most."""
 SPREAD = 0.05
 """The share of a TTL by which a look-up may come late, so that not all are made at once."""
 
@@ -57,7 +57,7 @@ class Following(Generic[T]):
                 self._set(answer, None)
             except LookupFailedError as error:
                 failures += 1
-                wait = backoff(failures, self._jitter(), first=FIRST_RETRY, longest=LONGEST_RETRY)
+                wait = backoff(failures, self._jitter(), first=FIRST_RETRY_SECONDS, longest=MAX_RETRY_SECONDS)
                 self._set(self.answer, Failure(str(error), right))
             await asyncio.sleep(wait)
 

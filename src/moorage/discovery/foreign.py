@@ -21,19 +21,19 @@ from moorage.api.core_v1 import (
 from moorage.api.meta import ObjectMeta
 from moorage.cluster.reading import Page, Reading
 
-MOST_SERVICES = 1000
-MOST_INGRESS = 16
-MOST_PORTS = 100
-LONGEST_VERSION = 128
-"""Characters of a uid or resourceVersion; kube-apiserver's have 36 and 20."""
-LONGEST_CONTINUE = 4096
-"""Characters; kube-apiserver's hold the last name in base64, so some hundreds."""
+MAX_SERVICES = 1000
+MAX_INGRESS = 16
+MAX_PORTS = 100
+MAX_VERSION_CHARACTERS = 128
+"""Of a uid or resourceVersion; kube-apiserver's have 36 and 20."""
+MAX_CONTINUE_CHARACTERS = 4096
+"""kube-apiserver's hold the last name in base64, so they have some hundreds."""
 
 _Name = Annotated[str, Meta(max_length=253)]
 """A host name (RFC 1123, 2.1), or a name in Kubernetes."""
 _Address = Annotated[str, Meta(max_length=45)]
 """IPv6 with the IPv4 address in it written out."""
-_Version = Annotated[str, Meta(max_length=LONGEST_VERSION)]
+_Version = Annotated[str, Meta(max_length=MAX_VERSION_CHARACTERS)]
 _Word = Annotated[str, Meta(max_length=16)]
 
 
@@ -75,16 +75,16 @@ class _PortStatus(_Slim):
 class _Ingress(_Slim):
     ip: _Address | None = None
     hostname: _Name | None = None
-    ports: _first(MOST_PORTS, _PortStatus) | None = None  # type: ignore[valid-type]
+    ports: _first(MAX_PORTS, _PortStatus) | None = None  # type: ignore[valid-type]
 
 
 class _Balancer(_Slim):
-    ingress: _first(MOST_INGRESS, _Ingress) | None = None  # type: ignore[valid-type]
+    ingress: _first(MAX_INGRESS, _Ingress) | None = None  # type: ignore[valid-type]
 
 
 class _Spec(_Slim):
     type: _Word = "ClusterIP"
-    ports: _first(MOST_PORTS, _Port) | None = None  # type: ignore[valid-type]
+    ports: _first(MAX_PORTS, _Port) | None = None  # type: ignore[valid-type]
 
 
 class _Status(_Slim):
@@ -99,18 +99,18 @@ class _Service(_Slim):
 
 class _ListMeta(_Slim):
     resource_version: _Version = ""
-    continue_: Annotated[str, Meta(max_length=LONGEST_CONTINUE)] = msgspec.field(default="", name="continue")
+    continue_: Annotated[str, Meta(max_length=MAX_CONTINUE_CHARACTERS)] = msgspec.field(default="", name="continue")
 
 
 class _List(_Slim):
     metadata: _ListMeta
-    items: _first(MOST_SERVICES + 1, _Service) | None = None  # type: ignore[valid-type]
+    items: _first(MAX_SERVICES + 1, _Service) | None = None  # type: ignore[valid-type]
 
 
 class ForeignServices(Reading[Service]):
     """Reads Services. Raises msgspec.DecodeError also for text that is longer than any in Kubernetes.
 
-    Of a page one more than `MOST_SERVICES` is read at most, so that it shows that there are more.
+    Of a page one more than `MAX_SERVICES` is read at most, so that it shows that there are more.
     """
 
     def __init__(self) -> None:

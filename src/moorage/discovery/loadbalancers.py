@@ -17,17 +17,17 @@ from moorage.cluster.reading import Reading, Unreadable
 from moorage.cluster.reflector import Reflector
 from moorage.cluster.store import Store
 from moorage.core.admission import Gate
-from moorage.discovery.foreign import LONGEST_VERSION, MOST_SERVICES, SERVICES
-from moorage.discovery.share import MOST_CLUSTERS, Share
+from moorage.discovery.foreign import MAX_SERVICES, MAX_VERSION_CHARACTERS, SERVICES
+from moorage.discovery.share import MAX_CLUSTERS, Share
 from moorage.discovery.tenant import client_of
 from moorage.discovery.watched import Trouble, Watched
 from moorage.errors import MoorageError
 
 T = TypeVar("T", bound=Object)
 
-EVENTS_A_SECOND = 50.0
-"""After a burst of MOST_SERVICES. What a server sends beyond that waits in its own buffers."""
-REQUESTS_A_SECOND = 1.0
+EVENTS_PER_SECOND = 50.0
+"""After a burst of MAX_SERVICES. What a server sends beyond that waits in its own buffers."""
+REQUESTS_PER_SECOND = 1.0
 """After a burst of 5. Back-off is only for what fails: a server may end each watch, or have each version expired, as
 soon as it has said something."""
 
@@ -84,7 +84,7 @@ class LoadBalancers:
     async def run(self) -> None:
         handshake.account.set(self._spent)
         if self._share.clusters.locked():
-            what = f"this namespace follows {MOST_CLUSTERS} clusters already; give several sources the same one"
+            what = f"this namespace follows {MAX_CLUSTERS} clusters already; give several sources the same one"
             self._watched.failed(TooManyClustersError(what))
         try:
             async with self._share.clusters, self._client:
@@ -106,8 +106,8 @@ class _Slim:
         self._client = client
         self._handshakes = handshakes
         self._seen: set[ObjectKey] = set()
-        self._requests = Pace(REQUESTS_A_SECOND, burst=5)
-        self._events = Pace(EVENTS_A_SECOND, burst=MOST_SERVICES)
+        self._requests = Pace(REQUESTS_PER_SECOND, burst=5)
+        self._events = Pace(EVENTS_PER_SECOND, burst=MAX_SERVICES)
 
     async def list(self, kind: type[T], namespace: str | None = None, **selectors: Any) -> Listing[T]:
         await self._turn()
@@ -123,12 +123,12 @@ class _Slim:
             async for event in events:
                 await self._events.turn()
                 if isinstance(event, Bookmark):
-                    if len(event.resource_version) > LONGEST_VERSION:
-                        raise AnswerError(f"resourceVersion has more than {LONGEST_VERSION} characters")
+                    if len(event.resource_version) > MAX_VERSION_CHARACTERS:
+                        raise AnswerError(f"resourceVersion has more than {MAX_VERSION_CHARACTERS} characters")
                 elif isinstance(event, Event):
                     self._seen.add(event.object.metadata.key)
-                    if len(self._seen) > MOST_SERVICES:
-                        raise AnswerError(f"more than {MOST_SERVICES} Services; narrow the selector")
+                    if len(self._seen) > MAX_SERVICES:
+                        raise AnswerError(f"more than {MAX_SERVICES} Services; narrow the selector")
                     if event.type == "DELETED":
                         self._seen.discard(event.object.metadata.key)
                 yield event

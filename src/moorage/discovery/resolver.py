@@ -24,16 +24,16 @@ from moorage.discovery.wire import MalformedError, Message, Name, Record
 from moorage.errors import MoorageError
 
 PORT = 53
-SHORTEST, LONGEST = 1.0, 300.0
-"""Seconds: bounds of how long an answer is used, whatever its TTL."""
-UNSAID = 30.0
-"""Seconds that an empty answer is used which has no SOA record, so no TTL (RFC 2308, 5)."""
-RECORDS_A_SECOND = 100
-"""Of an answer: one of the four thousand that it may have is used for longer than its TTL says."""
-RECORDS_A_QUESTION = 50
-"""As many records, of whatever kind, cost as much as one question more."""
-MOST_CHAINED = 8
-"""CNAMEs that are looked up one by one, where the name server does not follow them itself."""
+MIN_TTL_SECONDS, MAX_TTL_SECONDS = 1.0, 300.0
+"""Bounds of how long an answer is used, whatever its TTL."""
+DEFAULT_TTL_SECONDS = 30.0
+"""For which an empty answer is used that has no SOA record, so no TTL (RFC 2308, section 5)."""
+RECORDS_PER_SECOND = 100
+"""An answer with more is used for longer than its TTL says: it may have four thousand."""
+RECORDS_PER_QUESTION = 50
+"""Reading so many, of whatever kind, costs as much as asking one more question."""
+MAX_CNAMES = 8
+"""Followed one by one, where the name server does not follow them itself."""
 
 _PLAIN = re.compile(rb"[a-z0-9_.-]+")
 
@@ -57,7 +57,7 @@ class Addresses(NamedTuple):
     addresses: tuple[str, ...]
     """Each in its canonical spelling, lowest first."""
     ttl: float
-    """Seconds that it may be used, from `SHORTEST` to `LONGEST`: the least of the chain's TTLs; more if large."""
+    """Seconds for which it may be used: the least of the chain's TTLs, more for a large answer, within the bounds."""
 
 
 class Server(NamedTuple):
@@ -146,16 +146,16 @@ class Resolver:
         raise LookupFailedError(f"{show(name)} {type}: {why}")
 
     async def _follow(self, name: Name, type: str) -> tuple[Message, list[Record], float]:
-        least = LONGEST
+        least = MAX_TTL_SECONDS
         kind = getattr(wire, type)
-        for _ in range(MOST_CHAINED):
+        for _ in range(MAX_CNAMES):
             message = await self._ask(name, kind)
             asked, found = name, message.answers(kind)
             while records := found.pop(name, None):
                 least = min([least, *(each.ttl for each in records)])
                 answers = [each for each in records if each.type == kind]
                 if answers:
-                    return message, answers, max(SHORTEST, least, message.records / RECORDS_A_SECOND)
+                    return message, answers, max(MIN_TTL_SECONDS, least, message.records / RECORDS_PER_SECOND)
                 name = message.name_in(records[0])
             referral, nothing = message.authority()
             if message.rcode == wire.NOERROR and nothing is None:
@@ -163,7 +163,7 @@ class Resolver:
                     raise MoorageError("the name server only names others to ask; name a recursive one")
                 if name != asked:
                     continue
-            return message, [], max(SHORTEST, min(least, UNSAID if nothing is None else nothing))
+            return message, [], max(MIN_TTL_SECONDS, min(least, DEFAULT_TTL_SECONDS if nothing is None else nothing))
         raise MoorageError("its CNAME records lead on and on; end the chain")
 
     async def _ask(self, name: Name, type: int) -> Message:
@@ -222,7 +222,7 @@ class Resolver:
             except MalformedError:
                 return None
             good = message.rcode in (wire.NOERROR, wire.NXDOMAIN)
-            asked = message.asked == (name, type, wire.IN) or (message.asked is None and not good)
+            asked = message.asked == (name, type, wire.CLASS_IN) or (message.asked is None and not good)
             return message if message.id == id and asked else None
 
         try:
@@ -234,7 +234,7 @@ class Resolver:
             if isinstance(error, TimeoutError):
                 raise
             raise _FailedError(error.strerror or str(error)) from None
-        cost = message.records / RECORDS_A_QUESTION
+        cost = message.records / RECORDS_PER_QUESTION
         self._pace.take(cost)
         if (told := account.get()) is not None:
             told(cost)

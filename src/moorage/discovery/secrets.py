@@ -14,12 +14,12 @@ from moorage.errors import MoorageError
 
 R = TypeVar("R")
 
-LARGEST = 64 * 2**10
-"""Bytes of a kubeconfig, or of certificates: some forty. Reading and keeping them takes time and memory that all
-share; a Secret may have a MiB."""
-_LONGEST = (LARGEST // 3 + 1) * 4
-"""Characters of base64 that are kept: of what is too large, so much that it still is."""
-_MOST_NAMES = 5
+MAX_VALUE_BYTES = 64 * 2**10
+"""Of a kubeconfig, or of certificates: some forty. Reading and keeping them takes time and memory that all share, and
+a Secret may have a MiB."""
+_MAX_BASE64_CHARACTERS = (MAX_VALUE_BYTES // 3 + 1) * 4
+"""Kept of a value: of one that is too large, so much that it still is."""
+_MAX_NAMES = 5
 
 
 class SecretKey(NamedTuple):
@@ -46,8 +46,8 @@ class ReadSecret(ABC):
     def secret(self) -> Secret | None:
         """None while there is none, and once it may no longer be read.
 
-        It has no values but that of the key, which may be cut where it is more than `LARGEST` bytes; of others the
-        first names.
+        It has no values but that of the key, which may be cut where it has more than `MAX_VALUE_BYTES`; of
+        others the first names.
         """
 
     @property
@@ -141,9 +141,9 @@ class WatchedSecret(ReadSecret):
 
     def _slim(self, secret: Secret) -> Secret:
         meta, data, key = secret.metadata, secret.data or {}, self._key.key
-        kept = dict.fromkeys(sorted(data)[:_MOST_NAMES], "")
+        kept = dict.fromkeys(sorted(data)[:_MAX_NAMES], "")
         if key in data:
-            kept[key] = data[key][:_LONGEST]
+            kept[key] = data[key][:_MAX_BASE64_CHARACTERS]
         return Secret(
             metadata=ObjectMeta(
                 name=meta.name, namespace=meta.namespace, uid=meta.uid, resource_version=meta.resource_version

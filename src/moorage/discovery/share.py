@@ -8,38 +8,38 @@ from moorage.cluster.pace import Pace
 from moorage.cluster.room import House, Room
 from moorage.discovery.resolver import Addresses, AddressType, Names, Servers, account
 
-AT_ONCE = 8
-"""Questions of one namespace. Those of all namespaces stand in one line, and hold a place in it for up to 5 seconds:
-a namespace with thousands of names, or with name servers that never answer, would fill it."""
-QUESTIONS_A_SECOND, QUESTIONS_BURST = 50.0, 200.0
+MAX_QUESTIONS = 8
+"""Of one namespace at once. Those of all namespaces wait in one queue, and each has its place for up to 5 seconds: a
+namespace with thousands of names, or with name servers that never answer, would fill it."""
+QUESTIONS_PER_SECOND, QUESTIONS_BURST = 50.0, 200.0
 """Of one namespace, with what large answers cost."""
-MOST_CLUSTERS = 32
+MAX_CLUSTERS = 32
 """Watches of one namespace. One takes up to three quarters of a MiB in buffers, which a server can fill and leave."""
-BYTES_A_SECOND, BURST = 2**20, 16 * 2**20
+BYTES_PER_SECOND, BURST_BYTES = 2**20, 16 * 2**20
 """Of all servers of a namespace. Whatever they send, reading it must leave the processor to others."""
-HANDSHAKES_A_SECOND, HANDSHAKES_BURST = 0.02, 2.0
-"""Seconds of processor time for TLS handshakes with all servers of a namespace, after a pause one second at once. One
+HANDSHAKE_SECONDS_PER_SECOND, HANDSHAKE_BURST_SECONDS = 0.02, 2.0
+"""Processor time for TLS handshakes with all servers of a namespace, after a pause one second at once. One
 ordinary handshake takes 1 to 4 ms."""
-ANSWERS = 8 * 2**20
-"""Bytes of answers of a namespace that are held at once, until they have been decoded."""
-ALL_ANSWERS = 48 * 2**20
+MAX_HELD_BYTES = 8 * 2**20
+"""Answers of a namespace that are held at once, until they have been decoded."""
+MAX_ALL_HELD_BYTES = 48 * 2**20
 """The same of all namespaces, divided among those that hold any at the time."""
 
 
 class Share(Names):
-    """Asks `names`, at most `AT_ONCE` questions at a time."""
+    """Asks `names`, at most `MAX_QUESTIONS` questions at a time."""
 
     def __init__(self, names: Names, house: House | None = None) -> None:
-        self.pace = Pace(BYTES_A_SECOND, BURST)
+        self.pace = Pace(BYTES_PER_SECOND, BURST_BYTES)
         """Of bytes that servers send."""
-        self.handshakes = Pace(HANDSHAKES_A_SECOND, HANDSHAKES_BURST)
+        self.handshakes = Pace(HANDSHAKE_SECONDS_PER_SECOND, HANDSHAKE_BURST_SECONDS)
         """Of seconds that have been spent: before the next connection they are waited for."""
-        self.room = Room(ANSWERS, house or House(ALL_ANSWERS))
-        self.clusters = asyncio.Semaphore(MOST_CLUSTERS)
+        self.room = Room(MAX_HELD_BYTES, house or House(MAX_ALL_HELD_BYTES))
+        self.clusters = asyncio.Semaphore(MAX_CLUSTERS)
         """Who watches a cluster has one."""
         self._names = names
-        self._slots = asyncio.Semaphore(AT_ONCE)
-        self._questions = Pace(QUESTIONS_A_SECOND, QUESTIONS_BURST)
+        self._slots = asyncio.Semaphore(MAX_QUESTIONS)
+        self._questions = Pace(QUESTIONS_PER_SECOND, QUESTIONS_BURST)
 
     async def addresses(self, name: str, type: AddressType) -> Addresses:
         async with self._turn():

@@ -10,11 +10,11 @@ from moorage.cluster.clock import timestamp
 from moorage.core.model import Found, Problem
 from moorage.discovery.choice import Families
 
-MOST_ENDPOINTS = 1000
+MAX_ENDPOINTS = 1000
 """Of one source, as many as `addresses` may hold."""
-MOST_LOOKUPS = 20
-"""A second, for all names of one source: with more names they are looked up less often than their TTL says."""
-MOST_NOTES = 10
+MAX_LOOKUPS_PER_SECOND = 20
+"""For all names of one source. If it has more, they are looked up less often than their TTL says."""
+MAX_NOTES = 10
 
 
 class State(NamedTuple):
@@ -63,11 +63,11 @@ class Source(ABC):
     def become(self, state: State) -> None:
         """Take a state, cut to what a source may have, and say so if it is another."""
         endpoints, problem, notes = state
-        if endpoints is not None and len(endpoints) > MOST_ENDPOINTS:
-            notes = (f"has {len(endpoints)} endpoints, of which the first {MOST_ENDPOINTS} are used", *notes)
-            endpoints = endpoints[:MOST_ENDPOINTS]
-        if len(notes) > MOST_NOTES:
-            notes = (*notes[:MOST_NOTES], f"and {len(notes) - MOST_NOTES} more like these")
+        if endpoints is not None and len(endpoints) > MAX_ENDPOINTS:
+            notes = (f"has {len(endpoints)} endpoints, of which the first {MAX_ENDPOINTS} are used", *notes)
+            endpoints = endpoints[:MAX_ENDPOINTS]
+        if len(notes) > MAX_NOTES:
+            notes = (*notes[:MAX_NOTES], f"and {len(notes) - MAX_NOTES} more like these")
         state = State(endpoints, problem, notes)
         if state != self.state:
             self.state = state

@@ -24,24 +24,24 @@ from moorage.cluster.pace import Pace
 from moorage.cluster.room import Room
 from moorage.cluster.tls import inspected, ssl_context
 from moorage.core.admission import Gate
-from moorage.discovery.foreign import MOST_SERVICES
+from moorage.discovery.foreign import MAX_SERVICES
 from moorage.discovery.resolver import LookupFailedError, Names
-from moorage.discovery.secrets import LARGEST
+from moorage.discovery.secrets import MAX_VALUE_BYTES
 from moorage.errors import MoorageError
 
-MOST_VALUES = 2000
+MAX_VALUES = 2000
 """Of a kubeconfig; a context with its cluster and user has some 40. They are read on the event loop."""
-LONGEST_KEY = 4 * 2**10
-"""Bytes of a client's key: RSA of 4096 bits has about 3.2 KiB. Each connection signs with it, for 12 ms with that one
+MAX_KEY_BYTES = 4 * 2**10
+"""Of a client's key: RSA of 4096 bits has about 3.2 KiB. Each connection signs with it, for 12 ms with that one
 and for seconds with one of 16384 bits, while nothing else is done."""
-LONGEST_ANSWER = 8 * 2**20
-"""Bytes of another cluster's answer; a page of 100 ordinary Services is about 400 KiB."""
-LONGEST_LIST = 4 * LONGEST_ANSWER
-PAGE = 100
-MOST_CONNECTIONS = 2
+MAX_ANSWER_BYTES = 8 * 2**20
+"""Of another cluster's answer; a page of 100 ordinary Services is about 400 KiB."""
+MAX_LIST_BYTES = 4 * MAX_ANSWER_BYTES
+PAGE_OBJECTS = 100
+MAX_CONNECTIONS = 2
 """To one server: its watch, and one for what is asked beside it."""
-TIMEOUT = 15.0
-"""Seconds for one request to another cluster."""
+TIMEOUT_SECONDS = 15.0
+"""For one request to another cluster."""
 
 _FILES = "files are never read; put the contents into {field}-data (kubectl config view --raw --flatten does)"
 TENANTS = Policy(
@@ -56,11 +56,11 @@ TENANTS = Policy(
         "client-certificate": _FILES,
         "client-key": _FILES,
     },
-    most_values=MOST_VALUES,
+    most_values=MAX_VALUES,
     every_context=True,  # It must not matter which context is the current one.
     plain_http=False,
     anonymous=False,
-    longest_key=LONGEST_KEY,
+    longest_key=MAX_KEY_BYTES,
 )
 
 
@@ -101,8 +101,8 @@ def read_kubeconfig(secret: Secret, key: str) -> Kubeconfig:
     where = f"{where}, key {key}"
     try:
         content = base64.b64decode(encoded, validate=True)
-        if len(content) > LARGEST:
-            raise MoorageError(f"{where}: too large; a kubeconfig has at most {LARGEST} bytes")
+        if len(content) > MAX_VALUE_BYTES:
+            raise MoorageError(f"{where}: too large; a kubeconfig has at most {MAX_VALUE_BYTES} bytes")
         text = content.decode()
     except ValueError:
         raise MoorageError(f"{where}: is not text; put a kubeconfig there") from None
@@ -129,15 +129,15 @@ def client_of(
     guard = Guard(
         refusal=lambda address: gate().refusal(address),
         resolver=_Resolver(names),
-        longest_answer=LONGEST_ANSWER,
-        longest_list=LONGEST_LIST,
-        most_objects=MOST_SERVICES,
-        page=PAGE,
-        most_connections=MOST_CONNECTIONS,
+        longest_answer=MAX_ANSWER_BYTES,
+        longest_list=MAX_LIST_BYTES,
+        most_objects=MAX_SERVICES,
+        page=PAGE_OBJECTS,
+        most_connections=MAX_CONNECTIONS,
         pace=pace,
         room=room,
     )
-    return Client(config, timeout=TIMEOUT, guard=guard)
+    return Client(config, timeout=TIMEOUT_SECONDS, guard=guard)
 
 
 class _Resolver(AbstractResolver):

@@ -15,8 +15,8 @@ from moorage.errors import MoorageError
 
 T = TypeVar("T", bound=Object)
 
-GRACE = 5.0
-"""Seconds in which a connection that broke may be back before it is said: servers restart, and end watches."""
+GRACE_SECONDS = 5.0
+"""In which a broken connection may come back before anybody is told: servers restart, and end watches."""
 
 
 class Trouble(NamedTuple):
@@ -80,7 +80,7 @@ class Watched:
         if self.trouble is not None or not self._connected or not _passes(error):
             self._say()
         elif self._pending is None:
-            self._pending = asyncio.get_running_loop().call_later(GRACE, self._say)
+            self._pending = asyncio.get_running_loop().call_later(GRACE_SECONDS, self._say)
 
     def close(self) -> None:
         """Say nothing any more."""

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 A, CNAME, NS, SOA, AAAA, SRV, OPT = 1, 5, 2, 6, 28, 33, 41
-IN = 1
+CLASS_IN = 1
 NOERROR, NXDOMAIN = 0, 3
-PAYLOAD = 1232
-"""Bytes of a UDP answer that are asked for by EDNS (RFC 6891): what passes every path in one piece."""
-MOST_POINTERS = 16
+MAX_UDP_BYTES = 1232
+"""Of a UDP answer, as asked for by EDNS (RFC 6891): what passes every path in one piece."""
+MAX_POINTERS = 16
 """In one name; name servers need one or two."""
-LONGEST_NAME = 255
+MAX_NAME_BYTES = 255
 
 _HEADER = struct.Struct("!HHHHHH")
 _RECORD = struct.Struct("!HHIH")
@@ -40,8 +40,8 @@ class Record(NamedTuple):
 
 def question(id: int, name: Name, type: int, *, edns: bool) -> bytes:
     """A query for a recursive name server."""
-    wire = _HEADER.pack(id, _RECURSE, 1, 0, 0, int(edns)) + name + b"\0" + struct.pack("!HH", type, IN)
-    return wire + b"\0" + _RECORD.pack(OPT, PAYLOAD, 0, 0) if edns else wire
+    wire = _HEADER.pack(id, _RECURSE, 1, 0, 0, int(edns)) + name + b"\0" + struct.pack("!HH", type, CLASS_IN)
+    return wire + b"\0" + _RECORD.pack(OPT, MAX_UDP_BYTES, 0, 0) if edns else wire
 
 
 class Message:
@@ -109,7 +109,7 @@ class Message:
             at += _RECORD.size
             if at + length > len(self._wire):
                 raise MalformedError
-            if class_ == IN:
+            if class_ == CLASS_IN:
                 yield start, Record(type, ttl if ttl < 2**31 else 0, at, length)
             at += length
 
@@ -133,7 +133,7 @@ class Message:
                     end = end or at + 2
                     target = (length & 0x3F) << 8 | self._wire[at + 1]
                     pointers += 1
-                    if target >= at or pointers > MOST_POINTERS:
+                    if target >= at or pointers > MAX_POINTERS:
                         raise MalformedError
                     at = target
                     if at in self._names:
@@ -144,11 +144,11 @@ class Message:
                 else:
                     parts += self._wire[at : at + 1 + length]
                     at += 1 + length
-                if len(parts) > LONGEST_NAME:
+                if len(parts) > MAX_NAME_BYTES:
                     raise MalformedError
         except IndexError:
             raise MalformedError from None
-        if len(parts) >= LONGEST_NAME:
+        if len(parts) >= MAX_NAME_BYTES:
             raise MalformedError
         name = self._names[start] = bytes(parts).lower()
         return name, end or at + 1

@@ -37,10 +37,9 @@ def _service_of(slice_: EndpointSlice) -> Iterator[ObjectKey]:
 
 BY_SERVICE = Index(_service_of)
 
-RETRY_SECONDS, LONGEST_RETRY = 1.0, 300.0
-"""After which what nft does not take is tried again: at first, and at last."""
-MOST_REFUSALS = 20
-"""That are listed in the log."""
+RETRY_SECONDS, MAX_RETRY_SECONDS = 1.0, 300.0
+"""After which nft is asked again to take what it refused: at first, and at most."""
+MAX_LOGGED_REFUSALS = 20
 
 
 class Agent:
@@ -128,14 +127,14 @@ class Agent:
             "nft",
             [
                 f"Service {each.port.service}: {key.address} {key.protocol} {key.port} stays as it was: {each.words}"
-                for key, each in itertools.islice(sorted(refused.items()), MOST_REFUSALS)
+                for key, each in itertools.islice(sorted(refused.items()), MAX_LOGGED_REFUSALS)
             ],
         )
         if not refused:
             self._refusals, self._retry_at = 0, math.inf
         elif self._retry_at == math.inf:
             self._refusals += 1
-            wait = backoff(self._refusals, random.random(), first=RETRY_SECONDS, longest=LONGEST_RETRY)
+            wait = backoff(self._refusals, random.random(), first=RETRY_SECONDS, longest=MAX_RETRY_SECONDS)
             self._retry_at = asyncio.get_running_loop().time() + wait
 
     async def _next(self) -> set[ServiceAddress]:

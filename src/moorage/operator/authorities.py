@@ -9,7 +9,7 @@ from moorage.api.moorage_v1alpha1 import ExternalServiceSpec, SecretKeyReference
 from moorage.api.show import show
 from moorage.cluster.tls import inspected_certificates
 from moorage.core.model import Problem
-from moorage.discovery.secrets import LARGEST, SecretKey, WatchedSecret
+from moorage.discovery.secrets import MAX_VALUE_BYTES, SecretKey, WatchedSecret
 from moorage.discovery.shared import Shared
 from moorage.errors import MoorageError
 
@@ -98,8 +98,8 @@ def certificates(secret: Secret, ref: SecretKeyReference) -> str | tuple[str]:
         content = base64.b64decode(encoded, validate=True)
     except ValueError:
         content = b""
-    if len(content) > LARGEST:
-        return (f"{where}: more than {LARGEST} bytes; leave out authorities that are not needed",)
+    if len(content) > MAX_VALUE_BYTES:
+        return (f"{where}: more than {MAX_VALUE_BYTES} bytes; leave out authorities that are not needed",)
     try:
         return inspected_certificates(content.decode(errors="replace"))  # comments may be in any encoding
     except MoorageError as error:

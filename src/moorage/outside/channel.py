@@ -10,10 +10,9 @@ import msgspec
 M = TypeVar("M")
 M_co = TypeVar("M_co", covariant=True)
 
-LONGEST = 64 * 2**20
-"""Bytes of a message."""
-HIGH_WATER = 2**20
-"""Bytes that wait to be sent before `ready` waits for them to have gone."""
+MAX_MESSAGE_BYTES = 64 * 2**20
+HIGH_WATER_BYTES = 2**20
+"""With more of them waiting to be sent, `ready` waits until they have gone."""
 
 
 class Channel(Protocol[M_co]):
@@ -43,7 +42,7 @@ class SocketChannel(Generic[M]):
         self._writer = writer
         self._decoder: msgspec.msgpack.Decoder[M] = msgspec.msgpack.Decoder(incoming)
         self._encoder = msgspec.msgpack.Encoder()
-        writer.transport.set_write_buffer_limits(high=HIGH_WATER)
+        writer.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
 
     @classmethod
     async def over(cls, sock: socket.socket, incoming: type[M] | Any) -> "SocketChannel[M]":
@@ -54,12 +53,12 @@ class SocketChannel(Generic[M]):
     async def receive(self) -> M | None:
         """The next message; None: the other end has closed.
 
-        Raises msgspec.DecodeError for what is none, and ValueError for one of more than `LONGEST` bytes.
+        Raises msgspec.DecodeError for what is none, and ValueError for one of more than `MAX_MESSAGE_BYTES` bytes.
         """
         try:
             length = int.from_bytes(await self._reader.readexactly(4))
-            if length > LONGEST:
-                raise ValueError(f"a message of {length} bytes, more than {LONGEST}")
+            if length > MAX_MESSAGE_BYTES:
+                raise ValueError(f"a message of {length} bytes, more than {MAX_MESSAGE_BYTES}")
             return self._decoder.decode(await self._reader.readexactly(length))
         except (asyncio.IncompleteReadError, ConnectionError):
             return None
@@ -73,7 +72,7 @@ class SocketChannel(Generic[M]):
 
     @property
     def full(self) -> bool:
-        return self._writer.transport.get_write_buffer_size() > HIGH_WATER
+        return self._writer.transport.get_write_buffer_size() > HIGH_WATER_BYTES
 
     def close(self) -> None:
         self._writer.close()

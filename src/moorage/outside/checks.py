@@ -13,8 +13,8 @@ from moorage.outside.link import Link, Start
 from moorage.probe.check import Check, Target
 from moorage.probe.prober import Prober
 
-TOGETHER = 0.01
-"""Seconds in which outcomes are collected: each message costs as much as some twenty outcomes."""
+COLLECT_SECONDS = 0.01
+"""For which outcomes are collected: a message costs as much as some twenty outcomes."""
 
 
 class RemoteProber:
@@ -111,7 +111,7 @@ class Checks:
         self._ended: list[tuple[int, str | None, float]] = []
         self._late: list[float] = []
         self._skipped = 0
-        self._flush_soon = Soon(self._flush, TOGETHER)
+        self._flush_soon = Soon(self._flush, COLLECT_SECONDS)
         self._prober = prober(self._outcome, on_late=self._began, on_skipped=self._skip)
 
     def take(self, message: ToChecks) -> None:

@@ -17,16 +17,16 @@ log = get_logger("moorage.outside")
 M = TypeVar("M")
 M_co = TypeVar("M_co", covariant=True)
 
-GRACE = 2.0
-"""Seconds in which a child that has ended may be back before it is said."""
-HEARTBEAT = 5.0
-"""Seconds between two questions whether the child still answers."""
-PATIENCE = 15.0
-"""Seconds after which one that does not is ended."""
-FIRST, LONGEST = 0.2, 30.0
-"""Seconds until a child that ended is started again: at first, and at most."""
-RECOVERED = 60.0
-"""Seconds that a child must live to count as well again."""
+GRACE_SECONDS = 2.0
+"""In which a child that has ended may be back before anybody is told."""
+HEARTBEAT_SECONDS = 5.0
+"""Between two questions whether the child still answers."""
+PATIENCE_SECONDS = 15.0
+"""After which a child that does not answer is killed."""
+FIRST_RESTART_SECONDS, MAX_RESTART_SECONDS = 0.2, 30.0
+"""Until a child that ended is started again: at first, and at most."""
+RECOVERED_SECONDS = 60.0
+"""For which a child must live to count as well again."""
 
 Say = Callable[[], Iterable[object]]
 """Makes messages when they are to be sent; others have their turn of the event loop between two of them."""
@@ -118,9 +118,9 @@ class Link(Generic[M]):
             while True:
                 began = loop.time()
                 ended = await self._one()
-                failures = 1 if loop.time() - began > RECOVERED else failures + 1
+                failures = 1 if loop.time() - began > RECOVERED_SECONDS else failures + 1
                 self._down(ended)
-                wait = backoff(failures, self._jitter(), first=FIRST, longest=LONGEST)
+                wait = backoff(failures, self._jitter(), first=FIRST_RESTART_SECONDS, longest=MAX_RESTART_SECONDS)
                 log.error(f"the process for {self._part} {ended}; it is started again", retry_seconds=round(wait, 1))
                 self._restarted()
                 await asyncio.sleep(wait)
@@ -186,13 +186,13 @@ class Link(Generic[M]):
         while True:
             number += 1
             child.channel.send(Ping(number))
-            for wait in (HEARTBEAT, PATIENCE - HEARTBEAT, 1.0):
+            for wait in (HEARTBEAT_SECONDS, PATIENCE_SECONDS - HEARTBEAT_SECONDS, 1.0):
                 # The last one is for an answer that came while this process itself did not run.
                 await asyncio.sleep(wait)
                 if self._answered == number:
                     break
             else:
-                return f"has not answered for {PATIENCE:g} s and was ended"
+                return f"has not answered for {PATIENCE_SECONDS:g} s and was ended"
 
     def _up(self) -> None:
         self._down_since = None
@@ -206,7 +206,7 @@ class Link(Generic[M]):
     def _down(self, ended: str) -> None:
         if self._down_since is None:
             self._down_since = self._now()
-            self._grace = asyncio.get_running_loop().call_later(GRACE, self._tell, ended)
+            self._grace = asyncio.get_running_loop().call_later(GRACE_SECONDS, self._tell, ended)
 
     def _tell(self, ended: str) -> None:
         self._grace = None

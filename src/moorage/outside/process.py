@@ -17,8 +17,8 @@ M = TypeVar("M")
 
 _INCOMING: dict[Part, Any] = {"checks": FromChecks, "sources": FromSources}
 
-ENDING = 2.0
-"""Seconds in which a child ends once its channel is closed; then it is killed."""
+ENDING_SECONDS = 2.0
+"""In which a child ends once its channel is closed; then it is killed."""
 
 
 class ChildProcess(Generic[M]):
@@ -33,7 +33,7 @@ class ChildProcess(Generic[M]):
         if self._process.returncode is None:
             self._process.kill()
 
-    async def end(self, patience: float = ENDING) -> str:
+    async def end(self, patience: float = ENDING_SECONDS) -> str:
         """As `outside.link.Child`; it is killed after so many seconds."""
         try:
             async with asyncio.timeout(patience):

@@ -29,8 +29,8 @@ from moorage.outside.sources_messages import (
 )
 
 _GATE, _OWN = "gate", "own"
-AT_ONCE = 2000
-"""Addresses in a message; a large cluster has a hundred thousand pods."""
+ADDRESSES_PER_MESSAGE = 2000
+"""A large cluster has a hundred thousand pods."""
 
 
 class _Remote:
@@ -192,7 +192,7 @@ class RemoteFollower:
     def _own_addresses(self) -> Iterator[OwnAddresses]:
         while self._changed:
             own = self._gate().own
-            told = [self._changed.pop() for _ in range(min(len(self._changed), AT_ONCE))]
+            told = [self._changed.pop() for _ in range(min(len(self._changed), ADDRESSES_PER_MESSAGE))]
             yield OwnAddresses({address: own.get(address) for address in told})
 
     def _take(self, message: FromSources) -> None:

@@ -16,14 +16,13 @@ from moorage.probe.trust import Trust
 
 T = TypeVar("T")
 
-MOST_BYTES = 128 * 2**10
-"""That are read: enough for a handshake, headers, and 64 KiB of an answer's body."""
-AT_ONCE = 4
-"""Reads. Each further one waits first, STEP longer than the one before. A read costs the same however little it
-brings, and of what comes byte after byte it then brings much."""
-STEP = 0.001
-"""Seconds."""
-_READ = 16 * 2**10
+MAX_ANSWER_BYTES = 128 * 2**10
+"""Read of one connection: enough for a handshake, headers, and 64 KiB of an answer's body."""
+FREE_READS = 4
+"""Made at once. Each further one waits first, STEP_SECONDS longer than the one before: a read costs the same however
+little it brings, and after a wait it brings more of what comes byte by byte."""
+STEP_SECONDS = 0.001
+_READ_BYTES = 16 * 2**10
 _CLOSE_IN_ORDER = struct.pack("ii", 0, 0)
 
 
@@ -53,7 +52,7 @@ class Plain:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._loop = asyncio.get_running_loop()
-        self._left = MOST_BYTES
+        self._left = MAX_ANSWER_BYTES
         self._reads = 0
 
     async def open(self, target: Target) -> None:
@@ -64,10 +63,10 @@ class Plain:
 
     async def receive(self) -> bytes:
         if not self._left:
-            raise MoorageError(f"more than {MOST_BYTES // 1024} KiB and no answer")
-        if self._reads >= AT_ONCE:
-            await asyncio.sleep(STEP * (self._reads - AT_ONCE + 1))
-        data = await self._loop.sock_recv(self._sock, min(_READ, self._left))
+            raise MoorageError(f"more than {MAX_ANSWER_BYTES // 1024} KiB and no answer")
+        if self._reads >= FREE_READS:
+            await asyncio.sleep(STEP_SECONDS * (self._reads - FREE_READS + 1))
+        data = await self._loop.sock_recv(self._sock, min(_READ_BYTES, self._left))
         self._reads += 1
         self._left -= len(data)
         return data
@@ -141,7 +140,7 @@ class Encrypted:
         """All that can be read of what has come."""
         parts = []
         try:
-            while data := self._tls.read(_READ):
+            while data := self._tls.read(_READ_BYTES):
                 parts.append(data)
             self._ended = True
         except ssl.SSLEOFError:

@@ -18,14 +18,13 @@ from moorage.probe.check import Http, Target
 from moorage.probe.connection import Connection, Plain
 from moorage.probe.tcp import is_ours, new_socket, words
 
-LONGEST_STATUS_LINE = 1024
-"""Bytes."""
-LONGEST_HEADERS = 16 * 2**10
-"""Bytes, with the status lines of interim answers."""
-MOST_LINES = 200
-"""Of these. They are read one by one, at every check."""
-FINISHING = 1.0
-"""Seconds in which the rest of an answer is read."""
+MAX_STATUS_LINE_BYTES = 1024
+MAX_HEADERS_BYTES = 16 * 2**10
+"""With the status lines of interim answers."""
+MAX_HEADER_LINES = 200
+"""They are read one by one, at every check."""
+FINISHING_SECONDS = 1.0
+"""In which the rest of an answer is read."""
 _STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9]{2})(?: [^\r\n]*)?")
 _HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH = 62, 64
 """OpenSSL's X509_V_ERR_*."""
@@ -38,7 +37,7 @@ _HINTS = {
 }
 
 
-async def finish(connection: Connection, seconds: float = FINISHING) -> None:
+async def finish(connection: Connection, seconds: float = FINISHING_SECONDS) -> None:
     """Reads the rest of an answer, so that the server sees the connection end in order.
 
     It is reset where that takes longer, or goes wrong.
@@ -105,22 +104,22 @@ class Reading:
         self._size += len(data)
         lines = data.split(b"\n")
         for number, part in enumerate(lines):
-            if len(self._line) < LONGEST_STATUS_LINE:
-                self._line += part[:LONGEST_STATUS_LINE]
+            if len(self._line) < MAX_STATUS_LINE_BYTES:
+                self._line += part[:MAX_STATUS_LINE_BYTES]
             if self._status is None and not b"HTTP/1.".startswith(self._line[:7]):
                 raise MoorageError("not an HTTP/1 answer")
             if number == len(lines) - 1:
                 break
             self._lines += 1
-            if self._lines > MOST_LINES:
-                raise MoorageError(f"headers of more than {MOST_LINES} lines")
+            if self._lines > MAX_HEADER_LINES:
+                raise MoorageError(f"headers of more than {MAX_HEADER_LINES} lines")
             if self._ends():
                 assert self._status is not None
                 return self._status
-        if self._status is None and len(self._line) >= LONGEST_STATUS_LINE:
+        if self._status is None and len(self._line) >= MAX_STATUS_LINE_BYTES:
             raise MoorageError("not an HTTP/1 answer")
-        if self._size > LONGEST_HEADERS:
-            raise MoorageError(f"headers of more than {LONGEST_HEADERS // 1024} KiB")
+        if self._size > MAX_HEADERS_BYTES:
+            raise MoorageError(f"headers of more than {MAX_HEADERS_BYTES // 1024} KiB")
         return None
 
     def _ends(self) -> bool:

@@ -10,13 +10,13 @@ from weakref import WeakKeyDictionary
 from moorage.api.meta import ObjectKey
 from moorage.probe.check import Check, Target, Tls
 from moorage.probe.connection import Connection, Encrypted, Plain
-from moorage.probe.http import FINISHING, finish, get, server_name
+from moorage.probe.http import FINISHING_SECONDS, finish, get, server_name
 from moorage.probe.slots import Slots
 from moorage.probe.tcp import Connects
 from moorage.probe.threads import Threads
 from moorage.probe.trust import Trust, Trusted
 
-MOST_FINISHING = 128
+MAX_FINISHING = 128
 WAITED = "it waited for its turn, after TLS handshakes that take long"
 
 
@@ -75,7 +75,7 @@ class HttpChecks(Generic[J]):
     """A GET is answered with an expected status.
 
     That is told as soon as it is known. Then the rest of the answer is read, so that the server sees the connection
-    end in order: within the check's time-out, and on MOST_FINISHING connections at once. Others are reset.
+    end in order: within the check's time-out, and on MAX_FINISHING connections at once. Others are reset.
     """
 
     def __init__(self, ended: Ended[J]) -> None:
@@ -84,7 +84,7 @@ class HttpChecks(Generic[J]):
         self._running: dict[J, _Running] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         """Of these, and of those that are finishing."""
-        self._places: Slots[_Running] = Slots(MOST_FINISHING, MOST_FINISHING // 4)
+        self._places: Slots[_Running] = Slots(MAX_FINISHING, MAX_FINISHING // 4)
         self._threads = Threads()
         self._trusted = Trusted()
         self._trust: WeakKeyDictionary[J, Trust] = WeakKeyDictionary()
@@ -125,7 +125,7 @@ class HttpChecks(Generic[J]):
             self._tell(job, running, result)
             if self._places.take(job.key, running):
                 try:
-                    await finish(connection, min(FINISHING, until - self._loop.time()))
+                    await finish(connection, min(FINISHING_SECONDS, until - self._loop.time()))
                 finally:
                     self._places.give_back(job.key)
             else:

@@ -15,24 +15,24 @@ from moorage.probe.kinds import Checks, Ended, HttpChecks, Result, TcpChecks
 from moorage.probe.slots import Slots
 from moorage.probe.tcp import is_ours, words
 
-MOST_TCP = 8192
-MOST_HTTP = 512
+MAX_TCP_CHECKS = 8192
+MAX_HTTP_CHECKS = 512
 """With TLS each may take 100 KiB. One namespace has half of them at most."""
-FILES = 3 * MOST_TCP
-"""Open files that suffice for all of these and the rest of the process."""
+OPEN_FILES = 3 * MAX_TCP_CHECKS
+"""They suffice for all these checks and the rest of the process."""
 RLIMIT = resource.RLIMIT_NOFILE
 JITTER = 0.05
 """Share of the interval by which it is shortened at most, so that checks do not stay in step with anything."""
-TICK = 0.005
-"""Seconds: what is due within that of another is begun with it, which spares the event loop a turn for each."""
+TICK_SECONDS = 0.005
+"""Checks that are due so soon after another begin with it, which spares the event loop a turn for each."""
 BATCH = 64
 """Checks that are begun before others have their turn of the event loop."""
-HELD_UP = 0.05
-"""Seconds: where this process comes later than that to see that a check has timed out, it looks once more."""
-TIDY = 4096
-"""Entries of the heap that may be out of date, beside as many as are not."""
-COMPLAIN_EVERY = 60.0
-"""Seconds between two log records of checks that could not be made."""
+HELD_UP_SECONDS = 0.05
+"""If this process notices a time-out later than that, it looks once more whether the answer has come."""
+MAX_STALE_ENTRIES = 4096
+"""Of the heap, beside as many entries as are not."""
+COMPLAIN_EVERY_SECONDS = 60.0
+"""Between two log records of checks that could not be made."""
 
 _log = get_logger("moorage.probe")
 
@@ -79,7 +79,7 @@ class Prober:
 
     Its next check is due an interval after the last was due, whenever that was begun, less up to JITTER; where a
     check takes longer, the next follows at once. So an endpoint has one check at a time, and waits for no other's as
-    long as there are slots: MOST_TCP for TCP, MOST_HTTP for HTTP, fewer where the process may not open as many files.
+    long as there are slots: MAX_TCP_CHECKS and MAX_HTTP_CHECKS, fewer where the process may not open so many files.
     Where there are none the ExternalServices take turns; none has more than a quarter of them, and neither it nor its
     namespace has as many as are free. Where more is due than can be begun at once the namespaces take turns.
 
@@ -93,8 +93,8 @@ class Prober:
         *,
         on_late: Callable[[float], None] = lambda seconds: None,
         on_skipped: Callable[[], None] = lambda: None,
-        most_tcp: int = MOST_TCP,
-        most_http: int = MOST_HTTP,
+        most_tcp: int = MAX_TCP_CHECKS,
+        most_http: int = MAX_HTTP_CHECKS,
         jitter: Callable[[], float] = random.random,
         tcp: Callable[[Ended[Scheduled]], Checks[Scheduled]] = TcpChecks,
         http: Callable[[Ended[Scheduled]], Checks[Scheduled]] = HttpChecks,
@@ -112,7 +112,7 @@ class Prober:
         self._due: OrderedDict[str, OrderedDict[Scheduled, None]] = OrderedDict()
         """What is due and not begun yet, by namespace, in the order of their turns. Not dicts, which find their first
         entry the slower the more were taken from the front."""
-        self._tidy_at = TIDY
+        self._tidy_at = MAX_STALE_ENTRIES
         self._tokens = 0
         self._timer: asyncio.TimerHandle | None = None
         self._complained = float("-inf")
@@ -178,9 +178,9 @@ class Prober:
             # Of endpoints that come and go, entries would stay until they are due: up to an hour.
             self._heap = [entry for entry in self._heap if entry[1] in self._current]
             heapq.heapify(self._heap)
-            self._tidy_at = 2 * len(self._heap) + TIDY
+            self._tidy_at = 2 * len(self._heap) + MAX_STALE_ENTRIES
         heapq.heappush(self._heap, (when, each.token))
-        self._wake_at(max(when, self._loop.time() + TICK))
+        self._wake_at(max(when, self._loop.time() + TICK_SECONDS))
 
     def _wake_at(self, when: float) -> None:
         if self._timer is not None:
@@ -198,7 +198,7 @@ class Prober:
             if self._due:
                 self._wake_at(self._loop.time())
             elif self._heap:
-                self._wake_at(max(self._heap[0][0], self._loop.time() + TICK))
+                self._wake_at(max(self._heap[0][0], self._loop.time() + TICK_SECONDS))
 
     def _look(self) -> None:
         """Which checks are due by now, and which have timed out."""
@@ -280,7 +280,7 @@ class Prober:
         return True
 
     def _timed_out(self, each: Scheduled, now: float, late: float) -> None:
-        if late > HELD_UP and not each.prolonged:
+        if late > HELD_UP_SECONDS and not each.prolonged:
             # The answer may have come while this process did not run.
             each.prolonged = True
             self._push(each, now + min(late, each.check.timeout))
@@ -311,7 +311,7 @@ class Prober:
             _log.exception("the outcome of a check was not taken", key=str(each.key), endpoint=each.name)
 
     def _complain(self, what: str, each: Scheduled, error: Exception) -> None:
-        if self._loop.time() - self._complained >= COMPLAIN_EVERY:
+        if self._loop.time() - self._complained >= COMPLAIN_EVERY_SECONDS:
             self._complained = self._loop.time()
             _log.error(what, key=str(each.key), endpoint=each.name, exc_info=error)
 
@@ -324,10 +324,10 @@ class Prober:
 
 def _files() -> int:
     """How many files this process may have open, once it has asked for as many as it might need."""
-    soft, hard = (FILES if each == resource.RLIM_INFINITY else each for each in resource.getrlimit(RLIMIT))
-    if soft < FILES:
+    soft, hard = (OPEN_FILES if each == resource.RLIM_INFINITY else each for each in resource.getrlimit(RLIMIT))
+    if soft < OPEN_FILES:
         # The soft limit is often 1,024, for the sake of select(2), which nothing here uses.
-        soft = min(FILES, hard)
+        soft = min(OPEN_FILES, hard)
         resource.setrlimit(RLIMIT, (soft, resource.getrlimit(RLIMIT)[1]))
     return soft
 

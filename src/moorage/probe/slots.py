@@ -11,8 +11,8 @@ T = TypeVar("T")
 
 """Namespace and name of an ExternalService."""
 
-TIDY = 64
-"""Entries of a heap that may be out of date, beside as many as are not."""
+MAX_STALE_ENTRIES = 64
+"""Of a heap, beside as many entries as are not."""
 
 
 class Slots(Generic[T]):
@@ -104,7 +104,7 @@ class Slots(Generic[T]):
         self._number += 1
         self._numbers[namespace] = self._number
         heapq.heappush(self._order, (self._of_namespace[namespace], self._number, namespace))
-        if len(self._order) > 2 * len(self._numbers) + TIDY:
+        if len(self._order) > 2 * len(self._numbers) + MAX_STALE_ENTRIES:
             self._order = [entry for entry in self._order if self._numbers.get(entry[2]) == entry[1]]
             heapq.heapify(self._order)
 

@@ -9,8 +9,8 @@ from moorage.cluster.tls import client_context
 from moorage.errors import MoorageError
 from moorage.probe.check import Tls
 
-MOST_TEXT = 256 * 2**10
-"""Characters of PEM text that the checks of one namespace may trust at once. In use they take eleven times that."""
+MAX_PEM_CHARACTERS = 256 * 2**10
+"""Of certificates that the checks of one namespace may trust at once. In use they take eleven times that."""
 _FIELD = "spec.healthCheck.http.tls.caSecretRef"
 
 
@@ -45,7 +45,7 @@ class Trusted:
     """Each Trust once, for as long as somebody has it.
 
     With the machine's authorities it takes 0.8 MiB, and is the same for all. Of those with a text of their own a
-    namespace may have MOST_TEXT.
+    namespace may have MAX_PEM_CHARACTERS.
     """
 
     def __init__(self) -> None:
@@ -58,10 +58,10 @@ class Trusted:
         trust = self._alive.get(made_of)
         if trust is None:
             texts = {other.ca or "" for owner, other in self._alive if owner == whose} | {tls.ca or ""}
-            if sum(map(len, texts)) > MOST_TEXT:
+            if sum(map(len, texts)) > MAX_PEM_CHARACTERS:
                 raise MoorageError(
-                    f"{_FIELD}: the checks of this namespace trust more than {MOST_TEXT // 1024} KiB of certificates "
-                    "in all; leave out some, or let its ExternalServices refer to one Secret"
+                    f"{_FIELD}: the checks of this namespace trust more than {MAX_PEM_CHARACTERS // 1024} KiB of "
+                    "certificates in all; leave out some, or let its ExternalServices refer to one Secret"
                 )
             trust = self._alive[made_of] = Trust(tls)
         return trust

@@ -4,13 +4,13 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-HALF_LIFE = 10.0
-"""Seconds in which half of the time that a namespace took is forgotten."""
-LITTLE = 0.5
-"""Seconds. Of the turns that there are at once, one is only for namespaces that have lately taken less."""
-TIDY = 16 * HALF_LIFE
-FORGET = 0.001
-"""Seconds of time taken that are not worth keeping any longer."""
+HALF_LIFE_SECONDS = 10.0
+"""In which half of the time that a namespace took is forgotten."""
+LITTLE_SECONDS = 0.5
+"""One of the turns at any time is only for namespaces that have lately taken less."""
+TIDY_SECONDS = 16 * HALF_LIFE_SECONDS
+FORGET_SECONDS = 0.001
+"""So little time taken is not worth remembering."""
 
 
 class Turns(Generic[T]):
@@ -25,7 +25,7 @@ class Turns(Generic[T]):
         self._most = most
         self._waiting: dict[str, dict[T, None]] = {}
         self._running: dict[str, bool] = {}
-        """And whether it has lately taken more than LITTLE."""
+        """And whether it has lately taken more than LITTLE_SECONDS."""
         self._taken: dict[str, float] = {}
         """By namespace, in seconds of `_since`: what was taken later counts for more than it was."""
         self._since = now
@@ -46,7 +46,7 @@ class Turns(Generic[T]):
         if len(self._running) == self._most or not able:
             return None
         namespace = min(able, key=lambda each: self._taken.get(each, 0.0))
-        much = self._taken.get(namespace, 0.0) * 0.5 ** ((now - self._since) / HALF_LIFE) > LITTLE
+        much = self._taken.get(namespace, 0.0) * 0.5 ** ((now - self._since) / HALF_LIFE_SECONDS) > LITTLE_SECONDS
         if much and sum(self._running.values()) >= max(1, self._most - 1):
             return None
         item = next(iter(self._waiting[namespace]))
@@ -57,9 +57,9 @@ class Turns(Generic[T]):
     def done(self, namespace: str, seconds: float, now: float) -> None:
         """The turn of the namespace's item has ended, and took so many seconds."""
         del self._running[namespace]
-        if now - self._since > TIDY:
-            share = 0.5 ** ((now - self._since) / HALF_LIFE)
-            self._taken = {each: left for each, was in self._taken.items() if (left := was * share) > FORGET}
+        if now - self._since > TIDY_SECONDS:
+            share = 0.5 ** ((now - self._since) / HALF_LIFE_SECONDS)
+            self._taken = {each: left for each, was in self._taken.items() if (left := was * share) > FORGET_SECONDS}
             self._since = now
-        weighed = seconds * 2 ** ((now - self._since) / HALF_LIFE)
+        weighed = seconds * 2 ** ((now - self._since) / HALF_LIFE_SECONDS)
         self._taken[namespace] = self._taken.get(namespace, 0.0) + weighed
