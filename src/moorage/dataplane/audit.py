@@ -106,7 +106,7 @@ def compare(have: Kernel, want: Kernel) -> list[Finding]:
     if not have.outline.containers and not have.outline.chains:
         return [Finding(f"table {TABLE}", None, "")]
     found = list(_outline(have.outline, want.outline))
-    for key in sorted(have.content.units.keys() | want.content.units.keys()):
+    for key in sorted(have.content.units.keys() | want.content.units.keys(), key=str):
         own = changes.compare(have.content.units.get(key, {}), want.content.units.get(key, {}))
         found += _elements(own, have.outline, key)
     found += _elements(

@@ -161,7 +161,7 @@ class Ledger:
         return transactions(
             (
                 Change(key).take(compare(held.units.get(key, {}), self._own(self.state.get(key))))
-                for key in sorted(keys)
+                for key in sorted(keys, key=str)
             ),
             make=self._commands(set(+self._chains)),
             drop=sorted(held.chains - set(+self._chains)),

@@ -100,8 +100,7 @@ class Container:
     """What `typeof` calls a port. nft 1.0.6 refuses `th` in a rule that also matches the protocol, once the map is
     read back from the kernel; there it is `tcp`, which means the same for UDP."""
     learned: bool = False
-    """Rules add elements, which time out. Only such maps are declared by `type`: rules for TCP and for UDP use the
-    same values, and `typeof` with one protocol contradicts the rules for the other (nft 1.0.6 and 1.1.3)."""
+    """Rules add its elements, and these time out."""
 
     @property
     def kind(self) -> str:
@@ -113,9 +112,12 @@ class Container:
         """The command that makes it.
 
         A plain set or a verdict map that nft 1.1.3 makes with `type` crashes the nft 1.0.6 of kube-proxy's image, or
-        of the node, whenever it looks at any table (kubernetes/kubernetes issue 136786): hence `typeof`.
+        of the node, whenever it looks at any table (kubernetes/kubernetes issue 136786): hence `typeof`. Where rules
+        for TCP and for UDP send packets to the same values, `typeof` with one protocol contradicts the rules for the
+        other (nft 1.0.6 and 1.1.3); concatenations of types are harmless.
         """
-        word, name = ("type", self._type) if self.learned else ("typeof", self._expression)
+        for_both = self.protocol is None and Field.TARGET_PORT in self.value
+        word, name = ("type", self._type) if for_both else ("typeof", self._expression)
         types = " : ".join(" . ".join(map(name, fields)) for fields in (self.key, self.value) if fields)
         options = f" flags dynamic,timeout; size {MAX_SESSIONS};" if self.learned else ""
         return f"add {self.kind} {TABLE} {self.name} {{ {word} {types};{options} }}"
