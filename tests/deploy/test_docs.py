@@ -54,16 +54,23 @@ def test_every_reason_of_a_condition_is_listed() -> None:
         r'ConditionValue\(\s*"(?:True|False|Unknown)",\s*"(\w+)"',
         r'Complaint\(\s*"(\w+)"',
         r'"(Withheld)" if .* else "(NoneReady)"',
+        r'_refused\(\s*"([A-Z]\w+)"',
         r'Problem\(\s*"([A-Z]\w+)"',
         r'\breason(?:, what)? = "([A-Z]\w+)"',
         r'"(NoneHealthy)" if .* else "(SomeUnhealthy)"',
         r'"(Resolved)" if .* else "(Empty)"',
-        r'return "([A-Z]\w+)", \(?\s*f?"',
     )
     reasons = {word for pattern in patterns for match in re.finditer(pattern, source) for word in match.groups()}
-    assert {"TooManyEndpoints", "SecretMissing", "NotChecked", "NameTaken", "SomeUnhealthy", "Empty"} <= reasons
-    # This one is in messages, status.problems and Events, and is no condition's.
-    assert reasons - first_cells(OPERATING) == {"EndpointConflict"}
+    assert {
+        "AddressRefused",
+        "TooManyEndpoints",
+        "SecretMissing",
+        "NotChecked",
+        "NameTaken",
+        "SomeUnhealthy",
+        "Empty",
+    } <= reasons
+    assert reasons - first_cells(OPERATING) == set()
 
 
 def test_every_reason_that_stalls_is_listed() -> None:

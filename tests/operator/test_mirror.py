@@ -37,7 +37,7 @@ class Watched:
         old = self.store.discard(KEY)
         if obj is not None:
             self.store.put(obj)
-        return self.mirror.told(Change(KEY, old, obj))
+        return self.mirror.watched(Change(KEY, old, obj))
 
     @property
     def version(self) -> str | None:

@@ -68,8 +68,8 @@ def resolved(view: View) -> ConditionValue:
         notes += [f"{each.name} has none" for each in sources if each.found == 0 and not each.problem]
     if problems := [(each, each.problem) for each in sources if each.problem]:
         problems.sort(key=lambda each: each[1].reason not in progress.OF_THE_SPEC)
-        told = [_problem(source, problem) for source, problem in problems]
-        return ConditionValue("False", problems[0][1].reason, several([*told, *notes]))
+        messages = [_problem(source, problem) for source, problem in problems]
+        return ConditionValue("False", problems[0][1].reason, several([*messages, *notes]))
     if not view.asked:
         return ConditionValue("Unknown", "Pending", "The sources have not been asked yet.")
     if silent := [each.name for each in sources if each.found is None]:
@@ -146,9 +146,9 @@ def ready(view: View, others: Mapping[str, ConditionValue]) -> ConditionValue:
         )
         if others["Healthy"].reason in ("SomeUnhealthy", "NoneHealthy", "Panic", "Checking"):
             whys.append(others["Healthy"].message)
-        told = f"None of {counted(total, 'endpoint')} takes connections: they are refused"
+        none = f"None of {counted(total, 'endpoint')} takes connections: they are refused"
         by_spec = all(each.withheld in ("Drained", "NoFamily") for each in view.endpoints)
-        return ConditionValue("False", "Withheld" if by_spec else "NoneReady", several([told, *whys]))
+        return ConditionValue("False", "Withheld" if by_spec else "NoneReady", several([none, *whys]))
     carrier = "node agents (proxy moorage)" if spec.proxy == "moorage" else "kube-proxy"
     takes = "takes" if count == 1 else "take"
     message = f"{count} of {counted(total, 'endpoint')} {takes} connections, carried by {carrier}"
@@ -300,5 +300,5 @@ def counted(count: int, what: str) -> str:
 
 
 def cut(text: str, characters: int) -> str:
-    """`text` in at most so many characters."""
+    """`text`, shortened to this many characters if need be."""
     return text if len(text) <= characters else text[: characters - 1] + "…"

@@ -1,4 +1,4 @@
-"""What is to be done about one ExternalService."""
+"""Decides what to do about one ExternalService."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ from moorage.core.view import View, view_of
 
 
 def decide(snapshot: Snapshot) -> Decision:
-    """What is to be written, said in the status, and told as Events.
+    """What to write, what the status shall say, and which Events to record.
 
     If nothing has changed, the decision is to do nothing and to keep the status. It may take a second decision, from
     what the first one wrote, to arrive: some changes must wait until the Service has changed.

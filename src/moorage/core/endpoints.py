@@ -13,8 +13,8 @@ from moorage.core.model import Complaint, Endpoint, Found, Resolution
 from moorage.core.ownership import owns
 
 MAX_ENDPOINTS = 1000
-"""Of an ExternalService, as many as one source has. A decision about so many takes some 16 ms, and the status lists
-them in some 100 KiB; 16,000 took 0.3 s."""
+"""Of an ExternalService, as of one source. A decision about 1,000 takes some 16 ms, and the status lists them in some
+100 KiB; one about 16,000 took 0.3 s."""
 _MAX_CANDIDATES = 2 * MAX_ENDPOINTS
 """Candidates that are looked at: refused ones do not count as endpoints, but cost time as well."""
 MAX_NAMES = 3

@@ -1,4 +1,4 @@
-"""What Kubernetes Events tell: the difference between the status that was written and the one that will be.
+"""Finds what Kubernetes Events say: the difference between the status that was written and the one that will be.
 
 Only facts are compared, so other words for the same fact are no news, nor is anything after a restart.
 """
@@ -21,7 +21,7 @@ from moorage.core.status import MAX_PROBLEMS, problem_key
 from moorage.core.view import SourceRow, View
 
 MAX_SINGLE = 3
-"""Up to so many news of one kind are told one by one; more in one sentence."""
+"""Up to this many news of one kind get an Event each; more share one."""
 MAX_EVENT_CHARACTERS = 1000
 """An Event's message may have 1,024."""
 

@@ -42,7 +42,7 @@ def readiness_of(
     slices: Sequence[EndpointSlice],
     families: Sequence[str] | None,
 ) -> Readiness:
-    """What is to be published of `endpoints`.
+    """What to publish of `endpoints`.
 
     Endpoints that `spec.drain` names take no new connections, nor do those that are leaving, nor those of a family
     that the Service does not have; so none of these counts for the panic threshold. Of the others the lowest SRV

@@ -139,7 +139,7 @@ class Gatherer:
             except MoorageError as error:
                 problem = Problem("InvalidCheck", str(error), xsvc.metadata.creation_timestamp or self._now())
         self._prober.remove(key)
-        # Before a Secret has been read once there is nothing to tell.
+        # That a Secret has not been read yet is no problem.
         return problem if problem.reason != "Pending" else None
 
     @staticmethod

@@ -92,7 +92,7 @@ class Metrics(ProcessMetrics):
         self.rest()
 
     def rest(self) -> None:
-        """This process does not lead: what there is is for the leader to tell, or it would be counted twice."""
+        """This process does not lead: only the leader counts what there is, or it would be counted twice."""
         self.refresh = lambda: None
         self.set_endpoints({})
         self.unreadable.clear()

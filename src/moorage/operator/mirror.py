@@ -58,8 +58,8 @@ class Mirror(Generic[T]):
         """Forget a write's answer: there is no such object any more."""
         self._drop(key)
 
-    def told(self, change: Change[T]) -> Change[T]:
-        """The watch has told of a change, so an answer that is not newer goes. Returns the change as seen here."""
+    def watched(self, change: Change[T]) -> Change[T]:
+        """The watch shows a change, so an answer that is not newer goes. Returns the change as it is seen here."""
         key, old, new = change
         written = self._written.get(key)
         if written is not None and (new is None or not _is_older(new, written)):

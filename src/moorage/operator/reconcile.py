@@ -1,4 +1,4 @@
-"""What is done about one ExternalService: gather what is known, decide, publish."""
+"""The loop for one ExternalService: gather what is known, decide, publish."""
 
 import asyncio
 import random
@@ -45,8 +45,8 @@ class Reconciler:
     async def __call__(self, key: ObjectKey) -> float | None:
         """Look at this ExternalService. Returns the seconds after which to look again, None for when it is touched.
 
-        A write that met another state than was thought is no failure: the watch will tell of that state, and if it
-        does not soon, the write is tried again. Raises MoorageError for failures.
+        A write that met an unexpected state is no failure: the watch will show that state, and if it does not soon,
+        the decision is made again. Raises MoorageError for failures.
         """
         record = self._records.get(key)
         if record is not None and (rest := record.pace.wait()) > 0:

@@ -12,8 +12,8 @@ from moorage.operator.endpoint_health import EndpointHealth
 SHARE, BURST_SECONDS = 0.1, 4.0
 """The share of the time that changes of one ExternalService may take, and how much at once: one whose endpoints come
 and go without end, or which somebody else changes back, must leave the API server and this process to the others.
-Failures are held by back-off, so one change counts for a second at most. So does a refusal that is told: the watch
-then tells of the status, which ends the back-off."""
+A change counts for a second at most, because failures are held by back-off anyway. A refusal counts for a second once
+the status says it: the watch then shows that status, which ends the back-off."""
 NOT_REPORTED = -1
 """No object has this generation."""
 

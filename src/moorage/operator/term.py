@@ -103,7 +103,7 @@ class Term:
         self.synced = False
         """Whether everything that decisions need has been read."""
         self.queue: Queue[ObjectKey] = Queue()
-        """What is added before everything has been read waits: nobody works on it yet."""
+        """Keys that are added before everything has been read wait: nobody works on them yet."""
         self._configuration = configuration
         self._metrics = metrics
         self._records = Records()

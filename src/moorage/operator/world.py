@@ -223,17 +223,17 @@ class World:
     # --- What the watches show -----------------------------------------------------------------------------------
 
     def _xsvc_changed(self, change: Change[ExternalService]) -> None:
-        self.xsvcs.told(change)
+        self.xsvcs.watched(change)
         self._touched(change.key)
 
     def _service_changed(self, change: Change[Service]) -> None:
-        self.services.told(change)
+        self.services.watched(change)
         self._touch_known(change.key)
         for what, addresses in service_addresses(change.new).items():
             self._took(self._own.put(what, change.key, addresses))
 
     def _slice_changed(self, change: Change[EndpointSlice]) -> None:
-        self._touch_owners(self.slices.told(change))
+        self._touch_owners(self.slices.watched(change))
         key, _, slice_ = change
         if key.namespace == KUBERNETES.namespace:
             of_servers = slice_ is not None and KUBERNETES in BY_OWNER.keys(slice_)
