@@ -19,8 +19,8 @@ def shell(text: str, *descriptors: int) -> Program:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(processes, "LONGEST_WAIT", 0.04)
+    monkeypatch.setattr(processes, "MIN_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(processes, "MAX_WAIT_SECONDS", 0.04)
 
 
 @pytest.mark.usefixtures("quick")

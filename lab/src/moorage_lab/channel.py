@@ -14,7 +14,7 @@ import msgspec
 
 from moorage_lab.topology import LabPlan
 
-_LARGEST = 1 << 17
+_MAX_MESSAGE_BYTES = 1 << 17
 """Bytes of one message; a socket buffer holds it (net.core.wmem_default is 212,992)."""
 
 
@@ -118,7 +118,7 @@ class Channel:
         while True:
             await self._readable.wait()
             try:
-                data, descriptors, _, _ = socket.recv_fds(self._socket, _LARGEST, 1)
+                data, descriptors, _, _ = socket.recv_fds(self._socket, _MAX_MESSAGE_BYTES, 1)
             except BlockingIOError:
                 self._readable.clear()
             except ConnectionResetError:

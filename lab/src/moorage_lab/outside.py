@@ -27,8 +27,8 @@ START_SECONDS = 30.0
 RELAY_SECONDS = 20.0
 STOP_SECONDS = 8.0
 """How long the supervisor may take to end; then its namespaces are ended by SIGKILL."""
-_NEIGHBOURS = 20
-"""So many ports from the preferred one are tried before any other will do."""
+_MAX_PORTS_TRIED = 20
+"""From the preferred one upwards; after these any port will do."""
 
 
 class Lab:
@@ -86,7 +86,7 @@ async def running(name: str, plan: LabPlan) -> AsyncIterator[Lab]:
 
 def listen(prefer: int) -> socket.socket:
     """A TCP socket that listens on 127.0.0.1: on `prefer`, or a port soon after it, or any."""
-    for port in (*range(prefer, min(prefer + _NEIGHBOURS, 65536)), 0):
+    for port in (*range(prefer, min(prefer + _MAX_PORTS_TRIED, 65536)), 0):
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             # Not SO_REUSEPORT: two labs must not share a port. REUSEADDR only passes over connections in TIME_WAIT.

@@ -15,9 +15,9 @@ log = get_logger("moorage_lab")
 
 MOORAGE = (sys.executable, "-P", "-m", "moorage")
 """This program, whatever the PATH is, and whatever modules lie in the current directory."""
-FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
+MIN_WAIT_SECONDS, MAX_WAIT_SECONDS = 0.2, 5.0
 """Seconds before a process that died is started again; doubled each time."""
-STEADY = 10.0
+STEADY_SECONDS = 10.0
 """Seconds after which a process has been up long enough for the wait to begin anew."""
 
 
@@ -43,15 +43,15 @@ def entering(netns: str) -> list[str]:
 
 async def keep_running(program: Program, logs: Path) -> None:
     """Run it, and again whenever it ends, until cancelled: then it is asked to end, and awaited."""
-    wait, loop = FIRST_WAIT, asyncio.get_running_loop()
+    wait, loop = MIN_WAIT_SECONDS, asyncio.get_running_loop()
     with (logs / f"{program.name}.log").open("ab") as output:
         while True:
             started = loop.time()
             status = await _run(program, output)
-            wait = FIRST_WAIT if loop.time() - started > STEADY else wait
+            wait = MIN_WAIT_SECONDS if loop.time() - started > STEADY_SECONDS else wait
             log.warning("a process ended; starting it again", process=program.name, status=status, seconds=wait)
             await asyncio.sleep(wait)
-            wait = min(2 * wait, LONGEST_WAIT)
+            wait = min(2 * wait, MAX_WAIT_SECONDS)
 
 
 async def run_once(program: Program, logs: Path) -> None:

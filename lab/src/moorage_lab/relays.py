@@ -44,7 +44,8 @@ class RelayKeeper:
     """Keeps the relays of all clusters in step with their Services.
 
     `clusters` are all there are, in their order. `listen(preferred port)` gets a socket on the machine and its port;
-    `publish` is told all relays after a change.
+    `publish` gets all relays after each
+    change.
     """
 
     def __init__(

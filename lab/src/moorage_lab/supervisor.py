@@ -1,6 +1,6 @@
 """The lab's supervisor: brings everything up inside the namespaces, keeps it up, and ends it in order.
 
-Its own network namespace is the lab's internet. It ends when it is told to, or when the outer process is gone.
+Its own network namespace is the lab's internet. It ends on request, or when the outer process is gone.
 """
 
 import asyncio
@@ -64,7 +64,7 @@ class Supervisor:
         self._followers: list[asyncio.Task[None]] = []
 
     async def listen_to_channel(self) -> None:
-        """Take what the outer process sends, until it says to end or is gone."""
+        """Take what the outer process sends, until that asks for the end or is gone."""
         while received := await self._channel.receive():
             message, descriptor = received
             match message:

@@ -1,4 +1,4 @@
-"""Waiting until the lab has done what the API was told."""
+"""Waiting until the lab has done what was asked of its API servers."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from moorage.errors import MoorageError
 
 POLL_SECONDS = 0.05
 _ANSWER_SECONDS = 1.0
-"""A connection through a relay that is open for so long was let through."""
+"""A connection that is still open after this time was let through by its relay."""
 
 
 async def deployments(client: Client, names: Iterable[tuple[str, str]], seconds: float = 60.0) -> None:
@@ -33,7 +33,7 @@ async def deployments(client: Client, names: Iterable[tuple[str, str]], seconds:
 
 
 async def nodes(client: Client, count: int, seconds: float = 60.0) -> None:
-    """Until the cluster has so many nodes. Raises MoorageError after `seconds`."""
+    """Until the cluster has `count` nodes. Raises MoorageError after `seconds`."""
     try:
         async with asyncio.timeout(seconds):
             while True:
@@ -41,7 +41,7 @@ async def nodes(client: Client, count: int, seconds: float = 60.0) -> None:
                     return
                 await asyncio.sleep(POLL_SECONDS)
     except TimeoutError:
-        raise MoorageError(f"not all of {count} nodes after {seconds:g} s") from None
+        raise MoorageError(f"the cluster does not have {count} nodes after {seconds:g} s") from None
 
 
 async def connections(port: int, seconds: float = 5.0) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from moorage_lab.control.cluster_dns import tell, write_changed
+from moorage_lab.control.cluster_dns import reload, write_changed
 from tests.support.labs import until
 
 
@@ -40,14 +40,14 @@ def test_only_a_changed_text_is_written(tmp_path: Path) -> None:
 def test_dnsmasq_gets_sighup(tmp_path: Path) -> None:
     with program(tmp_path / "dnsmasq") as process:
         (tmp_path / "pid").write_text(f"{process.pid}\n")
-        tell(tmp_path / "pid")
+        reload(tmp_path / "pid")
         assert process.wait(10) == -signal.SIGHUP
 
 
 def test_another_process_of_that_number_and_a_missing_one_are_left_alone(tmp_path: Path) -> None:
-    tell(tmp_path / "pid")
+    reload(tmp_path / "pid")
     with program(tmp_path / "other") as process:
         (tmp_path / "pid").write_text(f"{process.pid}\n")
-        tell(tmp_path / "pid")
+        reload(tmp_path / "pid")
         assert process.poll() is None
-    tell(tmp_path / "pid")
+    reload(tmp_path / "pid")

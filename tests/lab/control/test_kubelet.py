@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from moorage.api.core_v1 import Pod
 from moorage.errors import MoorageError
-from moorage_lab.control.kubelet import RETRY, Kubelet
+from moorage_lab.control.kubelet import RETRY_SECONDS, Kubelet
 from tests.support.lab_objects import NOW, cluster, pod
 from tests.support.lab_runtime import FakeRuntime
 
@@ -140,7 +140,7 @@ async def test_a_container_that_goes_on_dying_is_backed_off() -> None:
         assert pauses == pytest.approx([0, 1, 2, 4, 8], abs=0.05)
         world.runtime.newest("a").die(1)
         await world.until(lambda: world.api.events.count("BackOff") == 5)
-        await world.until(lambda: world.waits_for("a", "CrashLoopBackOff"), RETRY)
+        await world.until(lambda: world.waits_for("a", "CrashLoopBackOff"), RETRY_SECONDS)
         assert not world.api.ready("a")
 
 
@@ -213,7 +213,7 @@ async def test_a_failure_of_the_network_is_tried_again() -> None:
     async with started() as world:
         world.runtime.failures = 2
         world.kubelet.sync([pod("a")])
-        assert await world.until(lambda: world.api.ready("a")) >= 2 * RETRY
+        assert await world.until(lambda: world.api.ready("a")) >= 2 * RETRY_SECONDS
         assert "FailedCreatePodSandBox" in world.api.events
 
 

@@ -3,7 +3,7 @@ from msgspec.structs import replace
 from moorage.api.core_v1 import Container, ContainerPort, PodStatus
 from moorage_lab.control.podstatus import (
     FAILURE_THRESHOLD,
-    LONGEST_DELAY,
+    MAX_DELAY_SECONDS,
     ContainerState,
     pod_status,
     previous_restarts,
@@ -90,8 +90,8 @@ def test_a_condition_keeps_its_time_until_its_status_changes() -> None:
 
 
 def test_the_first_restart_is_at_once_and_later_ones_wait_longer_and_longer() -> None:
-    assert [restart_delay(deaths) for deaths in range(1, 8)] == [0, 1, 2, 4, 8, 16, LONGEST_DELAY]
-    assert restart_delay(10_000) == LONGEST_DELAY
+    assert [restart_delay(deaths) for deaths in range(1, 8)] == [0, 1, 2, 4, 8, 16, MAX_DELAY_SECONDS]
+    assert restart_delay(10_000) == MAX_DELAY_SECONDS
 
 
 def test_the_first_tcp_port_is_probed() -> None:

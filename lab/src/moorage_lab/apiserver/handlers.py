@@ -25,8 +25,8 @@ JSON, YAML = "application/json", "application/yaml"
 JSON_PATCH, MERGE_PATCH = "application/json-patch+json", "application/merge-patch+json"
 STRATEGIC_PATCH, APPLY_PATCH = "application/strategic-merge-patch+json", "application/apply-patch+yaml"
 _OPEN = {"/healthz", "/livez", "/readyz", "/version"}
-_LONGEST_WATCH_SECONDS = 3600
-_MOST_WARNINGS = 20
+_MAX_WATCH_SECONDS = 3600
+_MAX_WARNINGS = 20
 """Of one answer: clients refuse headers of more than some KiB."""
 _DEPRECATED = {("", "Endpoints"): "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"}
 
@@ -131,7 +131,7 @@ class Handlers:
                 None if initial or since == "0" else number(query, "resourceVersion"),
                 flag(query, "allowWatchBookmarks"),
                 initial,
-                number(query, "timeoutSeconds") or _LONGEST_WATCH_SECONDS,
+                number(query, "timeoutSeconds") or _MAX_WATCH_SECONDS,
                 self._bookmark_interval,
             )
             return await watch.serve(request, self._store, options, presenter, self._faults.cut, self.closing)
@@ -223,7 +223,7 @@ class Handlers:
         if target.subresource == "scale":
             return _json(written.obj, code)
         response = _json(self._presenter(request, target.kind).one(written.obj), code)
-        for warning in written.warnings[:_MOST_WARNINGS]:
+        for warning in written.warnings[:_MAX_WARNINGS]:
             _warn(response, warning)
         return response
 

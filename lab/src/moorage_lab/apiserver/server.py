@@ -18,12 +18,12 @@ from moorage_lab.apiserver.registry import Registry
 from moorage_lab.apiserver.store import Store
 
 SERVICE_RANGES = ("10.96.0.0/12",)
-_LARGEST_BODY = 3 * 1024 * 1024
+_MAX_BODY_BYTES = 3 * 1024 * 1024
 """Bytes; kube-apiserver's own limit."""
 
 
 class ApiServer:
-    """One cluster's API server. An async context manager; listens nowhere until told to."""
+    """One cluster's API server. An async context manager; it listens nowhere until `listen`."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class ApiServer:
         self.registry = Registry(self.store, ClusterIPs(service_ranges), kinds, now=now, names=names)
         self.faults = Faults()
         self._handlers = Handlers(self.registry, self.faults, token, bookmark_interval, cluster)
-        app = web.Application(client_max_size=_LARGEST_BODY)
+        app = web.Application(client_max_size=_MAX_BODY_BYTES)
         app.router.add_route("*", "/{path:.*}", self._handlers.handle)
         # A watch whose client has gone must end, although it has nothing to write; a write never awaits.
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)

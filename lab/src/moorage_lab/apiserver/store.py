@@ -109,7 +109,7 @@ class Store:
         """Every write after `since`, oldest first.
 
         Raises StatusError 410 where they are no longer all kept, and also where `since` has not happened yet: it was
-        then read from a server that has lost its state, and what changed meanwhile cannot be told.
+        then read from a server that has lost its state, and what changed meanwhile is not known.
         """
         if since < self.oldest or since > self.version:
             raise expired(since, self.oldest)

@@ -48,7 +48,7 @@ class ClusterDns:
     async def sync_hosts(self) -> None:
         text = dns.hosts(self._stores.list(Service), self._stores.list(EndpointSlice), self._plan.domain)
         if write_changed(self._hosts, text):
-            tell(self._pid)
+            reload(self._pid)
 
     async def _ensure_namespace(self) -> None:
         try:
@@ -72,7 +72,7 @@ def write_changed(path: Path, text: str) -> bool:
     return True
 
 
-def tell(pid_file: Path) -> None:
+def reload(pid_file: Path) -> None:
     """Let the dnsmasq of the pid file read its hosts file again (SIGHUP); nothing where none runs."""
     with suppress(FileNotFoundError, ValueError, ProcessLookupError):
         pid = int(pid_file.read_text())

@@ -13,7 +13,7 @@ from moorage.api.core_v1 import Container, Pod
 from moorage.errors import MoorageError
 from moorage.log import get_logger
 from moorage_lab.control.podstatus import (
-    STEADY,
+    STEADY_SECONDS,
     ContainerState,
     pod_status,
     previous_restarts,
@@ -23,13 +23,13 @@ from moorage_lab.control.podstatus import (
 from moorage_lab.control.scheduling import AddressesExhaustedError, AddressPool
 from moorage_lab.topology import ClusterPlan, NodePlan
 
-DEFAULT_GRACE = 30.0
+DEFAULT_GRACE_SECONDS = 30.0
 """Seconds, Kubernetes' terminationGracePeriodSeconds."""
-PROBE_INTERVAL = 1.0
-PROBE_INTERVAL_AT_START = 0.1
+PROBE_INTERVAL_SECONDS = 1.0
+PROBE_INTERVAL_AT_START_SECONDS = 0.1
 PROBES_AT_START = 100
 """Probes at the short interval after each start."""
-RETRY = 1.0
+RETRY_SECONDS = 1.0
 """Seconds until something that failed for outside reasons is tried again."""
 
 _log = get_logger("moorage_lab.control.kubelet")
@@ -124,7 +124,7 @@ class Worker:
                 self._client.event(self.pod, "Warning", "FailedCreatePodSandBox", str(error))
                 _log.warning("pod's network failed", pod=self.pod.metadata.name, error=str(error))
                 await self._remove()
-                await self._pause(RETRY)
+                await self._pause(RETRY_SECONDS)
         return False
 
     async def _remove(self) -> None:
@@ -158,7 +158,7 @@ class Worker:
             self._changed.set()
             if self._stopping.is_set():
                 return
-            deaths = 1 if clock() - began >= STEADY else deaths + 1
+            deaths = 1 if clock() - began >= STEADY_SECONDS else deaths + 1
             if delay := restart_delay(deaths):
                 name = state.container.name
                 self._client.event(self.pod, "Warning", "BackOff", f"Back-off restarting failed container {name}")
@@ -206,7 +206,7 @@ class Worker:
                 if state.ready != before:
                     self._changed.set()
             early = not state.ready and probes < PROBES_AT_START
-            await asyncio.sleep(PROBE_INTERVAL_AT_START if early else PROBE_INTERVAL)
+            await asyncio.sleep(PROBE_INTERVAL_AT_START_SECONDS if early else PROBE_INTERVAL_SECONDS)
 
     async def _report(self) -> None:
         began = self.pod.status.start_time or self._now()
@@ -219,7 +219,7 @@ class Worker:
                 await self._client.report(self.pod, status)
             except MoorageError as error:
                 _log.warning("pod's status not reported", pod=self.pod.metadata.name, error=str(error))
-                await asyncio.sleep(RETRY)
+                await asyncio.sleep(RETRY_SECONDS)
             else:
                 await self._changed.wait()
 
@@ -285,7 +285,7 @@ class Kubelet:
                 break
             except MoorageError as error:
                 _log.warning("pod not deleted", pod=worker.pod.metadata.name, error=str(error))
-                await asyncio.sleep(RETRY)
+                await asyncio.sleep(RETRY_SECONDS)
         del self._workers[uid]
 
     def _addresses(self, uid: str, pod: Pod, node: NodePlan) -> list[str]:
@@ -303,4 +303,4 @@ def _grace(pod: Pod) -> float:
     seconds = pod.metadata.deletion_grace_period_seconds
     if seconds is None:
         seconds = pod.spec.termination_grace_period_seconds
-    return DEFAULT_GRACE if seconds is None else float(seconds)
+    return DEFAULT_GRACE_SECONDS if seconds is None else float(seconds)

@@ -5,7 +5,7 @@ from ipaddress import ip_address, ip_network
 
 from moorage.api.core_v1 import LoadBalancerIngress, Service
 
-_LARGEST = 1 << 16
+_MAX_RANGE_ADDRESSES = 1 << 16
 """Addresses of a range that are used: an IPv6 /64 has more than anybody can walk through."""
 
 
@@ -50,7 +50,7 @@ def _take(service: Service, family: str, ranges: Sequence[str], used: set[str]) 
     for range_ in ranges:
         network = ip_network(range_)
         if f"IPv{network.version}" == family:
-            candidates += (str(network[i]) for i in range(1, min(network.num_addresses - 1, _LARGEST)))
+            candidates += (str(network[i]) for i in range(1, min(network.num_addresses - 1, _MAX_RANGE_ADDRESSES)))
     for address in candidates:
         if _may(address, ranges, used):
             used.add(address)

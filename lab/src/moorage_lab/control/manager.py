@@ -20,7 +20,7 @@ from moorage_lab.control.names import Suffix
 from moorage_lab.control.stores import Stores
 from moorage_lab.topology import ClusterPlan
 
-FIRST_RETRY, LONGEST_RETRY = 0.05, 5.0
+MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.05, 5.0
 """Seconds until a round that failed is made again."""
 
 _log = get_logger("moorage_lab.control.manager")
@@ -49,7 +49,7 @@ async def keep(controller: Controller, changed: asyncio.Event) -> None:
             usual = isinstance(error, ApiError) and error.status in (403, 404, 409) and failures < 5
             log = _log.debug if usual else _log.warning
             log("round failed", controller=controller.name, error=str(error), failures=failures)
-            await asyncio.sleep(min(LONGEST_RETRY, FIRST_RETRY * 2.0 ** min(failures - 1, 10)))
+            await asyncio.sleep(min(MAX_RETRY_SECONDS, MIN_RETRY_SECONDS * 2.0 ** min(failures - 1, 10)))
             changed.set()
 
 

@@ -13,7 +13,7 @@ Suffix = Callable[[], str]
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 """No vowels and no 0, 1, 3, so that no word comes out (apimachinery's `util/rand`)."""
 
-_LONGEST_BASE = 58
+_MAX_BASE_LENGTH = 58
 """A generated name has at most 63 characters, so that it is also a host name (apiserver's `names.generate`)."""
 
 
@@ -35,4 +35,4 @@ def random_suffix(random: Random) -> Suffix:
 
 def generated(base: str, suffix: str) -> str:
     """`base-suffix`, with `base` cut so that the whole is at most 63 characters."""
-    return f"{(base + '-')[:_LONGEST_BASE]}{suffix}"
+    return f"{(base + '-')[:_MAX_BASE_LENGTH]}{suffix}"

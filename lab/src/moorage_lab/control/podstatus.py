@@ -7,9 +7,9 @@ import msgspec
 from moorage.api.core_v1 import Container, Pod
 from moorage_lab.control.deployments import with_times
 
-FIRST_DELAY = 1.0
-LONGEST_DELAY = 30.0
-STEADY = 60.0
+MIN_DELAY_SECONDS = 1.0
+MAX_DELAY_SECONDS = 30.0
+STEADY_SECONDS = 60.0
 """Seconds that a container must have run for its back-off to begin anew."""
 FAILURE_THRESHOLD = 3
 """Probes in a row that must fail until a ready container is not ready any more, as Kubernetes' default."""
@@ -51,11 +51,11 @@ class ContainerState(msgspec.Struct):
 
 
 def restart_delay(deaths: int) -> float:
-    """Seconds until the next start after so many deaths in a row: 0, then 1, 2, 4 ... 30.
+    """Seconds until the next start after `deaths` in a row: 0, then 1, 2, 4 ... 30.
 
     Kubernetes begins at 10 s and ends at 300 s, which is long in a lab.
     """
-    return 0.0 if deaths <= 1 else min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(deaths - 2, 30))
+    return 0.0 if deaths <= 1 else min(MAX_DELAY_SECONDS, MIN_DELAY_SECONDS * 2.0 ** min(deaths - 2, 30))
 
 
 def tcp_port(container: Container) -> int | None:

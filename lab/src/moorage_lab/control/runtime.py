@@ -18,8 +18,8 @@ from moorage.proc import run
 from moorage_lab.processes import MOORAGE
 from moorage_lab.topology import ClusterPlan, NodePlan, pod_commands, pod_netns
 
-_PROBE_TIMEOUT = 1.0
-_KILL_TIMEOUT = 5.0
+_PROBE_TIMEOUT_SECONDS = 1.0
+_KILL_TIMEOUT_SECONDS = 5.0
 """Seconds that processes may take to go after SIGKILL."""
 
 _ENTER = """\
@@ -118,7 +118,7 @@ class ProcessRuntime:
 
     async def answers(self, address: str, port: int) -> bool:
         try:
-            async with asyncio.timeout(_PROBE_TIMEOUT):
+            async with asyncio.timeout(_PROBE_TIMEOUT_SECONDS):
                 _, writer = await asyncio.open_connection(address, port)
         except OSError:  # TimeoutError is one
             return False
@@ -195,8 +195,8 @@ async def _undo(node: NodePlan, pod_id: str) -> None:
 
 
 async def _kill_all(netns: str) -> None:
-    """Kill what runs in a network namespace and wait until it is gone, at most `_KILL_TIMEOUT` seconds."""
-    deadline = asyncio.get_running_loop().time() + _KILL_TIMEOUT
+    """Kill what runs in a network namespace and wait until it is gone, at most `_KILL_TIMEOUT_SECONDS` seconds."""
+    deadline = asyncio.get_running_loop().time() + _KILL_TIMEOUT_SECONDS
     while pids := (await run(["ip", "netns", "pids", netns])).stdout.split():
         for pid in pids:
             with suppress(ProcessLookupError):

@@ -9,7 +9,7 @@ from moorage.api.core_v1 import Pod
 _RESERVED = 2
 """The network's own address, and the first host, which is commonly the node's."""
 
-_LARGEST = 1 << 16
+_MAX_RANGE_ADDRESSES = 1 << 16
 """Addresses of a range that are used: an IPv6 /64 has more than anybody can walk through."""
 
 
@@ -35,7 +35,7 @@ class AddressPool:
 
     def __init__(self, cidr: str) -> None:
         self._network: IPv4Network | IPv6Network = ip_network(cidr)
-        self._size = min(self._network.num_addresses - (self._network.version == 4), _LARGEST)
+        self._size = min(self._network.num_addresses - (self._network.version == 4), _MAX_RANGE_ADDRESSES)
         self._used: dict[str, str] = {}
         self._last = _RESERVED - 1
 
