@@ -101,7 +101,7 @@ async def test_an_event_that_has_expired_is_written_anew(fixture: Fixture) -> No
 
 async def test_many_messages_of_one_reason_share_an_event_and_then_there_are_no_more(fixture: Fixture) -> None:
     async with fixture.recorder() as recorder:
-        for number in range(Recorder.BURST + 10):
+        for number in range(Recorder.BURST_WRITES + 10):
             recorder.record(BACKEND, "Warning", "Flapping", f"time {number}")
         recorder.record(OTHER, *WELL)
 
@@ -110,9 +110,9 @@ async def test_many_messages_of_one_reason_share_an_event_and_then_there_are_no_
 
         await eventually(told)
     counts = {str(event.message): event.count for event in await fixture.events() if event.reason == "Flapping"}
-    alone = {f"time {number}": 1 for number in range(Recorder.SIMILAR - 1)}
-    combined = Recorder.BURST - len(alone)
-    assert counts == alone | {f"(combined from similar events): time {Recorder.BURST - 1}": combined}
+    alone = {f"time {number}": 1 for number in range(Recorder.MAX_SIMILAR - 1)}
+    combined = Recorder.BURST_WRITES - len(alone)
+    assert counts == alone | {f"(combined from similar events): time {Recorder.BURST_WRITES - 1}": combined}
 
 
 async def test_an_event_that_is_refused_is_lost_and_the_next_is_written(fixture: Fixture) -> None:
@@ -164,7 +164,7 @@ async def test_after_a_pause_each_message_has_its_own_event_again_and_the_budget
     for number in range(100):
         recorder.record(BACKEND, "Warning", "Flapping", f"time {number}")
     await asyncio.sleep(1)
-    assert memory.counts.total() == Recorder.BURST
+    assert memory.counts.total() == Recorder.BURST_WRITES
     await asyncio.sleep(3 * Recorder.REFILL_SECONDS)
     for number in range(10):
         recorder.record(BACKEND, "Warning", "Flapping", f"later {number}")
@@ -176,6 +176,6 @@ async def test_after_a_pause_each_message_has_its_own_event_again_and_the_budget
 @pytest.mark.looptime
 async def test_recording_never_waits_and_drops_what_is_too_much() -> None:
     recorder = Recorder(Memory(), "tests")
-    for number in range(Recorder.WAITING + 5):
+    for number in range(Recorder.MAX_WAITING + 5):
         recorder.record(BACKEND, "Normal", "Often", f"time {number}")
-    assert recorder.waiting == Recorder.WAITING
+    assert recorder.waiting == Recorder.MAX_WAITING

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from moorage.discovery.following import Failure, Following
+from moorage.discovery.following import Failure, RepeatedLookup
 from moorage.discovery.resolver import LookupFailedError
 
 pytestmark = pytest.mark.looptime
@@ -19,7 +19,7 @@ class Script:
         self._plays = list(plays)
         self.times: list[float] = []
         self.changes: list[tuple[str | None, Failure | None]] = []
-        self.following = Following(self._look_up, self._changed, now=self._now, jitter=lambda: 0.0)
+        self.following = RepeatedLookup(self._look_up, self._changed, now=self._now, jitter=lambda: 0.0)
         self._start = asyncio.get_running_loop().time()
 
     def _seconds(self) -> float:
@@ -79,6 +79,6 @@ async def test_a_bug_is_not_swallowed() -> None:
     async def broken() -> tuple[str, float]:
         raise ZeroDivisionError
 
-    following = Following(broken, lambda: None, now=lambda: "", jitter=lambda: 0.0)
+    following = RepeatedLookup(broken, lambda: None, now=lambda: "", jitter=lambda: 0.0)
     with pytest.raises(ZeroDivisionError):
         await following.run()

@@ -24,7 +24,7 @@ from moorage.cluster.room import House, Room
 from moorage.discovery import loadbalancers as module
 from moorage.discovery import tenant
 from moorage.discovery.foreign import MAX_INGRESS, MAX_SERVICES, SERVICES
-from moorage.discovery.loadbalancers import EVENTS_PER_SECOND, LoadBalancers, Selected, _Slim
+from moorage.discovery.loadbalancers import EVENTS_PER_SECOND, LoadBalancers, SelectedServices, _Slim
 from moorage.discovery.share import Share
 from moorage.discovery.tenant import client_of
 from testing.eventually import eventually
@@ -36,7 +36,7 @@ from tests.support.tenants import LOOPBACK_ALLOWED
 @asynccontextmanager
 async def running(handler: Handler, share: Share | None = None) -> AsyncIterator[LoadBalancers]:
     async with stub_server(handler) as url:
-        selected = Selected("frontend", Config(server=url, token="t"), "backend", None)
+        selected = SelectedServices("frontend", Config(server=url, token="t"), "backend", None)
         made = LoadBalancers(
             selected, share or Share(FakeNames()), lambda: LOOPBACK_ALLOWED, lambda: None, lambda: "T"
         )
@@ -377,7 +377,7 @@ async def test_what_handshakes_take_is_waited_for_before_a_namespace_connects_ag
     share = Share(FakeNames())
     share.handshakes = Pace(1e-9, burst=1)
     async with tls_server(served([service("backend1", 1)])) as config:
-        selected = Selected("frontend", config, "backend", None)
+        selected = SelectedServices("frontend", config, "backend", None)
         made = LoadBalancers(selected, share, lambda: LOOPBACK_ALLOWED, lambda: None, lambda: "T")
         task = asyncio.create_task(made.run())
 

@@ -23,7 +23,7 @@ from moorage.cluster.client import Listing
 from moorage.cluster.kubeconfig import Config
 from moorage.core.admission import Gate
 from moorage.core.model import Found, Problem, Resolution
-from moorage.discovery.loadbalancers import Selected
+from moorage.discovery.loadbalancers import SelectedServices
 from moorage.discovery.resolver import Server
 from moorage.discovery.share import MAX_QUESTIONS
 from moorage.discovery.sources import Sources
@@ -240,7 +240,7 @@ async def test_servers_of_kubeconfigs_are_looked_up_within_the_share_of_their_na
 
     fixture.names.gate.clear()
     taken = [
-        Selected(tenant, Config(server=f"https://{tenant}{number}.example.com", token="t"), "backend", None)
+        SelectedServices(tenant, Config(server=f"https://{tenant}{number}.example.com", token="t"), "backend", None)
         for tenant in ("many", "frontend")
         for number in range(50)
     ]

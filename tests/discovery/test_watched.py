@@ -11,7 +11,7 @@ from moorage.api.core_v1 import Service
 from moorage.cluster.client import ApiError, Listing, UnreachableError
 from moorage.cluster.events import Bookmark
 from moorage.cluster.reflector import Reflector
-from moorage.discovery.watched import Trouble, Watched
+from moorage.discovery.watched import MonitoredWatch, Trouble
 from moorage.errors import MoorageError
 
 pytestmark = pytest.mark.looptime
@@ -53,7 +53,7 @@ class Fixture:
         self.server = Server()
         self.said: list[Trouble | None] = []
         self._start = asyncio.get_running_loop().time()
-        self.watched = Watched(self.server, lambda: self.said.append(self.watched.trouble), self._now)
+        self.watched = MonitoredWatch(self.server, lambda: self.said.append(self.watched.trouble), self._now)
         reflector = Reflector(self.watched, Service, jitter=lambda: 0.0)
         self.task = asyncio.create_task(reflector.run())
 

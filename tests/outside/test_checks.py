@@ -5,7 +5,7 @@ import pytest
 
 from moorage.api.meta import ObjectKey
 from moorage.core.health import Outcome
-from moorage.outside.checks import Checks, RemoteProber
+from moorage.outside.checks import ChecksWorker, RemoteProber
 from moorage.outside.checks_messages import FromChecks, Outcomes, ToChecks
 from moorage.probe.check import Check, Http, Target, Tls
 from tests.support.children import ChildHere, Pipe
@@ -62,8 +62,8 @@ class Fixture:
             self.probers.append(ToldProber(*args, **callbacks))
             return self.probers[-1]
 
-        def make(channel: Pipe[ToChecks]) -> Checks:
-            return Checks(channel, prober)
+        def make(channel: Pipe[ToChecks]) -> ChecksWorker:
+            return ChecksWorker(channel, prober)
 
         self.children.append(ChildHere(make, ToChecks, FromChecks))
         return self.children[-1]

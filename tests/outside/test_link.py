@@ -29,8 +29,8 @@ class Fixture:
     def _restarted(self) -> None:
         self.restarts += 1
 
-    def say(self, slot: str, message: str) -> None:
-        self.link.say(slot, lambda: [message])
+    def set(self, slot: str, message: str) -> None:
+        self.link.set(slot, lambda: [message])
 
     @property
     def told(self) -> list[Any]:
@@ -46,25 +46,25 @@ async def fixture() -> AsyncIterator[Fixture]:
 
 
 async def test_a_child_is_told_what_holds_and_what_changes(fixture: Fixture) -> None:
-    fixture.say("a", "a1")
-    fixture.say("b", "b1")
+    fixture.set("a", "a1")
+    fixture.set("b", "b1")
     await asyncio.sleep(1)
     assert fixture.told == ["a1", "b1"]
-    fixture.say("a", "a2")
-    fixture.link.unsay("b", "no b")
-    fixture.link.unsay("c", "no c")
+    fixture.set("a", "a2")
+    fixture.link.unset("b", "no b")
+    fixture.link.unset("c", "no c")
     await asyncio.sleep(1)
     assert fixture.told == ["a1", "b1", "a2", "no b"]
 
 
 async def test_a_slow_child_is_told_the_last_of_what_was_said_of_a_slot(fixture: Fixture) -> None:
-    fixture.say("a", "a1")
+    fixture.set("a", "a1")
     await asyncio.sleep(1)
     fixture.nursery.last.room.clear()
-    fixture.say("b", "b1")
+    fixture.set("b", "b1")
     await asyncio.sleep(1)
     for number in range(2, 100):
-        fixture.say("a", f"a{number}")
+        fixture.set("a", f"a{number}")
     await asyncio.sleep(1)
     fixture.nursery.last.room.set()
     await asyncio.sleep(1)
@@ -80,10 +80,10 @@ async def test_what_the_child_says_is_taken(fixture: Fixture) -> None:
 
 async def test_a_child_that_ends_is_started_again_and_told_all_that_holds(fixture: Fixture) -> None:
     for slot in ("a", "b", "c"):
-        fixture.say(slot, f"{slot}1")
+        fixture.set(slot, f"{slot}1")
     await asyncio.sleep(1)
-    fixture.say("a", "a2")
-    fixture.link.unsay("b", "no b")
+    fixture.set("a", "a2")
+    fixture.link.unset("b", "no b")
     await asyncio.sleep(1)
     fixture.nursery.last.die()
     await asyncio.sleep(1)

@@ -22,7 +22,7 @@ from moorage.core.model import Found, Problem
 from moorage.discovery.resolver import Server
 from moorage.discovery.secrets import ReadSecret, SecretKey
 from moorage.discovery.sources import FollowedSources
-from moorage.outside.following import Following
+from moorage.outside.following import SourcesWorker
 from moorage.outside.link import GRACE_SECONDS
 from moorage.outside.sources import RemoteFollower
 from moorage.outside.sources_messages import FromSources, ToSources
@@ -81,16 +81,16 @@ class Fixture:
             self.refuses -= 1
             raise OSError(11, "Resource temporarily unavailable")
 
-        def make(channel: Pipe[ToSources]) -> Following:
-            return Following(channel, self.names, lambda: "T")
+        def make(channel: Pipe[ToSources]) -> SourcesWorker:
+            return SourcesWorker(channel, self.names, lambda: "T")
 
         self.children.append(ChildHere(make, ToSources, FromSources))
         return self.children[-1]
 
     @property
-    def there(self) -> Following:
+    def there(self) -> SourcesWorker:
         works = self.children[-1].works
-        assert isinstance(works, Following)
+        assert isinstance(works, SourcesWorker)
         return works
 
     @property
@@ -226,7 +226,7 @@ async def test_a_child_lets_nothing_through_until_it_knows_the_gate_and_then_wha
 ) -> None:
     own = {"203.0.113.7": "the address of a pod of this cluster"}
     fixture.gate = gate_of(allow=["127.0.0.1/32"], refuse=["198.51.100.0/24", "2001:db8::/32"], own=own)
-    fresh = Following(Pipe(asyncio.Queue(), asyncio.Queue(), ToSources), fixture.names)
+    fresh = SourcesWorker(Pipe(asyncio.Queue(), asyncio.Queue(), ToSources), fixture.names)
     assert fresh.gate.refusal("203.0.113.1") == "not known to be outside this cluster yet"
     await fresh.close()
     addresses = ("203.0.113.1", "203.0.113.7", "198.51.100.9", "127.0.0.1", "127.0.0.2", "2001:db8::9", "no address")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from moorage.probe import tcp
-from moorage.probe.tcp import Connects, is_ours, words
+from moorage.probe.tcp import Connector, is_local_failure, words
 from testing.eventually import eventually
 
 TIME_WAIT = "06"
@@ -35,8 +35,8 @@ def told() -> Told:
 
 
 @pytest.fixture
-async def connects(told: Told) -> AsyncIterator[Connects[str]]:
-    connects = Connects(told)
+async def connects(told: Told) -> AsyncIterator[Connector[str]]:
+    connects = Connector(told)
     yield connects
     connects.close()
 
@@ -73,24 +73,24 @@ def silent(listener: socket.socket) -> Iterator[socket.socket]:
         client.close()
 
 
-async def test_an_open_port_is_told_as_open(connects: Connects[str], told: Told, listener: socket.socket) -> None:
+async def test_an_open_port_is_told_as_open(connects: Connector[str], told: Told, listener: socket.socket) -> None:
     connects.begin("a", "127.0.0.1", port(listener))
     assert told == [], "not from within begin"
     assert await told.come() == [("a", None)]
 
 
-async def test_a_closed_port_is_told_as_refused(connects: Connects[str], told: Told, closed_port: int) -> None:
+async def test_a_closed_port_is_told_as_refused(connects: Connector[str], told: Told, closed_port: int) -> None:
     connects.begin("a", "127.0.0.1", closed_port)
     assert await told.come() == [("a", "connection refused")]
 
 
-async def test_it_works_over_ipv6(connects: Connects[str], told: Told) -> None:
+async def test_it_works_over_ipv6(connects: Connector[str], told: Told) -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as listening:
         connects.begin("a", "::1", port(listening))
         assert await told.come() == [("a", None)]
 
 
-async def test_what_cannot_be_sent_at_all_is_told_too(connects: Connects[str], told: Told) -> None:
+async def test_what_cannot_be_sent_at_all_is_told_too(connects: Connector[str], told: Told) -> None:
     connects.begin("a", "255.255.255.255", 80)
     assert told == [], "not from within begin"
     ((tag, failure),) = await told.come()
@@ -98,7 +98,9 @@ async def test_what_cannot_be_sent_at_all_is_told_too(connects: Connects[str], t
     assert failure
 
 
-async def test_an_open_port_that_resets_is_open(connects: Connects[str], told: Told, listener: socket.socket) -> None:
+async def test_an_open_port_that_resets_is_open(
+    connects: Connector[str], told: Told, listener: socket.socket
+) -> None:
     connects.begin("a", "127.0.0.1", port(listener))
     accepted, _ = listener.accept()
     accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -107,7 +109,7 @@ async def test_an_open_port_that_resets_is_open(connects: Connects[str], told: T
 
 
 async def test_no_connection_is_left_in_time_wait(
-    connects: Connects[str], told: Told, listener: socket.socket
+    connects: Connector[str], told: Told, listener: socket.socket
 ) -> None:
     before = waiting(port(listener))
     for number in range(20):
@@ -139,7 +141,7 @@ async def test_an_ordinary_close_would_have_been_seen_in_time_wait(listener: soc
 
 
 async def test_what_is_aborted_is_not_told(
-    connects: Connects[str], told: Told, silent: socket.socket, listener: socket.socket, closed_port: int
+    connects: Connector[str], told: Told, silent: socket.socket, listener: socket.socket, closed_port: int
 ) -> None:
     connects.begin("silent", "127.0.0.1", port(silent))
     connects.begin("refused", "127.0.0.1", closed_port)
@@ -159,7 +161,7 @@ async def test_who_is_told_may_abort_and_begin_others(closed_port: int, listener
             ours.abort("b")
             ours.begin("b", "127.0.0.1", port(listener))
 
-    ours: Connects[str] = Connects(ended)
+    ours: Connector[str] = Connector(ended)
     ours.begin("a", "127.0.0.1", closed_port)
     ours.begin("b", "127.0.0.1", closed_port)
     assert await told.come(2) == [("a", "connection refused"), ("b", None)]
@@ -168,7 +170,7 @@ async def test_who_is_told_may_abort_and_begin_others(closed_port: int, listener
 
 async def test_no_file_is_left_open(told: Told, silent: socket.socket, closed_port: int) -> None:
     before = open_files()
-    connects = Connects(told)
+    connects = Connector(told)
     for number in range(10):
         connects.begin(f"silent{number}", "127.0.0.1", port(silent))
         connects.begin(f"refused{number}", "127.0.0.1", closed_port)
@@ -184,7 +186,7 @@ def open_files() -> int:
 
 
 async def test_no_more_files_is_raised_and_leaves_none_behind(
-    connects: Connects[str], told: Told, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+    connects: Connector[str], told: Told, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = open_files()
 
@@ -195,13 +197,13 @@ async def test_no_more_files_is_raised_and_leaves_none_behind(
         patched.setattr(tcp, "new_socket", none_left)
         with pytest.raises(OSError, match="too many open files") as raised:
             connects.begin("a", "127.0.0.1", port(listener))
-    assert is_ours(raised.value, "127.0.0.1")
+    assert is_local_failure(raised.value, "127.0.0.1")
     assert open_files() == before
     connects.begin("a", "127.0.0.1", port(listener))
     assert await told.come() == [("a", None)]
 
 
-async def test_names_are_not_looked_up(connects: Connects[str], listener: socket.socket) -> None:
+async def test_names_are_not_looked_up(connects: Connector[str], listener: socket.socket) -> None:
     with pytest.raises(OSError, match="illegal IP address"):
         connects.begin("a", "localhost", port(listener))
 
@@ -210,7 +212,7 @@ def test_errors_are_told_in_words() -> None:
     assert words(errno.EHOSTUNREACH) == "host unreachable"
     assert words(errno.EPERM).startswith("not permitted by a network policy")
     assert words(errno.EPROTO) == "protocol error"
-    assert not is_ours(OSError(errno.ECONNREFUSED, ""), "192.0.2.1")
+    assert not is_local_failure(OSError(errno.ECONNREFUSED, ""), "192.0.2.1")
 
 
 class NoSource(socket.socket):
@@ -221,11 +223,11 @@ class NoSource(socket.socket):
 
 
 async def test_without_an_ipv6_address_ipv6_endpoints_are_unhealthy_but_a_lack_of_ports_is_ours(
-    connects: Connects[str], told: Told, monkeypatch: pytest.MonkeyPatch
+    connects: Connector[str], told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tcp, "new_socket", lambda address: NoSource())
     connects.begin("a", "2001:db8::1", 80)
     assert await told.come() == [("a", "the operator's pod has no IPv6 address")]
     with pytest.raises(OSError, match="requested address") as raised:
         connects.begin("b", "192.0.2.1", 80)
-    assert is_ours(raised.value, "192.0.2.1")
+    assert is_local_failure(raised.value, "192.0.2.1")

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from moorage.outside.child import obey
+from moorage.outside.child import serve
 from moorage.outside.messages import Ping, Pong
 
 M = TypeVar("M")
@@ -116,7 +116,7 @@ class ChildHere(Generic[M]):
         self.channel: Pipe[M] = Pipe(there, back, from_child)
         self.end_of_child: Pipe[Any] = Pipe(back, there, to_child)
         self.works = make(self.end_of_child)
-        self._task = asyncio.create_task(obey(self.end_of_child, self.works.take))
+        self._task = asyncio.create_task(serve(self.end_of_child, self.works.take))
 
     def die(self) -> None:
         """As if it were killed: it takes and tells nothing more."""

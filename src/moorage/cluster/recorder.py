@@ -32,7 +32,7 @@ class EventClient(Protocol):
     async def patch(self, kind: type[Event], namespace: str | None, name: str, body: object) -> Event: ...
 
 
-class _Said(NamedTuple):
+class _Entry(NamedTuple):
     about: LocalObjectReference
     type: str
     reason: str
@@ -43,19 +43,19 @@ class _Said(NamedTuple):
 class Recorder:
     """Writes Events, one after the other, in its own time: `record` never waits, and what cannot be written is lost.
 
-    With client-go's bounds, so that an object that is never at rest floods nobody: what was said before is counted
-    up; from the `SIMILAR`th message of one reason on within `SIMILAR_SECONDS` they share one Event; of one object
-    `BURST` writes are made at once and then one each `REFILL_SECONDS`. Unlike there, the name of an Event follows
-    from what it says, so that the next leader counts it up, too.
+    It has client-go's bounds, so that an object that changes all the time floods nobody. An Event that repeats is
+    counted up. From the `MAX_SIMILAR`th message with one reason within `SIMILAR_SECONDS` they share one Event. For
+    each object there are `BURST_WRITES` writes at once, and then one each `REFILL_SECONDS`. Unlike in client-go, the
+    name of an Event follows from its text, so that the next leader counts it up, too.
     """
 
-    BURST = 25
+    BURST_WRITES = 25
     REFILL_SECONDS = 300.0
-    SIMILAR = 10
+    MAX_SIMILAR = 10
     SIMILAR_SECONDS = 600.0
-    WAITING = 10_000
+    MAX_WAITING = 10_000
     """Events that wait at most; more are dropped."""
-    REMEMBERED = 4_096
+    MAX_REMEMBERED = 4_096
     """Events, reasons and objects that are remembered."""
 
     def __init__(
@@ -70,18 +70,18 @@ class Recorder:
         """`component` and `host` say who reports. `may_write` is asked before each write."""
         self._client, self._component, self._host = client, component, host
         self._now, self._may_write = now, may_write
-        self._line: asyncio.Queue[_Said] = asyncio.Queue(self.WAITING)
-        self._counts: _Recent[tuple[str, str], int] = _Recent(self.REMEMBERED)
+        self._pending: asyncio.Queue[_Entry] = asyncio.Queue(self.MAX_WAITING)
+        self._counts: _Recent[tuple[str, str], int] = _Recent(self.MAX_REMEMBERED)
         """Namespace and name of an Event -> its count."""
-        self._similar: _Recent[tuple[str, str, str], tuple[float, frozenset[str]]] = _Recent(self.REMEMBERED)
+        self._similar: _Recent[tuple[str, str, str], tuple[float, frozenset[str]]] = _Recent(self.MAX_REMEMBERED)
         """uid, type and reason -> when it was last given, and with which messages."""
-        self._budgets: _Recent[str, tuple[float, float]] = _Recent(self.REMEMBERED)
+        self._budgets: _Recent[str, tuple[float, float]] = _Recent(self.MAX_REMEMBERED)
         """uid -> how many writes may be made, as of that time of the event loop's clock."""
 
     @property
     def waiting(self) -> int:
         """How many Events are to be written."""
-        return self._line.qsize()
+        return self._pending.qsize()
 
     def record(self, about: Object, type: str, reason: str, message: str) -> None:
         """Note that something happened; `type` is Normal or Warning, `reason` one CamelCase word."""
@@ -94,44 +94,44 @@ class Recorder:
             uid=meta.uid,
             resource_version=meta.resource_version,
         )
-        if self._line.full():
+        if self._pending.full():
             _log.debug("an event is dropped: too many wait", reason=reason)
             return
-        self._line.put_nowait(_Said(reference, type, reason, message[:MAX_MESSAGE_CHARACTERS], self._now()))
+        self._pending.put_nowait(_Entry(reference, type, reason, message[:MAX_MESSAGE_CHARACTERS], self._now()))
 
     async def run(self) -> None:
         """Write what is recorded, until cancelled."""
         while True:
-            said = await self._line.get()
-            if not self._may_write() or not self._within_budget(said.about.uid or ""):
+            entry = await self._pending.get()
+            if not self._may_write() or not self._within_budget(entry.about.uid or ""):
                 continue
             try:
-                await self._write(said)
+                await self._write(entry)
             except MoorageError as error:
-                _log.debug("an event is lost", reason=said.reason, error=str(error))
+                _log.debug("an event is lost", reason=entry.reason, error=str(error))
             except Exception:
-                _log.exception("an event is lost because of a mistake in Moorage", reason=said.reason)
+                _log.exception("an event is lost because of a mistake in Moorage", reason=entry.reason)
 
-    async def _write(self, said: _Said) -> None:
-        if self._is_one_of_many(said):
-            message = f"(combined from similar events): {said.message}"[:MAX_MESSAGE_CHARACTERS]
-            name = _name(said, "")
-            said = said._replace(message=message)
+    async def _write(self, entry: _Entry) -> None:
+        if self._is_one_of_many(entry):
+            message = f"(combined from similar events): {entry.message}"[:MAX_MESSAGE_CHARACTERS]
+            name = _name(entry, "")
+            entry = entry._replace(message=message)
         else:
-            name = _name(said, said.message)
+            name = _name(entry, entry.message)
         # An object without a namespace has its Events in this one, as with client-go.
-        namespace = said.about.namespace or "default"
+        namespace = entry.about.namespace or "default"
         count = self._counts.get((namespace, name))
         if count is None:
             try:
-                await self._create(namespace, name, said)
+                await self._create(namespace, name, entry)
                 return
             except ApiError as error:
                 if error.reason != "AlreadyExists":
                     raise
                 # Written by a process before this one.
                 count = (await self._client.get(Event, namespace, name)).count or 1
-        again = {"count": count + 1, "lastTimestamp": said.at, "message": said.message}
+        again = {"count": count + 1, "lastTimestamp": entry.at, "message": entry.message}
         try:
             await self._client.patch(Event, namespace, name, again)
             self._counts.put((namespace, name), count + 1)
@@ -139,41 +139,41 @@ class Recorder:
             if error.status != 404:
                 raise
             # Events last an hour.
-            await self._create(namespace, name, said)
+            await self._create(namespace, name, entry)
 
-    async def _create(self, namespace: str, name: str, said: _Said) -> None:
+    async def _create(self, namespace: str, name: str, entry: _Entry) -> None:
         await self._client.create(
             Event(
                 metadata=ObjectMeta(name=name, namespace=namespace),
-                involved_object=said.about,
-                type=said.type,
-                reason=said.reason,
-                message=said.message,
+                involved_object=entry.about,
+                type=entry.type,
+                reason=entry.reason,
+                message=entry.message,
                 count=1,
-                first_timestamp=said.at,
-                last_timestamp=said.at,
+                first_timestamp=entry.at,
+                last_timestamp=entry.at,
                 reporting_component=self._component,
                 source={"component": self._component, **({"host": self._host} if self._host else {})},
             )
         )
         self._counts.put((namespace, name), 1)
 
-    def _is_one_of_many(self, said: _Said) -> bool:
+    def _is_one_of_many(self, entry: _Entry) -> bool:
         now = asyncio.get_running_loop().time()
-        key = said.about.uid or "", said.type, said.reason
+        key = entry.about.uid or "", entry.type, entry.reason
         last, messages = self._similar.get(key) or (now, frozenset())
         if now - last > self.SIMILAR_SECONDS:
             messages = frozenset()
         # No more than are needed to know that there are many.
-        if len(messages) < self.SIMILAR:
-            messages |= {said.message}
+        if len(messages) < self.MAX_SIMILAR:
+            messages |= {entry.message}
         self._similar.put(key, (now, messages))
-        return len(messages) >= self.SIMILAR
+        return len(messages) >= self.MAX_SIMILAR
 
     def _within_budget(self, uid: str) -> bool:
         now = asyncio.get_running_loop().time()
-        left, since = self._budgets.get(uid) or (float(self.BURST), now)
-        left = min(float(self.BURST), left + (now - since) / self.REFILL_SECONDS)
+        left, since = self._budgets.get(uid) or (float(self.BURST_WRITES), now)
+        left = min(float(self.BURST_WRITES), left + (now - since) / self.REFILL_SECONDS)
         allowed = left >= 1.0
         self._budgets.put(uid, (left - 1.0 if allowed else left, now))
         return allowed
@@ -199,7 +199,7 @@ class _Recent(Generic[K, V]):
             self._values.popitem(last=False)
 
 
-def _name(said: _Said, message: str) -> str:
+def _name(entry: _Entry, message: str) -> str:
     """The same for what says the same of the same object, in any process."""
-    text = "\n".join((said.about.uid or "", said.type, said.reason, message))
-    return f"{said.about.name}.{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    text = "\n".join((entry.about.uid or "", entry.type, entry.reason, message))
+    return f"{entry.about.name}.{hashlib.sha256(text.encode()).hexdigest()[:16]}"

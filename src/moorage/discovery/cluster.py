@@ -18,8 +18,8 @@ from moorage.core.admission import Gate
 from moorage.core.model import Found, Problem
 from moorage.discovery import selectors
 from moorage.discovery.choice import Choices, addresses_of
-from moorage.discovery.following import Following
-from moorage.discovery.loadbalancers import LoadBalancers, Selected, TooManyClustersError
+from moorage.discovery.following import RepeatedLookup
+from moorage.discovery.loadbalancers import LoadBalancers, SelectedServices, TooManyClustersError
 from moorage.discovery.resolver import Addresses, Names
 from moorage.discovery.secrets import ReadSecret, SecretKey, Secrets
 from moorage.discovery.shared import Shared
@@ -41,7 +41,7 @@ MAX_PORTS_NAMED = 5
 """In one note."""
 
 
-class _Made(NamedTuple):
+class _EndpointMade(NamedTuple):
     """What was made of a Service, until that or an answer about its host names is another."""
 
     service: Service
@@ -63,7 +63,7 @@ class ClusterServices(Source):
         names: Names,
         gate: Callable[[], Gate],
         secrets: Secrets,
-        clusters: Shared[Selected, LoadBalancers],
+        clusters: Shared[SelectedServices, LoadBalancers],
         setting: Setting,
     ) -> None:
         super().__init__(setting)
@@ -74,16 +74,16 @@ class ClusterServices(Source):
         self._secrets = secrets
         self._clusters = clusters
         self._secret: ReadSecret | None = None
-        self._selected: Selected | None = None
+        self._selected: SelectedServices | None = None
         self._balancers: LoadBalancers | None = None
         self._config_problem: Problem | None = None
         self._read: tuple[str | None, ...] | None = None
         """uid and resourceVersion of the Secret as it was last read."""
-        self._hosts: dict[str, tuple[Following[Addresses], asyncio.Task[None]]] = {}
+        self._hosts: dict[str, tuple[RepeatedLookup[Addresses], asyncio.Task[None]]] = {}
         self._choices = Choices(setting.families, setting.known)
         self._uids: dict[str, str | None] = {}
         """Of the Services that are endpoints."""
-        self._made: dict[ObjectKey, _Made] = {}
+        self._made: dict[ObjectKey, _EndpointMade] = {}
         self._pace = Pace(LOOKS_PER_SECOND, burst=10)
         self._tasks: asyncio.TaskGroup | None = None
         self._again = asyncio.Event()
@@ -154,7 +154,7 @@ class ClusterServices(Source):
         self._publish()
 
     def _follow(self, config: Config) -> None:
-        selected = Selected(
+        selected = SelectedServices(
             self._secret_key.namespace, config, self._spec.namespace, selectors.text(self._spec.selector)
         )
         if selected != self._selected:
@@ -186,25 +186,25 @@ class ClusterServices(Source):
         self._uids = {made.found.name: made.service.metadata.uid for made in self._made.values() if made.found}
         self.become(State(endpoints, problem or self._host_problem(), tuple(notes)))
 
-    def _make(self, key: ObjectKey, service: Service) -> _Made:
+    def _make(self, key: ObjectKey, service: Service) -> _EndpointMade:
         name = service.metadata.name
         answers = tuple(self._hosts[host][0].answer for host in _hosts(service) if host in self._hosts)
         last = self._made.get(key)
         if last is not None and last.service is service and last.answers == answers:
             return last
         if not LABEL.fullmatch(name):
-            return _Made(
+            return _EndpointMade(
                 service, answers, None, [f"Service {show(name)} is left out: an endpoint's name is a DNS label"]
             )
         notes: list[str] = []
         address = self._address(service, notes)
         if address is None:
-            return _Made(service, answers, None, notes)
+            return _EndpointMade(service, answers, None, notes)
         leaving = service.metadata.deletion_timestamp is not None
         if leaving:
             notes.append(f"{self._where(service)} is being deleted: its endpoint takes no new clients")
         found = Found(name, address, leaving=leaving)
-        return _Made(service, answers, found, [*notes, *self._port_notes(service)])
+        return _EndpointMade(service, answers, found, [*notes, *self._port_notes(service)])
 
     def _address(self, service: Service, notes: list[str]) -> str | None:
         """The one address of this Service; None, and a note, where it has none."""
@@ -291,7 +291,7 @@ class ClusterServices(Source):
         for gone in self._hosts.keys() - hosts:
             self._hosts.pop(gone)[1].cancel()
         for host in sorted(hosts - self._hosts.keys()):
-            following = Following(
+            following = RepeatedLookup(
                 lambda host=host: self._look_up(host),  # type: ignore[misc]
                 self._again.set,
                 now=self.setting.now,

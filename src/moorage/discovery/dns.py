@@ -11,7 +11,7 @@ from moorage.cluster.backoff import backoff
 from moorage.core.model import Found, Problem
 from moorage.core.names import of_address, of_dns_name
 from moorage.discovery.choice import Choices, addresses_of
-from moorage.discovery.following import FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS, Following
+from moorage.discovery.following import FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS, RepeatedLookup
 from moorage.discovery.resolver import Addresses, AddressType, LookupFailedError, Names, Server
 from moorage.discovery.source import MAX_ENDPOINTS, MAX_LOOKUPS_PER_SECOND, Setting, Source, State
 
@@ -29,7 +29,7 @@ class AddressRecords(Source):
             found = await names.addresses(spec.name, type)
             return found, found.ttl
 
-        self._following = Following(look_up, self._changed, now=setting.now, jitter=setting.jitter)
+        self._following = RepeatedLookup(look_up, self._changed, now=setting.now, jitter=setting.jitter)
 
     async def run(self) -> None:
         await self._following.run()
@@ -71,7 +71,7 @@ class ServiceRecords(Source):
         """When all targets last had an answer."""
         self._failures = 0
         """Look-ups in a row in which a target had none."""
-        self._following = Following(self._look_up, self._changed, now=setting.now, jitter=setting.jitter)
+        self._following = RepeatedLookup(self._look_up, self._changed, now=setting.now, jitter=setting.jitter)
 
     async def run(self) -> None:
         try:

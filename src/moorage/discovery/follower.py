@@ -10,7 +10,7 @@ from moorage.core.admission import Gate
 from moorage.core.model import Problem
 from moorage.discovery.cluster import ClusterServices
 from moorage.discovery.dns import AddressRecords, ServiceRecords
-from moorage.discovery.loadbalancers import LoadBalancers, Selected
+from moorage.discovery.loadbalancers import LoadBalancers, SelectedServices
 from moorage.discovery.resolver import Names
 from moorage.discovery.secrets import Secrets
 from moorage.discovery.share import MAX_ALL_HELD_BYTES, Share
@@ -78,7 +78,7 @@ class LocalFollower:
         self._secrets = secrets
         self._shares: WeakValueDictionary[str, Share] = WeakValueDictionary()
         """By namespace, for as long as a source of it is followed."""
-        self.clusters: Shared[Selected, LoadBalancers] = Shared(
+        self.clusters: Shared[SelectedServices, LoadBalancers] = Shared(
             lambda selected, changed: LoadBalancers(selected, self._share(selected.tenant), gate, changed, now)
         )
         self._house = House(MAX_ALL_HELD_BYTES)

@@ -23,7 +23,7 @@ class Failure(NamedTuple):
     """RFC 3339: when the last good answer came, or, before there was one, when it was first asked for."""
 
 
-class Following(Generic[T]):
+class RepeatedLookup(Generic[T]):
     """The last good answer of `look_up`, which is called again whenever the seconds that it gave are over.
 
     `look_up` gives the answer and its seconds, or raises LookupFailedError: then `answer` stays and `failure` says

@@ -20,7 +20,7 @@ from moorage.core.admission import Gate
 from moorage.discovery.foreign import MAX_SERVICES, MAX_VERSION_CHARACTERS, SERVICES
 from moorage.discovery.share import MAX_CLUSTERS, Share
 from moorage.discovery.tenant import client_of
-from moorage.discovery.watched import Trouble, Watched
+from moorage.discovery.watched import MonitoredWatch, Trouble
 from moorage.errors import MoorageError
 
 T = TypeVar("T", bound=Object)
@@ -32,7 +32,7 @@ REQUESTS_PER_SECOND = 1.0
 soon as it has said something."""
 
 
-class Selected(NamedTuple):
+class SelectedServices(NamedTuple):
     """Which Services of which cluster. Those of a namespace who select the same share one watch."""
 
     tenant: str
@@ -51,7 +51,7 @@ class LoadBalancers:
 
     def __init__(
         self,
-        selected: Selected,
+        selected: SelectedServices,
         share: Share,
         gate: Callable[[], Gate],
         on_change: Callable[[], None],
@@ -59,7 +59,7 @@ class LoadBalancers:
     ) -> None:
         self._share = share
         self._client = client_of(selected.config, share, gate, pace=share.pace, room=share.room)
-        self._watched = Watched(_Slim(self._client, share.handshakes), on_change, now)
+        self._watched = MonitoredWatch(_Slim(self._client, share.handshakes), on_change, now)
         self._reflector = Reflector(
             self._watched,
             Service,

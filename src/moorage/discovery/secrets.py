@@ -9,7 +9,7 @@ from moorage.api.meta import ObjectKey, ObjectMeta
 from moorage.cluster.errors import ApiError, one_line
 from moorage.cluster.reflector import ListWatch, Reflector
 from moorage.core.model import Problem
-from moorage.discovery.watched import Watched
+from moorage.discovery.watched import MonitoredWatch
 from moorage.errors import MoorageError
 
 R = TypeVar("R")
@@ -86,7 +86,7 @@ class WatchedSecret(ReadSecret):
         self._now = now
         self._account = account
         self._on_change = on_change
-        self._watched = Watched(client, on_change, now)
+        self._watched = MonitoredWatch(client, on_change, now)
         self._reflector = Reflector(
             self._watched,
             Secret,

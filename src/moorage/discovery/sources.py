@@ -22,7 +22,7 @@ from moorage.discovery.shared import Shared
 from moorage.discovery.source import Setting, State
 
 
-class Followed(Protocol):
+class FollowedSource(Protocol):
     """One source that is being followed."""
 
     @property
@@ -41,7 +41,7 @@ class Followed(Protocol):
 class Follower(Protocol):
     """Follows sources: in this process (`discovery.follower`), or in another one (`outside.sources`)."""
 
-    def follow(self, namespace: str, label: str, entry: EndpointSource, setting: Setting) -> Followed:
+    def follow(self, namespace: str, label: str, entry: EndpointSource, setting: Setting) -> FollowedSource:
         """Begin to follow a `dns` or `cluster` entry of an ExternalService in `namespace`.
 
         `label` is its name in the log. `setting.on_change` is called after the state has changed, not from within
@@ -60,9 +60,9 @@ class _Entries:
 
     def __init__(self) -> None:
         self.spec: tuple[object, ...] | None = None
-        self.entries: list[tuple[str, str, Followed | Resolution]] = []
+        self.entries: list[tuple[str, str, FollowedSource | Resolution]] = []
         """Of each entry of `spec.endpoints`: its name for people, its field, and what follows it."""
-        self.running: dict[bytes, Followed] = {}
+        self.running: dict[bytes, FollowedSource] = {}
         self.failing: Mapping[str, str] = {}
         self.said: tuple[Resolution, ...] = ()
 
@@ -112,7 +112,7 @@ class FollowedSources:
             label = label if label not in labels else f"{label}[{index}]"
             labels.add(label)
             field = f"spec.endpoints[{index}].{kind}" if kind else f"spec.endpoints[{index}]"
-            follows: Followed | Resolution
+            follows: FollowedSource | Resolution
             if kind == "addresses":
                 follows = Resolution(label, addresses.found(entry.addresses or ()))
             elif not kind:
@@ -136,7 +136,7 @@ class FollowedSources:
             gone.stop()
         followed.said = _resolve(followed)
 
-    def _follow(self, key: ObjectKey, label: str, entry: EndpointSource, setting: Setting) -> Followed:
+    def _follow(self, key: ObjectKey, label: str, entry: EndpointSource, setting: Setting) -> FollowedSource:
         followed = self._follower.follow(key.namespace, f"{key} {label}", entry, setting)
         followed.set_failing(self._entries[key].failing)
         return followed

@@ -27,14 +27,14 @@ class Trouble(NamedTuple):
     """RFC 3339."""
 
 
-def _passes(error: MoorageError) -> bool:
+def _is_transient(error: MoorageError) -> bool:
     """Whether an error is likely to be over soon: no answer, a server that is busy or starting."""
     if isinstance(error, ApiError):
         return error.status == 429 or error.status >= 500
     return isinstance(error, UnreachableError)
 
 
-class Watched:
+class MonitoredWatch:
     """Passes on a client's lists and watches, and keeps `trouble`, which `on_change` is called about.
 
     It is called once more when the first watch begins: then a reflector has its first list. That a resource version
@@ -77,7 +77,7 @@ class Watched:
             return
         self._since = self._since or self._now()
         self._error = error
-        if self.trouble is not None or not self._connected or not _passes(error):
+        if self.trouble is not None or not self._connected or not _is_transient(error):
             self._say()
         elif self._pending is None:
             self._pending = asyncio.get_running_loop().call_later(GRACE_SECONDS, self._say)

@@ -26,7 +26,7 @@ class Channel(Protocol[M_co]):
         """The next message; None: the other end has closed."""
 
     def send(self, message: object) -> None:
-        """Send a message, soon. What the other end does not take is kept: see `ready`."""
+        """Send a message, soon. It is kept until the other end takes it: see `ready`."""
 
     async def ready(self) -> None:
         """Until there is room for more. Raises ConnectionError once the other end has closed."""
@@ -53,7 +53,7 @@ class SocketChannel(Generic[M]):
     async def receive(self) -> M | None:
         """The next message; None: the other end has closed.
 
-        Raises msgspec.DecodeError for what is none, and ValueError for one of more than `MAX_MESSAGE_BYTES` bytes.
+        Raises msgspec.DecodeError for what is no message, and ValueError for one of more than `MAX_MESSAGE_BYTES`.
         """
         try:
             length = int.from_bytes(await self._reader.readexactly(4))
@@ -78,10 +78,10 @@ class SocketChannel(Generic[M]):
         self._writer.close()
 
 
-class Soon:
-    """Calls `work` once for all who ask within `seconds`: what they have to say goes together.
+class Coalesced:
+    """Calls `work` once for all calls within `seconds`, so that what they report goes in one message.
 
-    `work` says whether all was said; where the other end does not take more, it is called again after a second.
+    `work` returns whether everything was sent. If the other end takes no more, it is called again after a second.
     """
 
     def __init__(self, work: Callable[[], bool], seconds: float) -> None:

@@ -7,8 +7,8 @@ from moorage.api.meta import ObjectKey
 from moorage.cluster.clock import timestamp
 from moorage.core.health import Outcome
 from moorage.core.model import Problem
-from moorage.outside.channel import Channel, Soon
-from moorage.outside.checks_messages import CheckNone, CheckThese, FromChecks, Job, Outcomes, ToChecks
+from moorage.outside.channel import Channel, Coalesced
+from moorage.outside.checks_messages import CheckJob, FromChecks, Outcomes, RemoveChecks, SetChecks, ToChecks
 from moorage.outside.link import Link, Start
 from moorage.probe.check import Check, Target
 from moorage.probe.prober import Prober
@@ -18,7 +18,7 @@ COLLECT_SECONDS = 0.01
 
 
 class RemoteProber:
-    """Has endpoints checked by a child process, as `probe.prober.Prober` does here.
+    """Checks endpoints in a child process, as `probe.prober.Prober` does in this one.
 
     `on_outcome`, `on_late` and `on_skipped` are those of the Prober. `changed()` is called after `problem` has
     changed, `restarted()` when another child is to be started.
@@ -38,7 +38,7 @@ class RemoteProber:
         self._on_outcome = on_outcome
         self._on_late = on_late
         self._on_skipped = on_skipped
-        self._checked: dict[ObjectKey, CheckThese] = {}
+        self._checked: dict[ObjectKey, SetChecks] = {}
         self._numbers: dict[int, tuple[ObjectKey, str]] = {}
         """Whose outcomes these are: those of what an endpoint was before count for nothing."""
         self._last = 0
@@ -50,7 +50,7 @@ class RemoteProber:
         return self._link.problem
 
     def set(self, key: ObjectKey, targets: Mapping[str, Target], check: Check) -> None:
-        """Check these endpoints of `key`, by name, and no others of it. What is as it was goes on undisturbed."""
+        """Check these endpoints of `key`, by name, and no others of it. Those that are the same go on undisturbed."""
         before = self._checked.get(key)
         known = before.jobs if before is not None and before.check == check else {}
         jobs = {}
@@ -61,23 +61,23 @@ class RemoteProber:
             return
         self._forget(before)
         self._numbers.update({job.number: (key, name) for name, job in jobs.items()})
-        these = self._checked[key] = CheckThese(key, check, jobs)
-        self._link.say(key, lambda: [these])
+        these = self._checked[key] = SetChecks(key, check, jobs)
+        self._link.set(key, lambda: [these])
 
     def remove(self, key: ObjectKey) -> None:
-        """Check nothing of `key` any more."""
+        """Stop checking the endpoints of `key`."""
         self._forget(self._checked.pop(key, None))
-        self._link.unsay(key, CheckNone(key))
+        self._link.unset(key, RemoveChecks(key))
 
     async def close(self) -> None:
-        """End all checks; nobody is told."""
+        """End all checks, without outcomes."""
         await self._link.close()
 
-    def _job(self, target: Target) -> Job:
+    def _job(self, target: Target) -> CheckJob:
         self._last += 1
-        return Job(self._last, target)
+        return CheckJob(self._last, target)
 
-    def _forget(self, these: CheckThese | None) -> None:
+    def _forget(self, these: SetChecks | None) -> None:
         for job in these.jobs.values() if these else ():
             del self._numbers[job.number]
 
@@ -92,7 +92,7 @@ class RemoteProber:
                 self._on_outcome(*endpoint, Outcome(failure is None, failure, seconds))
 
 
-class ProbesHere(Protocol):
+class LocalProber(Protocol):
     """As `probe.prober.Prober`."""
 
     def set(self, key: ObjectKey, targets: Mapping[str, Target], check: Check) -> None: ...
@@ -102,24 +102,24 @@ class ProbesHere(Protocol):
     def close(self) -> None: ...
 
 
-class Checks:
-    """What the child does: check, and tell."""
+class ChecksWorker:
+    """The child: makes the checks, and reports how they went."""
 
-    def __init__(self, channel: Channel[ToChecks], prober: Callable[..., ProbesHere] = Prober) -> None:
+    def __init__(self, channel: Channel[ToChecks], prober: Callable[..., LocalProber] = Prober) -> None:
         self._channel = channel
         self._numbers: dict[ObjectKey, dict[str, int]] = {}
         self._ended: list[tuple[int, str | None, float]] = []
         self._late: list[float] = []
         self._skipped = 0
-        self._flush_soon = Soon(self._flush, COLLECT_SECONDS)
+        self._flush_soon = Coalesced(self._flush, COLLECT_SECONDS)
         self._prober = prober(self._outcome, on_late=self._began, on_skipped=self._skip)
 
     def take(self, message: ToChecks) -> None:
         match message:
-            case CheckThese(key, check, jobs):
+            case SetChecks(key, check, jobs):
                 self._numbers[key] = {name: job.number for name, job in jobs.items()}
                 self._prober.set(key, {name: job.target for name, job in jobs.items()}, check)
-            case CheckNone(key):
+            case RemoveChecks(key):
                 self._numbers.pop(key, None)
                 self._prober.remove(key)
 

@@ -1,4 +1,4 @@
-"""The process of a child: its limits, and the loop that reads what it is told."""
+"""A child process: its limits, and the loop that reads its messages."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ PARTS: tuple[Part, ...] = get_args(Part)
 
 
 class Limits(NamedTuple):
-    """What a child may use, whatever it is told to do."""
+    """What a child may use, whatever it is sent."""
 
     memory: int
     """Bytes of memory of its own (RLIMIT_DATA, which since Linux 4.7 counts all private writable mappings)."""
@@ -34,21 +34,21 @@ LIMITS: dict[Part, Limits] = {
 """The operator's Deployment has 512 MiB for all three processes."""
 
 
-class Work(Protocol):
-    """What a child does."""
+class Worker(Protocol):
+    """The work of a child."""
 
     def take(self, message: Any) -> None:
-        """Do what this message says."""
+        """Take a message from the operator."""
 
     async def close(self) -> None: ...
 
 
 OOM_SCORE = 1000
-"""Where the memory of the pod is used up nevertheless, the kernel ends a child, not the operator (proc(5))."""
+"""If the pod runs out of memory all the same, the kernel kills a child and not the operator (proc(5))."""
 
 
 async def run(part: Part, sock: socket.socket) -> None:
-    """Do what the operator says at the other end of `sock`, until it closes."""
+    """Work for the operator at the other end of `sock`, until that closes."""
     limit(LIMITS[part])
     loop = asyncio.get_running_loop()
     out_of_memory = asyncio.Event()
@@ -61,39 +61,39 @@ async def run(part: Part, sock: socket.socket) -> None:
 
     loop.set_exception_handler(failed)
     channel, work = await (_checks(sock) if part == "checks" else _sources(sock))
-    obeying = asyncio.create_task(obey(channel, work.take))
+    serving = asyncio.create_task(serve(channel, work.take))
     ending = asyncio.create_task(out_of_memory.wait())
-    await asyncio.wait((obeying, ending), return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait((serving, ending), return_when=asyncio.FIRST_COMPLETED)
     if out_of_memory.is_set():
         # What is half done because of it cannot be known; a new process is.
         raise MemoryError(f"more than {LIMITS[part].memory // 2**20} MiB")
     ending.cancel()
     await work.close()
-    await obeying
+    await serving
 
 
 # Each imports only what is its own: the one for checks needs half the memory.
 
 
-async def _checks(sock: socket.socket) -> tuple[Channel[Any], Work]:
-    from moorage.outside.checks import Checks
+async def _checks(sock: socket.socket) -> tuple[Channel[Any], Worker]:
+    from moorage.outside.checks import ChecksWorker
     from moorage.outside.checks_messages import ToChecks
 
     channel: Channel[Any] = await SocketChannel.over(sock, ToChecks)
-    return channel, Checks(channel)
+    return channel, ChecksWorker(channel)
 
 
-async def _sources(sock: socket.socket) -> tuple[Channel[Any], Work]:
+async def _sources(sock: socket.socket) -> tuple[Channel[Any], Worker]:
     from moorage.discovery.resolver import Resolver
-    from moorage.outside.following import Following
+    from moorage.outside.following import SourcesWorker
     from moorage.outside.sources_messages import ToSources
 
     channel: Channel[Any] = await SocketChannel.over(sock, ToSources)
-    return channel, Following(channel, Resolver())
+    return channel, SourcesWorker(channel, Resolver())
 
 
-async def obey(channel: Channel[Any], take: Callable[[Any], None]) -> None:
-    """Take what comes until the other end closes."""
+async def serve(channel: Channel[Any], take: Callable[[Any], None]) -> None:
+    """Pass on messages, and answer pings, until the other end closes."""
     while (message := await channel.receive()) is not None:
         if isinstance(message, Ping):
             channel.send(Pong(message.number))
@@ -102,7 +102,7 @@ async def obey(channel: Channel[Any], take: Callable[[Any], None]) -> None:
 
 
 def limit(limits: Limits) -> None:
-    """Hold this process to its limits."""
+    """Set the limits of this process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a person's Ctrl-C is for the operator, which ends this
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     files = limits.files if hard == resource.RLIM_INFINITY else min(limits.files, hard)

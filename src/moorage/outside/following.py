@@ -1,4 +1,4 @@
-"""What the child process for sources does: follow them, and tell what they know."""
+"""The child process for sources: follows them, and reports what they know."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,16 +13,16 @@ from moorage.discovery.follower import LocalFollower
 from moorage.discovery.resolver import Names
 from moorage.discovery.secrets import ReadSecret, SecretKey
 from moorage.discovery.source import Setting
-from moorage.discovery.sources import Followed
-from moorage.outside.channel import Channel, Soon
+from moorage.discovery.sources import FollowedSource
+from moorage.outside.channel import Channel, Coalesced
 from moorage.outside.sources_messages import (
     Follow,
-    GateIs,
-    Knows,
-    OwnAddresses,
+    RemoveSecret,
     SecretContent,
-    SecretIs,
-    SecretUnused,
+    SetGate,
+    SetOwnAddresses,
+    SetSecret,
+    SourceState,
     ToSources,
     Unfollow,
 )
@@ -30,19 +30,19 @@ from moorage.outside.sources_messages import (
 _EVERYTHING = Ranges((ip_network(each), "not known to be outside this cluster yet") for each in ("0.0.0.0/0", "::/0"))
 
 
-class Following:
-    """Follows what it is told to, and tells what is known of it."""
+class SourcesWorker:
+    """Follows the sources that it is sent, and reports what they know."""
 
     def __init__(self, channel: Channel[ToSources], names: Names, now: Callable[[], str] = timestamp) -> None:
         self._channel = channel
         self._now = now
         self._own: dict[str, str] = {}
         self.gate = Gate(refused=_EVERYTHING, own=self._own)
-        self._secrets = GivenSecrets()
+        self._secrets = ReceivedSecrets()
         self.follower = LocalFollower(names, lambda: self.gate, self._secrets, now)
-        self._running: dict[int, Followed] = {}
+        self._running: dict[int, FollowedSource] = {}
         self._news: dict[int, None] = {}
-        self._flush_soon = Soon(self._flush, 0.0)
+        self._flush_soon = Coalesced(self._flush, 0.0)
 
     def take(self, message: ToSources) -> None:
         match message:
@@ -52,14 +52,14 @@ class Following:
                 self._news.pop(number, None)
                 if running := self._running.pop(number, None):
                     running.stop()
-            case SecretIs(key, content, problem):
+            case SetSecret(key, content, problem):
                 self._secrets.tell(key, content, problem)
-            case SecretUnused(key):
+            case RemoveSecret(key):
                 self._secrets.forget(key)
-            case GateIs(allowed, refused):
+            case SetGate(allowed, refused):
                 self.gate = Gate(_ranges(allowed), _ranges(refused), self._own)
                 self.follower.gate_changed()
-            case OwnAddresses(what):
+            case SetOwnAddresses(what):
                 for address, kind in what.items():
                     if kind is None:
                         self._own.pop(address, None)
@@ -88,12 +88,12 @@ class Following:
         while self._news and not self._channel.full:
             number = next(iter(self._news))
             del self._news[number]
-            self._channel.send(Knows(number, self._running[number].state))
+            self._channel.send(SourceState(number, self._running[number].state))
         return not self._news
 
 
-class GivenSecret(ReadSecret):
-    """A key of a Secret as the operator says it is."""
+class ReceivedSecret(ReadSecret):
+    """A key of a Secret, as the operator sent it."""
 
     def __init__(self, key: SecretKey) -> None:
         super().__init__(key)
@@ -120,15 +120,15 @@ class GivenSecret(ReadSecret):
             each()
 
 
-class GivenSecrets:
-    """The keys of Secrets of which the operator tells, and of which it is yet to tell."""
+class ReceivedSecrets:
+    """The keys of Secrets that the operator sent, or is going to send."""
 
     def __init__(self) -> None:
-        self._known: dict[SecretKey, GivenSecret] = {}
+        self._known: dict[SecretKey, ReceivedSecret] = {}
 
-    def take(self, key: SecretKey, on_change: Callable[[], None]) -> GivenSecret:
+    def take(self, key: SecretKey, on_change: Callable[[], None]) -> ReceivedSecret:
         """As `discovery.secrets.Secrets`."""
-        given = self._known.setdefault(key, GivenSecret(key))
+        given = self._known.setdefault(key, ReceivedSecret(key))
         given.listeners.append(on_change)
         return given
 
@@ -139,10 +139,10 @@ class GivenSecrets:
             given.listeners.remove(on_change)
 
     def tell(self, key: SecretKey, content: SecretContent | None, problem: Problem | None) -> None:
-        self._known.setdefault(key, GivenSecret(key)).tell(content, problem)
+        self._known.setdefault(key, ReceivedSecret(key)).tell(content, problem)
 
     def forget(self, key: SecretKey) -> None:
-        """No source that needs it is to be followed any more."""
+        """No source needs it any more."""
         self._known.pop(key, None)
 
 

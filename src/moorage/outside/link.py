@@ -1,4 +1,4 @@
-"""A child process that is kept running, and kept told what it is to do."""
+"""A child process that is kept running and kept up to date."""
 
 import asyncio
 import random
@@ -28,7 +28,7 @@ FIRST_RESTART_SECONDS, MAX_RESTART_SECONDS = 0.2, 30.0
 RECOVERED_SECONDS = 60.0
 """For which a child must live to count as well again."""
 
-Say = Callable[[], Iterable[object]]
+Messages = Callable[[], Iterable[object]]
 """Makes messages when they are to be sent; others have their turn of the event loop between two of them."""
 
 
@@ -49,13 +49,14 @@ Start = Callable[[], Awaitable[Child[M]]]
 
 
 class Link(Generic[M]):
-    """Tells a child what it is to do, in terms of slots: what was said of a slot last is what holds.
+    """Keeps a child process running, and up to date: for each slot it gets the messages that were set last.
 
-    So nothing is kept twice for a child that is slow, and a new child is told all that holds, in the order in which
-    the slots were first used.
+    A slow child skips what has been replaced meanwhile. A new child gets the messages of all slots, in the order in
+    which the slots were first used.
 
     `part` says what the child is for, in messages for people: "health checks". `take(message)` is called with each
-    message from it, `started()` before a new child is told anything, `changed()` after `problem` has changed.
+    message from it, `started()` before a new child gets its first message, `changed()` after `problem` has changed,
+    `restarted()` before another child is started.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Link(Generic[M]):
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.problem: Problem | None = None
-        """Why what the child tells may be out of date."""
+        """Why messages from the child may be out of date."""
         self._part = part
         self._start = start
         self._take = take
@@ -80,8 +81,8 @@ class Link(Generic[M]):
         self._changed = changed
         self._restarted = restarted
         self._jitter = jitter
-        self._slots: dict[Hashable, Say] = {}
-        self._unsaid: dict[Hashable, Say] = {}
+        self._slots: dict[Hashable, Messages] = {}
+        self._unsent: dict[Hashable, Messages] = {}
         """What is still to be sent, in this order."""
         self._wake = asyncio.Event()
         self._answered = 0
@@ -89,13 +90,13 @@ class Link(Generic[M]):
         self._grace: asyncio.TimerHandle | None = None
         self._task = asyncio.create_task(self._run())
 
-    def say(self, slot: Hashable, messages: Say) -> None:
-        """From now on this holds. `messages` may be called later, and again for the next child."""
+    def set(self, slot: Hashable, messages: Messages) -> None:
+        """Send these messages for the slot. `messages` may be called later, and again for the next child."""
         self._slots[slot] = messages
         self._send(slot, messages)
 
-    def unsay(self, slot: Hashable, message: object) -> None:
-        """What was said of the slot holds no longer, which `message` tells."""
+    def unset(self, slot: Hashable, message: object) -> None:
+        """Forget the slot, and send `message`, which says so."""
         if self._slots.pop(slot, None) is not None:
             self._send(slot, lambda: [message])
 
@@ -105,10 +106,10 @@ class Link(Generic[M]):
         with suppress(asyncio.CancelledError):
             await self._task
 
-    def _send(self, slot: Hashable, messages: Say) -> None:
-        # Last, so that what one message rests on, said before it, is told before it.
-        self._unsaid.pop(slot, None)
-        self._unsaid[slot] = messages
+    def _send(self, slot: Hashable, messages: Messages) -> None:
+        # Last, so that a message comes after those that were set before it, on which it may rest.
+        self._unsent.pop(slot, None)
+        self._unsent[slot] = messages
         self._wake.set()
 
     async def _run(self) -> None:
@@ -136,13 +137,12 @@ class Link(Generic[M]):
             return f"cannot be started: {error.strerror or error}"
         why = None
         try:
-            self._unsaid.clear()
+            self._unsent.clear()
             self._started()
-            self._unsaid.update(self._slots)
+            self._unsent.update(self._slots)
             self._wake.set()
-            works: list[asyncio.Task[str | None]] = [
-                asyncio.create_task(each) for each in (self._sends(child), self._hears(child), self._asks(child))
-            ]
+            loops = (self._send_all(child), self._receive_all(child), self._watch_over(child))
+            works: list[asyncio.Task[str | None]] = [asyncio.create_task(each) for each in loops]
             try:
                 await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -152,7 +152,7 @@ class Link(Generic[M]):
             why = next((result for result in results if isinstance(result, str)), None)
             for result in results:
                 if isinstance(result, Exception) and not isinstance(result, ConnectionError):
-                    log.error(f"what the process for {self._part} said was not taken", exc_info=result)
+                    log.error(f"what the process for {self._part} sent was not understood", exc_info=result)
         except asyncio.CancelledError:
             child.kill()
             raise
@@ -161,18 +161,18 @@ class Link(Generic[M]):
             ended = await child.end()
         return why or ended
 
-    async def _sends(self, child: Child[M]) -> None:
+    async def _send_all(self, child: Child[M]) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._unsaid:
-                slot = next(iter(self._unsaid))
-                for message in self._unsaid.pop(slot)():
+            while self._unsent:
+                slot = next(iter(self._unsent))
+                for message in self._unsent.pop(slot)():
                     child.channel.send(message)
                     await child.channel.ready()
                     await asyncio.sleep(0)
 
-    async def _hears(self, child: Child[M]) -> None:
+    async def _receive_all(self, child: Child[M]) -> None:
         while (message := await child.channel.receive()) is not None:
             if isinstance(message, Pong):
                 self._answered = message.number
@@ -181,7 +181,7 @@ class Link(Generic[M]):
                 self._take(message)
             await asyncio.sleep(0)  # much may have come at once
 
-    async def _asks(self, child: Child[M]) -> str:
+    async def _watch_over(self, child: Child[M]) -> str:
         number = self._answered
         while True:
             number += 1

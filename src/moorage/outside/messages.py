@@ -1,4 +1,4 @@
-"""What the operator and every child process tell each other."""
+"""What the operator and every child process send each other."""
 
 import msgspec
 

@@ -34,7 +34,7 @@ class ChildProcess(Generic[M]):
             self._process.kill()
 
     async def end(self, patience: float = ENDING_SECONDS) -> str:
-        """As `outside.link.Child`; it is killed after so many seconds."""
+        """As `outside.link.Child`; it is killed after `patience` seconds."""
         try:
             async with asyncio.timeout(patience):
                 status = await self._process.wait()
@@ -48,7 +48,7 @@ class ChildProcess(Generic[M]):
 
 
 async def start(part: Part) -> ChildProcess[Any]:
-    """The process of this part. Raises OSError where there can be none."""
+    """Start the process of this part. Raises OSError where that cannot be done."""
     ours, theirs = socket.socketpair()
     with theirs:
         try:

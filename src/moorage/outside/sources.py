@@ -19,12 +19,12 @@ from moorage.outside.link import Link, Start
 from moorage.outside.sources_messages import (
     Follow,
     FromSources,
-    GateIs,
-    Knows,
-    OwnAddresses,
+    RemoveSecret,
     SecretContent,
-    SecretIs,
-    SecretUnused,
+    SetGate,
+    SetOwnAddresses,
+    SetSecret,
+    SourceState,
     Unfollow,
 )
 
@@ -33,8 +33,8 @@ ADDRESSES_PER_MESSAGE = 2000
 """A large cluster has a hundred thousand pods."""
 
 
-class _Remote:
-    """A source that the child follows, and what it is known to know."""
+class _RemoteSource:
+    """A source that the child follows, and what it last reported."""
 
     def __init__(self, follower: "RemoteFollower", follow: Follow, setting: Setting) -> None:
         self.on_change = setting.on_change
@@ -50,12 +50,12 @@ class _Remote:
     def set_ports(self, ports: Sequence[ExternalServicePort]) -> None:
         if ports != self._follow.ports:
             self._follow = replace(self._follow, ports=ports)
-            self._follower.say(self)
+            self._follower.send(self)
 
     def set_failing(self, addresses: Mapping[str, str]) -> None:
         if addresses != self._follow.failing:
             self._follow = replace(self._follow, failing=dict(addresses))
-            self._follower.say(self)
+            self._follower.send(self)
 
     def stop(self) -> None:
         self._follower.stop(self)
@@ -70,7 +70,7 @@ class _Remote:
         return secret_of(self._follow.namespace, self._follow.entry)
 
     def messages(self) -> Iterator[Follow]:
-        """What a child is to be told: another one than before keeps to the addresses that the last one had chosen."""
+        """What a child is sent. A new child keeps to the addresses that the last one had chosen."""
         if self._known.endpoints is None:
             yield self._follow
         else:
@@ -86,7 +86,7 @@ class _Remote:
 
 
 class RemoteFollower:
-    """Has sources followed by a child process, as `discovery.follower.LocalFollower` does here.
+    """Follows sources in a child process, as `discovery.follower.LocalFollower` does in this one.
 
     The child is given the content of the Secrets that they name, and the gate; it reads nothing of this cluster.
     """
@@ -102,7 +102,7 @@ class RemoteFollower:
     ) -> None:
         self._gate = gate
         self._secrets = secrets
-        self._running: dict[int, _Remote] = {}
+        self._running: dict[int, _RemoteSource] = {}
         self._last = 0
         self._taken: dict[SecretKey, tuple[ReadSecret, Callable[[], None], set[int]]] = {}
         """With what was given to take it, and the sources that need it."""
@@ -118,34 +118,34 @@ class RemoteFollower:
             restarted=restarted,
         )
         # First, so that no source of a new child connects to anything before it knows what it may connect to.
-        self._link.say(_GATE, self._gate_is)
-        self._link.say(_OWN, self._own_addresses)
+        self._link.set(_GATE, self._set_gate)
+        self._link.set(_OWN, self._set_own_addresses)
 
     @property
     def problem(self) -> Problem | None:
         """Why what is known may be out of date."""
         return self._link.problem
 
-    def follow(self, namespace: str, label: str, entry: EndpointSource, setting: Setting) -> _Remote:
+    def follow(self, namespace: str, label: str, entry: EndpointSource, setting: Setting) -> _RemoteSource:
         """As `discovery.sources.Follower`."""
         self._last += 1
         follow = Follow(
             self._last, namespace, label, entry, setting.families, tuple(setting.ports), {}, dict(setting.known)
         )
-        remote = self._running[follow.number] = _Remote(self, follow, setting)
+        remote = self._running[follow.number] = _RemoteSource(self, follow, setting)
         if key := remote.secret:
             self._need(key, remote.number)
-        self.say(remote)
+        self.send(remote)
         return remote
 
     def gate_changed(self) -> None:
-        """As `discovery.sources.Follower`; of single addresses that are others `addresses_changed` tells."""
-        self._link.say(_GATE, self._gate_is)
+        """As `discovery.sources.Follower`. For single addresses there is `addresses_changed`."""
+        self._link.set(_GATE, self._set_gate)
 
     def addresses_changed(self, addresses: Iterable[str]) -> None:
-        """What these addresses of this cluster are has changed."""
+        """These addresses of this cluster have become something else."""
         self._changed.update(addresses)
-        self._link.say(_OWN, self._own_addresses)
+        self._link.set(_OWN, self._set_own_addresses)
 
     async def close(self) -> None:
         """End everything, and wait for it."""
@@ -156,47 +156,47 @@ class RemoteFollower:
 
     # --- of its sources --------------------------------------------------------------------------------------------
 
-    def say(self, remote: _Remote) -> None:
-        self._link.say(remote.number, remote.messages)
+    def send(self, remote: _RemoteSource) -> None:
+        self._link.set(remote.number, remote.messages)
 
-    def stop(self, remote: _Remote) -> None:
+    def stop(self, remote: _RemoteSource) -> None:
         del self._running[remote.number]
-        self._link.unsay(remote.number, Unfollow(remote.number))
+        self._link.unset(remote.number, Unfollow(remote.number))
         if key := remote.secret:
             _, on_change, needed = self._taken[key]
             needed.discard(remote.number)
             if not needed:
                 del self._taken[key]
                 self._secrets.give_back(key, on_change)
-                self._link.unsay(key, SecretUnused(key))
+                self._link.unset(key, RemoveSecret(key))
 
-    # --- what is told ----------------------------------------------------------------------------------------------
+    # --- what is sent ----------------------------------------------------------------------------------------------
 
     def _need(self, key: SecretKey, number: int) -> None:
         if key not in self._taken:
-            on_change = partial(self._say_secret, key)
+            on_change = partial(self._send_secret, key)
             self._taken[key] = self._secrets.take(key, on_change), on_change, set()
-            self._say_secret(key)
+            self._send_secret(key)
         self._taken[key][2].add(number)
 
-    def _say_secret(self, key: SecretKey) -> None:
-        self._link.say(key, partial(_secret_is, key, self._taken[key][0]))
+    def _send_secret(self, key: SecretKey) -> None:
+        self._link.set(key, partial(_set_secret, key, self._taken[key][0]))
 
     def _started(self) -> None:
         self._changed = set(self._gate().own)
 
-    def _gate_is(self) -> Iterator[GateIs]:
+    def _set_gate(self) -> Iterator[SetGate]:
         gate = self._gate()
-        yield GateIs(_texts(gate.allowed), _texts(gate.refused))
+        yield SetGate(_texts(gate.allowed), _texts(gate.refused))
 
-    def _own_addresses(self) -> Iterator[OwnAddresses]:
+    def _set_own_addresses(self) -> Iterator[SetOwnAddresses]:
         while self._changed:
             own = self._gate().own
             told = [self._changed.pop() for _ in range(min(len(self._changed), ADDRESSES_PER_MESSAGE))]
-            yield OwnAddresses({address: own.get(address) for address in told})
+            yield SetOwnAddresses({address: own.get(address) for address in told})
 
     def _take(self, message: FromSources) -> None:
-        assert isinstance(message, Knows)
+        assert isinstance(message, SourceState)
         if remote := self._running.get(message.number):
             remote.take(message.state)
 
@@ -236,11 +236,11 @@ def secret_of(namespace: str, entry: EndpointSource) -> SecretKey | None:
     return SecretKey(namespace, ref.name, ref.key)
 
 
-def _secret_is(key: SecretKey, watched: ReadSecret) -> Iterator[SecretIs]:
+def _set_secret(key: SecretKey, watched: ReadSecret) -> Iterator[SetSecret]:
     content, secret = None, watched.secret
     if secret is not None:
         content = SecretContent(secret.metadata.uid, secret.metadata.resource_version, secret.data or {})
-    yield SecretIs(key, content, watched.problem)
+    yield SetSecret(key, content, watched.problem)
 
 
 def _texts(ranges: Ranges) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""What the operator and the child process for sources tell each other."""
+"""What the operator and the child process for sources send each other."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,10 +13,10 @@ from moorage.outside.messages import Message, Ping, Pong
 
 
 class Follow(Message, frozen=True):
-    """To the sources: follow one entry of `spec.endpoints`; of one that is followed, take `ports` and `failing`."""
+    """To the child: follow one entry of `spec.endpoints`, or take new `ports` and `failing` for it."""
 
     number: int
-    """By which its states are told."""
+    """Names it in SourceState."""
     namespace: str
     label: str
     """For the log."""
@@ -26,7 +26,7 @@ class Follow(Message, frozen=True):
     failing: Mapping[str, str]
     """Endpoints that fail their checks, each with the address at which it does."""
     known: Mapping[str, str]
-    """Addresses of its endpoints by name, to keep to."""
+    """Addresses of its endpoints by name, which it keeps where it can."""
 
 
 class Unfollow(Message, frozen=True):
@@ -37,40 +37,40 @@ class SecretContent(msgspec.Struct, array_like=True, frozen=True):
     uid: str | None
     version: str | None
     data: dict[str, str]
-    """Base64. Of all keys but the one that was asked for only the names."""
+    """Base64. All keys but the one that was asked for are empty."""
 
 
-class SecretIs(Message, frozen=True):
-    """To the sources: what is known of this key of a Secret."""
+class SetSecret(Message, frozen=True):
+    """To the child: the content of this key of a Secret, or why there is none."""
 
     key: SecretKey
     content: SecretContent | None
     problem: Problem | None
 
 
-class SecretUnused(Message, frozen=True):
+class RemoveSecret(Message, frozen=True):
     key: SecretKey
 
 
-class GateIs(Message, frozen=True):
-    """To the sources: the ranges of the gate, in CIDR, each with what it is."""
+class SetGate(Message, frozen=True):
+    """To the child: the ranges of the gate, in CIDR, each with what it is."""
 
     allowed: list[tuple[str, str]]
     refused: list[tuple[str, str]]
 
 
-class OwnAddresses(Message, frozen=True):
-    """To the sources: what these addresses of this cluster are; None: nothing any more."""
+class SetOwnAddresses(Message, frozen=True):
+    """To the child: what these addresses of this cluster are; None: nothing any more."""
 
     what: dict[str, str | None]
 
 
-class Knows(Message, frozen=True):
-    """From the sources: what one of them knows now."""
+class SourceState(Message, frozen=True):
+    """From the child: what one source knows now."""
 
     number: int
     state: State
 
 
-ToSources = Ping | GateIs | OwnAddresses | SecretIs | SecretUnused | Follow | Unfollow
-FromSources = Pong | Knows
+ToSources = Ping | SetGate | SetOwnAddresses | SetSecret | RemoveSecret | Follow | Unfollow
+FromSources = Pong | SourceState

@@ -16,7 +16,7 @@ from moorage.cluster.handshake import TooCostlyError
 from moorage.errors import MoorageError
 from moorage.probe.check import Http, Target
 from moorage.probe.connection import Connection, Plain
-from moorage.probe.tcp import is_ours, new_socket, words
+from moorage.probe.tcp import is_local_failure, new_socket, words
 
 MAX_STATUS_LINE_BYTES = 1024
 MAX_HEADERS_BYTES = 16 * 2**10
@@ -67,7 +67,7 @@ async def get(
         except ssl.SSLError as error:
             return f"TLS: {_tls_words(error)}"
         except OSError as error:
-            if is_ours(error, target.address):
+            if is_local_failure(error, target.address):
                 raise
             return words(error.errno or 0) if error.errno else str(error)
         except MoorageError as error:

@@ -12,9 +12,9 @@ from moorage.probe.check import Check, Target, Tls
 from moorage.probe.connection import Connection, Encrypted, Plain
 from moorage.probe.http import FINISHING_SECONDS, finish, get, server_name
 from moorage.probe.slots import Slots
-from moorage.probe.tcp import Connects
+from moorage.probe.tcp import Connector
 from moorage.probe.threads import Threads
-from moorage.probe.trust import Trust, Trusted
+from moorage.probe.trust import Trust, TrustStore
 
 MAX_FINISHING = 128
 WAITED = "it waited for its turn, after TLS handshakes that take long"
@@ -60,7 +60,7 @@ class TcpChecks(Generic[J]):
     """A TCP connection can be opened."""
 
     def __init__(self, ended: Ended[J]) -> None:
-        self._connects: Connects[J] = Connects(ended)
+        self._connects: Connector[J] = Connector(ended)
         self.poll = self._connects.poll
         self.close = self._connects.close
 
@@ -86,7 +86,7 @@ class HttpChecks(Generic[J]):
         """Of these, and of those that are finishing."""
         self._places: Slots[_Running] = Slots(MAX_FINISHING, MAX_FINISHING // 4)
         self._threads = Threads()
-        self._trusted = Trusted()
+        self._trusted = TrustStore()
         self._trust: WeakKeyDictionary[J, Trust] = WeakKeyDictionary()
         """As long as there is the job, or a Secret that changes would be read again for each check."""
 

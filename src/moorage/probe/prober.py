@@ -13,7 +13,7 @@ from moorage.log import get_logger
 from moorage.probe.check import Check, Target
 from moorage.probe.kinds import Checks, Ended, HttpChecks, Result, TcpChecks
 from moorage.probe.slots import Slots
-from moorage.probe.tcp import is_ours, words
+from moorage.probe.tcp import is_local_failure, words
 
 MAX_TCP_CHECKS = 8192
 MAX_HTTP_CHECKS = 512
@@ -296,7 +296,7 @@ class Prober:
 
     def _tell(self, each: Scheduled, result: Result) -> None:
         try:
-            if isinstance(result, OSError) and is_ours(result, each.target.address):
+            if isinstance(result, OSError) and is_local_failure(result, each.target.address):
                 self._complain("checks cannot be made", each, result)
                 self._on_skipped()
                 return

@@ -35,7 +35,7 @@ _WORDS = {
 }
 
 
-def is_ours(error: OSError, address: str) -> bool:
+def is_local_failure(error: OSError, address: str) -> bool:
     """Whether it says something of this process or machine (no more files, ports or memory), not of the endpoint.
 
     EADDRNOTAVAIL is also what connect(2) to an IPv6 `address` says where IPv6 is disabled: that does not pass, and as
@@ -62,7 +62,7 @@ def new_socket(address: str) -> socket.socket:
     return sock
 
 
-class Connects(Generic[T]):
+class Connector(Generic[T]):
     """Connections that are being opened, each under a tag of the caller's.
 
     `ended(tag, failure)` is called when one is open, with None, or when it cannot be opened, with the reason; never
@@ -93,7 +93,7 @@ class Connects(Generic[T]):
             return
         sock.close()
         error = OSError(number, os.strerror(number))
-        if is_ours(error, address):
+        if is_local_failure(error, address):
             raise error
         self._ended[tag] = words(number)
         self._loop.call_soon(self.poll)

@@ -41,7 +41,7 @@ class Trust:
         return self._context
 
 
-class Trusted:
+class TrustStore:
     """Each Trust once, for as long as somebody has it.
 
     With the machine's authorities it takes 0.8 MiB, and is the same for all. Of those with a text of their own a
