@@ -28,6 +28,7 @@ class Copy:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._output = root / ".pytest_output"
         self._seconds: dict[tuple[str, ...], float] = {}
         """How long tests took without a change."""
 
@@ -48,22 +49,23 @@ class Copy:
         if key not in self._seconds:
             begun = time.monotonic()
             if not self._pass(tests, 1800.0):
-                raise MutationError(f"{' '.join(tests)}: fails without any change; mend that first")
+                raise MutationError(f"{' '.join(tests)}: fails without any change; mend that first\n{self._said()}")
             self._seconds[key] = time.monotonic() - begun
         return self._seconds[key] * LONGER + STARTING_SECONDS
 
     def _pass(self, tests: list[str], seconds: float) -> bool:
         """Whether these tests pass in time. What they have started ends with them."""
         argv = [sys.executable, "-m", "pytest", "--exitfirst", "--quiet", "-p", "no:cacheprovider", *tests]
-        process = subprocess.Popen(
-            argv,
-            cwd=self.root,
-            env=self.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        with self._output.open("wb") as output:
+            process = subprocess.Popen(
+                argv,
+                cwd=self.root,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
         try:
             # 5: there is no test in it.
             return process.wait(seconds) in (0, 5)
@@ -73,6 +75,11 @@ class Copy:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+    def _said(self) -> str:
+        """What pytest said last, of the tests that failed, or where none did."""
+        lines = self._output.read_text(errors="replace").splitlines()
+        return "\n".join([each for each in lines if each.startswith(("FAILED", "ERROR"))] or lines[-5:])
 
     def environment(self) -> dict[str, str]:
         """In which the copy's code is what is imported, not that of the repository it was made from."""

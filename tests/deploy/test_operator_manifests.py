@@ -207,22 +207,27 @@ def test_the_operator_may_change_no_lease_but_its_own(operator: dict[tuple[str, 
 
 
 def test_no_role_has_a_wildcard_or_may_read_secrets() -> None:
-    for (kind, name), manifest in objects(*MANIFESTS).items():
-        if kind in ("Role", "ClusterRole"):
-            for (group, resource), verbs in granted(manifest).items():
-                assert "*" not in {group, resource, *verbs}, name
-                assert resource != "secrets", name
+    roles = {
+        key: granted(manifest) for key, manifest in objects(*MANIFESTS).items() if key[0] in ("Role", "ClusterRole")
+    }
+    assert {("ClusterRole", "moorage-operator"), ("Role", "moorage-operator")} < set(roles)
+    for key, rights in roles.items():
+        assert rights, key
+        for (group, resource), verbs in rights.items():
+            assert "*" not in {group, resource, *verbs}, key
+            assert resource != "secrets", key
 
 
 def test_bindings_are_of_roles_and_accounts_that_are_there() -> None:
     for files, namespace in ((MANIFESTS[:4], "moorage-system"), (MANIFESTS[4:], "backend")):
         found = objects(*files)
-        for (kind, _), manifest in found.items():
-            if kind in ("RoleBinding", "ClusterRoleBinding"):
-                assert (manifest["roleRef"]["kind"], manifest["roleRef"]["name"]) in found
-                (subject,) = manifest["subjects"]
-                assert ("ServiceAccount", subject["name"]) in found
-                assert subject["namespace"] == namespace
+        bindings = [each for (kind, _), each in found.items() if kind in ("RoleBinding", "ClusterRoleBinding")]
+        assert bindings
+        for manifest in bindings:
+            assert (manifest["roleRef"]["kind"], manifest["roleRef"]["name"]) in found
+            (subject,) = manifest["subjects"]
+            assert ("ServiceAccount", subject["name"]) in found
+            assert subject["namespace"] == namespace
 
 
 def test_the_other_cluster_lets_services_be_read_and_nothing_else() -> None:

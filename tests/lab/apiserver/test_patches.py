@@ -1,5 +1,6 @@
 import contextlib
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -94,5 +95,10 @@ JSONS = st.recursive(
     ),
 )
 def test_json_patch_ends_in_a_document_or_a_status(target: Any, operations: Any) -> None:
+    before = copy.deepcopy(target)
     with contextlib.suppress(StatusError):
-        json_patch(target, operations)
+        result = json_patch(target, operations)
+        assert json.loads(json.dumps(result)) == result
+        if all(each["op"] == "test" for each in operations):
+            assert result == before, "a test changes nothing"
+    assert target == before
