@@ -21,6 +21,7 @@ from moorage_lab.narrator import Narrator
 from moorage_lab.stage import EFFECT_SECONDS, SLACK
 from testing.stalls import Stalls
 from tests.support.labs import ROOT, User, a_user, until
+from tests.support.transcripts import blocks, normalised, unwrapped
 from tests.support.wheels import built_wheel
 
 NOBODY = 65534
@@ -29,15 +30,19 @@ DEMO = ("demo", "--patience", "20")
 CURL_LINE = re.compile(r"frontend\[frontend-\w+-\w+\] -> backend\[(backend[123])-\w+-\w+\]")
 
 
-def unwrapped(output: str) -> str:
-    """With the lines whole that the terminal was too narrow for."""
-    return re.sub(r"(?: \\)?\n {4,}(?=\S)", " ", output)
-
-
 def steps(output: str) -> dict[str, str]:
     """Title -> what was printed under it."""
     parts = re.split(r"^(.*?) ─+$", output, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def expect_what_the_readme_shows(output: str) -> None:
+    """All its lines, in their order; between them, and where it has dots, it leaves some out."""
+    printed = iter(normalised(unwrapped(output)).splitlines())
+    make, *shown = blocks("console")
+    assert make.startswith("$ make demo ")
+    for line in normalised(unwrapped("".join(shown))).splitlines():
+        assert line.strip() in ("", "...") or line in printed, line
 
 
 def typed(printed: str) -> list[str]:
@@ -64,6 +69,7 @@ def tell_and_keep(user: User) -> subprocess.CompletedProcess[str]:
         done = subprocess.CompletedProcess(process.args, process.returncode, output.read_text(), "")
         expect_the_story(done, lost)
         assert done.stdout.endswith("\nended\n")
+        expect_what_the_readme_shows(done.stdout)
     return done
 
 
