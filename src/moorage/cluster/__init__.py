@@ -1,1 +1,1 @@
-"""The Kubernetes API as this project uses it: client, reflector, kubeconfigs, and kubectl's verbs."""
+"""The Kubernetes API as this project uses it: client, reflector, work queue, election, kubeconfigs."""

@@ -1,7 +1,7 @@
 """Certificates and keys in PEM text (RFC 7468), and which of them cost too much to use.
 
-Whoever sends a kubeconfig or a bundle of authorities chooses the keys with which this process calculates. What is
-looked at here is read by a few lines of our own: `cryptography` would take 14 MiB in each process.
+Whoever sends a kubeconfig or a bundle of authorities chooses the keys with which this process calculates. A few lines
+of our own read the little that matters: `cryptography` would take 14 MiB in each process.
 """
 
 import base64
@@ -37,7 +37,7 @@ _USUAL = "use RSA, ECDSA with P-256, P-384 or P-521, or Ed25519"
 
 
 def certificates(text: str) -> list[bytes]:
-    """The certificates in PEM text, as DER; whatever stands between them is left out.
+    """The certificates in PEM text, as DER. Whatever stands between them is skipped.
 
     Raises MoorageError where there is none, and for one that is cut off or not base64.
     """
@@ -60,7 +60,7 @@ def pem(found: Iterable[bytes]) -> str:
 
 
 def check_certificates(found: Sequence[bytes]) -> None:
-    """Raises MoorageError for more than anybody needs, and for keys that are made only to be a burden."""
+    """Raises MoorageError for more certificates than anybody needs, and for keys that cost too much to use."""
     if len(found) > MAX_CERTIFICATES:
         raise MoorageError(f"{len(found)} certificates, more than {MAX_CERTIFICATES}; leave out those not needed")
     for number, certificate in enumerate(found, start=1):
@@ -73,7 +73,7 @@ def check_certificates(found: Sequence[bytes]) -> None:
 
 
 def check_key(text: str) -> str:
-    """The one private key in PEM text, as PEM text without anything else.
+    """The private key in PEM text, without anything else.
 
     Raises MoorageError where there are several or none, and for one that takes long to sign with, or even to read
     (of DSA and DH keys OpenSSL calculates the public half).
@@ -93,7 +93,7 @@ def check_key(text: str) -> str:
 
 
 def _public_key(certificate: bytes) -> str | None:
-    """What is wrong with the key in a certificate's SubjectPublicKeyInfo (RFC 5280, 4.1)."""
+    """What is wrong with the key in a certificate's SubjectPublicKeyInfo (RFC 5280, section 4.1); None: nothing."""
     to_be_signed = _values(_content(_values(_only(certificate, _SEQUENCE))[0], _SEQUENCE))
     if to_be_signed[0][0] == _VERSION:
         to_be_signed = to_be_signed[1:]

@@ -124,7 +124,7 @@ class Client:
             self._session = None
 
     def hang_up(self) -> None:
-        """Close the connections to addresses that the guard refuses by now."""
+        """Close connections to addresses that the guard now refuses."""
         self._connections.hang_up()
 
     async def get(self, kind: type[T], namespace: str | None, name: str) -> T:
@@ -302,7 +302,7 @@ class Client:
         content_type: str = JSON,
         accept: str = JSON,
     ) -> dict[str, Any]:
-        """Any request, unstructured. Parameters that are None are left out."""
+        """Send any request, and return the answer unstructured. Parameters that are None are left out."""
         request = _Request(method, path, params, body, content_type, accept)
         return await self._request(request, msgspec.json.Decoder(dict[str, Any]).decode)
 
@@ -310,7 +310,7 @@ class Client:
         return await self._request(request, msgspec.json.Decoder(kind).decode)
 
     async def _request(self, request: _Request, read: Callable[[bytes | bytearray], D]) -> D:
-        """What `read` makes of the answer."""
+        """Send a request, and return what `read` makes of the answer."""
         timeout = aiohttp.ClientTimeout(total=self._timeout)
         for attempt in range(MAX_RETRIES + 1):
             token = self._token.bearer()

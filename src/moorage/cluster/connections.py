@@ -1,4 +1,4 @@
-"""How a client connects, and what it is held to where somebody else chose the server."""
+"""How a client connects, and what limits it keeps to where somebody else chose the server."""
 
 import asyncio
 import socket
@@ -33,11 +33,11 @@ MAX_HEADERS, MAX_HEADER_BYTES = 64, 2048
 
 
 class RefusedAddressError(OSError):
-    """A guard did not let its client connect."""
+    """The guard of a client refuses the address."""
 
 
 class Guard(NamedTuple):
-    """What a client is held to; the default is nothing, for a server that whoever started Moorage chose."""
+    """The limits of a client. By default there are none, for a server that whoever started Moorage chose."""
 
     refusal: Callable[[str], str | None] = lambda address: None
     """Asked for every address just before a connection is opened to it: why not, to be read after "is"."""
@@ -61,7 +61,7 @@ class Guard(NamedTuple):
 
     @property
     def headers(self) -> dict[str, str]:
-        """What to tell the server."""
+        """Headers of each request."""
         return {} if self.longest_answer is None else {"Accept-Encoding": "identity"}
 
     @property
@@ -78,7 +78,7 @@ class Guard(NamedTuple):
 
     @property
     def longest_line(self) -> int:
-        """Bytes of one event of a watch."""
+        """The most bytes that one event of a watch may have."""
         return MAX_LINE_BYTES if self.longest_answer is None else self.longest_answer
 
     def socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
@@ -95,11 +95,11 @@ class Guard(NamedTuple):
         return made
 
     def holding(self) -> AbstractContextManager[Hold]:
-        """Counts what is held of one answer, which ends with it."""
+        """Counts what is held of one answer, until the block ends."""
         return nullcontext(lambda size: None) if self.room is None else self.room.holding()
 
     async def read(self, response: aiohttp.ClientResponse, hold: Hold) -> bytes | bytearray:
-        """The body of a response; AnswerError as soon as it is too long."""
+        """The body of a response. Raises AnswerError as soon as it is too long."""
         if self.longest_answer is None:
             return await response.read()
         body = bytearray()
@@ -111,7 +111,7 @@ class Guard(NamedTuple):
         return body
 
     def check(self, objects: int, pages: int, size: int) -> None:
-        """AnswerError where a list has too many objects, or comes in too many pages or bytes."""
+        """Raises AnswerError if a list has too many objects, or comes in too many pages or bytes."""
         if self.longest_list is not None and size > self.longest_list:
             raise AnswerError(f"a list of more than {self.longest_list} bytes; narrow the selector")
         if self.most_objects is None:
@@ -124,7 +124,7 @@ class Guard(NamedTuple):
 
 
 class Connections:
-    """A client's open connections, each held to its guard."""
+    """A client's open connections, each within the limits of its guard."""
 
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
@@ -147,7 +147,7 @@ class Connections:
         return made
 
     def hang_up(self) -> None:
-        """Close those to addresses that are refused by now."""
+        """Close connections to addresses that are now refused."""
         for each in tuple(self._open):
             each.hang_up_if_refused()
 

@@ -7,7 +7,7 @@ K = TypeVar("K")
 
 
 class Dirty(Generic[K]):
-    """A set of keys that wait for work: however often a key is added, it is taken once."""
+    """A set of keys that wait for work. A key that is added several times is taken once."""
 
     def __init__(self) -> None:
         self._keys: dict[K, None] = {}

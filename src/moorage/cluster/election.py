@@ -164,7 +164,7 @@ class Election:
             raise
 
     def _pause(self) -> float:
-        """Seconds until a candidate's next attempt: the retry period, or less if the Lease expires before that."""
+        """Seconds until the next attempt: the retry period, or less if the Lease expires before that."""
         spread = self._timings.retry * JITTER * self._jitter()
         left = self._expires_at() - asyncio.get_running_loop().time()
         return (min(left, self._timings.retry) if left > 0 else self._timings.retry) + spread
@@ -217,7 +217,7 @@ class Election:
         self._log.warning("could not renew the lease in time", renew_seconds=self._timings.renew)
 
     async def _claim(self) -> bool | None:
-        """One attempt to take or renew. True: it is ours. False: it is another's. None: nobody knows."""
+        """Try once to take or renew the Lease. True: it is ours. False: somebody else holds it. None: unknown."""
         try:
             # Half, so that one request that hangs leaves time for another.
             async with asyncio.timeout(self._timings.renew / 2):
@@ -258,11 +258,11 @@ class Election:
         return True
 
     def _others(self) -> bool:
-        """Whether another holds the Lease as it was last seen, and may still act on it."""
+        """Whether somebody else held the Lease when it was last seen, and may still act on it."""
         return asyncio.get_running_loop().time() < self._expires_at()
 
     def _expires_at(self) -> float:
-        """Until when another may act on the Lease as it was last seen; 0: no other holds it."""
+        """Until when somebody else may act on the Lease as it was last seen; 0: nobody else holds it."""
         if self._lease is None or self.holder in ("", self._identity):
             return 0.0
         seconds = self._lease.spec.lease_duration_seconds
@@ -317,7 +317,7 @@ class Election:
             self._log.warning("cannot give the lease back; it expires", error=str(error) or "no answer in time")
 
     async def _released(self) -> bool:
-        """One attempt; False where a renewal of ours, or somebody else, came in between."""
+        """Try once; False if somebody else, or a renewal of ours, came in between."""
         if self._sent or self._lease is None:
             try:
                 self._see(await self._client.get(Lease, self._namespace, self._name))

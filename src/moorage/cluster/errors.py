@@ -1,4 +1,4 @@
-"""What can go wrong between us and an API server."""
+"""What can go wrong with requests to an API server."""
 
 import http
 
@@ -12,11 +12,11 @@ class UnreachableError(MoorageError):
 
 
 class SilentError(UnreachableError):
-    """Nothing came in time on a watch that stood: either nothing has changed, or the connection is dead."""
+    """Nothing came in time on an open watch: either nothing has changed, or the connection is dead."""
 
 
 class AnswerError(MoorageError):
-    """An answer that is not what Kubernetes' API promises."""
+    """The answer is not what the Kubernetes API promises."""
 
 
 class ApiError(MoorageError):
@@ -80,7 +80,7 @@ def from_answer(body: bytes | bytearray | msgspec.Raw, status: int, retry_after:
 
 
 def one_line(text: str) -> str:
-    """`text` without line breaks and control characters, at most 1,000 characters of it."""
+    """`text` without line breaks and control characters, cut to 1,000 characters."""
     return " ".join("".join(c if c.isprintable() else " " for c in text[:_MAX_MESSAGE_CHARACTERS]).split())
 
 

@@ -1,4 +1,4 @@
-"""What a watch says, line by line."""
+"""The events of a watch, line by line."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Generic, Literal, TypeVar
@@ -17,7 +17,7 @@ MAX_LINE_BYTES = 32 * 2**20
 
 
 class Event(msgspec.Struct, Generic[T], frozen=True):
-    """One change. A DELETED object is in its last state, or has just ceased to match the selectors."""
+    """One change. A DELETED object has its last state, or no longer matches the selectors."""
 
     type: Literal["ADDED", "MODIFIED", "DELETED"]
     object: T
@@ -49,7 +49,7 @@ _meta_decoder = msgspec.json.Decoder(_OnlyMeta)
 
 
 def read_event(line: bytes, read: Callable[[msgspec.Raw], T | Unreadable]) -> Event[T] | Bookmark | Unreadable:
-    """The event in one line of a watch; `read` makes the object of it.
+    """The event in one line of a watch; `read` decodes its object.
 
     Raises ApiError for an ERROR event (410 `Expired`: the version is too old), AnswerError for anything unknown.
     """

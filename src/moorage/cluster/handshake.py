@@ -27,14 +27,14 @@ connects."""
 
 
 class TooCostlyError(ssl.SSLError):
-    """The handshake was ended for what it cost. Its text is for people."""
+    """The handshake was stopped because it costs too much. Its text is for people."""
 
     def __str__(self) -> str:
         return str(self.args[1])
 
 
 class Handshake(ssl.SSLObject):
-    """A connection's TLS whose handshake ends with TooCostlyError beyond MAX_HANDSHAKE_BYTES or MAX_CPU_SECONDS.
+    """TLS of a connection. Its handshake ends with TooCostlyError beyond MAX_HANDSHAKE_BYTES or MAX_CPU_SECONDS.
 
     A step that has begun cannot be ended: it may take longer than MAX_CPU_SECONDS, but no longer than certificates of
     MAX_HANDSHAKE_BYTES make it. `do_handshake` may be called in a thread, other steps need not wait for it.
@@ -91,6 +91,6 @@ class Handshake(ssl.SSLObject):
 
 
 def bounded(context: ssl.SSLContext) -> ssl.SSLContext:
-    """The same context, whose connections shake hands within these bounds from now on; asyncio's too."""
+    """The same context. Its connections, asyncio's too, keep to these bounds from now on."""
     context.sslobject_class = Handshake
     return context

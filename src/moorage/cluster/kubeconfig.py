@@ -102,7 +102,7 @@ _Mapping = dict[str, Any]
 
 
 class Parsed(NamedTuple):
-    """What is used of a kubeconfig."""
+    """The part of a kubeconfig that is used."""
 
     config: Config
     field: str
@@ -135,10 +135,10 @@ def load(path: str | os.PathLike[str], context: str | None = None) -> Config:
 def parse(
     text: str, policy: Policy, complain: _Complain, *, context: str | None = None, directory: Path | None = None
 ) -> Parsed:
-    """The server and identity of `context`, None: of the current one.
+    """The server and identity of `context`; None: of the current one.
 
-    `directory` is where files are that it names, None: it may name none, as `policy` says. What is wrong is raised as
-    the error that `complain` makes.
+    File names in it are relative to `directory`; None: it may name no files, as `policy` says. Errors are made by
+    `complain`.
     """
     file = _document(text, policy.most_values, complain)
     clusters, users, contexts = (_named(file, kind, complain) for kind in ("cluster", "user", "context"))
@@ -336,7 +336,7 @@ def _token(user: _Fields) -> str | None:
 
 
 def is_token(text: str) -> bool:
-    """Whether a header can carry it."""
+    """Whether a header can carry this as a bearer token."""
     return text.isascii() and text.isprintable()
 
 

@@ -1,4 +1,4 @@
-"""Which REST path and body an object has."""
+"""REST paths of objects."""
 
 from typing import Any, TypeVar
 

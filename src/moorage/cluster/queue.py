@@ -45,7 +45,7 @@ class Queue(Generic[K]):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is in line or in work; keys may wait for their time."""
+        """Whether nothing is in line or in work. Keys may still wait for a time."""
         return not self._in_line and not self._in_work
 
     def add(self, key: K, after: float = 0.0) -> None:
@@ -69,7 +69,7 @@ class Queue(Generic[K]):
         return key
 
     def done(self, key: K, again_after: float | None = None) -> None:
-        """The work on a key that was taken went well: its failures are forgotten."""
+        """The work on a key went well; its failures are forgotten."""
         self._failures.pop(key, None)
         self._release(key)
         if again_after is not None:
@@ -77,7 +77,7 @@ class Queue(Generic[K]):
             self.add(key, max(again_after, self._first))
 
     def failed(self, key: K) -> float:
-        """The work on a key that was taken failed: it comes again after the answered seconds, or when it is added."""
+        """The work on a key failed. Returns the seconds after which it comes again, unless it is added sooner."""
         self._failures[key] = self._failures.get(key, 0) + 1
         wait = backoff(self._failures[key], self._jitter(), first=self._first, longest=self._longest)
         self._release(key)
@@ -89,7 +89,7 @@ class Queue(Generic[K]):
         return self._failures.get(key, 0)
 
     def close(self) -> None:
-        """Forget every key that waits for its time."""
+        """Forget all keys that wait for a time."""
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()

@@ -1,4 +1,4 @@
-"""How objects are read out of a server's answers."""
+"""Decoding objects from a server's answers."""
 
 from contextlib import suppress
 from typing import Generic, NamedTuple, Protocol, TypeVar
@@ -13,7 +13,7 @@ _ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Unreadable(msgspec.Struct, frozen=True):
-    """An object of which no more can be read than which one it is: an older schema let it in, or a newer one."""
+    """An object that cannot be decoded, beyond which one it is: an older or a newer schema let it in."""
 
     metadata: ObjectMeta
     """Name, namespace, uid, resourceVersion and generation."""
@@ -34,9 +34,9 @@ class Page(NamedTuple, Generic[T]):
 
 
 class Reading(Protocol[T]):
-    """Both raise msgspec.DecodeError, UnicodeDecodeError or RecursionError for what is none.
+    """Both methods raise msgspec.DecodeError, UnicodeDecodeError or RecursionError for what cannot be decoded.
 
-    A reading may leave out single objects that are none as it expects them, as `Unreadable`.
+    Single objects that cannot be decoded may be returned as `Unreadable` instead.
     """
 
     def page(self, answer: bytes | bytearray) -> Page[T]: ...
@@ -73,7 +73,7 @@ _only_meta = msgspec.json.Decoder(_OnlyMeta)
 
 
 class Whole(Reading[T]):
-    """All that the kind's struct has. One object that is none leaves the others as they are."""
+    """Decodes all fields that the kind's struct has. An object that cannot be decoded does not affect the others."""
 
     def __init__(self, kind: type[T]) -> None:
         self._list: msgspec.json.Decoder[_List[T]] = msgspec.json.Decoder(_List[kind])  # type: ignore[valid-type]

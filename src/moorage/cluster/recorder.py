@@ -84,7 +84,7 @@ class Recorder:
         return self._pending.qsize()
 
     def record(self, about: Object, type: str, reason: str, message: str) -> None:
-        """Note that something happened; `type` is Normal or Warning, `reason` one CamelCase word."""
+        """Record an Event. `type` is Normal or Warning, `reason` one CamelCase word."""
         meta, kind = about.metadata, kind_of(about.__class__)
         reference = LocalObjectReference(
             api_version=kind.api_version,
@@ -100,7 +100,7 @@ class Recorder:
         self._pending.put_nowait(_Entry(reference, type, reason, message[:MAX_MESSAGE_CHARACTERS], self._now()))
 
     async def run(self) -> None:
-        """Write what is recorded, until cancelled."""
+        """Write recorded Events until cancelled."""
         while True:
             entry = await self._pending.get()
             if not self._may_write() or not self._within_budget(entry.about.uid or ""):
@@ -200,6 +200,6 @@ class _Recent(Generic[K, V]):
 
 
 def _name(entry: _Entry, message: str) -> str:
-    """The same for what says the same of the same object, in any process."""
+    """The name of the Event: the same in any process for the same text about the same object."""
     text = "\n".join((entry.about.uid or "", entry.type, entry.reason, message))
     return f"{entry.about.name}.{hashlib.sha256(text.encode()).hexdigest()[:16]}"

@@ -68,10 +68,9 @@ class Reflector(Generic[T]):
     generation that it has now. `on_unreadable(key)` is called when it is found, and when it is gone without having
     been in the store.
 
-    `transform` makes of each object what is kept of it, for collections that are large and of which little is
-    needed; it must leave name, namespace, uid and resourceVersion. `fault` says why what it made cannot be used, in
-    words that follow the object's name; None where it can. `idle_timeout`: seconds of silence after which a watch is
-    given up and opened again.
+    `transform` reduces each object to what is needed of it, in large collections; it must leave name, namespace, uid
+    and resourceVersion. `fault` says why an object cannot be used, to be read after its name; None if it can.
+    `idle_timeout`: seconds of silence after which a watch is given up and opened again.
     """
 
     def __init__(
@@ -126,7 +125,7 @@ class Reflector(Generic[T]):
         listing = await self._client.list(
             self._kind, self._namespace, label_selector=self._label_selector, field_selector=self._field_selector
         )
-        taken = [*map(self._taken, listing.items), *listing.unreadable]
+        taken = [*map(self._prepare, listing.items), *listing.unreadable]
         bad = {obj.metadata.key: obj for obj in taken if isinstance(obj, Unreadable)}
         new = {obj.metadata.key: obj for obj in taken if not isinstance(obj, Unreadable)}
         old = dict(self.store)
@@ -135,18 +134,18 @@ class Reflector(Generic[T]):
         self._version = listing.resource_version
         for key, obj in list(old.items()):
             if key not in self.store or self.store[key].metadata.uid != obj.metadata.uid:
-                self._tell(Change(key, old.pop(key), None))
+                self._notify(Change(key, old.pop(key), None))
         for key, each in list(self.unreadable.items()):
             if key not in bad and (
                 key not in new or new[key].metadata.resource_version != each.metadata.resource_version
             ):
-                self._forget(key)
+                self._clear_unreadable(key)
         for key, each in bad.items():
-            self._spoilt(key, each)
+            self._mark_unreadable(key, each)
         for key, obj in list(self.store.items()):
             before = old.get(key)
             if before is None or obj.metadata.resource_version != before.metadata.resource_version:
-                self._tell(Change(key, before, obj))
+                self._notify(Change(key, before, obj))
         self.synced.set()
 
     async def _watch(self) -> None:
@@ -180,7 +179,7 @@ class Reflector(Generic[T]):
         self._failures = 0
 
     def _apply(self, event: Event[T]) -> None:
-        obj = self._taken(event.object)
+        obj = self._prepare(event.object)
         if isinstance(obj, Unreadable):
             self._apply_unreadable(msgspec.structs.replace(obj, deleted=event.type == "DELETED"))
             return
@@ -190,14 +189,14 @@ class Reflector(Generic[T]):
         self.unreadable.pop(key, None)
         if event.type == "DELETED":
             if (gone := self.store.discard(key)) is not None:
-                self._tell(Change(key, gone, None))
+                self._notify(Change(key, gone, None))
             return
         self.store.put(obj)
         if old is not None and old.metadata.uid != obj.metadata.uid:
-            self._tell(Change(key, old, None))
+            self._notify(Change(key, old, None))
             old = None
         if old is None or old.metadata.resource_version != obj.metadata.resource_version:
-            self._tell(Change(key, old, obj))
+            self._notify(Change(key, old, obj))
 
     def _apply_unreadable(self, bad: Unreadable) -> None:
         key = bad.metadata.key
@@ -206,17 +205,17 @@ class Reflector(Generic[T]):
         if good is not None:
             self.store.put(good)
         elif (gone := self.store.discard(key)) is not None:
-            self._tell(Change(key, gone, None))
+            self._notify(Change(key, gone, None))
         if bad.deleted:
-            self._forget(key)
+            self._clear_unreadable(key)
         else:
-            self._spoilt(key, bad)
+            self._mark_unreadable(key, bad)
 
-    def _forget(self, key: ObjectKey) -> None:
+    def _clear_unreadable(self, key: ObjectKey) -> None:
         if self.unreadable.pop(key, None) is not None:
             self._guarded(key, lambda: self._on_unreadable(key))
 
-    def _taken(self, obj: T) -> T | Unreadable:
+    def _prepare(self, obj: T) -> T | Unreadable:
         try:
             kept = self._transform(_slim(obj))
             self.store.check(kept)
@@ -227,14 +226,14 @@ class Reflector(Generic[T]):
             return Unreadable(obj.metadata, repr(error))
 
     def _last_good(self, key: ObjectKey, bad: Unreadable) -> T | None:
-        """What the store has of this object, as of now; None where it has nothing, or another one of that name."""
+        """The last good state of an object under its present version; None if there is none of this uid."""
         good, meta = self.store.get(key), bad.metadata
         if good is None or good.metadata.uid != meta.uid:
             return None
         now = replace(good.metadata, resource_version=meta.resource_version, generation=meta.generation)
         return replace(good, metadata=now)
 
-    def _spoilt(self, key: ObjectKey, bad: Unreadable) -> None:
+    def _mark_unreadable(self, key: ObjectKey, bad: Unreadable) -> None:
         before = self.unreadable.get(key)
         self.unreadable[key] = bad
         if before is None or before.why != bad.why:
@@ -242,13 +241,13 @@ class Reflector(Generic[T]):
             self._log.warning(f"an object cannot be used; {stays}", object=str(key), error=bad.why)
         self._guarded(key, lambda: self._on_unreadable(key))
 
-    def _tell(self, change: Change[T]) -> None:
+    def _notify(self, change: Change[T]) -> None:
         key, _, new = change
         if not self._guarded(key, lambda: self._on_change(change)) and new is not None:
             self.unreadable[key] = Unreadable(new.metadata, "a mistake in Moorage; the log says more")
 
     def _guarded(self, key: ObjectKey, call: Callable[[], None]) -> bool:
-        """Whether `call` went well: whatever is wrong with one object, the others are told of."""
+        """Whether `call` went well. A bug that one object meets must not keep others from being reported."""
         try:
             call()
         except Exception:
@@ -282,7 +281,7 @@ class Reflector(Generic[T]):
 
 
 def _slim(obj: T) -> T:
-    """`obj` without its managedFields: nobody reads them, and they would be a good part of the memory of a store."""
+    """`obj` without its managedFields, which nobody reads, and which would be a good part of a store's memory."""
     if obj.metadata.managed_fields is None:
         return obj
     return replace(obj, metadata=replace(obj.metadata, managed_fields=None))

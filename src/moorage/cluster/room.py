@@ -1,4 +1,4 @@
-"""How much of what servers send may be held at once."""
+"""Limits on how much of servers' answers is held in memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,17 +8,17 @@ from moorage.errors import MoorageError
 
 
 class NoRoomError(MoorageError):
-    """More would be held than may be."""
+    """No more may be held."""
 
 
 class Hold(Protocol):
-    """Takes the number of bytes that are held now, in place of the number before. NoRoomError: they are too many."""
+    """Called with the number of bytes that are held now, in place of the last. Raises NoRoomError for too many."""
 
     def __call__(self, size: int) -> None: ...
 
 
 class House:
-    """`size` bytes, divided equally among the rooms in which anything is held at the time."""
+    """`size` bytes, divided equally among the rooms that hold anything at the time."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -26,9 +26,9 @@ class House:
 
 
 class Room:
-    """The answers of all servers of one tenant, in bytes: at most `size`, and its part of the `house`.
+    """Bytes of answers from all servers of one tenant: at most `size`, and at most its part of `house`.
 
-    Where others come while it holds its part, they get theirs at once: it keeps what it has, and gets no more.
+    When others come, they get their parts at once: this room keeps what it has, and gets no more.
     """
 
     def __init__(self, size: int, house: House) -> None:
@@ -38,7 +38,7 @@ class Room:
 
     @contextmanager
     def holding(self) -> Iterator[Hold]:
-        """For one answer; at the end nothing of it is held any more."""
+        """Holds one answer. When the block ends, nothing of it is held any more."""
         mine = 0
 
         def hold(size: int) -> None:

@@ -15,7 +15,7 @@ V = TypeVar("V", bound=Hashable)
 
 
 class Change(NamedTuple, Generic[T]):
-    """An object came (`old` is None), is another now, or went (`new` is None)."""
+    """An object was added (`old` is None), changed, or was removed (`new` is None)."""
 
     key: ObjectKey
     old: T | None
@@ -23,28 +23,28 @@ class Change(NamedTuple, Generic[T]):
 
 
 class Index(Generic[T, K]):
-    """By what objects are found; to be given to a store, and to be asked with.
+    """Finds objects of a store by something of theirs, such as the Service that they belong to.
 
-    `keys(obj)` are those under which an object is found: none, one or several. It is pure.
+    `keys(obj)` says under which keys: none, one or several. It is a pure function.
     """
 
     def __init__(self, keys: Callable[[T], Iterable[K]]) -> None:
         self.keys = keys
 
     def touched(self, change: Change[T]) -> set[K]:
-        """The keys under which a change is to be seen: those before it and those after it."""
+        """The keys under which a change is seen: those of the object before it and after it."""
         return {key for obj in (change.old, change.new) if obj is not None for key in self.keys(obj)}
 
 
 class Reverse(Generic[K, V]):
-    """For each value the keys that have it. Of a key without values, and of a value without keys, nothing is kept."""
+    """For each value, the keys that have it. Keys without values, and values without keys, take no memory."""
 
     def __init__(self) -> None:
         self._values: dict[K, frozenset[V]] = {}
         self._keys: dict[V, set[K]] = {}
 
     def put(self, key: K, values: Iterable[V]) -> None:
-        """`key` has these values now, and no others."""
+        """Set the values of `key`."""
         old, new = self._values.get(key, frozenset()), frozenset(values)
         for value in old - new:
             keys = self._keys[value]
@@ -67,7 +67,7 @@ class Reverse(Generic[K, V]):
 
 
 class Store(Mapping[ObjectKey, T]):
-    """Objects of one kind by their keys, in the order in which they came."""
+    """The objects of one kind, in the order in which they were added."""
 
     def __init__(self, indexes: Iterable[Index[T, Any]] = ()) -> None:
         self.indexes = tuple(indexes)
@@ -79,7 +79,7 @@ class Store(Mapping[ObjectKey, T]):
         return [self._objects[each] for each in sorted(self._reverse[index].keys(key))]
 
     def check(self, obj: T) -> None:
-        """Raises what an index raises about `obj`, which `put` would when it is half done."""
+        """Raises what an index raises for `obj`. `put` would raise it halfway."""
         for index in self.indexes:
             frozenset(index.keys(obj))
 
@@ -90,13 +90,13 @@ class Store(Mapping[ObjectKey, T]):
             reverse.put(key, index.keys(obj))
 
     def discard(self, key: ObjectKey) -> T | None:
-        """Returns what there was."""
+        """Remove the object, and return it; None if there was none."""
         for reverse in self._reverse.values():
             reverse.put(key, ())
         return self._objects.pop(key, None)
 
     def replace(self, objects: Iterable[T]) -> None:
-        """Hold these, in their order, and no others."""
+        """Replace all objects by these."""
         self._objects.clear()
         for index in self.indexes:
             self._reverse[index] = Reverse()

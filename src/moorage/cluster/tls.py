@@ -1,4 +1,4 @@
-"""TLS to servers that others chose, and as a Config asks for it."""
+"""TLS settings of clients."""
 
 import os
 import ssl

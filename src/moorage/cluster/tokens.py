@@ -1,4 +1,4 @@
-"""The bearer token of a client, which may be in a file that is written anew from time to time."""
+"""The bearer token of a client, which may be in a file that changes from time to time."""
 
 import asyncio
 from pathlib import Path
@@ -11,7 +11,7 @@ TOKEN_LIFE_SECONDS = 60.0
 
 
 class Token:
-    """What proves who we are, where that is a token."""
+    """The bearer token of a Config."""
 
     def __init__(self, config: Config) -> None:
         self._file = config.token_file if not config.token else None
@@ -19,7 +19,7 @@ class Token:
         self._read_at = 0.0
 
     def bearer(self) -> str | None:
-        """The token to send, None for none. Raises MoorageError where its file cannot be read."""
+        """The token to send; None: send none. Raises MoorageError if its file cannot be read."""
         if self._file is None:
             return self._token
         now = asyncio.get_running_loop().time()
@@ -29,10 +29,9 @@ class Token:
         return self._token
 
     def refused(self, sent: str | None) -> bool:
-        """Take note of a 401 to this token; whether there is another one to try by now. Raises as `bearer`.
+        """Call this after a 401 to `sent`. Returns whether there is another token to try. Raises as `bearer`.
 
-        A node that was asleep, or a token that was revoked, makes one useless before it is due, for all requests that
-        are under way with it.
+        A token can become useless early, after a node slept or when it is revoked, for all requests under way.
         """
         if self._file is None:
             return False

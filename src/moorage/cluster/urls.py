@@ -12,7 +12,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def is_server_name(text: str) -> bool:
-    """Whether a server can be asked for by this name in TLS: a DNS name without a trailing dot, or an IP address."""
+    """Whether TLS can ask for a server by this name: a DNS name without a trailing dot, or an IP address."""
     return len(text) <= 253 and SERVER_NAME.holds(text)
 
 

@@ -1,4 +1,4 @@
-"""The `addresses` source: endpoints that a person wrote down."""
+"""The `addresses` source: endpoints that are written in the spec."""
 
 from collections.abc import Iterable
 
@@ -10,9 +10,9 @@ from moorage.errors import MoorageError
 
 
 def found(addresses: Iterable[StaticAddress]) -> tuple[Found, ...]:
-    """The endpoints that these are, in their order.
+    """The endpoints of these entries, in their order.
 
-    What is no address, or is written in a way that programs read differently, stays as it is: the gate refuses it.
+    Text that is no address, or that programs read in different ways, stays as it is: the gate refuses it.
     """
     return tuple(_found(each) for each in addresses)
 

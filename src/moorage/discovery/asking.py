@@ -14,7 +14,7 @@ Ask = Callable[[Server, bytes, Fits], Awaitable[Message]]
 
 
 async def ask_by_udp(server: Server, question: bytes, fits: Fits) -> Message:
-    """What does not fit is passed over: anybody may send a datagram in the server's name."""
+    """Answers to other questions are ignored: anybody may send a datagram in the server's name."""
     loop = asyncio.get_running_loop()
     transport, protocol = await loop.create_datagram_endpoint(lambda: _Datagrams(fits), remote_addr=server)
     try:
@@ -39,7 +39,7 @@ class _Datagrams(asyncio.DatagramProtocol):
 
 
 async def ask_by_tcp(server: Server, question: bytes, fits: Fits) -> Message:
-    """Raises MalformedError also for an answer to something else."""
+    """Raises MalformedError also for an answer to another question."""
     reader, writer = await asyncio.open_connection(*server)
     try:
         writer.write(len(question).to_bytes(2, "big") + question)

@@ -1,4 +1,4 @@
-"""Which of several addresses an endpoint has."""
+"""Choosing one of several addresses of an endpoint."""
 
 import asyncio
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ _TYPES: dict[Family, AddressType] = {"IPv4": "A", "IPv6": "AAAA"}
 
 
 def families_of(ip_families: Sequence[str] | None) -> Families:
-    """Those of a spec's `ipFamilies`; where it says nothing, IPv4 before IPv6."""
+    """The families of a spec's `ipFamilies`; by default IPv4, then IPv6."""
     known = tuple(each for wanted in ip_families or () for each in _TYPES if each == wanted)
     return known or tuple(_TYPES)
 
@@ -65,7 +65,7 @@ class Choices:
         self._due: dict[str, float] = {}
 
     def fails(self, name: str) -> bool:
-        """Whether this endpoint fails its checks where it is now."""
+        """Whether this endpoint fails its checks at its current address."""
         return name in self.failing and self.failing[name] == self.current.get(name)
 
     def of(self, name: str, candidates: Sequence[str]) -> str | None:
@@ -87,7 +87,7 @@ class Choices:
         return chosen
 
     def take(self, addresses: Mapping[str, str]) -> None:
-        """These are the endpoints and their addresses from now on."""
+        """Take the endpoints and their addresses."""
         self.current = dict(addresses)
         for gone in self._rests.keys() - addresses.keys():
             del self._rests[gone]
@@ -95,7 +95,7 @@ class Choices:
 
     @property
     def due(self) -> float | None:
-        """Seconds until another address may be chosen though nothing has changed; None: never."""
+        """Seconds until another address may be chosen although nothing has changed; None: never."""
         return max(0.0, min(self._due.values()) - asyncio.get_running_loop().time()) if self._due else None
 
 

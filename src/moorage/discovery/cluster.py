@@ -42,7 +42,7 @@ MAX_PORTS_NAMED = 5
 
 
 class _EndpointMade(NamedTuple):
-    """What was made of a Service, until that or an answer about its host names is another."""
+    """The endpoint made of a Service. It is made anew when the Service or an answer about its host names changes."""
 
     service: Service
     answers: tuple[Addresses | None, ...]
@@ -53,7 +53,7 @@ class _EndpointMade(NamedTuple):
 class ClusterServices(Source):
     """Follows a Secret, the cluster that it leads to, and the host names that stand for load balancers there.
 
-    What was found stays while any of these cannot be read, also when the Secret is gone or the right to read it.
+    Endpoints stay while any of these cannot be read, also if the Secret or the right to read it is gone.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class ClusterServices(Source):
     # --- from the Secret to a watch ------------------------------------------------------------------------------
 
     def _look(self) -> None:
-        """Take in whatever has changed."""
+        """Take up whatever has changed."""
         assert self._secret is not None
         secret = self._secret.secret
         if secret is None:
@@ -207,7 +207,7 @@ class ClusterServices(Source):
         return _EndpointMade(service, answers, found, [*notes, *self._port_notes(service)])
 
     def _address(self, service: Service, notes: list[str]) -> str | None:
-        """The one address of this Service; None, and a note, where it has none."""
+        """The address of this Service; None, and a note, if it has none."""
         where = self._where(service)
         name = service.metadata.name
         candidates: list[str] = []
@@ -258,7 +258,7 @@ class ClusterServices(Source):
         return current
 
     def _none(self) -> str:
-        """What there is to say where no Service can be followed."""
+        """The note for a cluster without a Service to follow."""
         selector = selectors.text(self._spec.selector)
         which = f" matches {show(selector)}" if selector else " is there"
         return f"no Service of type LoadBalancer in namespace {self._spec.namespace} of the other cluster{which}"
@@ -267,7 +267,7 @@ class ClusterServices(Source):
         return f"Service {self._spec.namespace}/{service.metadata.name}"
 
     def _port_notes(self, service: Service) -> Iterator[str]:
-        """One at most of what is not served, and one of what the load balancer says that it cannot serve."""
+        """At most one note about ports that are not served, and one about errors of the load balancer."""
         wanted = {(port.protocol, port.target_port or port.port) for port in self.setting.ports}
         errors = {
             f"{port['protocol']} {port['port']}: {show(port['error'])}"
@@ -339,7 +339,7 @@ class ClusterServices(Source):
 
 
 def _kubeconfig(secret: Secret, key: str) -> Kubeconfig | str:
-    """What is in this key, or what is wrong with it."""
+    """The kubeconfig in this key, or what is wrong with it."""
     try:
         return read_kubeconfig(secret, key)
     except MoorageError as error:

@@ -1,4 +1,4 @@
-"""The `dns` source: endpoints that a name has."""
+"""The `dns` source: endpoints from DNS records."""
 
 import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -103,7 +103,7 @@ class ServiceRecords(Source):
         return max(min(waits), len(answers) / MAX_LOOKUPS_PER_SECOND)
 
     async def _addresses(self, target: str) -> Addresses | str:
-        """The target's addresses, or why there is no answer."""
+        """The addresses of a target, or why there is no answer."""
         try:
             return await addresses_of(self._names, target, self.setting.families)
         except LookupFailedError as error:
@@ -144,7 +144,7 @@ class ServiceRecords(Source):
 
 
 def _used(name: str, servers: Sequence[Server]) -> tuple[tuple[Server, ...], list[str]]:
-    """The records that become endpoints, and what there is to say of the others."""
+    """The records that become endpoints, and notes about the others."""
     notes = []
     if not servers:
         notes.append(f"{show(name)} has no SRV record")

@@ -66,10 +66,10 @@ class _Running:
 
 
 class LocalFollower:
-    """The sources that are followed, what they share, and what each namespace has of it.
+    """Follows sources, and gives each namespace its share of what they use.
 
-    `names` answers look-ups, `secrets` has the Secrets with kubeconfigs, every connection passes `gate` as it is
-    then. `now` is RFC 3339.
+    `names` answers look-ups, `secrets` has the Secrets with kubeconfigs. Every connection must pass `gate`. `now`
+    gives the time in RFC 3339.
     """
 
     def __init__(self, names: Names, gate: Callable[[], Gate], secrets: Secrets, now: Callable[[], str]) -> None:

@@ -1,4 +1,4 @@
-"""A look-up that is made again whenever its answer has expired."""
+"""A look-up that is repeated whenever its answer has expired."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -16,7 +16,7 @@ SPREAD = 0.05
 
 
 class Failure(NamedTuple):
-    """Why the last look-up has no answer."""
+    """Why the last look-up failed."""
 
     message: str
     since: str
@@ -24,10 +24,10 @@ class Failure(NamedTuple):
 
 
 class RepeatedLookup(Generic[T]):
-    """The last good answer of `look_up`, which is called again whenever the seconds that it gave are over.
+    """Keeps the last good answer of `look_up`, which is called again when that has expired.
 
-    `look_up` gives the answer and its seconds, or raises LookupFailedError: then `answer` stays and `failure` says
-    why. `on_change` is called after either has changed.
+    `look_up` returns the answer and for how many seconds it counts, or raises LookupFailedError: then `answer`
+    stays, and `failure` says why. `on_change` is called after either has changed.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class RepeatedLookup(Generic[T]):
         self._jitter = jitter
 
     async def run(self) -> None:
-        """Until cancelled. Only what is a bug ends it."""
+        """Run until cancelled. Only a bug ends it."""
         failures = 0
         right = self._now()
         while True:

@@ -44,7 +44,7 @@ def _first(number: int, of: Any) -> Any:
 
 
 def _entries(first: Any) -> list[Any]:
-    """What is in such an array, without its nulls."""
+    """The entries of such an array, without its nulls."""
     return [each for each in msgspec.structs.astuple(first) if each is not None] if first is not None else []
 
 

@@ -33,7 +33,7 @@ soon as it has said something."""
 
 
 class SelectedServices(NamedTuple):
-    """Which Services of which cluster. Those of a namespace who select the same share one watch."""
+    """Which Services of which cluster. Sources of a namespace that select the same share one watch."""
 
     tenant: str
     """The namespace here whose share of the look-ups it takes."""
@@ -43,11 +43,11 @@ class SelectedServices(NamedTuple):
 
 
 class TooManyClustersError(MoorageError):
-    """A namespace follows as many as it may."""
+    """A namespace follows as many clusters as it may."""
 
 
 class LoadBalancers:
-    """The selected Services of type LoadBalancer, slimmed to what is used of them."""
+    """The selected Services, reduced to what is used of them."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class LoadBalancers:
 
     @property
     def services(self) -> Store[Service] | None:
-        """Those that were last seen; None before the first list."""
+        """The Services as they were last seen; None before the first list."""
         return self._reflector.store if self._reflector.synced.is_set() else None
 
     @property
@@ -78,7 +78,7 @@ class LoadBalancers:
         return self._watched.trouble
 
     def hang_up(self) -> None:
-        """Close the connections to addresses that the gate refuses by now."""
+        """Close connections to addresses that the gate now refuses."""
         self._client.hang_up()
 
     async def run(self) -> None:
@@ -100,7 +100,7 @@ class LoadBalancers:
 
 
 class _Slim:
-    """Passes on lists and watches of Services, slimmed, no more than so many, and none too often."""
+    """Passes on lists and watches of Services, reduced, and limited in number and rate."""
 
     def __init__(self, client: Client, handshakes: Pace | None = None) -> None:
         self._client = client
@@ -134,7 +134,7 @@ class _Slim:
                 yield event
 
     async def _turn(self) -> None:
-        """Until the next request may be sent: it may open a connection."""
+        """Wait until the next request may be sent, which may open a connection."""
         await self._requests.turn()
         if self._handshakes is not None and (seconds := self._handshakes.wait()) > 0:
             await asyncio.sleep(seconds)

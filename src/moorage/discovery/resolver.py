@@ -1,4 +1,4 @@
-"""Look-ups in the DNS: one question, one answer with its time to live."""
+"""DNS look-ups: one question, one answer with its time to live."""
 
 import asyncio
 import os
@@ -44,15 +44,15 @@ account: ContextVar[Callable[[float], object] | None] = ContextVar("account", de
 
 
 class LookupFailedError(MoorageError):
-    """No answer: no name server said what records there are, nor that there are none."""
+    """No name server said which records there are, or that there are none."""
 
 
 class _FailedError(Exception):
-    """One name server gave no answer. Its text is for people, to be read after the server's address."""
+    """One name server gave no answer. Its text is for people, and follows the server's address."""
 
 
 class Addresses(NamedTuple):
-    """What A or AAAA records say; none: the name has no such record, or there is no such name."""
+    """The addresses in A or AAAA records; none: there is no such record, or no such name."""
 
     addresses: tuple[str, ...]
     """Each in its canonical spelling, lowest first."""
@@ -71,14 +71,14 @@ class Server(NamedTuple):
 
 
 class Servers(NamedTuple):
-    """What SRV records say; sorted."""
+    """The SRV records of a name, sorted."""
 
     servers: tuple[Server, ...]
     ttl: float
 
 
 class Names(Protocol):
-    """Who answers look-ups. Raises LookupFailedError."""
+    """Answers look-ups. All methods raise LookupFailedError."""
 
     async def addresses(self, name: str, type: AddressType) -> Addresses: ...
 

@@ -1,4 +1,4 @@
-"""Secrets of tenants, each watched by its name: this needs no more than a Role in that namespace."""
+"""Secrets of tenants, each watched by its name, for which a Role in that namespace suffices."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -35,7 +35,7 @@ OPERATOR = "moorage-system:moorage-operator"
 
 
 class ReadSecret(ABC):
-    """One key of a Secret: its content while it may be read."""
+    """One key of a Secret, and its content while it may be read."""
 
     def __init__(self, key: SecretKey) -> None:
         self._key = key
@@ -53,7 +53,7 @@ class ReadSecret(ABC):
     @property
     @abstractmethod
     def problem(self) -> Problem | None:
-        """Why there is none; None also while it has not been asked for yet."""
+        """Why there is no Secret; None also before the first answer."""
 
     def once(self, make: Callable[[Secret, str], R]) -> R:
         """What `make` makes of the Secret, which is there, and of the key: called once for each state of it.
@@ -125,7 +125,7 @@ class WatchedSecret(ReadSecret):
         self._watched.failed(MoorageError(f"internal error: {type(error).__name__}; the operator's log has more"))
 
     def _refused(self) -> str | None:
-        """Since when it may not be read."""
+        """Since when it may not be read; None: it may be."""
         trouble = self._watched.trouble
         if trouble is not None and isinstance(trouble.error, ApiError) and trouble.error.status in (401, 403):
             return trouble.since

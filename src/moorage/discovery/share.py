@@ -1,4 +1,4 @@
-"""What one namespace may use of all that sources share."""
+"""What one namespace may use of what all sources share."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""What is followed once for all who want the same."""
+"""Tasks that run once for all who want the same."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
@@ -24,9 +24,9 @@ R = TypeVar("R", bound=Runs)
 async def supervised(
     run: Callable[[], Awaitable[None]], crashed: Callable[[Exception], None], *, what: str, longest: float = 300.0
 ) -> None:
-    """`run`, again and again with back-off where it ends by an exception: a bug in one must not end the others.
+    """Call `run` again and again, with back-off after an exception: a bug in one source must not end the others.
 
-    `crashed` is called with each; only the first of a row is logged.
+    `crashed` is called with each exception; only the first in a row is logged.
     """
     failures = 0
     while True:
@@ -46,7 +46,7 @@ def _tell(listeners: list[Callable[[], None]]) -> None:
 
 
 class Shared(Generic[K, R]):
-    """Runs one `R` a key for as long as somebody has taken it.
+    """Runs one `R` for each key, for as long as somebody has taken it.
 
     `make(key, on_change)` makes it; `on_change` reaches all who have it at the time.
     """
@@ -56,7 +56,7 @@ class Shared(Generic[K, R]):
         self._running: dict[K, tuple[R, asyncio.Task[None], list[Callable[[], None]]]] = {}
 
     def take(self, key: K, on_change: Callable[[], None]) -> R:
-        """What runs for `key`, started if need be. To be given back with the same `on_change`."""
+        """What runs for `key`, started if need be. Give it back with the same `on_change`."""
         if key not in self._running:
             listeners: list[Callable[[], None]] = []
             made = self._make(key, partial(_tell, listeners))
@@ -67,7 +67,7 @@ class Shared(Generic[K, R]):
         return made
 
     def give_back(self, key: K, on_change: Callable[[], None]) -> None:
-        """The last one to give it back ends it."""
+        """Give back what was taken. It ends with the last one."""
         _, task, listeners = self._running[key]
         listeners.remove(on_change)
         if not listeners:

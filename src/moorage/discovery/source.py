@@ -1,4 +1,4 @@
-"""What every kind of source has."""
+"""What all kinds of sources have in common."""
 
 import random
 from abc import ABC, abstractmethod
@@ -26,7 +26,7 @@ class State(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """What a source is given beside its own spec."""
+    """What a source gets beside its spec."""
 
     on_change: Callable[[], None]
     """Called after `state` has changed."""
@@ -51,17 +51,17 @@ class Source(ABC):
     async def run(self) -> None: ...
 
     def set_ports(self, ports: Sequence[ExternalServicePort]) -> None:
-        """Take other ports, which are only ever noted about: nothing is found anew."""
+        """Take new ports. They only matter for notes."""
         self.setting = self.setting._replace(ports=ports)
 
     def gate_changed(self) -> None:  # noqa: B027
-        """Look again at whatever the gate was asked about."""
+        """Ask the gate again about whatever it was asked."""
 
     def set_failing(self, addresses: Mapping[str, str]) -> None:  # noqa: B027
-        """Take it that the endpoints of these names fail their checks, at these addresses, and no others."""
+        """Take which endpoints fail their checks, by name, each with the address at which it does."""
 
     def become(self, state: State) -> None:
-        """Take a state, cut to what a source may have, and say so if it is another."""
+        """Take a new state, cut to what a source may have, and call `on_change` if it differs."""
         endpoints, problem, notes = state
         if endpoints is not None and len(endpoints) > MAX_ENDPOINTS:
             notes = (f"has {len(endpoints)} endpoints, of which the first {MAX_ENDPOINTS} are used", *notes)

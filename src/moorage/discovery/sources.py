@@ -1,4 +1,4 @@
-"""All sources of all ExternalServices: which there are, and what they know."""
+"""The sources of all ExternalServices, and what they know."""
 
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -29,13 +29,13 @@ class FollowedSource(Protocol):
     def state(self) -> State: ...
 
     def set_ports(self, ports: Sequence[ExternalServicePort]) -> None:
-        """Take other ports, which are only ever noted about."""
+        """Take new ports. They only matter for notes."""
 
     def set_failing(self, addresses: Mapping[str, str]) -> None:
-        """Take it that the endpoints of these names fail their checks, at these addresses, and no others."""
+        """Take which endpoints fail their checks, by name, each with the address at which it does."""
 
     def stop(self) -> None:
-        """Follow it no more; nobody is told of anything after this."""
+        """Stop following it. `on_change` is not called any more."""
 
 
 class Follower(Protocol):
@@ -49,7 +49,7 @@ class Follower(Protocol):
         """
 
     def gate_changed(self) -> None:
-        """The gate is another: servers of other clusters that it refuses by now are spoken to no more."""
+        """The gate has changed: end connections to servers that it now refuses."""
 
     async def close(self) -> None:
         """End everything, and wait for it."""
@@ -142,7 +142,7 @@ class FollowedSources:
         return followed
 
     def remove(self, key: ObjectKey) -> None:
-        """Follow this ExternalService no more."""
+        """Stop following this ExternalService."""
         followed = self._entries.pop(key, None)
         for running in followed.running.values() if followed else ():
             running.stop()
@@ -164,7 +164,7 @@ class FollowedSources:
                 each.set_failing(addresses)
 
     def gate_changed(self) -> None:
-        """The gate is another: servers of other clusters that it refuses by now are spoken to no more."""
+        """The gate has changed: end connections to servers that it now refuses."""
         self._follower.gate_changed()
 
     async def close(self) -> None:
@@ -218,7 +218,7 @@ def _resolve(followed: _Entries) -> tuple[Resolution, ...]:
 
 
 def _label(entry: EndpointSource) -> tuple[str, str]:
-    """The field of a source, and its name for people; "" for the field of what is none."""
+    """The field of a source, and its name for people. The field is "" if it is no source."""
     given = [kind for kind in ("addresses", "dns", "cluster") if getattr(entry, kind) is not None]
     if len(given) != 1:
         return "", "unknown"

@@ -1,4 +1,4 @@
-"""Kubeconfigs of tenants, from Secrets: read by a policy of their own, used by a client that is held to it.
+"""Kubeconfigs of tenants, from Secrets: read with a policy of their own, and used within its limits.
 
 Whoever may write an ExternalService and a Secret chooses what the operator connects to and what it sends there. So
 nothing in such a kubeconfig may name a file (`tokenFile` would hand the operator's own token to a tenant's server), a
@@ -65,7 +65,7 @@ TENANTS = Policy(
 
 
 class Kubeconfig(NamedTuple):
-    """What a tenant's kubeconfig says."""
+    """The content of a tenant's kubeconfig."""
 
     config: Config
     field: str
@@ -122,9 +122,9 @@ def read_kubeconfig(secret: Secret, key: str) -> Kubeconfig:
 def client_of(
     config: Config, names: Names, gate: Callable[[], Gate], *, pace: Pace | None = None, room: Room | None = None
 ) -> Client:
-    """A client of a tenant's server: every connection passes the gate as it is then, every answer is bounded.
+    """A client of a tenant's server. Every connection must pass the gate, every answer is bounded.
 
-    `pace` and `room` are those of its namespace.
+    `pace` and `room` belong to the tenant's namespace.
     """
     guard = Guard(
         refusal=lambda address: gate().refusal(address),

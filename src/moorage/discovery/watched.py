@@ -1,4 +1,4 @@
-"""A watch that says since when it fails."""
+"""A watch that knows since when it fails."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -20,7 +20,7 @@ GRACE_SECONDS = 5.0
 
 
 class Trouble(NamedTuple):
-    """Why what is watched may be out of date."""
+    """Why what was watched may be out of date."""
 
     error: MoorageError
     since: str
@@ -72,7 +72,7 @@ class MonitoredWatch:
             raise
 
     def failed(self, error: MoorageError) -> None:
-        """Take it that a list or a watch ended with `error`."""
+        """Call this when a list or a watch ended with `error`."""
         if isinstance(error, ApiError) and error.status == 410:
             return
         self._since = self._since or self._now()
@@ -83,7 +83,7 @@ class MonitoredWatch:
             self._pending = asyncio.get_running_loop().call_later(GRACE_SECONDS, self._say)
 
     def close(self) -> None:
-        """Say nothing any more."""
+        """Stop calling `on_change`."""
         if self._pending is not None:
             self._pending.cancel()
             self._pending = None

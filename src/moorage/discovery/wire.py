@@ -1,4 +1,4 @@
-"""DNS messages as they are sent (RFC 1035, 4): questions, and as much of answers as is used.
+"""The wire format of DNS (RFC 1035, section 4): questions, and the parts of answers that are used.
 
 Whoever owns a name chooses what the answer holds, up to 64 KiB of it. A library that makes objects of every record
 takes seconds for some of them, of the time that all look-ups share. Here the records that are no answer are skipped,
@@ -27,7 +27,7 @@ Name = bytes
 
 
 class MalformedError(Exception):
-    """No DNS message."""
+    """This is no DNS message."""
 
 
 class Record(NamedTuple):
@@ -45,7 +45,7 @@ def question(id: int, name: Name, type: int, *, edns: bool) -> bytes:
 
 
 class Message:
-    """An answer. Raises MalformedError, now or later, where it is none."""
+    """An answer. It and its methods raise MalformedError for what is none."""
 
     def __init__(self, wire: bytes) -> None:
         self._wire = wire
@@ -69,7 +69,7 @@ class Message:
         """In all sections, as the header says."""
 
     def answers(self, type: int) -> dict[Name, list[Record]]:
-        """The records of this type, and aliases (CNAME), by their owner."""
+        """The records of this type, and the CNAMEs, by owner."""
         found: dict[Name, list[Record]] = {}
         for at, record in self._section(self._records, self._answers):
             if record.type in (type, CNAME):
@@ -96,7 +96,7 @@ class Message:
         return self._wire[record.at : record.at + record.length]
 
     def name_in(self, record: Record, offset: int = 0) -> Name:
-        """The name that begins so many bytes into the record's data."""
+        """The name that begins at this offset in the record's data."""
         return self._name(record.at + offset)[0]
 
     def _section(self, at: int, number: int) -> Iterator[tuple[int, Record]]:
@@ -114,7 +114,7 @@ class Message:
             at += length
 
     def _skip(self, at: int) -> int:
-        """Where a name that begins here ends."""
+        """The offset after the name that begins here."""
         try:
             while length := self._wire[at]:
                 if length >= 0xC0:
@@ -125,7 +125,7 @@ class Message:
         return at + 1
 
     def _name(self, at: int) -> tuple[Name, int]:
-        """The name that begins here, and where it ends."""
+        """The name that begins here, and the offset after it."""
         start, end, pointers, parts = at, 0, 0, bytearray()
         try:
             while length := self._wire[at]:

@@ -84,7 +84,7 @@ class Agent:
 
     @property
     def warnings(self) -> list[str]:
-        """What is left out of what the API asks for, or is carried as it was before, and why: a line each."""
+        """A line for each thing that is left out, or carried as it was before, and why."""
         warned = (warning for each in self._warned.values() for warning in each)
         return [*_left_out(self._services), *_left_out(self._slices), *warned]
 
@@ -98,7 +98,7 @@ class Agent:
             await self._program()
 
     async def _program(self) -> None:
-        """Decide and do, whenever something changes. The first round clears up what an earlier agent left."""
+        """Decide and do, whenever something changes. The first round also clears up after an earlier agent."""
         changed: set[ServiceAddress] = set()
         failures = 0
         while True:
@@ -121,7 +121,7 @@ class Agent:
                 await asyncio.sleep(wait)
 
     def _take_refusals(self) -> None:
-        """Say what nft does not take, and when it is tried again."""
+        """Warn about what nft refuses, and plan when to try again."""
         refused = self._synchronizer.refused
         self._warn(
             "nft",
@@ -138,7 +138,7 @@ class Agent:
             self._retry_at = asyncio.get_running_loop().time() + wait
 
     async def _next(self) -> set[ServiceAddress]:
-        """The keys that changed, once one did; none where it is the kernel that is to be looked at again."""
+        """Wait for a change. Returns the keys that changed; none if the kernel has to be looked at again."""
         now = asyncio.get_running_loop().time
         while True:
             if now() >= self._check_at:
@@ -181,7 +181,7 @@ class Agent:
             log.error("the mistake", subject=subject, exc_info=error)
 
     def _warn(self, subject: str, warnings: Iterable[str]) -> bool:
-        """Say each warning about `subject` once, until it goes away; returns whether any is new."""
+        """Log each warning about `subject` once, until it goes away. Returns whether any is new."""
         warnings = tuple(warnings)
         new = [each for each in warnings if each not in self._warned.get(subject, ())]
         for warning in new:

@@ -1,4 +1,4 @@
-"""What a check does, as plain data."""
+"""Checks as plain data."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,7 @@ class Check(NamedTuple):
 
 
 def targets(subjects: Mapping[str, Subject]) -> dict[str, Target]:
-    """By name, where to check those of the endpoints that are checked."""
+    """By endpoint name: where to check it. Only of endpoints that are checked."""
     return {
         name: Target(each.address, each.check.port or each.port)
         for name, each in subjects.items()

@@ -27,21 +27,21 @@ _CLOSE_IN_ORDER = struct.pack("ii", 0, 0)
 
 
 class Connection(Protocol):
-    """One that is not open yet. What goes wrong raises OSError, ssl.SSLError, or MoorageError with words."""
+    """A connection to be opened. All methods raise OSError, ssl.SSLError, or MoorageError with a text for people."""
 
     @property
     def waits(self) -> bool:
-        """Whether it waits for other connections of this process now, not for the server."""
+        """Whether it waits for other connections of this process at the moment, and not for the server."""
 
     async def open(self, target: Target) -> None: ...
 
     async def send(self, data: bytes) -> None: ...
 
     async def receive(self) -> bytes:
-        """What comes next; empty at the end."""
+        """The next bytes; empty at the end."""
 
     async def finish(self) -> None:
-        """Reads on until the server closes, and then closes in order. What is not finished is reset by `close`."""
+        """Reads on until the server closes, and then closes in order. Without this, `close` resets the connection."""
 
 
 class Plain:
@@ -137,7 +137,7 @@ class Encrypted:
         await self._plain.finish()
 
     def _decrypt(self) -> bytes:
-        """All that can be read of what has come."""
+        """All plaintext that can be read by now."""
         parts = []
         try:
             while data := self._tls.read(_READ_BYTES):

@@ -1,4 +1,4 @@
-"""HTTP(S) checks: one GET on a connection of its own, of whose answer only the status counts.
+"""HTTP(S) checks: one GET on a connection of its own. Only the status of the answer counts.
 
 Not aiohttp, which keeps the headers: whoever runs a server that is checked would decide how much memory the operator
 takes, a megabyte or more a check. Nothing is kept here but the status line, a redirect is a status like any other,
@@ -40,7 +40,7 @@ _HINTS = {
 async def finish(connection: Connection, seconds: float = FINISHING_SECONDS) -> None:
     """Reads the rest of an answer, so that the server sees the connection end in order.
 
-    It is reset where that takes longer, or goes wrong.
+    If that takes long, or goes wrong, the connection is reset.
     """
     with suppress(OSError, MoorageError):
         async with asyncio.timeout(seconds):
@@ -152,7 +152,7 @@ async def _status(connection: Connection, target: Target, http: Http) -> int:
 
 
 def server_name(target: Target, http: Http) -> str:
-    """The name that a server's certificate is to be for, and that it is asked for by TLS."""
+    """The name that TLS asks the server for, and that its certificate must have."""
     if http.tls is not None and http.tls.server_name:
         return http.tls.server_name
     if http.host is None:

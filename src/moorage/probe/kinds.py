@@ -1,4 +1,4 @@
-"""The kinds of checks, as the prober drives them: begun, told of, aborted."""
+"""The kinds of checks, as the prober uses them: begin, result, abort."""
 
 import asyncio
 import socket
@@ -21,7 +21,7 @@ WAITED = "it waited for its turn, after TLS handshakes that take long"
 
 
 class Job(Protocol):
-    """What is checked; equal only to itself."""
+    """What is checked. Equal only to itself."""
 
     @property
     def key(self) -> ObjectKey: ...
@@ -42,16 +42,16 @@ Ended = Callable[[J, Result], None]
 
 
 class Checks(Protocol[J_contra]):
-    """Checks of one kind. Each that is begun and not aborted is told of once, and not from within `begin`."""
+    """Checks of one kind. Each one has one result, unless it is aborted, and not from within `begin`."""
 
     def begin(self, job: J_contra) -> None:
-        """May raise: the check is over then, and nobody is told."""
+        """May raise; then the check is over, without a result."""
 
     def abort(self, job: J_contra) -> str | None:
-        """What it was at, where that was not to wait for the endpoint."""
+        """End a check without a result. Returns what it was doing, if that was not waiting for the endpoint."""
 
     def poll(self) -> None:
-        """Tells now of those that have ended, rather than in the event loop's next turn."""
+        """Report results now, rather than in the event loop's next turn."""
 
     def close(self) -> None: ...
 
@@ -74,8 +74,8 @@ class TcpChecks(Generic[J]):
 class HttpChecks(Generic[J]):
     """A GET is answered with an expected status.
 
-    That is told as soon as it is known. Then the rest of the answer is read, so that the server sees the connection
-    end in order: within the check's time-out, and on MAX_FINISHING connections at once. Others are reset.
+    The result is reported as soon as it is known. Then the rest of the answer is read, so that the server sees the
+    connection end in order: within the check's time-out, and on MAX_FINISHING connections at once. Others are reset.
     """
 
     def __init__(self, ended: Ended[J]) -> None:
@@ -105,7 +105,7 @@ class HttpChecks(Generic[J]):
         return WAITED if waited else None
 
     def poll(self) -> None:
-        """Tasks tell by themselves."""
+        """Tasks report by themselves."""
 
     def close(self) -> None:
         self._running.clear()

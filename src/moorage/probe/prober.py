@@ -38,7 +38,7 @@ _log = get_logger("moorage.probe")
 
 
 class Scheduled:
-    """One endpoint, and where its checks are."""
+    """One endpoint, and the state of its checks."""
 
     __slots__ = (
         "__weakref__",
@@ -123,7 +123,7 @@ class Prober:
         self._http_slots = _slots(min(most_http, files // 8))
 
     def set(self, key: ObjectKey, targets: Mapping[str, Target], check: Check) -> None:
-        """Checks these endpoints of `key`, by name, and no others of it. What is as it was goes on undisturbed."""
+        """Checks these endpoints of `key`, by name, and no others of it. Those that are the same are left alone."""
         known = self._by_key.get(key, {})
         new = {}
         for name, target in targets.items():
@@ -139,11 +139,11 @@ class Prober:
                 self._push(each, now)
 
     def remove(self, key: ObjectKey) -> None:
-        """Checks nothing of `key` any more."""
+        """Stops checking the endpoints of `key`."""
         self._drop(self._by_key.pop(key, {}))
 
     def close(self) -> None:
-        """Ends all checks; nobody is told."""
+        """Ends all checks, without outcomes."""
         self._by_key.clear()
         self._heap.clear()
         self._due.clear()
@@ -201,7 +201,7 @@ class Prober:
                 self._wake_at(max(self._heap[0][0], self._loop.time() + TICK_SECONDS))
 
     def _look(self) -> None:
-        """Which checks are due by now, and which have timed out."""
+        """Finds checks that are due, and checks that have timed out."""
         self._tcp.poll()  # What was answered in time was, however late this comes to look.
         now = self._loop.time()
         while self._heap and self._heap[0][0] <= now:
@@ -235,7 +235,7 @@ class Prober:
                 del self._due[each.key.namespace]
 
     def _after(self, each: Scheduled) -> None:
-        """Its next check."""
+        """Plans the next check."""
         if each.first:
             # Those that began together spread over the interval.
             each.first = False
@@ -265,7 +265,7 @@ class Prober:
                 following += slots.give_back(one.key)
 
     def _begin(self, each: Scheduled) -> bool:
-        """Whether the check was begun; if not, its slot is free."""
+        """Begins a check. Returns whether it was begun; if not, its slot is free."""
         each.started = self._loop.time()
         try:
             self._on_late(each.started - each.due)
@@ -323,7 +323,7 @@ class Prober:
 
 
 def _files() -> int:
-    """How many files this process may have open, once it has asked for as many as it might need."""
+    """Asks for as many open files as it might need. Returns how many this process may have."""
     soft, hard = (OPEN_FILES if each == resource.RLIM_INFINITY else each for each in resource.getrlimit(RLIMIT))
     if soft < OPEN_FILES:
         # The soft limit is often 1,024, for the sake of select(2), which nothing here uses.

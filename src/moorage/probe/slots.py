@@ -1,4 +1,4 @@
-"""How many checks run at once, and which is next."""
+"""Limits how many checks run at once, and chooses the next."""
 
 import heapq
 from collections import Counter
@@ -64,7 +64,7 @@ class Slots(Generic[T]):
         return found
 
     def withdraw(self, key: ObjectKey, item: T) -> None:
-        """`item` no longer waits."""
+        """Stop `item` from waiting."""
         keys = self._waiting.get(key.namespace, {})
         items = keys.get(key, {})
         items.pop(item, None)
@@ -74,7 +74,7 @@ class Slots(Generic[T]):
             del self._numbers[key.namespace]
 
     def _following(self) -> ObjectKey | None:
-        """The key whose turn it is and that may have a slot."""
+        """The key whose turn it is, among those that may have a slot."""
         aside = []
         found = None
         while self._order and found is None:

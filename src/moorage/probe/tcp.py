@@ -1,4 +1,4 @@
-"""TCP connections that are opened only to see whether they can be.
+"""TCP connections that are opened only to see whether that is possible.
 
 Thousands of checks a second go through here. So they share one epoll instance, which the event loop watches as one
 file: that takes a fifth of the processor time of a task and a transport for each.
@@ -36,7 +36,7 @@ _WORDS = {
 
 
 def is_local_failure(error: OSError, address: str) -> bool:
-    """Whether it says something of this process or machine (no more files, ports or memory), not of the endpoint.
+    """Whether it is about this process or machine (no more files, ports or memory), and not about the endpoint.
 
     EADDRNOTAVAIL is also what connect(2) to an IPv6 `address` says where IPv6 is disabled: that does not pass, and as
     any endpoint that cannot be reached, this one is unhealthy.
@@ -45,7 +45,7 @@ def is_local_failure(error: OSError, address: str) -> bool:
 
 
 def words(number: int) -> str:
-    """An errno, to be read by a person."""
+    """An errno in words."""
     return _WORDS.get(number) or os.strerror(number).lower()
 
 
@@ -99,14 +99,14 @@ class Connector(Generic[T]):
         self._loop.call_soon(self.poll)
 
     def abort(self, tag: T) -> None:
-        """Ends what was begun under `tag`, if it has not ended; nobody is told."""
+        """Ends what was begun under `tag`, if it is not over, without a call of `ended`."""
         self._ended.pop(tag, None)
         file = self._files.pop(tag, None)
         if file is not None:
             self._opening.pop(file)[0].close()  # which also takes it out of the epoll instance
 
     def poll(self) -> None:
-        """Tells what has ended by now."""
+        """Calls `ended` for connections that have ended by now."""
         for file, event in self._epoll.poll(0) if self._opening else ():
             sock, tag = self._opening.pop(file)
             del self._files[tag]
@@ -119,7 +119,7 @@ class Connector(Generic[T]):
             self._tell(tag, self._ended.pop(tag))
 
     def close(self) -> None:
-        """Ends all; nobody is told."""
+        """Ends all connections, without a call of `ended`."""
         for sock, _ in self._opening.values():
             sock.close()
         self._opening.clear()

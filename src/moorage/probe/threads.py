@@ -1,4 +1,4 @@
-"""Steps of TLS, which take as long as servers make them take, beside the event loop."""
+"""Runs steps of TLS beside the event loop: they take as long as servers make them take."""
 
 import asyncio
 import threading
@@ -55,13 +55,13 @@ class Threads:
         return turn
 
     def abandon(self, turn: Turn[R]) -> None:
-        """Nobody waits for it any more. One that has begun goes on, and counts until it has ended."""
+        """Stop waiting for a step. One that has begun goes on, and counts until it has ended."""
         with self._lock:
             self._turns.withdraw(turn.namespace, turn)
         turn.result.cancel()
 
     def close(self) -> None:
-        """Begins none any more."""
+        """Begin no more steps."""
         with self._lock:
             self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""Which certificates a check trusts, made ready for use."""
+"""The certificates that checks trust, ready for use."""
 
 import ssl
 import threading
@@ -25,7 +25,7 @@ class Trust:
 
     @property
     def made(self) -> bool:
-        """Whether `context` takes no time."""
+        """Whether `context` is there already."""
         return self._context is not None or self._problem is not None
 
     def context(self) -> ssl.SSLContext:
@@ -42,7 +42,7 @@ class Trust:
 
 
 class TrustStore:
-    """Each Trust once, for as long as somebody has it.
+    """Makes each Trust once, and keeps it for as long as somebody has it.
 
     With the machine's authorities it takes 0.8 MiB, and is the same for all. Of those with a text of their own a
     namespace may have MAX_PEM_CHARACTERS.

@@ -1,4 +1,4 @@
-"""Who may take processor time next, where somebody else decides how much it will be."""
+"""Shares processor time among namespaces, where servers decide how much a step takes."""
 
 from typing import Generic, TypeVar
 
@@ -34,14 +34,14 @@ class Turns(Generic[T]):
         self._waiting.setdefault(namespace, {})[item] = None
 
     def withdraw(self, namespace: str, item: T) -> None:
-        """`item` does not wait any more, if it did."""
+        """Stop `item` from waiting, if it does."""
         items = self._waiting.get(namespace, {})
         items.pop(item, None)
         if not items:
             self._waiting.pop(namespace, None)
 
     def following(self, now: float) -> T | None:
-        """The item whose turn begins now. None: there is none, or no turn for it."""
+        """Begin the turn of the next item. None: no item waits, or there is no turn for it."""
         able = [namespace for namespace in self._waiting if namespace not in self._running]
         if len(self._running) == self._most or not able:
             return None
@@ -55,7 +55,7 @@ class Turns(Generic[T]):
         return item
 
     def done(self, namespace: str, seconds: float, now: float) -> None:
-        """The turn of the namespace's item has ended, and took so many seconds."""
+        """End a turn of the namespace, which took `seconds`."""
         del self._running[namespace]
         if now - self._since > TIDY_SECONDS:
             share = 0.5 ** ((now - self._since) / HALF_LIFE_SECONDS)
