@@ -77,7 +77,9 @@ def test_a_good_object_beside_them_is_served(world: Following) -> None:
 @pytest.mark.parametrize("name", JUNK)
 def test_each_has_a_status_that_says_what_is_wrong(world: Following, name: str) -> None:
     def told() -> list[dict[str, str]]:
-        status = world.get("moorage.dev/v1alpha1", "ExternalService", name).get("status", {})
-        return [each for each in status.get("conditions", ()) if each["status"] != "True" and each["message"]]
+        status = world.get("moorage.dev/v1alpha1", "ExternalService", name)["status"]
+        if "observedGeneration" not in status:
+            return []
+        return [each for each in status["conditions"] if each["status"] != "True" and each["message"]]
 
     world.api.eventually(f"{name} has a status", told, seconds=30)
