@@ -83,13 +83,13 @@ class Supervisor:
         relays = RelayKeeper([cluster.name for cluster in start.plan.clusters], self._listen, self._publish)
         await network.mount(start.directory)
         await network.build(start.plan)
+        files = await asyncio.gather(*(self._cluster(cluster, relays) for cluster in start.plan.clusters))
+        outside = {name: each.outside.read_text() for name, each in files}
+        self._channel.send(Ready(kubeconfigs=outside, inside={name: each.inside.read_text() for name, each in files}))
         logs = network.STATE / "logs" / "internet"
         logs.mkdir(exist_ok=True)
         name_server = programs.name_server(start.plan, network.STATE)
         self._processes.append(asyncio.create_task(keep_running(name_server, logs)))
-        files = await asyncio.gather(*(self._cluster(cluster, relays) for cluster in start.plan.clusters))
-        outside = {name: each.outside.read_text() for name, each in files}
-        self._channel.send(Ready(kubeconfigs=outside, inside={name: each.inside.read_text() for name, each in files}))
         # Not gather, whose end would end the API servers too, before the pods that report to them.
         done, _ = await asyncio.wait([*self._servers, *self._followers], return_when=asyncio.FIRST_COMPLETED)
         for task in done:
