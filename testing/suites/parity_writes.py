@@ -382,7 +382,7 @@ async def test_defaults_of_an_external_service_are_filled_in(client: Client, nam
     )
     spec = made["spec"]
     assert (spec["proxy"], spec["sessionAffinity"]) == ("kube-proxy", "None")
-    assert spec["ports"] == [{"port": 80, "protocol": "TCP"}]
+    assert spec["ports"] == [{"port": 80}], "there are no defaults inside lists"
     assert (spec["healthCheck"]["intervalSeconds"], spec["healthCheck"]["fall"]) == (2, 3)
 
 
