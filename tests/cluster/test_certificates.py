@@ -133,7 +133,10 @@ def pkcs1(*numbers: int) -> str:
         ("", "holds no private key that is not encrypted; put one in"),
         (text(SIGNER) * 2, "holds several private keys; keep one"),
         (text(dsa.generate_private_key(1024)), "a key of an unusual kind or curve; use RSA"),
-        (text(dsa.generate_private_key(1024), PrivateFormat.TraditionalOpenSSL), "DSA keys are not taken; use RSA"),
+        (
+            text(dsa.generate_private_key(1024), PrivateFormat.TraditionalOpenSSL),
+            "DSA keys are not supported; use RSA",
+        ),
         (pkcs1(2**4096 + 1, 65537, 3, 5, 7, 9, 11, 13), "RSA key of 4097 bits; use one of at most 4096"),
         (pkcs1(2**2047, 65537, 2**2047, 2**8000, 5, 7, 9, 11), "RSA key of more than 4096 bits; use ECDSA"),
         (pkcs1(2**2047, 65537, 2**8000, 3, 5, 7, 9, 11), "RSA key of more than 4096 bits; use ECDSA"),

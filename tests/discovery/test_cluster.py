@@ -423,7 +423,7 @@ async def test_addresses_are_read_as_kubernetes_reads_them_and_what_is_none_is_n
     store.put(replace(store[key], status=replace(store[key].status, load_balancer=replace(status, ingress=changed))))
     await fixture.service("backend2")  # so that the source looks again
     await fixture.until(endpoints)
-    noted = f"Service backend/backend1: its load balancer's address {written} is none"
+    noted = f"Service backend/backend1: {written}, its load balancer's address, is not an IP address"
     assert (noted in fixture.now.notes) == (not endpoints)
 
 

@@ -33,7 +33,7 @@ def message(fixture: TwoClusters) -> str:
 async def test_a_secret_that_is_missing_bad_or_goes_away_leaves_what_was_found(fixture: TwoClusters) -> None:
     fixture.sources.set(KEY, external())
     await fixture.until(None, "SecretMissing")
-    assert message(fixture) == "Secret frontend/cluster-a is not there; create it"
+    assert message(fixture) == "Secret frontend/cluster-a does not exist; create it"
     await fixture.give("users: [{name: x, user: {exec: {command: aws}}}]")
     await fixture.until(None, "KubeconfigRefused")
     assert message(fixture).startswith("Secret frontend/cluster-a, key kubeconfig: users[x].user.exec: programs")

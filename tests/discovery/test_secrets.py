@@ -52,7 +52,7 @@ async def fixture() -> AsyncIterator[Fixture]:
 async def test_a_secret_is_followed_as_it_comes_changes_and_goes(fixture: Fixture) -> None:
     await fixture.until("SecretMissing")
     assert fixture.watched.problem is not None
-    assert fixture.watched.problem.message == "Secret frontend/cluster-a is not there; create it"
+    assert fixture.watched.problem.message == "Secret frontend/cluster-a does not exist; create it"
     await fixture.client.create(secret("one"))
     await fixture.until(None, "one")
     await fixture.client.create(secret("other", name="other"))

@@ -183,7 +183,7 @@ async def test_what_is_no_source_is_a_problem_and_removes_nothing(fixture: Fixtu
     fixture.sources.set(KEY, external(source, static("203.0.113.1")))
     assert fixture.now[0].endpoints is None
     assert fixture.now[0].problem == Problem(
-        "Invalid", "spec.endpoints[0]: is no source; give one of addresses, dns and cluster", "0"
+        "Invalid", "spec.endpoints[0]: is not a source; give one of addresses, dns and cluster", "0"
     )
     assert fixture.addresses(1) == ["203.0.113.1"]
 

@@ -322,7 +322,7 @@ def test_certificates_and_keys_that_are_made_to_be_a_burden_are_refused(issued: 
     key = issued.key.replace("EC PRIVATE", "DSA PRIVATE")
     user = {"client-certificate-data": encoded(issued.certificate), "client-key-data": encoded(key)}
     assert refusal(kubeconfig({"server": SERVER}, user)).startswith(
-        f"certificates: {SERVER}: client-key: DSA keys are not taken; use RSA, ECDSA"
+        f"certificates: {SERVER}: client-key: DSA keys are not supported; use RSA, ECDSA"
     )
 
 

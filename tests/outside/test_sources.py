@@ -262,7 +262,7 @@ async def test_a_secret_is_handed_on_while_a_source_needs_it(fixture: Fixture) -
     fixture.sources.set(KEY, external(CLUSTER))
     await asyncio.sleep(1)
     assert fixture.found == [(None, None)]
-    fixture.secret.become(None, Problem("SecretMissing", "Secret frontend/cluster-a is not there; create it", "T"))
+    fixture.secret.become(None, Problem("SecretMissing", "Secret frontend/cluster-a does not exist; create it", "T"))
     await asyncio.sleep(1)
     assert fixture.found == [(None, "SecretMissing")]
     meta = ObjectMeta(name="cluster-a", namespace="frontend", uid="1", resource_version="7")

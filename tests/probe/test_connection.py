@@ -191,5 +191,5 @@ async def test_a_name_that_cannot_be_asked_for_is_told_in_words(
 ) -> None:
     with new_socket("127.0.0.1") as sock:
         connection = encrypted(sock, authority, threads, name)
-        with pytest.raises(MoorageError, match=r"is no name that a server can be asked for by TLS$"):
+        with pytest.raises(MoorageError, match=r"is not a name that TLS can ask a server for$"):
             await connection.open(Target("127.0.0.1", 1))

@@ -399,4 +399,4 @@ async def test_a_secret_without_certificates_is_told() -> None:
 async def test_a_name_that_cannot_be_asked_for_is_told() -> None:
     async with serving(saying(OK)) as target:
         message = await check(target, Http(tls=Tls(server_name=".example.com")))
-    assert message == ".example.com is no name that a server can be asked for by TLS"
+    assert message == ".example.com is not a name that TLS can ask a server for"

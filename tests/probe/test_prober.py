@@ -459,7 +459,7 @@ async def test_a_bug_in_a_check_is_a_failure_and_ends_nothing(script: Script, wa
     prober = script.prober()
     prober.set(KEY, endpoints("a", "b"), TCP)
     await asyncio.sleep(9)
-    assert script.failures("at-a") == ["the check failed by itself: KeyError"] * 6
+    assert script.failures("at-a") == ["internal error: KeyError; the operator's log says more"] * 6
     assert script.failures("at-b") == []
     assert len(script.begun["b"]) == 6
 

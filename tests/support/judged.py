@@ -24,7 +24,7 @@ from testing.xsvc import LATER, NAME, NAMESPACE, THEN, Story, answers, endpoints
 
 TWO = endpoints(2)
 SOURCES = static(StaticAddress(address="198.18.0.1"))
-MISSING = Problem("SecretMissing", "Secret frontend/cluster-a is not there; create it", THEN)
+MISSING = Problem("SecretMissing", "Secret frontend/cluster-a does not exist; create it", THEN)
 CLAIMED = {"kubernetes.io/service-name": NAME}
 
 
@@ -140,7 +140,7 @@ _STATES: list[tuple[str, Callable[[], ExternalService], str, str]] = [
     ("it names no source", lambda: of(), "Failed", "Degraded"),
     (
         "an older schema let its source in",
-        lambda: of(Resolution("spec.endpoints[0]", (), Problem("Invalid", "is no source", THEN))),
+        lambda: of(Resolution("spec.endpoints[0]", (), Problem("Invalid", "is not a source", THEN))),
         "Failed",
         "Degraded",
     ),

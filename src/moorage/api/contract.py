@@ -1,9 +1,9 @@
-"""What Moorage's parts tell each other through labels and annotations of Services and EndpointSlices.
+"""The contract between operator, node agents and tools: labels and annotations of Services and EndpointSlices.
 
-The operator encodes it; node agents and tools decode it. No other module knows a name or a format of these.
+The operator encodes them, node agents and tools decode them. No other module knows their names or formats.
 
-Anybody may write labels and annotations, so decoding takes whatever there is. What cannot be right counts as absent,
-and a line says so: the object, the field, what is wrong.
+Anybody may write labels and annotations, so decoding accepts anything. A value that cannot be right counts as absent,
+and is reported in one line: the object, the field, what is wrong.
 """
 
 import re
@@ -37,7 +37,7 @@ GROUP_ANNOTATION = f"{GROUP}/group"
 CLIENT_ANNOTATION = f"{GROUP}/client"
 """On a Service: what counts as one client, one of `CLIENT_KINDS`."""
 WEIGHTS_ANNOTATION = f"{GROUP}/weights"
-"""On a slice: a JSON object of endpoint hostname (or address) to weight. Who is not in it weighs 1."""
+"""On a slice: a JSON object of endpoint hostname (or address) to weight. Other endpoints weigh 1."""
 
 MAX_WEIGHT = 100
 
@@ -63,7 +63,7 @@ class MooredBy(NamedTuple):
 
 
 class ServiceContract(NamedTuple):
-    """What the metadata of a Service say."""
+    """The content of a Service's labels and annotations."""
 
     proxy: str | None = None
     """Who carries it: `PROXY`, None for kube-proxy, or somebody else."""
@@ -72,7 +72,7 @@ class ServiceContract(NamedTuple):
 
 
 class SliceContract(NamedTuple):
-    """What the metadata of an EndpointSlice say."""
+    """The content of an EndpointSlice's labels and annotations."""
 
     service: str | None = None
     """Name of the Service, in the slice's namespace, whose endpoints these are."""
@@ -83,14 +83,14 @@ class SliceContract(NamedTuple):
 
 
 class Decoded(NamedTuple, Generic[T]):
-    """What was read, and a line for each label or annotation that cannot be right."""
+    """What was decoded, and a line for each annotation that cannot be right."""
 
     contract: T
     problems: tuple[str, ...]
 
 
 class Marks(NamedTuple):
-    """Labels and annotations as they must be; None: must not be there. Others are nobody's business."""
+    """Labels and annotations that an object must have; None: must not have. Others are left alone."""
 
     labels: Mapping[str, str | None]
     annotations: Mapping[str, str | None]
@@ -104,12 +104,12 @@ class Marks(NamedTuple):
         return {field: values for field, values in patch.items() if values}
 
     def on(self, new: ObjectMeta) -> ObjectMeta:
-        """The metadata of an object to be made, with these."""
+        """The metadata of a new object, with these labels and annotations."""
         return replace(new, labels=_present(self.labels), annotations=_present(self.annotations))
 
 
 def encode_service(contract: ServiceContract) -> Marks:
-    """The marks of a Service of the operator."""
+    """The labels and annotations of a Service that the operator writes."""
     moored = contract.moored
     return Marks(
         {SERVICE_MANAGED_BY_LABEL: SERVICE_MANAGER, PROXY_LABEL: contract.proxy},
@@ -122,14 +122,14 @@ def encode_service(contract: ServiceContract) -> Marks:
 
 
 def decode_service(meta: ObjectMeta) -> Decoded[ServiceContract]:
-    """What the metadata of a Service say, whoever wrote them. Raises nothing."""
+    """Read the metadata of a Service, whoever wrote it. Raises nothing."""
     problems: list[str] = []
     moored = _moored(meta, problems)
     return Decoded(ServiceContract((meta.labels or {}).get(PROXY_LABEL), moored), tuple(problems))
 
 
 def encode_slice(contract: SliceContract) -> Marks:
-    """The marks of an EndpointSlice of the operator."""
+    """The labels and annotations of an EndpointSlice that the operator writes."""
     weights = msgspec.json.encode(contract.weights, order="sorted").decode() if contract.weights else None
     return Marks(
         {
@@ -142,7 +142,7 @@ def encode_slice(contract: SliceContract) -> Marks:
 
 
 def decode_slice(meta: ObjectMeta) -> Decoded[SliceContract]:
-    """What the metadata of an EndpointSlice say, whoever wrote them. Raises nothing."""
+    """Read the metadata of an EndpointSlice, whoever wrote it. Raises nothing."""
     labels = meta.labels or {}
     problems: list[str] = []
     weights = _weights(meta, problems)
@@ -152,7 +152,7 @@ def decode_slice(meta: ObjectMeta) -> Decoded[SliceContract]:
 
 
 def slim(meta: ObjectMeta) -> ObjectMeta:
-    """`meta` without the labels and annotations that are not read here, which may be large."""
+    """`meta` without labels and annotations that are not read here, which may be large."""
     return replace(
         meta, labels=_only(_READ_OF_LABELS, meta.labels), annotations=_only(_READ_OF_ANNOTATIONS, meta.annotations)
     )

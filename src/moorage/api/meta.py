@@ -19,14 +19,14 @@ class Resource(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True,
 
 
 class ObjectKey(NamedTuple):
-    """What tells the objects of one kind apart."""
+    """Namespace and name, which identify an object among those of its kind."""
 
     namespace: str
     """`""` for kinds without."""
     name: str
 
     def __str__(self) -> str:
-        """As people write it: `frontend/backend`, and for kinds without a namespace the name alone."""
+        """`frontend/backend`; for kinds without a namespace the name alone."""
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
 
@@ -60,7 +60,7 @@ class ObjectMeta(Resource, kw_only=True, frozen=True):
 
     @property
     def key(self) -> ObjectKey:
-        """The key of the object whose metadata this is."""
+        """Of the object that has this metadata."""
         return ObjectKey(self.namespace or "", self.name)
 
 
@@ -126,7 +126,7 @@ def labels_match(selector: dict[str, str] | None, labels: dict[str, str] | None)
 
 
 def selects(selector: LabelSelector, labels: dict[str, str] | None) -> bool:
-    """Whether a LabelSelector takes in an object with `labels`; the empty one takes in all."""
+    """Whether a LabelSelector selects an object with `labels`; the empty one selects all."""
     have = labels or {}
     wanted = selector.match_labels or {}
     if any(have.get(key) != value for key, value in wanted.items()):

@@ -117,7 +117,7 @@ def _private_key(label: str, key: bytes) -> str | None:
             return why
         values = _values(_only(_content(values[2], _OCTETS), _SEQUENCE))
     elif label != "RSA PRIVATE KEY":
-        return f"{label.removesuffix(' PRIVATE KEY')} keys are not taken; {_USUAL}"
+        return f"{label.removesuffix(' PRIVATE KEY')} keys are not supported; {_USUAL}"
     _version, modulus, exponent, private, *factors = map(_bit_length, values)
     if max(factors) > MAX_FACTOR_BITS or private > 2 * MAX_FACTOR_BITS:
         return f"RSA key of more than {2 * MAX_FACTOR_BITS} bits; use ECDSA, or RSA of fewer bits"

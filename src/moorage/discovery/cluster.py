@@ -220,7 +220,7 @@ class ClusterServices(Source):
                 if address := as_kubernetes_reads(entry.ip):
                     candidates.append(address)
                 else:
-                    notes.append(f"{where}: its load balancer's address {show(entry.ip)} is none")
+                    notes.append(f"{where}: {show(entry.ip)}, its load balancer's address, is not an IP address")
             elif entry.hostname and entry.hostname in self._hosts:
                 answer = self._hosts[entry.hostname][0].answer
                 if answer is None:

@@ -116,7 +116,7 @@ class ServiceRecords(Source):
             self.become(State(None, problem))
             return
         if answer.failed and not problem:
-            others = f"; and {len(answer.failed) - 1} targets more" if answer.failed[1:] else ""
+            others = f"; and {len(answer.failed) - 1} more targets" if answer.failed[1:] else ""
             problem = Problem(REASON, answer.failed[0] + others, self._right)
         notes = list(answer.notes)
         endpoints = tuple(sorted(self._endpoints(answer, notes)))

@@ -128,7 +128,7 @@ class Resolver:
         try:
             found = {_server(message, each) for each in records}
         except (MalformedError, struct.error):
-            raise LookupFailedError(f"{show(name)} SRV: an answer that makes no sense") from None
+            raise LookupFailedError(f"{show(name)} SRV: an answer that cannot be understood") from None
         return Servers(tuple(sorted(found)), ttl)
 
     async def _look_up(self, name: str, type: str) -> tuple[Message, list[Record], float]:
@@ -138,7 +138,7 @@ class Resolver:
                 labels = dns.name.from_text(name).labels
                 return await self._follow(b"".join(bytes([len(each)]) + each for each in labels[:-1]).lower(), type)
             except MalformedError:
-                why = "an answer that makes no sense"
+                why = "an answer that cannot be understood"
             except dns.exception.DNSException as error:
                 why = show(str(error))
             except MoorageError as error:
@@ -164,7 +164,7 @@ class Resolver:
                 if name != asked:
                     continue
             return message, [], max(MIN_TTL_SECONDS, min(least, DEFAULT_TTL_SECONDS if nothing is None else nothing))
-        raise MoorageError("its CNAME records lead on and on; end the chain")
+        raise MoorageError("its chain of CNAME records does not end; shorten it")
 
     async def _ask(self, name: Name, type: int) -> Message:
         """The first answer that says which records there are, or that there are none."""
@@ -211,7 +211,7 @@ class Resolver:
             return await self._once(ask_by_tcp, server, name, type, edns=True)
         except (TimeoutError, _FailedError) as error:
             why = str(error) or "no answer"
-            raise _FailedError(f"the answer is too large for UDP, and it gives none over TCP: {why}") from None
+            raise _FailedError(f"the answer is too large for UDP, and there is none over TCP: {why}") from None
 
     async def _once(self, ask: Ask, server: tuple[str, int], name: Name, type: int, *, edns: bool) -> Message:
         id = random.SystemRandom().randrange(2**16)
@@ -229,7 +229,7 @@ class Resolver:
             async with asyncio.timeout(self._timeout):
                 message = await ask(server, wire.question(id, name, type, edns=edns), fits)
         except MalformedError:
-            raise _FailedError("an answer that makes no sense") from None
+            raise _FailedError("an answer that cannot be understood") from None
         except OSError as error:
             if isinstance(error, TimeoutError):
                 raise

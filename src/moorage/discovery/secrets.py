@@ -112,7 +112,7 @@ class WatchedSecret(ReadSecret):
         if not self._reflector.synced.is_set():
             return trouble and Problem("SecretNotReadable", f"{where}: {one_line(str(trouble.error))}", trouble.since)
         if self.secret is None:
-            return Problem("SecretMissing", f"{where} is not there; create it", self._missing_since)
+            return Problem("SecretMissing", f"{where} does not exist; create it", self._missing_since)
         return None
 
     async def run(self) -> None:

@@ -119,7 +119,7 @@ class FollowedSources:
                 follows = Resolution(
                     label,
                     None,
-                    Problem("Invalid", "is no source; give one of addresses, dns and cluster", self._now()),
+                    Problem("Invalid", "is not a source; give one of addresses, dns and cluster", self._now()),
                 )
             else:
                 # Two entries that are the same are followed once.

@@ -101,8 +101,8 @@ def _statuses(texts: Sequence[str]) -> tuple[tuple[int, int], ...]:
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if first > last:
             raise MoorageError(
-                f"spec.healthCheck.http.expectedStatuses[{index}]: {show(text)} is no status and no range of them; "
-                'write one such as "200" or "200-399"'
+                f"spec.healthCheck.http.expectedStatuses[{index}]: {show(text)} is neither a status nor a range of "
+                'statuses; write one such as "200" or "200-399"'
             )
         ranges.append((first, last))
     return tuple(ranges)

@@ -112,9 +112,7 @@ class Encrypted:
         try:
             self._tls = context.wrap_bio(self._in, self._out, server_hostname=self._server_name)
         except (ValueError, TypeError):
-            raise MoorageError(
-                f"{show(self._server_name)} is no name that a server can be asked for by TLS"
-            ) from None
+            raise MoorageError(f"{show(self._server_name)} is not a name that TLS can ask a server for") from None
         await self._plain.open(target)
         with suppress(ssl.SSLWantReadError):
             self._tls.do_handshake()

@@ -1,1 +1,1 @@
-"""What a process tells of itself over HTTP: alive, ready, metrics. Shared by the operator and the node agents."""
+"""Health and metrics over HTTP, for the operator and for node agents."""

@@ -1,4 +1,4 @@
-"""How long what is due waits for the event loop."""
+"""How late the event loop is."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ MAX_WAIT_SECONDS = 10.0
 
 
 def waits(late: float) -> Iterator[float]:
-    """How long each would have waited that had come during a stall of `late` seconds, one every PERIOD_SECONDS.
+    """The waits during a stall of `late` seconds, if something had been due every PERIOD_SECONDS.
 
     The late look stands for all those that it kept from being made. If it counted once, a second in which nothing was
     done would be as rare as 10 ms.

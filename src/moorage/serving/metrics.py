@@ -1,4 +1,4 @@
-"""What each process tells Prometheus. No label's values grow with the number of objects."""
+"""Metrics of any process, for Prometheus. No label's values grow with the number of objects."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class ProcessMetrics:
-    """One process's metrics, in a registry of their own: those of any process, to which its kind adds others."""
+    """The metrics of a process, in a registry of its own. Each kind of process adds some."""
 
     def __init__(self) -> None:
         # Twice the series, for what the start time of the process tells as well.
@@ -29,6 +29,6 @@ class ProcessMetrics:
         """Called before each exposition, for what is cheaper to ask than to follow."""
 
     def text(self) -> bytes:
-        """The exposition that Prometheus reads, of `CONTENT_TYPE`."""
+        """The metrics as Prometheus reads them, in `CONTENT_TYPE`."""
         self.refresh()
         return generate_latest(self._registry)

@@ -13,7 +13,7 @@ FRESH_SECONDS = 1.0
 
 
 def parse_listen(text: str) -> tuple[str | None, int]:
-    """Host and port of `HOST:PORT`, and of `:PORT`, whose host None stands for all addresses; else MoorageError."""
+    """Host and port of `HOST:PORT` or `:PORT`; None: all addresses. Raises MoorageError for anything else."""
     host, colon, port = text.rpartition(":")
     if not colon or not (port.isascii() and port.isdecimal()) or int(port) > 65535:
         raise MoorageError(f"--listen {text}: write HOST:PORT, such as 127.0.0.1:8080, or :8080 for all addresses")

@@ -58,7 +58,7 @@ async def serving(listen: tuple[str | None, int], pages: Pages) -> AsyncIterator
 
 
 class _Connections:
-    """Those that are open, by client, each client's oldest first."""
+    """The open connections by client, each client's oldest first."""
 
     def __init__(self) -> None:
         self._of: dict[str, dict[_Connection, None]] = {}
@@ -102,7 +102,7 @@ class _Connection(asyncio.Protocol):
         self._connections.remove(self._client, self)
 
     def end(self) -> None:
-        """Close at once. It counts no longer, although the event loop tells of its end only later."""
+        """Close at once. It no longer counts, although the event loop reports its end only later."""
         self._connections.remove(self._client, self)
         self._transport.abort()
 
