@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from moorage.api.core_v1 import Pod, Service
@@ -15,6 +16,7 @@ from moorage.core.model import Found, Problem
 from moorage.operator import records
 from moorage_lab.apiserver import credentials
 from testing.eventually import eventually
+from testing.gitops import kstatus
 from tests.support.operators import KEY, REFUSED, Operator, operator, xsvc
 
 ONE, TWO, THREE = "203.0.113.1", "203.0.113.2", "203.0.113.3"
@@ -39,6 +41,33 @@ async def test_a_new_one_gets_its_service_slice_and_status_with_one_write_each(o
         }
         assert (await op.xsvc()).status.healthy == "2/2"
         assert "EndpointHealthy" in await op.events()
+
+
+async def test_kstatus_takes_it_for_current_once_clients_are_served_and_never_before(op: Operator) -> None:
+    async def judged() -> str:
+        found = kstatus(msgspec.to_builtins(await op.xsvc()))
+        assert (found == "Current") <= (await op.published() == {ONE: True})
+        return found
+
+    async def becomes(wanted: str) -> None:
+        async def so() -> bool:
+            return await judged() == wanted
+
+        await eventually(so)
+
+    source = [{"dns": {"name": "db.example.com"}}]
+    await op.apply(xsvc("backend", endpoints=source))
+    assert await judged() == "InProgress"
+    async with op.running():
+        await op.says("Resolved", "Pending")
+        assert await judged() == "InProgress"
+        op.sources.say(KEY, Found("one", ONE))
+        await becomes("Current")
+        op.sources.say(KEY)
+        await op.apply(xsvc("backend", endpoints=source, group="other"))
+        await becomes("InProgress")
+        op.sources.say(KEY, Found("one", "127.0.0.1"))
+        await becomes("Failed")
 
 
 async def test_a_steady_state_is_left_alone_also_by_the_next_leader(op: Operator) -> None:
