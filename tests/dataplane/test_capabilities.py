@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from moorage.dataplane.capabilities import OLDEST, Capabilities, parse_version, probe
+from moorage.dataplane.capabilities import OLDEST_NFT, Capabilities, parse_version, probe
 from moorage.dataplane.nft import KernelNft, NftError
 from moorage.errors import MoorageError
 from tests.support.netns import Namespace
@@ -63,7 +63,7 @@ async def test_on_this_machine_nft_1_1_can_learn_ipv6_and_1_0_6_cannot(netns: Na
     nft = KernelNft(netns.prefix)
     found = await probe(nft)
     assert found.learn6 or found.version < (1, 1)
-    assert not found.learn6 or found.version > OLDEST
+    assert not found.learn6 or found.version > OLDEST_NFT
     assert netns.run("nft", "list", "tables") == "", "the probe leaves nothing behind"
 
 

@@ -8,7 +8,7 @@ import pytest
 from moorage.api.contract import WEIGHTS_ANNOTATION
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.dataplane import endpoints as endpoints_module
-from moorage.dataplane.endpoints import NOTHING, Found, best, fault, needed, read
+from moorage.dataplane.endpoints import NOTHING, SliceEndpoint, best, fault, needed, read
 from moorage.dataplane.model import Target
 
 PORT = ("", "TCP")
@@ -25,7 +25,7 @@ def entry(address: str = ADDRESS, conditions: object = None) -> dict[str, object
     return {"addresses": [address], "conditions": conditions or {}}
 
 
-def found(*slices: EndpointSlice, family: str = "IPv4") -> tuple[dict[Target, Found], list[str]]:
+def found(*slices: EndpointSlice, family: str = "IPv4") -> tuple[dict[Target, SliceEndpoint], list[str]]:
     warnings: dict[str, None] = {}
     return best(read("n/service", slices, warnings).get(family, NOTHING), PORT), list(warnings)
 
@@ -103,7 +103,7 @@ def test_text_that_is_no_address_reaches_nobody_as_it_is(written: str) -> None:
 
 
 def test_of_too_many_slices_the_first_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoints_module, "MOST_READ", 7)  # with a port, and one for the slice, each has 4
+    monkeypatch.setattr(endpoints_module, "MAX_READ_OF_SERVICE", 7)  # with a port, and one for the slice, each has 4
     slices = [slice_(entry(f"192.0.2.{n}1"), entry(f"192.0.2.{n}2"), name=f"s{n}") for n in range(1, 4)]
     targets, warnings = found(*reversed(slices))
     assert [each.address for each in targets] == ["192.0.2.11", "192.0.2.12", "192.0.2.21", "192.0.2.22"]

@@ -153,7 +153,7 @@ async def test_once_forgiven_it_is_tried_again(nft: Asked) -> None:
     await sync.sync(GOOD, set())
     wanted = GOOD | {KEY: refused()}
     await sync.sync(wanted, {KEY})
-    assert sync.forgive() == {KEY}
+    assert sync.retry_refused() == {KEY}
     await sync.sync(wanted, {KEY})
     assert list(sync.refused) == [KEY]
     assert await same(nft, GOOD)
@@ -172,7 +172,7 @@ async def test_of_very_many_some_are_left_out_unasked_until_they_are_tried_again
         if sync.refused.keys() == bad:
             break
         before, nft.questions = len(sync.refused), 0
-        await sync.sync(wanted, sync.forgive())
+        await sync.sync(wanted, sync.retry_refused())
         assert nft.questions <= 50
         assert len(sync.refused) <= before
     assert sync.refused.keys() == bad

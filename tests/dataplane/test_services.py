@@ -7,7 +7,7 @@ from moorage.api.contract import PROXY_LABEL, WEIGHTS_ANNOTATION
 from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.dataplane.model import Balanced, ByClientIP, ServiceAddress, ServicePort, Target
-from moorage.dataplane.services import ENDPOINTS_OF_PORT, Desired, Scope, carried, fault, needed
+from moorage.dataplane.services import MAX_ENDPOINTS_OF_PORT, Desired, Scope, carried, fault, needed
 
 SCOPE = Scope(node="node-1", labelled_only=False)
 
@@ -233,12 +233,12 @@ def test_slices_without_endpoints_are_no_mismatch() -> None:
 
 
 def test_of_too_many_endpoints_the_first_by_name_are_carried_and_the_others_keep_their_flows() -> None:
-    count = ENDPOINTS_OF_PORT + 2
+    count = MAX_ENDPOINTS_OF_PORT + 2
     endpoints = [{"addresses": [f"203.0.{n >> 8}.{n & 255}"], "hostname": f"e{n:04}"} for n in range(count)]
     result = carried(service(), [slice_(*reversed(endpoints))], SCOPE)
     (port,) = result.ports
-    assert [each.name for each in port.endpoints] == [f"e{n:04}" for n in range(ENDPOINTS_OF_PORT)]
-    assert port.keeps == {Target(f"203.0.{n >> 8}.{n & 255}", 80) for n in range(ENDPOINTS_OF_PORT, count)}
+    assert [each.name for each in port.endpoints] == [f"e{n:04}" for n in range(MAX_ENDPOINTS_OF_PORT)]
+    assert port.keeps == {Target(f"203.0.{n >> 8}.{n & 255}", 80) for n in range(MAX_ENDPOINTS_OF_PORT, count)}
     assert result.warnings == (
         "Service frontend/backend: port 9000/TCP has more than 1,000 endpoints; the first 1,000 by name are carried; "
         "spread them over several Services",
@@ -248,7 +248,7 @@ def test_of_too_many_endpoints_the_first_by_name_are_carried_and_the_others_keep
 def test_endpoints_that_are_not_ready_do_not_count_against_the_bound() -> None:
     waiting = [
         {"addresses": [f"203.0.{n >> 8}.{n & 255}"], "conditions": {"ready": False, "serving": False}}
-        for n in range(ENDPOINTS_OF_PORT)
+        for n in range(MAX_ENDPOINTS_OF_PORT)
     ]
     result = carried(service(), [slice_(*waiting, "198.51.100.1")], SCOPE)
     assert (targets(result.ports[0]), result.warnings) == (["198.51.100.1:80"], ())
@@ -256,7 +256,7 @@ def test_endpoints_that_are_not_ready_do_not_count_against_the_bound() -> None:
 
 def test_the_ports_of_a_service_have_a_bound_together() -> None:
     ports = [{"name": f"p{n}", "port": n} for n in range(1, 12)]
-    endpoints = [f"203.0.{n >> 8}.{n & 255}" for n in range(ENDPOINTS_OF_PORT)]
+    endpoints = [f"203.0.{n >> 8}.{n & 255}" for n in range(MAX_ENDPOINTS_OF_PORT)]
     result = carried(service(ports=ports), [slice_(*endpoints, ports=ports)], SCOPE)
     assert [each.key.port for each in result.ports] == list(range(1, 11))
     assert result.warnings == (
@@ -266,7 +266,7 @@ def test_the_ports_of_a_service_have_a_bound_together() -> None:
 
 
 def test_exactly_as_many_as_are_carried_are_no_reason_to_warn() -> None:
-    endpoints = [f"203.0.{n >> 8}.{n & 255}" for n in range(ENDPOINTS_OF_PORT)]
+    endpoints = [f"203.0.{n >> 8}.{n & 255}" for n in range(MAX_ENDPOINTS_OF_PORT)]
     waiting = {"addresses": ["198.51.100.1"], "conditions": {"ready": False}}
     assert carried(service(), [slice_(*endpoints, waiting)], SCOPE).warnings == ()
 

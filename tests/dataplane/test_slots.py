@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from moorage.dataplane.slots import LARGEST, STICKY, first_slot, modulus, table
+from moorage.dataplane.slots import MAX_SLOTS, STICKY_SIZES, first_slot, modulus, table
 
 Endpoints = dict[str, int]  # identity -> weight
 
@@ -146,7 +146,7 @@ def test_a_removal_moves_few_slots_of_the_others_also_when_weights_differ() -> N
 @pytest.mark.parametrize("weights", [[1] * 1000, [1] * 400 + [2] * 200])
 def test_up_to_a_thousand_endpoints_have_their_shares_of_the_largest_table(weights: list[int]) -> None:
     size = modulus(weights, sticky=True)
-    assert size == LARGEST
+    assert size == MAX_SLOTS
     found = counts(dict(zip(addresses(len(weights)), weights, strict=True)), size)
     for weight, count in zip(weights, found.values(), strict=True):
         assert abs(count - size * weight / sum(weights)) < 1
@@ -173,7 +173,7 @@ def test_a_balanced_table_follows_its_weights_exactly_while_that_is_small(weight
 
 @given(st.lists(st.integers(1, 10**6), min_size=1, max_size=300), st.booleans())
 def test_no_table_is_larger_than_the_largest(weights: list[int], sticky: bool) -> None:
-    assert 1 <= modulus(weights, sticky) <= LARGEST
+    assert 1 <= modulus(weights, sticky) <= MAX_SLOTS
 
 
 @pytest.mark.parametrize("weights", [[1], [7]])
@@ -215,5 +215,5 @@ def test_weights_below_one_are_refused(weights: list[int]) -> None:
 
 
 def test_tables_of_different_sizes_share_no_slot_numbers() -> None:
-    numbers = [first_slot(size) + slot for size in (*range(1, 130), *STICKY[3:]) for slot in range(size)]
+    numbers = [first_slot(size) + slot for size in (*range(1, 130), *STICKY_SIZES[3:]) for slot in range(size)]
     assert len(set(numbers)) == len(numbers)

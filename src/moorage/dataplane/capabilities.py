@@ -8,7 +8,7 @@ from typing import NamedTuple
 from moorage.dataplane.nft import Nft
 from moorage.errors import MoorageError
 
-OLDEST = (1, 0, 6)
+OLDEST_NFT = (1, 0, 6)
 """The oldest nft that takes our rules: that of Debian 12."""
 
 TCP_LOOSE = Path("/proc/sys/net/netfilter/nf_conntrack_tcp_loose")
@@ -28,13 +28,13 @@ meta l4proto . ct original proto-dst timeout 10s : ip6 daddr . tcp dport }
 
 
 class Capabilities(NamedTuple):
-    """What was found."""
+    """What nft and the kernel can do."""
 
     learn6: bool = True
     """IPv6 sessions can be learned (nft 1.1 can); without, IPv6 affinity is by the hash of the client's address."""
-    version: tuple[int, ...] = OLDEST
+    version: tuple[int, ...] = OLDEST_NFT
     tcp_loose: bool = True
-    """The kernel takes up TCP flows in the middle, which the reset of clients of a removed endpoint rests on."""
+    """The kernel takes up TCP flows in the middle. Without it, clients of a removed endpoint are not reset."""
     large_transactions: bool = True
     """nft can enlarge its socket buffer, so that a transaction may have far more than 4,400 elements."""
 
@@ -59,13 +59,16 @@ def parse_version(line: str) -> tuple[int, ...]:
     if match is None:
         raise MoorageError(f"nft --version: {line!r} has no version; install nftables 1.0.6 or newer")
     version = tuple(int(number) for number in match[1].split("."))
-    if version < OLDEST:
+    if version < OLDEST_NFT:
         raise MoorageError(f"nft {match[1]} is too old; install nftables 1.0.6 or newer (Debian 12, Ubuntu 24.04)")
     return version
 
 
 async def probe(nft: Nft, tcp_loose: Path = TCP_LOOSE) -> Capabilities:
-    """Find out. Changes nothing. Raises MoorageError where nft is missing, too old, or not permitted."""
+    """Find out what they can do, and change nothing.
+
+    Raises MoorageError where nft is missing, too old, or not permitted.
+    """
     version = parse_version(await nft.version())
     await nft.chains()  # Without the permission to look, every check would fail, and mean nothing.
     learn6 = await nft.check(_LEARN6)
@@ -73,7 +76,7 @@ async def probe(nft: Nft, tcp_loose: Path = TCP_LOOSE) -> Capabilities:
 
 
 def _read_tcp_loose(path: Path) -> bool:
-    """Without the file conntrack is not loaded yet, and will start with its default, 1."""
+    """Where there is no such file, conntrack is not loaded yet; it will start with its default, 1."""
     try:
         return path.read_text().strip() != "0"
     except OSError:

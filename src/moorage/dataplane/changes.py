@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from moorage.dataplane import units
 from moorage.dataplane.model import NodeState, Unit, UnitKey
-from moorage.dataplane.nft import FAMILY, TRIAL
+from moorage.dataplane.nft import FAMILY, TRIAL_NAME
 from moorage.dataplane.ruleset import Chain, foundation
 from moorage.dataplane.schema import DIGEST, TABLE, UNDER_WAY, WHOLE, Container, Element, Elements, Step
 from moorage.dataplane.units import Learns
@@ -183,7 +183,7 @@ class Ledger:
         adds += (each for elements in own for each in compare({}, elements))
         for start in range(0, max(len(adds), 1), self._limit):
             lines = [*head, *_lines("add", adds[start : start + self._limit])]
-            yield "\n".join(line.replace(f" {TABLE}", f" {FAMILY} {TRIAL}", 1) for line in lines) + "\n"
+            yield "\n".join(line.replace(f" {TABLE}", f" {FAMILY} {TRIAL_NAME}", 1) for line in lines) + "\n"
 
     def chains(self) -> dict[str, Chain]:
         """The chains that the state needs, by name."""

@@ -51,7 +51,7 @@ class Conntrack(Protocol):
         """All TCP and UDP flows of family 4 or 6. Raises MoorageError."""
 
     async def delete(self, flows: Collection[Flow]) -> int:
-        """Delete those of the flows that are still there; how many were. Raises MoorageError."""
+        """Delete those flows that still exist; returns how many did. Raises MoorageError."""
 
 
 Endpoints = Mapping[tuple[str, str, int], Collection[tuple[str, int]]]
@@ -202,7 +202,7 @@ class KernelConntrack:
 
 
 class FakeConntrack:
-    """A `Conntrack` in memory: a set of flows, and what was deleted of it."""
+    """A `Conntrack` in memory: a set of flows, and those that were deleted from it."""
 
     def __init__(self, flows: Iterable[Flow] = ()) -> None:
         self.tracked = set(flows)

@@ -12,14 +12,14 @@ from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.show import show
 from moorage.dataplane.model import Target
 
-MOST_READ = 20_000
-"""Endpoints and ports of a Service's slices that are read: they are read anew whenever one of them changes."""
+MAX_READ_OF_SERVICE = 20_000
+"""Most endpoints and ports of a Service's slices that are read: all are read again whenever one of them changes."""
 
 PortName = tuple[str, str]
-"""Name (empty for none) and protocol (`TCP`, ...): by these the ports of Services and slices belong together."""
+"""Name (empty for none) and protocol (`TCP`, ...): they match the ports of Services with those of slices."""
 
 
-class Found(NamedTuple):
+class SliceEndpoint(NamedTuple):
     """An endpoint of a slice."""
 
     address: str
@@ -31,20 +31,20 @@ class Found(NamedTuple):
     node_name: str | None
 
 
-class Read(NamedTuple):
+class FamilySlices(NamedTuple):
     """The slices of one family."""
 
-    ports: dict[PortName, list[tuple[int, list[Found]]]]
+    ports: dict[PortName, list[tuple[int, list[SliceEndpoint]]]]
     """Of each port that has a number: number and endpoints, slice by slice in the order of their names."""
     empty: bool
     """There are no endpoints."""
 
 
-NOTHING = Read({}, empty=True)
+NOTHING = FamilySlices({}, empty=True)
 
 
 def needed(slice_: EndpointSlice) -> EndpointSlice:
-    """`slice_` with no more than is read of it: a node holds those of the whole cluster."""
+    """`slice_` without what nobody reads here: a node holds the slices of the whole cluster."""
     kept = replace(contract.slim(slice_.metadata), owner_references=None)
     return replace(slice_, metadata=kept, endpoints=[_needed(each) for each in slice_.endpoints or ()])
 
@@ -59,7 +59,7 @@ def _needed(endpoint: ApiEndpoint) -> ApiEndpoint:
 
 
 def fault(slice_: EndpointSlice) -> str | None:
-    """Why nothing of a slice can be used, to be read after its name: the field, and what is wrong; or None.
+    """What keeps all of a slice from being used: the field and what is wrong with it; None where nothing does.
 
     kube-apiserver does not check the range of a slice's ports. A port without number means all ports, which no
     proxy carries; kube-proxy reads 0 like that.
@@ -70,20 +70,20 @@ def fault(slice_: EndpointSlice) -> str | None:
     return None
 
 
-def read(service: str, slices: Iterable[EndpointSlice], warnings: dict[str, None]) -> dict[str, Read]:
+def read(service: str, slices: Iterable[EndpointSlice], warnings: dict[str, None]) -> dict[str, FamilySlices]:
     """The slices of `service` (`namespace/name`) by address type, `IPv4` or `IPv6`.
 
     `warnings` is given a line for each thing that is left out.
     """
-    result: dict[str, Read] = {}
-    room = MOST_READ
+    result: dict[str, FamilySlices] = {}
+    room = MAX_READ_OF_SERVICE
     for slice_ in sorted(slices, key=lambda each: each.metadata.name):
         name = f"EndpointSlice {slice_.metadata.namespace}/{slice_.metadata.name}"
         if why := fault(slice_):
             warnings[f"{name}: {why}; nothing of it is carried"] = None
             continue
         if room <= 0:
-            most = f"{MOST_READ:,} endpoints and ports of a Service are read"
+            most = f"{MAX_READ_OF_SERVICE:,} endpoints and ports of a Service are read"
             warnings[f"{name} and those after it are left out: {most}"] = None
             break
         endpoints = (slice_.endpoints or [])[:room]
@@ -99,7 +99,7 @@ def read(service: str, slices: Iterable[EndpointSlice], warnings: dict[str, None
                 else:
                     where = f"EndpointSlice {slice_.metadata.name}"
                     warnings[f"Service {service}: endpoint {show(address)} is left out: it is {why} ({where})"] = None
-        known = result.get(slice_.address_type, Read({}, empty=True))
+        known = result.get(slice_.address_type, FamilySlices({}, empty=True))
         for port in slice_.ports or ():
             if port.port:
                 known.ports.setdefault((port.name or "", port.protocol or "TCP"), []).append((port.port, found))
@@ -107,12 +107,12 @@ def read(service: str, slices: Iterable[EndpointSlice], warnings: dict[str, None
     return result
 
 
-def best(slices: Read, port: PortName) -> dict[Target, Found]:
+def best(slices: FamilySlices, port: PortName) -> dict[Target, SliceEndpoint]:
     """The endpoints that serve a port. Where one is listed more than once, by its readiest entry, the first of these.
 
     So an old pod that ends, and whose address a new one has, does not hide it.
     """
-    found: dict[Target, Found] = {}
+    found: dict[Target, SliceEndpoint] = {}
     for number, endpoints in slices.ports.get(port, ()):
         for endpoint in endpoints:
             target = Target(endpoint.address, number)
@@ -122,7 +122,7 @@ def best(slices: Read, port: PortName) -> dict[Target, Found]:
     return found
 
 
-def _readiness(found: Found) -> tuple[bool, bool, bool]:
+def _readiness(found: SliceEndpoint) -> tuple[bool, bool, bool]:
     # One that is terminating takes more than one that is not: new connections where nothing else does, if it serves,
     # and if not, it keeps those that it has.
     return found.ready, found.serving, found.terminating
@@ -136,9 +136,9 @@ def _address(written: str, family: str) -> tuple[str, str | None]:
     return address, why
 
 
-def _found(address: str, endpoint: ApiEndpoint, weights: Mapping[str, int]) -> Found:
+def _found(address: str, endpoint: ApiEndpoint, weights: Mapping[str, int]) -> SliceEndpoint:
     ready, serving = endpoint.conditions.ready, endpoint.conditions.serving
-    return Found(
+    return SliceEndpoint(
         address,
         ready is None or ready,
         serving is None or serving,

@@ -1,4 +1,4 @@
-"""nftables in memory, behind the interface of `moorage.dataplane.nft`, for tests and for looking before doing.
+"""nftables in memory, behind the interface of `moorage.dataplane.nft`, for tests.
 
 It knows exactly the commands that Moorage emits and refuses, loudly, every other; transactions are all or nothing,
 and errors are the kernel's. One test suite holds it and the kernel to the same behaviour. What differs: an expired
@@ -23,8 +23,8 @@ from moorage.dataplane.fake_syntax import (
 )
 from moorage.dataplane.nft import (
     FAMILY,
-    TABLE,
-    TRIAL,
+    TABLE_NAME,
+    TRIAL_NAME,
     Hook,
     ListedChain,
     ListedElement,
@@ -77,9 +77,9 @@ class FakeNft:
         self.scripts.append(script)
 
     async def refusal(self, script: str) -> str | None:
-        there = FakeNft(self._clock) if f" {FAMILY} {TRIAL} " in script else self
+        there = FakeNft(self._clock) if f" {FAMILY} {TRIAL_NAME} " in script else self
         try:
-            there._transaction(script.replace(f" {FAMILY} {TRIAL}", f" {FAMILY} {TABLE}"), keep=False)
+            there._transaction(script.replace(f" {FAMILY} {TRIAL_NAME}", f" {FAMILY} {TABLE_NAME}"), keep=False)
         except NftError as error:
             return str(error)
         return None

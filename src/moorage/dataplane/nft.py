@@ -16,9 +16,9 @@ from moorage.dataplane import crashes
 from moorage.errors import MoorageError
 
 FAMILY = "inet"
-TABLE = "moorage"
-TRIAL = "moorage-trial"
-"""The table of scripts that are only asked about, never run."""
+TABLE_NAME = "moorage"
+TRIAL_NAME = "moorage-trial"
+"""The table in scripts that nft is asked about and that are never run."""
 PROTOCOLS = {6: "tcp", 17: "udp"}
 
 Word = str | int
@@ -29,7 +29,7 @@ class NftError(MoorageError):
 
 
 class NftCrashError(NftError):
-    """nft was killed by a signal. No word about what it was to do: another table may be the cause."""
+    """nft was killed by a signal. The script need not be at fault: a table of somebody else can be the cause."""
 
 
 class ListedElement(NamedTuple):
@@ -59,7 +59,7 @@ class Hook(NamedTuple):
 
 
 class ListedChain(NamedTuple):
-    """A chain without what its rules say: nft prints them in other words than it was given."""
+    """A chain, but not what its rules say: nft prints them in other words than it was given."""
 
     hook: Hook | None
     """None: it is no base chain."""
@@ -87,13 +87,13 @@ class Nft(Protocol):
         """
 
     async def refusal(self, script: str) -> str | None:
-        """Why nft does not take the script, in one transaction; None where it does. Changes nothing.
+        """Why nft refuses the script as one transaction; None where it would take it. Changes nothing.
 
-        An nft that crashes does not take it.
+        That nft is killed by a signal counts as a refusal, and is told as that.
         """
 
     async def check(self, script: str) -> bool:
-        """Whether nft takes the script: `refusal` is None."""
+        """Whether nft would take the script: `refusal` is None."""
 
     async def elements(self, name: str) -> list[ListedElement]:
         """The elements of one set or map; none where there is no such set or table."""
@@ -121,7 +121,7 @@ class KernelNft:
     async def run(self, script: str) -> None:
         done = await self._nft("-f", "-", input=script)
         if done.status != 0:
-            raise await self._error(done, f"a transaction on table {FAMILY} {TABLE}", script)
+            raise await self._error(done, f"a transaction on table {FAMILY} {TABLE_NAME}", script)
 
     async def refusal(self, script: str) -> str | None:
         done = await self._nft("-c", "-f", "-", input=script)
@@ -132,7 +132,7 @@ class KernelNft:
 
     async def elements(self, name: str) -> list[ListedElement]:
         for kind in ("map", "set"):
-            listing = await self._list(kind, FAMILY, TABLE, name)
+            listing = await self._list(kind, FAMILY, TABLE_NAME, name)
             if listing is not None:
                 return parse_elements(listing)
         return []
@@ -143,11 +143,11 @@ class KernelNft:
 
     async def outline(self) -> Outline:
         # Terse: without elements, of which there may be a million.
-        listing = await self._list("table", FAMILY, TABLE, options=("--terse",))
+        listing = await self._list("table", FAMILY, TABLE_NAME, options=("--terse",))
         return parse_outline(listing) if listing is not None else Outline(frozenset(), {}, frozenset())
 
     async def packets(self, counter: str) -> int:
-        listing = await self._list("counter", FAMILY, TABLE, counter)
+        listing = await self._list("counter", FAMILY, TABLE_NAME, counter)
         return parse_packets(listing) if listing is not None else 0
 
     async def version(self) -> str:
@@ -281,7 +281,7 @@ def parse_elements(listing: str) -> list[ListedElement]:
 
 def parse_chains(listing: str) -> set[str]:
     """The names of our table's chains among all that are listed."""
-    return {each.chain.name for each in _decode(listing) if each.chain is not None and each.chain.table == TABLE}
+    return {each.chain.name for each in _decode(listing) if each.chain is not None and each.chain.table == TABLE_NAME}
 
 
 def parse_outline(listing: str) -> Outline:

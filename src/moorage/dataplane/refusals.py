@@ -1,9 +1,9 @@
-"""Ports that nft does not take although they look well formed: found, left out, and tried again.
+"""Ports that nft refuses although they look well formed: found, left out, and tried again.
 
-One transaction carries the changes of many Services, and all fail with the one that nft does not take. To find it,
-nft is asked about each half, and each half of that, in a table of its own that is never made: there the elements that
-the kernel has, and that somebody else may have changed, play no part. Where nft does not take that table even without
-elements, the cause is nobody's: no permission, no memory, an nft that crashes.
+One transaction carries the changes of many Services, and one port that nft refuses fails them all. To find it, nft
+is asked about each half, and each half of that, in a table of its own that is never made: what somebody else may have
+changed in the real table plays no part there. Where nft refuses that table even without elements, no port is at
+fault: no permission, no memory, an nft that crashes.
 """
 
 import asyncio
@@ -12,20 +12,22 @@ from typing import NamedTuple
 
 from moorage.dataplane.changes import Ledger
 from moorage.dataplane.model import NodeState, ServiceAddress, ServicePort
-from moorage.dataplane.nft import TABLE, TRIAL, Nft
+from moorage.dataplane.nft import TABLE_NAME, TRIAL_NAME, Nft
 from moorage.errors import MoorageError
 from moorage.log import get_logger
 
 MAX_QUESTIONS = 100
 """Most questions that nft is asked in one search: enough to find about ten among thousands. What is not found by then
 is left out together, and looked at by itself when it is tried again."""
-NOT_FOUND_OUT = "nft does not take some of the ports that are left out with this one; which ones is found out later"
+NOT_NARROWED_DOWN = (
+    "nft refuses this port, or another that is left out with it; they are tried again in smaller groups"
+)
 
 log = get_logger("moorage.dataplane")
 
 
 class Refused(NamedTuple):
-    """A port that is left out."""
+    """A port that is left out, because nft refuses it."""
 
     port: ServicePort
     """What was wanted."""
@@ -34,11 +36,11 @@ class Refused(NamedTuple):
     words: str
     """Why, in nft's words."""
     found: bool = True
-    """False: it is left out with others, among which nft refused one."""
+    """False: it is left out with others, at least one of which nft refuses."""
 
 
 class Refusals:
-    """What is left out at present, by key."""
+    """The ports that are left out at present, and the search for them."""
 
     def __init__(self, nft: Nft, learns: frozenset[int], limit: int) -> None:
         """`learns`: the families whose sessions are learned; `limit`: most elements in a transaction."""
@@ -48,7 +50,10 @@ class Refusals:
         self._limit = limit
 
     def without(self, desired: Mapping[ServiceAddress, ServicePort]) -> Mapping[ServiceAddress, ServicePort]:
-        """`desired` with the last good state of what is left out; whatever is wanted otherwise by now is not."""
+        """`desired`, with their last good state in place of the ports that are left out.
+
+        A port of which another state is wanted by now is left out no longer.
+        """
         for key, each in list(self.refused.items()):
             if desired.get(key) != each.port:
                 del self.refused[key]
@@ -57,8 +62,8 @@ class Refusals:
         left = {key: port for key, port in desired.items() if key not in self.refused}
         return left | {key: each.kept for key, each in self.refused.items() if each.kept is not None}
 
-    def forgive(self) -> set[ServiceAddress]:
-        """Leave out no longer what was not found out, or else anything; returns the keys."""
+    def retry_refused(self) -> set[ServiceAddress]:
+        """Let ports be tried again: those that were left out in groups, or else all. Returns their keys."""
         keys = {key for key, each in self.refused.items() if not each.found} or set(self.refused)
         for key in keys:
             del self.refused[key]
@@ -67,7 +72,7 @@ class Refusals:
     async def find(
         self, ports: Mapping[ServiceAddress, ServicePort], kept: Mapping[ServiceAddress, ServicePort | None]
     ) -> bool:
-        """Find those of `ports` that nft does not take, and leave them out; whether there are any.
+        """Find those of `ports` that nft refuses, and leave them out; returns whether there are any.
 
         `kept`: what the kernel has of them. Raises MoorageError where nft cannot be asked.
         """
@@ -79,7 +84,7 @@ class Refusals:
             group = groups.pop()
             questions += 1
             if questions > MAX_QUESTIONS:
-                found |= {key: Refused(ports[key], kept.get(key), NOT_FOUND_OUT, found=False) for key in group}
+                found |= {key: Refused(ports[key], kept.get(key), NOT_NARROWED_DOWN, found=False) for key in group}
             elif (words := await self._why({key: ports[key] for key in group})) is None:
                 continue
             elif len(group) == 1:
@@ -93,12 +98,12 @@ class Refusals:
         return True
 
     async def _why(self, ports: NodeState) -> str | None:
-        """Why nft does not take these ports, in its words; None where it does."""
+        """Why nft refuses these ports, in its words; None where it takes them."""
         try:
             scripts = Ledger(ports, self._learns, self._limit).trial()
             while (script := await asyncio.to_thread(next, scripts, None)) is not None:
                 if words := await self._nft.refusal(script):
-                    return words.replace(TRIAL, TABLE)
+                    return words.replace(TRIAL_NAME, TABLE_NAME)
         except MoorageError:
             raise
         except Exception as error:

@@ -12,8 +12,7 @@ from enum import Enum, IntEnum
 from typing import ClassVar, NamedTuple
 
 from moorage.dataplane.model import Affinity, Balanced, ByClientIP, ServiceAddress, UnitKey
-from moorage.dataplane.nft import FAMILY, ListedElement, Word
-from moorage.dataplane.nft import TABLE as TABLE_NAME
+from moorage.dataplane.nft import FAMILY, TABLE_NAME, ListedElement, Word
 
 TABLE = f"{FAMILY} {TABLE_NAME}"
 MAX_SESSIONS = 262_144

@@ -22,7 +22,7 @@ from moorage.api.core_v1 import Service
 from moorage.api.core_v1 import ServicePort as ApiPort
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.show import show
-from moorage.dataplane.endpoints import NOTHING, Found, Read, best, read
+from moorage.dataplane.endpoints import NOTHING, FamilySlices, SliceEndpoint, best, read
 from moorage.dataplane.model import (
     Affinity,
     Balanced,
@@ -39,14 +39,15 @@ MAX_AFFINITY_SECONDS = 86_400
 DEFAULT_AFFINITY_SECONDS = 10_800
 """Kubernetes' own default."""
 
-ENDPOINTS_OF_PORT = 1_000
+MAX_ENDPOINTS_OF_PORT = 1_000
 """Most endpoints of a port that are carried: a table has 4,096 slots at most, and each should have four of them."""
-ENDPOINTS_OF_SERVICE = 10_000
+MAX_ENDPOINTS_OF_SERVICE = 10_000
 """Most endpoints of all ports and addresses of a Service together; a port without any counts as one."""
-WARNINGS_OF_SERVICE = 10
+MAX_WARNINGS_OF_SERVICE = 10
+"""Most lines about one Service."""
 
-CONFLICTS = 20
-"""Most of them that are listed."""
+MAX_CONFLICTS = 20
+"""Most lines about addresses that several Services claim."""
 
 Addresses = Literal["cluster", "load-balancer"]
 
@@ -63,7 +64,7 @@ class Scope(NamedTuple):
 
 
 class Carried(NamedTuple):
-    """What a node carries of one Service, and what it had to leave out and why, a line each."""
+    """What a node carries of one Service, and a line for each thing that it leaves out, with the reason."""
 
     ports: tuple[ServicePort, ...]
     warnings: tuple[str, ...] = ()
@@ -75,7 +76,7 @@ def needed(service: Service) -> Service:
 
 
 def fault(service: Service, scope: Scope) -> str | None:
-    """Why nothing of `service` can be carried, to be read after its name: the field, and what is wrong; or None.
+    """What keeps all of `service` from being carried: the field and what is wrong with it; None where nothing does.
 
     kube-apiserver refuses most of this, but not all that runs in front of a node agent is a kube-apiserver.
     """
@@ -108,21 +109,21 @@ def carried(service: Service, slices: Iterable[EndpointSlice], scope: Scope) -> 
     found = read(name, slices, warnings)
     addresses = dict.fromkeys(as_kubernetes_reads(each) or "" for _, each in _written_addresses(service, scope))
     ports: dict[ServiceAddress, ServicePort] = {}
-    room = ENDPOINTS_OF_SERVICE
+    room = MAX_ENDPOINTS_OF_SERVICE
     for address, port in product(addresses, service.spec.ports or ()):
         if port.protocol not in ("TCP", "UDP"):
             warnings[f"Service {name}: port {_written(port)} is not carried; use TCP or UDP"] = None
             continue
         if room <= 0:
             warnings[
-                f"Service {name}: all its ports together have more than {ENDPOINTS_OF_SERVICE:,} endpoints; from "
+                f"Service {name}: all its ports together have more than {MAX_ENDPOINTS_OF_SERVICE:,} endpoints; from "
                 f"{address} port {_written(port)} on they are left out; spread them over several Services"
             ] = None
             break
         there = found.get("IPv6" if ":" in address else "IPv4", NOTHING)
         endpoints = best(there, (port.name or "", port.protocol))
-        room -= max(1, min(len(endpoints), ENDPOINTS_OF_PORT))
-        if len(warnings) <= WARNINGS_OF_SERVICE:
+        room -= max(1, min(len(endpoints), MAX_ENDPOINTS_OF_PORT))
+        if len(warnings) <= MAX_WARNINGS_OF_SERVICE:
             warnings |= dict.fromkeys(_port_warnings(name, port, endpoints, there))
         if scope.addresses == "cluster" and service.spec.internal_traffic_policy == "Local":
             endpoints = {target: each for target, each in endpoints.items() if each.node_name == scope.node}
@@ -150,21 +151,23 @@ def _written_addresses(service: Service, scope: Scope) -> list[tuple[str, str]]:
 def _first(name: str, warnings: Iterable[str]) -> tuple[str, ...]:
     """No more than a person reads."""
     all_ = tuple(warnings)
-    if len(all_) <= WARNINGS_OF_SERVICE:
+    if len(all_) <= MAX_WARNINGS_OF_SERVICE:
         return all_
-    return (*all_[:WARNINGS_OF_SERVICE], f"Service {name}: there is more of this kind, which is not listed")
+    return (*all_[:MAX_WARNINGS_OF_SERVICE], f"Service {name}: there is more of this kind, which is not listed")
 
 
-def _port_warnings(name: str, port: ApiPort, found: Mapping[Target, Found], slices: Read) -> Iterator[str]:
+def _port_warnings(
+    name: str, port: ApiPort, found: Mapping[Target, SliceEndpoint], slices: FamilySlices
+) -> Iterator[str]:
     if not slices.empty and (port.name or "", port.protocol) not in slices.ports:
         yield (
             f"Service {name}: port {_written(port)}, {_named(port.name)}: no EndpointSlice has a port of that name "
             f"and protocol, so it has no endpoints; they have {_other_ports(slices)}"
         )
-    if len(_used(found)) > ENDPOINTS_OF_PORT:
+    if len(_used(found)) > MAX_ENDPOINTS_OF_PORT:
         yield (
-            f"Service {name}: port {_written(port)} has more than {ENDPOINTS_OF_PORT:,} endpoints; the first "
-            f"{ENDPOINTS_OF_PORT:,} by name are carried; spread them over several Services"
+            f"Service {name}: port {_written(port)} has more than {MAX_ENDPOINTS_OF_PORT:,} endpoints; the first "
+            f"{MAX_ENDPOINTS_OF_PORT:,} by name are carried; spread them over several Services"
         )
 
 
@@ -176,24 +179,24 @@ def _named(name: str | None) -> str:
     return f"named {show(name)}" if name else "without a name"
 
 
-def _other_ports(slices: Read) -> str:
+def _other_ports(slices: FamilySlices) -> str:
     """Some of the ports that there are, for a message."""
     some = [f"{protocol} {_named(name)}" for name, protocol in nsmallest(5, slices.ports)]
     return ", ".join(some) + (", ..." if len(slices.ports) > len(some) else "") or "none with a number"
 
 
-def _used(found: Mapping[Target, Found]) -> dict[Target, Found]:
+def _used(found: Mapping[Target, SliceEndpoint]) -> dict[Target, SliceEndpoint]:
     """Those that take new connections."""
     ready = {target: each for target, each in found.items() if each.ready}
     return ready or {target: each for target, each in found.items() if each.terminating and each.serving}
 
 
 def _service_port(
-    name: str, service: Service, key: ServiceAddress, found: Mapping[Target, Found], scope: Scope
+    name: str, service: Service, key: ServiceAddress, found: Mapping[Target, SliceEndpoint], scope: Scope
 ) -> ServicePort:
     used = _used(found)
     names = _names(used)
-    carried = sorted(used, key=names.__getitem__)[:ENDPOINTS_OF_PORT]
+    carried = sorted(used, key=names.__getitem__)[:MAX_ENDPOINTS_OF_PORT]
     # A pod that ends often fails its readiness check first, and still answers those whom it has.
     keeps = {target for target, each in found.items() if each.serving or each.terminating}.difference(carried)
     return ServicePort(
@@ -204,11 +207,11 @@ def _service_port(
             for target in carried
         ),
         affinity=_affinity(service),
-        keeps=frozenset(sorted(keeps)[:ENDPOINTS_OF_PORT]),
+        keeps=frozenset(sorted(keeps)[:MAX_ENDPOINTS_OF_PORT]),
     )
 
 
-def _names(found: Mapping[Target, Found]) -> dict[Target, str]:
+def _names(found: Mapping[Target, SliceEndpoint]) -> dict[Target, str]:
     """Each endpoint's identity: its hostname where it has one of its own, else its address, else address and port."""
     names = {target: each.hostname or target.address for target, each in found.items()}
     for less_specific in (lambda target: target.address, lambda target: f"{target.address}:{target.port}"):
@@ -273,14 +276,14 @@ class Desired:
     def conflicts(self) -> list[str]:
         """A line for each address and port that more than one Service claims: for the first of them, if they are
         many."""
-        first = nsmallest(CONFLICTS, self._contested)
+        first = nsmallest(MAX_CONFLICTS, self._contested)
         lines = [
             f"Service {loser}: {key.address} {key.protocol} {key.port} is carried for {min(self._claims[key])}; "
             "give one of the two another cluster IP or port"
             for key in first
-            for loser in sorted(self._claims[key])[1 : CONFLICTS + 1]
-        ][:CONFLICTS]
-        if len(self._contested) > CONFLICTS:
+            for loser in sorted(self._claims[key])[1 : MAX_CONFLICTS + 1]
+        ][:MAX_CONFLICTS]
+        if len(self._contested) > MAX_CONFLICTS:
             lines.append("more addresses and ports are claimed by several Services, which are not listed")
         return lines
 

@@ -16,21 +16,21 @@ from math import gcd, inf
 from operator import truediv
 from struct import unpack
 
-LARGEST = 4096
+MAX_SLOTS = 4096
 """Slots of the largest table. A policy chain exists per M in use, and nft takes 2.4 KB of memory per element."""
 
-STICKY = (24, 60, 120, 240, 480, 960, 1920, LARGEST)
+STICKY_SIZES = (24, 60, 120, 240, 480, 960, 1920, MAX_SLOTS)
 """Sizes of sticky tables: many divisors, so that common endpoint counts share them evenly, and steps of about two."""
 
 STICKY_SLOTS_PER_ENDPOINT = 4
 """Fewer would let one endpoint get more than 5/4 of another's clients; more would cost elements."""
 
-EXACT = 256
+MAX_EXACT_SLOTS = 256
 """Slots that any balanced service may have in order to follow its weights exactly."""
 
-LONG, FIRST_TURNS = 500, 64
-"""Of tables with more than LONG slots so many turns of each endpoint are worked out first: after them 64 of 1,000
-endpoints still have room."""
+LONG_TABLE_SLOTS, FIRST_TURNS = 500, 64
+"""Of tables with more than LONG_TABLE_SLOTS slots so many turns of each endpoint are worked out first: after them 64
+of 1,000 endpoints still have room."""
 
 
 def modulus(weights: Sequence[int], sticky: bool) -> int:
@@ -48,8 +48,8 @@ def modulus(weights: Sequence[int], sticky: bool) -> int:
         return 1
     lightest = -(-total // min(weights))  # endpoints there would be if all were as light as the lightest
     if sticky:
-        return next((size for size in STICKY if size >= STICKY_SLOTS_PER_ENDPOINT * lightest), LARGEST)
-    return min(total // gcd(*weights), max(EXACT, 4 * endpoints, lightest), LARGEST)
+        return next((size for size in STICKY_SIZES if size >= STICKY_SLOTS_PER_ENDPOINT * lightest), MAX_SLOTS)
+    return min(total // gcd(*weights), max(MAX_EXACT_SLOTS, 4 * endpoints, lightest), MAX_SLOTS)
 
 
 def first_slot(modulus: int) -> int:
@@ -85,7 +85,7 @@ def table(identities: Sequence[str], weights: Sequence[int], modulus: int) -> tu
     free = modulus
     # Nearly all slots find their owner in the first turns; later ones are worked out for those alone that still have
     # room. To repeat a bid that was lost changes nothing.
-    for turns in (FIRST_TURNS, modulus) if modulus > LONG else (modulus,):
+    for turns in (FIRST_TURNS, modulus) if modulus > LONG_TABLE_SLOTS else (modulus,):
         bidders = [each for each in range(len(drawn)) if room[each] or (round_ups and may_round_up[each])]
         preferences = _preferences([drawn[each][0] for each in bidders], modulus, turns)
         weights_left = [drawn[each][2] for each in bidders]

@@ -21,7 +21,7 @@ MAX_SWEEPS = 3
 MAX_CORRECTIONS = 5
 """Most attempts in a sync to correct sessions that go on changing."""
 MAX_SEARCHES = 10
-"""Most searches in a sync for what nft does not take."""
+"""Most searches in a sync for ports that nft refuses."""
 MAX_FAILED_SYNCS = 2
 """Most syncs that may fail in a row before digests in the kernel are no longer trusted."""
 
@@ -39,7 +39,7 @@ class Synced(NamedTuple):
 
 
 class Synchronizer:
-    """The kernel of one node, and what is known of it.
+    """Brings the kernel of one node to the wanted state, and remembers what it has programmed.
 
     At start the kernel is read, and what differs is changed; digests in the kernel, of all and of each port, spare
     reading what is as it should be. After a second error in a row they are not trusted: transactions are all or
@@ -55,7 +55,7 @@ class Synchronizer:
         self._refusals = Refusals(nft, self._learns, self._limit)
         self._ledger: Ledger | None = None
         self.unfinished = False
-        """Some sessions changed whenever they were to be corrected: the next sync tries again."""
+        """Some sessions changed at each attempt to correct them; the next sync tries again."""
         self._failed_syncs = 0
         """Syncs that failed in a row."""
         self._last = Transaction("")
@@ -66,9 +66,9 @@ class Synchronizer:
     ) -> Synced:
         """Make the kernel carry `desired`, of which `changed` may differ from the last call that succeeded.
 
-        A port that nft does not take is left out; it is in `refused` until it is wanted otherwise. Raises NftError
-        with nft's words, or another MoorageError; the kernel then has its last good state, or one between two
-        transactions, each of which is whole for every Service.
+        A port that nft refuses is left out, and listed in `refused` until another state of it is wanted. Raises
+        NftError with nft's words, or another MoorageError. The kernel then has its last good state, or one between
+        two transactions: every Service is whole in it.
         """
         ledger, self._ledger = self._ledger, None
         self._failed_syncs += 1
@@ -81,7 +81,7 @@ class Synchronizer:
             except Exception as error:
                 if isinstance(error, MoorageError) and not isinstance(error, nft.NftError):
                     raise
-                # Those of the transaction that failed, if it tells: to ask about all takes long where they are many.
+                # First those of the transaction that failed: asking about all of many ports takes long.
                 named = {key: suspects[key] for key in self._last.units if key in suspects}
                 if not (await self._refusals.find(named, kept) or await self._refusals.find(suspects, kept)):
                     raise
@@ -91,17 +91,17 @@ class Synchronizer:
                 self._failed_syncs = 0
                 return synced
         raise MoorageError(
-            f"nft does not take more than it was found in {MAX_SEARCHES} searches; the rest is tried later"
+            f"nft still refuses a transaction after {MAX_SEARCHES} searches for ports at fault; trying again later"
         )
 
     @property
     def refused(self) -> Mapping[ServiceAddress, Refused]:
-        """What nft does not take, and the kernel has the last good state of; `sync` carries all the rest."""
+        """The ports that nft refuses. The kernel has their last good state; `sync` carries all others."""
         return self._refusals.refused
 
-    def forgive(self) -> set[ServiceAddress]:
-        """Try again what was refused, in the next sync: returns the keys that it has to be given as changed."""
-        return self._refusals.forgive()
+    def retry_refused(self) -> set[ServiceAddress]:
+        """Let the next sync try refused ports again; returns their keys, which that sync must be given as changed."""
+        return self._refusals.retry_refused()
 
     async def _change(
         self, ledger: Ledger, desired: Mapping[ServiceAddress, ServicePort], changed: Collection[ServiceAddress]

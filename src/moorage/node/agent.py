@@ -150,7 +150,7 @@ class Agent:
                     return set()
             if now() >= self._retry_at:
                 self._retry_at = math.inf
-                return self._synchronizer.forgive()
+                return self._synchronizer.retry_refused()
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(min(self._check_at, self._retry_at)):
                     return self._decide(await self._dirty.take())
