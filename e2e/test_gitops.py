@@ -1,8 +1,14 @@
-"""What Argo CD and Flux find on the real API server: definitions and objects are stored as they were written."""
+"""What Argo CD and Flux find on the real API server: definitions and objects are stored as they were written.
+
+With it, the commands of docs/operating.md for these and for removing Moorage that need no controllers.
+"""
 
 import copy
 import json
+import re
+import shlex
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +22,14 @@ from testing.gitops import drift
 from testing.suites.gitops import *  # noqa: F403
 from testing.suites.gitops import SHORT
 from testing.suites.objects import namespace as namespace  # the suite's own, not that of conftest.py
+
+ROOT = Path(__file__).parents[1]
+
+
+def documented(words: str) -> list[str]:
+    """The one command of docs/operating.md with these words, as arguments of kubectl; files by their full path."""
+    (line,) = re.findall(rf"^\$ kubectl (.*{re.escape(words)}.*)$", (ROOT / "docs/operating.md").read_text(), re.M)
+    return [str(ROOT / word) if word.startswith("deploy/") else word for word in shlex.split(line)]
 
 
 @pytest.fixture
@@ -53,3 +67,22 @@ def test_an_object_that_was_stored_with_defaults_inside_lists_can_be_applied_as_
     api.eventually("the definition is in force", lambda: drift(written, apply()) == [], seconds=30)
     written["spec"]["ports"].pop()
     assert drift(written, apply()) == []
+
+
+def test_argo_cd_gets_the_health_script_beside_what_it_has(api_server: ApiServer) -> None:
+    api_server.kubectl("create", "namespace", "argocd")
+    api_server.kubectl("-n", "argocd", "create", "configmap", "argocd-cm", "--from-literal=admin.enabled=true")
+    api_server.kubectl(*documented("--patch-file"))
+    data = api_server.get("-n", "argocd", "configmap", "argocd-cm")["data"]
+    assert data.pop("admin.enabled") == "true"
+    assert list(data) == ["resource.customizations.health.moorage.dev_ExternalService"]
+
+
+def test_kube_proxy_gets_the_services_that_node_agents_carried(api_server: ApiServer) -> None:
+    label = "service.kubernetes.io/service-proxy-name"
+    for name, proxy in (("ours", "moorage"), ("theirs", "another")):
+        api_server.kubectl("create", "service", "clusterip", name, "--tcp=80")
+        api_server.kubectl("label", "service", name, f"{label}={proxy}")
+    api_server.kubectl(*documented("label service"))
+    assert label not in api_server.get("service", "ours")["metadata"]["labels"]
+    assert api_server.get("service", "theirs")["metadata"]["labels"][label] == "another"
