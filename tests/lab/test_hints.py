@@ -2,11 +2,13 @@
 
 import ast
 import inspect
+import json
 import re
 import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import click
 import pytest
@@ -34,7 +36,7 @@ def stays_up(user: User, line: str) -> Iterator[str]:
             ["bash", "-c", f"exec {line}"], env=user.environ, cwd=ROOT, stdout=file, stderr=file
         )
     try:
-        until(lambda: process.poll() is not None or "Ctrl-C" in output.read_text(), line, START_SECONDS)
+        until(lambda: process.poll() is not None or "Ctrl-C" in output.read_text(), line, 2 * START_SECONDS)
         assert process.poll() is None, output.read_text()
         yield output.read_text()
         assert process.wait(20) == 0
@@ -44,18 +46,18 @@ def stays_up(user: User, line: str) -> Iterator[str]:
             process.wait(20)
 
 
-def examples(command: click.Command) -> list[str]:
-    """The commands in a command's help."""
+def examples(*words: str) -> list[str]:
+    """The commands in the help of `moorage lab WORDS...`."""
+    command: click.Command = lab_command
+    for word in words:
+        assert isinstance(command, click.Group)
+        command = command.commands[word]
     return [line.strip() for line in (command.help or "").splitlines() if line.strip().startswith("moorage ")]
-
-
-def subcommand(name: str) -> click.Command:
-    return lab_command.commands[name]
 
 
 @pytest.mark.timeout(300)
 def test_every_command_that_a_message_names_works_and_so_do_the_examples_in_the_help(user: User) -> None:
-    [run], [kubeconfig] = examples(subcommand("run")), examples(subcommand("kubeconfig"))
+    [run], [kubeconfig], names = (examples(*words) for words in (["run"], ["kubeconfig"], ["dns", "set"]))
     with stays_up(user, run) as printed:
         tried = {
             "list_": user.shell(hints.list_()),
@@ -65,6 +67,7 @@ def test_every_command_that_a_message_names_works_and_so_do_the_examples_in_the_
         assert tried["list_"].splitlines()[1].split()[0] == "lab"
         assert re.search(r"^frontend-\S+ +1/1 +Running ", tried["get"], re.MULTILINE)
         assert user.shell(kubeconfig) == "secret/cluster-a serverside-applied\n"
+        assert [user.shell(line).split()[:3] for line in names] == [["NAME", "TYPE", "DATA"]] * 2
         for line in re.findall(r"^(curl .*)", printed, re.MULTILINE):
             assert "backend[" in user.shell(line)
         tried["stop"] = user.shell(hints.stop("lab"))
@@ -72,6 +75,70 @@ def test_every_command_that_a_message_names_works_and_so_do_the_examples_in_the_
         tried["run"] = printed
         user.shell(hints.stop("lab"))
     assert set(tried) == {name for name, each in vars(hints).items() if inspect.isfunction(each)}
+
+
+def test_every_example_in_the_help_is_tried_here() -> None:
+    assert {words for words in every_command(lab_command) if examples(*words)} == {
+        ("run",),
+        ("kubeconfig",),
+        ("dns", "set"),
+    }
+
+
+def objects(*found: dict[str, Any]) -> str:
+    """As manifests, all of them called `mine` where they have no name."""
+    return json.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "List",
+            "items": [
+                {**each, "metadata": {"name": "mine", "namespace": "default", **each.pop("metadata", {})}}
+                for each in found
+            ],
+        }
+    )
+
+
+def message(user: User, reason: str) -> str:
+    """Of the ExternalService's condition with this reason, empty where there is none."""
+    xsvc = json.loads(user.shell("moorage lab get xsvc mine -o json"))
+    conditions = xsvc.get("status", {}).get("conditions", ())
+    return next((str(each["message"]) for each in conditions if each["reason"] == reason), "")
+
+
+@pytest.mark.timeout(300)
+def test_kubectl_s_commands_in_conditions_do_what_they_say(user: User) -> None:
+    """With the lab's `delete` in the place of kubectl's, which takes the same words."""
+    ports = [{"port": 80}]
+    mine = {"apiVersion": "moorage.dev/v1alpha1", "kind": "ExternalService"}
+    addresses = [{"addresses": [{"address": "192.0.2.1"}]}]
+    service = {"apiVersion": "v1", "kind": "Service", "spec": {"ports": ports}}
+    slice_ = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "theirs", "labels": {"kubernetes.io/service-name": "mine"}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": ["192.0.2.2"]}],
+        "ports": ports,
+    }
+    subsets = [{"addresses": [{"ip": "192.0.2.3"}], "ports": ports}]
+    endpoints = {"apiVersion": "v1", "kind": "Endpoints", "subsets": subsets}
+    with stays_up(user, "moorage lab run --cluster a=1"):
+        user.ok(
+            "lab",
+            "apply",
+            "-f",
+            "-",
+            input=objects(service, {**mine, "spec": {"ports": ports, "endpoints": addresses}}),
+        )
+        for reason, there in (("NameTaken", None), ("ForeignSlices", slice_), ("ForeignSlices", endpoints)):
+            if there:
+                user.ok("lab", "apply", "-f", "-", input=objects(there))
+            until(lambda reason=reason: message(user, reason), reason, 60)  # type: ignore[misc]
+            [command] = re.findall(r"kubectl (delete [^,;)]*)", message(user, reason))
+            assert "deleted" in user.shell(f"moorage lab {command}")
+            until(lambda reason=reason: not message(user, reason), f"the end of {reason}", 60)  # type: ignore[misc]
+        user.shell("moorage lab stop")
 
 
 def test_a_lab_says_what_it_waits_for(user: User) -> None:
