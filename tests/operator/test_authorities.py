@@ -1,6 +1,7 @@
 """Certificate authorities of health checks: from one Secret, which may be missing or hold something else."""
 
 import base64
+import itertools
 
 import pytest
 
@@ -117,3 +118,47 @@ async def test_a_secret_is_watched_for_as_long_as_a_check_names_it(monkeypatch: 
             assert secrets.count == 1
             assert authority.of("default", other) == (None, None)
             assert secrets.count == 0
+
+
+async def test_what_is_wrong_is_so_since_it_became_so_however_often_the_secret_is_written() -> None:
+    minutes = itertools.count()
+    async with api_server() as server, Client(server.config) as client:
+        secrets: Shared[SecretKey, WatchedSecret] = Shared(
+            lambda key, on_change: WatchedSecret(key, client, on_change, lambda: "2027-01-01T00:00:00Z", "ns:account")
+        )
+        authority = CheckAuthority(secrets, lambda: None, lambda: f"2027-01-01T00:{next(minutes):02}:00Z")
+        wanted = spec(TlsCheck(ca_secret_ref=REF))
+        seen: list[str] = []
+
+        async def says(words: str) -> str:
+            async def so() -> bool:
+                problem = authority.of("default", wanted).problem
+                seen[:] = [problem.since] if problem else []
+                return problem is not None and words in problem.message
+
+            await eventually(so)
+            return seen[0]
+
+        await client.create(secret(first=b""))
+        first = await says("its keys are: first")
+        again = {"metadata": {"annotations": {"example.com/written": "again"}}}
+        written = await client.patch(Secret, "default", "ca", again)
+        await eventually(lambda: has_read(secrets, written))
+        assert await says("its keys are: first") == first
+        await client.patch(Secret, "default", "ca", {"data": {"second": ""}})
+        assert await says("its keys are: first, second") > first
+        authority.close()
+
+
+async def has_read(secrets: Shared[SecretKey, WatchedSecret], written: Secret) -> bool:
+    """Whether the watch has told of this version of the Secret."""
+
+    def nobody() -> None: ...
+
+    watched = secrets.take(SecretKey("default", "ca", "ca.crt"), nobody)
+    try:
+        return watched.secret is not None and watched.secret.metadata.resource_version == (
+            written.metadata.resource_version
+        )
+    finally:
+        secrets.give_back(SecretKey("default", "ca", "ca.crt"), nobody)
