@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.meta import Object, ObjectKey, ObjectMeta
-from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServiceStatus
+from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServiceStatus, ProblemStatus
 from moorage.cluster.errors import ApiError
 from moorage.core.model import Create, Decision, News, Write
 from moorage.operator.deferred import Deferred
@@ -91,3 +91,14 @@ async def test_what_is_refused_is_said_in_the_status_in_place_of_news(what: str,
     assert "Ready" not in done.steps
     found = {each.type: each.reason for each in done.statuses[-1].conditions or ()}
     assert found[type_] == "WriteRefused"
+
+
+async def test_problems_are_told_though_a_write_is_refused_as_the_status_has_them_by_then() -> None:
+    problem = ProblemStatus(reason="Timeout", message="no answer", source="dns/db.example.com")
+    news = (News("Warning", "Timeout", "dns/db.example.com: no answer"), *DECISION.news)
+    decision = DECISION._replace(status=replace(STATUS, problems=[problem]), news=news)
+    done = Done(Service=RefusedError("Service default/backend", ApiError(403, "Forbidden", "no")))
+    with pytest.raises(RefusedError):
+        await done.publisher.publish(Record(KEY), XSVC, decision)
+    assert done.statuses[-1].problems == [problem]
+    assert done.steps == ["Service", "status", "WriteRefused", "Timeout"]

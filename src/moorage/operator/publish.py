@@ -1,10 +1,10 @@
 """Carries out what was decided about an ExternalService: writes first, then its status, then Events."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.moorage_v1alpha1 import ExternalService
-from moorage.core.model import Create, Decision
+from moorage.core.model import Create, Decision, News
 from moorage.log import get_logger
 from moorage.operator.deferred import Deferred
 from moorage.operator.failures import FailureReports
@@ -33,9 +33,12 @@ class Publisher:
             except RefusedError as refused:
                 await self.failures.status_refused(record, xsvc, decision.status, refused)
                 raise
-        for each in decision.news:
-            self._events.record(xsvc, *each)
+        self._record(xsvc, decision.news)
         return changed
+
+    def _record(self, xsvc: ExternalService, news: Iterable[News]) -> None:
+        for each in news:
+            self._events.record(xsvc, *each)
 
     async def _write(self, record: Record, xsvc: ExternalService, decision: Decision) -> None:
         for write in decision.writes:
@@ -47,6 +50,9 @@ class Publisher:
                 raise
             except RefusedError as refused:
                 await self.failures.refused(record, xsvc, decision.status, refused)
+                # The status has these problems now, so the next decision takes them for known.
+                reasons = {each.reason for each in decision.status.problems or ()}
+                self._record(xsvc, (each for each in decision.news if each.reason in reasons))
                 raise
         if decision.writes:
             log.info("written", object=str(record.key), writes=[describe(each) for each in decision.writes])
