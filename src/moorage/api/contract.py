@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from moorage.api.discovery_v1 import MANAGED_BY_LABEL, SERVICE_NAME_LABEL
-from moorage.api.meta import ObjectMeta
+from moorage.api.meta import ObjectKey, ObjectMeta
 from moorage.api.moorage_v1alpha1 import CLIENT_KINDS, GROUP
 from moorage.api.show import show
 
@@ -143,12 +143,17 @@ def encode_slice(contract: SliceContract) -> Marks:
 
 def decode_slice(meta: ObjectMeta) -> Decoded[SliceContract]:
     """Read the metadata of an EndpointSlice, whoever wrote it. Raises nothing."""
-    labels = meta.labels or {}
+    service = service_of(meta)
     problems: list[str] = []
     weights = _weights(meta, problems)
-    return Decoded(
-        SliceContract(labels.get(SERVICE_NAME_LABEL) or None, labels.get(PROXY_LABEL), weights), tuple(problems)
-    )
+    proxy = (meta.labels or {}).get(PROXY_LABEL)
+    return Decoded(SliceContract(service.name if service else None, proxy, weights), tuple(problems))
+
+
+def service_of(slice_meta: ObjectMeta) -> ObjectKey | None:
+    """The Service that an EndpointSlice belongs to, as `decode_slice` reads it."""
+    name = (slice_meta.labels or {}).get(SERVICE_NAME_LABEL)
+    return ObjectKey(slice_meta.namespace or "", name) if name else None
 
 
 def slim(meta: ObjectMeta) -> ObjectMeta:

@@ -40,18 +40,21 @@ class Reverse(Generic[K, V]):
     """For each value, the keys that have it. Keys without values, and values without keys, take no memory."""
 
     def __init__(self) -> None:
-        self._values: dict[K, frozenset[V]] = {}
+        self._values: dict[K, tuple[V, ...]] = {}
+        """Mostly one: a set would take four times the memory."""
         self._keys: dict[V, set[K]] = {}
 
     def put(self, key: K, values: Iterable[V]) -> None:
         """Set the values of `key`."""
-        old, new = self._values.get(key, frozenset()), frozenset(values)
-        for value in old - new:
+        old, new = self._values.get(key, ()), tuple(values)
+        if old == new:
+            return
+        for value in set(old).difference(new):
             keys = self._keys[value]
             keys.remove(key)
             if not keys:
                 del self._keys[value]
-        for value in new - old:
+        for value in set(new).difference(old):
             self._keys.setdefault(value, set()).add(key)
         if new:
             self._values[key] = new
@@ -81,7 +84,7 @@ class Store(Mapping[ObjectKey, T]):
     def check(self, obj: T) -> None:
         """Raises what an index raises for `obj`. `put` would raise it halfway."""
         for index in self.indexes:
-            frozenset(index.keys(obj))
+            tuple(index.keys(obj))
 
     def put(self, obj: T) -> None:
         key = obj.metadata.key

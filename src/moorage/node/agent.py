@@ -29,10 +29,9 @@ log = get_logger("moorage.node")
 T = TypeVar("T", bound=Object)
 
 
-def _service_of(slice_: EndpointSlice) -> Iterator[ObjectKey]:
-    meta = slice_.metadata
-    if service := contract.decode_slice(meta).contract.service:
-        yield ObjectKey(meta.key.namespace, service)
+def _service_of(slice_: EndpointSlice) -> tuple[ObjectKey, ...]:
+    service = contract.service_of(slice_.metadata)
+    return (service,) if service else ()
 
 
 BY_SERVICE = Index(_service_of)

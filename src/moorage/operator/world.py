@@ -54,14 +54,12 @@ ASK_NAME_SECONDS = 60.0
 def _owners_of(slice_: EndpointSlice) -> set[ObjectKey]:
     """What a slice is found by: the Service that its label names, and the ExternalService that owns it."""
     meta = slice_.metadata
-    namespace = meta.namespace or ""
-    owners = {
-        ObjectKey(namespace, each.name)
-        for each in meta.owner_references or ()
-        if each.kind == OWNER and each.controller
-    }
-    service = contract.decode_slice(meta).contract.service
-    return owners | {ObjectKey(namespace, service)} if service else owners
+    service = contract.service_of(meta)
+    owners = {service} if service else set()
+    for each in meta.owner_references or ():
+        if each.kind == OWNER and each.controller:
+            owners.add(ObjectKey(meta.namespace or "", each.name))
+    return owners
 
 
 BY_OWNER = Index(_owners_of)
