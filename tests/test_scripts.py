@@ -143,9 +143,9 @@ def test_what_only_some_targets_need_is_asked_for_by_these_alone(programs: Path,
     assert package not in asked[()]
 
 
-def test_an_old_python_is_one_line(programs: Path, stub: Stub) -> None:
+def test_an_old_python_is_one_line(checkout: "Checkout", programs: Path, stub: Stub) -> None:
     stub("python3.9", "echo 3.9 False")
-    done = run(ROOT / "scripts" / "setup", programs=programs, PYTHON="python3.9")
+    done = run(checkout.root / "scripts" / "setup", programs=programs, PYTHON="python3.9")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         "moorage: python3.9 is Python 3.9; Moorage needs 3.11 or newer: "
@@ -153,8 +153,8 @@ def test_an_old_python_is_one_line(programs: Path, stub: Stub) -> None:
     )
 
 
-def test_no_python_is_one_line(programs: Path) -> None:
-    done = run(ROOT / "scripts" / "setup", programs=programs, PYTHON="python3.0")
+def test_no_python_is_one_line(checkout: "Checkout", programs: Path) -> None:
+    done = run(checkout.root / "scripts" / "setup", programs=programs, PYTHON="python3.0")
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
 
 
