@@ -61,7 +61,7 @@ def test_it_says_what_is_wrong_also_where_clients_are_served() -> None:
     (lost,) = (state for state in STATES if state.what == "a source that had some cannot be read")
     ((status, message),) = argo_health([lost.json])
     assert status == "Healthy"
-    assert "Secret frontend/cluster-a is not there" in message
+    assert "Secret frontend/cluster-a does not exist" in message
 
 
 def test_an_object_without_status_is_not_healthy_yet() -> None:

@@ -144,6 +144,12 @@ _STATES: list[tuple[str, Callable[[], ExternalService], str, str]] = [
         "Failed",
         "Degraded",
     ),
+    (
+        "one source cannot be read, and a later one is none",
+        lambda: of(FAILED, Resolution("spec.endpoints[1]", (), Problem("Invalid", "is no source", THEN))),
+        "Failed",
+        "Degraded",
+    ),
     ("its health check cannot be made", bad_check, "Failed", "Degraded"),
     # Endpoints
     ("none has been checked yet", lambda: of(*answers(TWO), health="Unknown"), "InProgress", "Progressing"),
@@ -159,6 +165,18 @@ _STATES: list[tuple[str, Callable[[], ExternalService], str, str]] = [
         lambda: of(*answers(TWO), drain=[Drain(endpoint=each.name) for each in TWO]),
         "Failed",
         "Degraded",
+    ),
+    (
+        "the Service has no address of its family",
+        lambda: of(Resolution("addresses", (Found("six", "2001:db8::1"),))),
+        "Failed",
+        "Degraded",
+    ),
+    (
+        "one is drained, and the other is not healthy",
+        lambda: of(*answers(TWO), health="Unhealthy", drain=[Drain(endpoint=TWO[0].name)]),
+        "InProgress",
+        "Progressing",
     ),
     (
         "one of them is drained, and an unknown one",
