@@ -15,6 +15,7 @@ import pytest
 
 from e2e.harness.control_plane import ApiServer
 from moorage.api import crds
+from moorage.api.contract import PROXY, PROXY_LABEL
 from moorage.api.kinds import Kind
 from moorage.cluster import kubeconfig
 from moorage.cluster.client import Client
@@ -79,10 +80,9 @@ def test_argo_cd_gets_the_health_script_beside_what_it_has(api_server: ApiServer
 
 
 def test_kube_proxy_gets_the_services_that_node_agents_carried(api_server: ApiServer) -> None:
-    label = "service.kubernetes.io/service-proxy-name"
-    for name, proxy in (("ours", "moorage"), ("theirs", "another")):
+    for name, proxy in (("ours", PROXY), ("theirs", "another")):
         api_server.kubectl("create", "service", "clusterip", name, "--tcp=80")
-        api_server.kubectl("label", "service", name, f"{label}={proxy}")
+        api_server.kubectl("label", "service", name, f"{PROXY_LABEL}={proxy}")
     api_server.kubectl(*documented("label service"))
-    assert label not in api_server.get("service", "ours")["metadata"]["labels"]
-    assert api_server.get("service", "theirs")["metadata"]["labels"][label] == "another"
+    assert PROXY_LABEL not in api_server.get("service", "ours")["metadata"]["labels"]
+    assert api_server.get("service", "theirs")["metadata"]["labels"][PROXY_LABEL] == "another"
