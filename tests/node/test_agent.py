@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 import msgspec
 import pytest
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import EndpointSlice
@@ -170,6 +171,21 @@ async def test_an_agent_that_starts_while_a_list_is_answered_late_leaves_the_rul
         await apply(fixture.client, slice_("203.0.113.2"))
         held.release()
         await fixture.carries("203.0.113.2")
+
+
+async def test_what_nft_refuses_in_the_first_sync_is_told_and_is_no_mistake_of_the_agent(fixture: Fixture) -> None:
+    await apply(fixture.client, service(), slice_("203.0.113.1"))
+    await apply(fixture.client, service("other", "10.96.0.101"), slice_("203.0.113.9", name="other"))
+    fixture.nft.refused_word = "203.0.113.9"
+    with capture_logs() as logs:
+        async with fixture.agent() as agent:
+
+            async def told() -> bool:
+                return any("Service default/other: 10.96.0.101" in warning for warning in agent.warnings)
+
+            await eventually(told)
+            await fixture.carries("203.0.113.1")
+    assert [each["event"] for each in logs if "mistake" in each["event"]] == []
 
 
 async def test_after_its_end_an_agent_changes_nothing_and_the_rules_stay(fixture: Fixture) -> None:
