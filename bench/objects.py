@@ -16,16 +16,8 @@ from moorage.api.core_v1 import (
     ServiceStatus,
 )
 from moorage.api.meta import LabelSelector, ObjectMeta
-from moorage.api.moorage_v1alpha1 import (
-    ClusterSource,
-    EndpointSource,
-    ExternalService,
-    ExternalServicePort,
-    ExternalServiceSpec,
-    HealthCheck,
-    SecretKeyReference,
-    StaticAddress,
-)
+from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServicePort, ExternalServiceSpec
+from moorage.api.sources_v1alpha1 import ClusterSource, EndpointSource, HealthCheck, SecretKeyReference, StaticAddress
 
 NAMESPACE = "bench"
 BARE_NAMESPACE = "bare"

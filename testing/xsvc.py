@@ -12,14 +12,8 @@ from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.kinds import kind_of
 from moorage.api.meta import Object, ObjectMeta
-from moorage.api.moorage_v1alpha1 import (
-    EndpointSource,
-    ExternalService,
-    ExternalServicePort,
-    ExternalServiceSpec,
-    HealthCheck,
-    StaticAddress,
-)
+from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServicePort, ExternalServiceSpec
+from moorage.api.sources_v1alpha1 import EndpointSource, HealthCheck, StaticAddress
 from moorage.core.admission import Gate, gate_of
 from moorage.core.decide import decide
 from moorage.core.endpoints import Merged

@@ -13,15 +13,12 @@ import msgspec
 
 from moorage.api.core_v1 import Secret
 from moorage.api.meta import LabelSelector, ObjectMeta
-from moorage.api.moorage_v1alpha1 import (
+from moorage.api.moorage_v1alpha1 import MAX_SOURCES, ExternalService, ExternalServicePort, ExternalServiceSpec
+from moorage.api.sources_v1alpha1 import (
     MAX_ADDRESSES,
-    MAX_SOURCES,
     ClusterSource,
     DnsSource,
     EndpointSource,
-    ExternalService,
-    ExternalServicePort,
-    ExternalServiceSpec,
     HealthCheck,
     HttpCheck,
     SecretKeyReference,

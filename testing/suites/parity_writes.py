@@ -14,14 +14,9 @@ from moorage.api.core_v1 import Event, Node, Secret, Service
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.kinds import kind_of
 from moorage.api.meta import Object, ObjectMeta, OwnerReference
-from moorage.api.moorage_v1alpha1 import (
-    EndpointSource,
-    ExternalService,
-    ExternalServicePort,
-    ExternalServiceSpec,
-    StaticAddress,
-)
+from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServicePort, ExternalServiceSpec
 from moorage.api.networking_v1 import ServiceCIDR
+from moorage.api.sources_v1alpha1 import EndpointSource, StaticAddress
 from moorage.cluster.client import ApiError, Client
 from moorage.cluster.clock import micro_timestamp
 from moorage.cluster.clock import timestamp as now

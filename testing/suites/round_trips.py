@@ -12,14 +12,8 @@ from msgspec.structs import replace
 from moorage.api.core_v1 import ClientIPConfig, Service
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.meta import ObjectMeta
-from moorage.api.moorage_v1alpha1 import (
-    Drain,
-    ExternalService,
-    ExternalServicePort,
-    HealthCheck,
-    SessionAffinityConfig,
-    StaticAddress,
-)
+from moorage.api.moorage_v1alpha1 import Drain, ExternalService, ExternalServicePort, SessionAffinityConfig
+from moorage.api.sources_v1alpha1 import HealthCheck, StaticAddress
 from moorage.cluster.client import Client
 from moorage.core.decide import decide
 from moorage.core.model import Create, Decision, Delete, Endpoint, Health, Patch

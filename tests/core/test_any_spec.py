@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from moorage.api.moorage_v1alpha1 import EndpointSource, ExternalService
+from moorage.api.moorage_v1alpha1 import ExternalService
+from moorage.api.sources_v1alpha1 import EndpointSource
 from moorage.api.validation import validate, without_nulls
 from moorage.core.admission import gate_of
 from moorage.core.decide import decide

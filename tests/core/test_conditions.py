@@ -7,14 +7,8 @@ from msgspec.structs import replace
 
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.meta import Condition, ObjectMeta
-from moorage.api.moorage_v1alpha1 import (
-    DnsSource,
-    Drain,
-    EndpointSource,
-    ExternalServicePort,
-    HealthCheck,
-    StaticAddress,
-)
+from moorage.api.moorage_v1alpha1 import Drain, ExternalServicePort
+from moorage.api.sources_v1alpha1 import DnsSource, EndpointSource, HealthCheck, StaticAddress
 from moorage.core.admission import gate_of
 from moorage.core.conditions import MAX_MESSAGE_CHARACTERS
 from moorage.core.model import Found, Health, Problem, Resolution, Verdict

@@ -8,15 +8,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from moorage.api.meta import ObjectKey
-from moorage.api.moorage_v1alpha1 import (
-    DnsSource,
-    EndpointSource,
-    EndpointStatus,
-    ExternalService,
-    ExternalServicePort,
-    ExternalServiceStatus,
-    StaticAddress,
-)
+from moorage.api.moorage_v1alpha1 import EndpointStatus, ExternalService, ExternalServicePort, ExternalServiceStatus
+from moorage.api.sources_v1alpha1 import DnsSource, EndpointSource, StaticAddress
 from moorage.core.admission import (
     API_SERVER,
     CLUSTER_IP,

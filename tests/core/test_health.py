@@ -6,14 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from moorage.api.moorage_v1alpha1 import (
-    EndpointStatus,
-    ExternalServicePort,
-    ExternalServiceSpec,
-    HealthCheck,
-    HttpCheck,
-    TcpCheck,
-)
+from moorage.api.moorage_v1alpha1 import EndpointStatus, ExternalServicePort, ExternalServiceSpec
+from moorage.api.sources_v1alpha1 import HealthCheck, HttpCheck, TcpCheck
 from moorage.core.health import (
     Outcome,
     Published,

@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from moorage.api.moorage_v1alpha1 import DnsSource, EndpointSource, StaticAddress
+from moorage.api.sources_v1alpha1 import DnsSource, EndpointSource, StaticAddress
 from moorage.core.admission import gate_of
 from moorage.core.model import Found, News, Problem, Resolution, Verdict
 from moorage.core.news import MAX_EVENT_CHARACTERS

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from moorage.api.discovery_v1 import Endpoint as ApiEndpoint
 from moorage.api.discovery_v1 import EndpointConditions, EndpointSlice
-from moorage.api.moorage_v1alpha1 import Drain, EndpointStatus, ExternalServiceStatus, HealthCheck
+from moorage.api.moorage_v1alpha1 import Drain, EndpointStatus, ExternalServiceStatus
+from moorage.api.sources_v1alpha1 import HealthCheck
 from moorage.core.model import Endpoint, Health, Verdict
 from moorage.core.readiness import Readiness, readiness_of, without_service
 from testing.xsvc import xsvc

@@ -4,13 +4,8 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from moorage.api.moorage_v1alpha1 import (
-    DnsSource,
-    EndpointSource,
-    EndpointStatus,
-    ExternalService,
-    ExternalServiceStatus,
-)
+from moorage.api.moorage_v1alpha1 import EndpointStatus, ExternalService, ExternalServiceStatus
+from moorage.api.sources_v1alpha1 import DnsSource, EndpointSource
 from moorage.core.model import Endpoint, Found, Problem, Resolution, Verdict
 from moorage.core.readiness import EndpointRow, Withheld
 from moorage.core.status import MAX_PROBLEMS, endpoint_statuses, healthy_of

@@ -2,7 +2,8 @@
 
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.meta import ObjectMeta
-from moorage.api.moorage_v1alpha1 import Drain, StaticAddress
+from moorage.api.moorage_v1alpha1 import Drain
+from moorage.api.sources_v1alpha1 import StaticAddress
 from moorage.core.model import Found, Problem, Resolution
 from moorage.core.view import CHECK_SOURCE, SourceRow, View, view_of
 from testing.xsvc import NAME, NAMESPACE, THEN, Story, answers, endpoints, static, verdicts, xsvc

@@ -1,6 +1,6 @@
 import pytest
 
-from moorage.api.moorage_v1alpha1 import StaticAddress
+from moorage.api.sources_v1alpha1 import StaticAddress
 from moorage.core.admission import Gate
 from moorage.core.model import Found
 from moorage.discovery.addresses import found

@@ -17,11 +17,8 @@ from moorage.api.core_v1 import (
     ServiceStatus,
 )
 from moorage.api.meta import ObjectKey, ObjectMeta
-from moorage.api.moorage_v1alpha1 import (
-    ClusterSource,
-    ExternalServicePort,
-    SecretKeyReference,
-)
+from moorage.api.moorage_v1alpha1 import ExternalServicePort
+from moorage.api.sources_v1alpha1 import ClusterSource, SecretKeyReference
 from moorage.cluster.kubeconfig import Config
 from moorage.core.admission import Gate
 from moorage.discovery.choice import FIRST_REST_SECONDS, choose

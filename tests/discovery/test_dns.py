@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from moorage.api.moorage_v1alpha1 import DnsSource
+from moorage.api.sources_v1alpha1 import DnsSource
 from moorage.core.model import Found, Problem
 from moorage.discovery.choice import FIRST_REST_SECONDS
 from moorage.discovery.dns import AddressRecords, ServiceRecords

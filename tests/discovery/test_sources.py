@@ -9,16 +9,13 @@ from msgspec.structs import replace
 
 from moorage.api.meta import ObjectKey, ObjectMeta
 from moorage.api.moorage_v1alpha1 import (
-    DnsSource,
-    EndpointSource,
     EndpointStatus,
     ExternalService,
     ExternalServicePort,
     ExternalServiceSpec,
     ExternalServiceStatus,
-    HealthCheck,
-    StaticAddress,
 )
+from moorage.api.sources_v1alpha1 import DnsSource, EndpointSource, HealthCheck, StaticAddress
 from moorage.cluster.client import Listing
 from moorage.cluster.kubeconfig import Config
 from moorage.core.admission import Gate

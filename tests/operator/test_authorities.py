@@ -7,13 +7,8 @@ import pytest
 
 from moorage.api.core_v1 import Secret
 from moorage.api.meta import ObjectMeta
-from moorage.api.moorage_v1alpha1 import (
-    ExternalServiceSpec,
-    HealthCheck,
-    HttpCheck,
-    SecretKeyReference,
-    TlsCheck,
-)
+from moorage.api.moorage_v1alpha1 import ExternalServiceSpec
+from moorage.api.sources_v1alpha1 import HealthCheck, HttpCheck, SecretKeyReference, TlsCheck
 from moorage.cluster.certificates import pem
 from moorage.cluster.client import Client
 from moorage.discovery.secrets import MAX_VALUE_BYTES, SecretKey, WatchedSecret

@@ -9,8 +9,8 @@ from moorage.api.moorage_v1alpha1 import (
     ExternalServicePort,
     ExternalServiceSpec,
     ExternalServiceStatus,
-    HealthCheck,
 )
+from moorage.api.sources_v1alpha1 import HealthCheck
 from moorage.core.health import Outcome
 from moorage.core.model import Endpoint, Verdict
 from moorage.operator.endpoint_health import Change, EndpointHealth

@@ -7,11 +7,9 @@ from msgspec.structs import replace
 
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.meta import ObjectKey, ObjectMeta
-from moorage.api.moorage_v1alpha1 import (
+from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServicePort, ExternalServiceSpec
+from moorage.api.sources_v1alpha1 import (
     EndpointSource,
-    ExternalService,
-    ExternalServicePort,
-    ExternalServiceSpec,
     HealthCheck,
     HttpCheck,
     SecretKeyReference,

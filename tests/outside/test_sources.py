@@ -8,15 +8,8 @@ import pytest
 
 from moorage.api.core_v1 import Secret
 from moorage.api.meta import ObjectKey, ObjectMeta
-from moorage.api.moorage_v1alpha1 import (
-    ClusterSource,
-    DnsSource,
-    EndpointSource,
-    ExternalService,
-    ExternalServicePort,
-    ExternalServiceSpec,
-    SecretKeyReference,
-)
+from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServicePort, ExternalServiceSpec
+from moorage.api.sources_v1alpha1 import ClusterSource, DnsSource, EndpointSource, SecretKeyReference
 from moorage.core.admission import Gate, Ranges, gate_of
 from moorage.core.model import Found, Problem
 from moorage.discovery.resolver import Server

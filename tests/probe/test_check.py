@@ -1,6 +1,6 @@
 import pytest
 
-from moorage.api.moorage_v1alpha1 import HealthCheck, HttpCheck, SecretKeyReference, TcpCheck, TlsCheck
+from moorage.api.sources_v1alpha1 import HealthCheck, HttpCheck, SecretKeyReference, TcpCheck, TlsCheck
 from moorage.core.health import Subject
 from moorage.errors import MoorageError
 from moorage.probe.check import Check, Http, Target, Tls, check_of, targets

@@ -9,13 +9,8 @@ from msgspec.structs import replace
 from moorage.api.core_v1 import Service, ServicePort, ServiceSpec
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.meta import Object, ObjectMeta
-from moorage.api.moorage_v1alpha1 import (
-    PENDING,
-    Drain,
-    ExternalService,
-    ExternalServiceStatus,
-    StaticAddress,
-)
+from moorage.api.moorage_v1alpha1 import PENDING, Drain, ExternalService, ExternalServiceStatus
+from moorage.api.sources_v1alpha1 import StaticAddress
 from moorage.core import conditions
 from moorage.core.conditions import ConditionValue
 from moorage.core.decide import decide

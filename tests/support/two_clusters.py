@@ -12,15 +12,13 @@ from moorage.api.core_v1 import (
 )
 from moorage.api.meta import LabelSelector, ObjectKey, ObjectMeta
 from moorage.api.moorage_v1alpha1 import (
-    ClusterSource,
-    EndpointSource,
     EndpointStatus,
     ExternalService,
     ExternalServicePort,
     ExternalServiceSpec,
     ExternalServiceStatus,
-    SecretKeyReference,
 )
+from moorage.api.sources_v1alpha1 import ClusterSource, EndpointSource, SecretKeyReference
 from moorage.cluster.client import Client
 from moorage.core.model import Resolution
 from moorage.discovery.sources import Sources

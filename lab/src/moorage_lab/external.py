@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from moorage.api import manifest
-from moorage.api.moorage_v1alpha1 import EndpointStatus, ExternalService, HealthCheck
+from moorage.api.moorage_v1alpha1 import EndpointStatus, ExternalService
+from moorage.api.sources_v1alpha1 import HealthCheck
 from moorage_lab import manifests, verbs, waiting
 from moorage_lab.answers import Frontend, check_one_backend, deployment_of, shares
 from moorage_lab.narrator import shown

@@ -13,8 +13,9 @@ from msgspec import inspect
 from moorage.api.external_rules import RULES
 from moorage.api.kinds import KINDS, Kind
 from moorage.api.meta import LabelSelector, ObjectMeta
-from moorage.api.moorage_v1alpha1 import GROUP, SecretKeyReference
+from moorage.api.moorage_v1alpha1 import GROUP
 from moorage.api.schema import Rule
+from moorage.api.sources_v1alpha1 import SecretKeyReference
 from moorage.api.yaml_text import dump
 
 Json = dict[str, Any]

@@ -9,14 +9,9 @@ CEL's cost is estimated when the CustomResourceDefinition is created, from the l
 from collections.abc import Iterable, Mapping
 
 from moorage.api.meta import LabelSelectorRequirement
-from moorage.api.moorage_v1alpha1 import (
-    EndpointSource,
-    ExternalServiceSpec,
-    HealthCheck,
-    StaticAddress,
-    TlsCheck,
-)
+from moorage.api.moorage_v1alpha1 import ExternalServiceSpec
 from moorage.api.schema import Rule
+from moorage.api.sources_v1alpha1 import EndpointSource, HealthCheck, StaticAddress, TlsCheck
 
 
 def _distinct(items: str) -> str:

@@ -8,29 +8,24 @@ Whoever reads an object decides what to make of it.
 What is left out has the default of its struct when it is read. The API server stores that too, but not inside lists.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import field
 
 from moorage.api.core_v1 import SessionAffinityConfig as CoreSessionAffinityConfig
-from moorage.api.meta import Condition, LabelSelector, Object, Resource
+from moorage.api.meta import Condition, Object, Resource
 from moorage.api.schema import (
-    ADDRESS,
-    DNS_NAME,
-    HOST,
     IMMUTABLE,
     LABEL,
-    NO_ADDRESS,
-    PATH,
+    NAME,
+    PORT,
     QUALIFIED_NAME,
-    SECRET_KEY,
-    SERVER_NAME,
-    STATUS,
-    STATUS_ORDER,
     SUBDOMAIN,
     TIME,
     doc,
+    list_map,
 )
+from moorage.api.sources_v1alpha1 import EndpointSource, HealthCheck
 
 GROUP = "moorage.dev"
 VERSION = "v1alpha1"
@@ -39,172 +34,7 @@ CLIENT_KINDS = ("Pod", "Workload", "Node", "Namespace")
 """What can be moored as one client."""
 
 MAX_SOURCES = 16
-MAX_ADDRESSES = 128
-"""In one source. The API server has a budget for the rules of one object, which the largest object must keep."""
-
-_PORT = {"minimum": 1, "maximum": 65535}
-_NAME = {"minLength": 1, "maxLength": 63}
-
-
-def _by(*keys: str) -> dict[str, Any]:
-    """A list whose items are known by these fields: no two may have the same, and server-side apply merges them."""
-    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
-
-
-# --- where endpoints come from ------------------------------------------------------------------------------------
-
-
-class SecretKeyReference(Resource, kw_only=True, frozen=True):
-    """One key of a Secret in the ExternalService's own namespace, which must have granted the operator to read it."""
-
-    name: Annotated[str, doc("Name of the Secret, in this namespace.", SUBDOMAIN, minLength=1, maxLength=253)]
-    key: Annotated[str, doc("Key in the Secret's data.", SECRET_KEY, minLength=1, maxLength=253)]
-
-
-class StaticAddress(Resource, kw_only=True, frozen=True):
-    """An endpoint written by hand."""
-
-    address: Annotated[str, doc("IPv4 or IPv6 address, outside this cluster.", ADDRESS, minLength=2, maxLength=45)]
-    name: Annotated[
-        str | None,
-        doc(
-            "Stable name of the endpoint, a DNS label: an endpoint whose address changes under the same name keeps "
-            "its clients. Default: the address with dashes.",
-            LABEL,
-            **_NAME,
-        ),
-    ] = None
-    port: Annotated[
-        int | None, doc("Port of this endpoint in place of targetPort; only where spec.ports has one port.", **_PORT)
-    ] = None
-    weight: Annotated[
-        int | None,
-        doc(
-            "Share of new clients relative to the other endpoints; default 1. Heeded with proxy moorage only.",
-            minimum=1,
-            maximum=256,
-        ),
-    ] = None
-
-
-class DnsSource(Resource, kw_only=True, frozen=True):
-    """A DNS name, looked up again when its answer expires: 1 second to 5 minutes later, as the answer says."""
-
-    name: Annotated[
-        str,
-        doc(
-            "Name to look up, as it stands: no search domain is added.",
-            DNS_NAME,
-            NO_ADDRESS,
-            minLength=1,
-            maxLength=253,
-        ),
-    ]
-    type: Annotated[
-        str,
-        doc(
-            "A or AAAA: each address is an endpoint, named by itself. SRV: each target is an endpoint, named by the "
-            "target, with the record's port, priority and weight.",
-            enum=["A", "AAAA", "SRV"],
-        ),
-    ] = "A"
-
-
-class ClusterSource(Resource, kw_only=True, frozen=True):
-    """The LoadBalancer Services of another cluster: each is one endpoint, named by the Service."""
-
-    kubeconfig_secret_ref: Annotated[
-        SecretKeyReference,
-        doc(
-            "Kubeconfig of the other cluster. Only inline data and a token are read: no exec, auth-provider, "
-            "proxy-url or file."
-        ),
-    ]
-    namespace: Annotated[str, doc("Namespace in the other cluster.", LABEL, **_NAME)]
-    selector: Annotated[
-        LabelSelector, doc("Which LoadBalancer Services of that namespace. Absent or empty: all of them.")
-    ] = LabelSelector()
-
-
-class EndpointSource(Resource, kw_only=True, frozen=True):
-    """One source of endpoints: exactly one of addresses, dns and cluster."""
-
-    addresses: Annotated[
-        list[StaticAddress] | None, doc("Endpoints written by hand.", minItems=1, maxItems=MAX_ADDRESSES)
-    ] = None
-    dns: Annotated[DnsSource | None, doc("Endpoints that a DNS name has.")] = None
-    cluster: Annotated[ClusterSource | None, doc("LoadBalancer Services of another cluster.")] = None
-
-
-# --- health -------------------------------------------------------------------------------------------------------
-
-
-class TlsCheck(Resource, kw_only=True, frozen=True):
-    """How the endpoint's certificate is checked."""
-
-    server_name: Annotated[
-        str | None,
-        doc(
-            "Name sent as SNI and expected in the certificate. Default: http.host without its port, else the "
-            "endpoint's address.",
-            SERVER_NAME,
-            minLength=1,
-            maxLength=253,
-        ),
-    ] = None
-    ca_secret_ref: Annotated[
-        SecretKeyReference | None, doc("PEM certificates to trust instead of the operator's own.")
-    ] = None
-    insecure_skip_verify: Annotated[bool, doc("Take any certificate; not together with caSecretRef.")] = False
-
-
-class HttpCheck(Resource, kw_only=True, frozen=True):
-    """A GET request over HTTP, or over HTTPS where tls is given."""
-
-    path: Annotated[str, doc("Path, and query, of the GET request.", PATH, minLength=1, maxLength=2048)] = "/"
-    host: Annotated[
-        str | None, doc("Host header. Default: the endpoint's address.", HOST, minLength=1, maxLength=261)
-    ] = None
-    expected_statuses: Annotated[
-        list[Annotated[str, doc('Such as "200" or "200-399".', STATUS, STATUS_ORDER, minLength=3, maxLength=7)]]
-        | None,
-        doc(
-            'Statuses, and ranges of them, that count as healthy, such as "200" and "200-399", which is the default. '
-            "Redirects are not followed.",
-            minItems=1,
-            maxItems=20,
-        ),
-    ] = None
-    tls: Annotated[TlsCheck | None, doc("Present, also when empty: HTTPS.")] = None
-
-
-class TcpCheck(Resource, kw_only=True, frozen=True):
-    """It is reset as soon as it is open."""
-
-
-class HealthCheck(Resource, kw_only=True, frozen=True):
-    """Active checks of every endpoint, by tcp or by http; by tcp where neither is given."""
-
-    tcp: Annotated[TcpCheck | None, doc("Healthy when a TCP connection can be opened.")] = None
-    http: Annotated[HttpCheck | None, doc("Healthy when a GET is answered with an expected status.")] = None
-    port: Annotated[
-        int | None, doc("Port to check. Default: the endpoint's own, of the first TCP port.", **_PORT)
-    ] = None
-    interval_seconds: Annotated[int, doc("Seconds between two checks of an endpoint.", minimum=1, maximum=3600)] = 2
-    timeout_seconds: Annotated[
-        int, doc("Seconds after which a check has failed; at most intervalSeconds.", minimum=1, maximum=300)
-    ] = 1
-    fall: Annotated[int, doc("Failed checks in a row that make it unhealthy.", minimum=1, maximum=100)] = 3
-    rise: Annotated[int, doc("Successful checks in a row that make it healthy again.", minimum=1, maximum=100)] = 2
-    panic_threshold_percent: Annotated[
-        int,
-        doc(
-            "At or below this share of healthy endpoints, in percent, what was ready stays ready: the checks are "
-            "doubted rather than all endpoints. 0: only when none is healthy.",
-            minimum=0,
-            maximum=100,
-        ),
-    ] = 0
+"""Of an ExternalService."""
 
 
 # --- ExternalService ----------------------------------------------------------------------------------------------
@@ -213,10 +43,10 @@ class HealthCheck(Resource, kw_only=True, frozen=True):
 class ExternalServicePort(Resource, kw_only=True, frozen=True):
     """A port that clients connect to, and the endpoints' port behind it."""
 
-    port: Annotated[int, doc("Port of the Service, which clients connect to.", **_PORT)]
-    name: Annotated[str | None, doc("Name of the port; needed where there are several.", LABEL, **_NAME)] = None
+    port: Annotated[int, doc("Port of the Service, which clients connect to.", **PORT)]
+    name: Annotated[str | None, doc("Name of the port; needed where there are several.", LABEL, **NAME)] = None
     protocol: Annotated[str, doc("TCP or UDP.", enum=["TCP", "UDP"])] = "TCP"
-    target_port: Annotated[int | None, doc("Port of the endpoints. Default: port.", **_PORT)] = None
+    target_port: Annotated[int | None, doc("Port of the endpoints. Default: port.", **PORT)] = None
     app_protocol: Annotated[
         str | None,
         doc(
@@ -254,7 +84,7 @@ class SessionAffinityConfig(CoreSessionAffinityConfig, kw_only=True, frozen=True
 class Drain(Resource, kw_only=True, frozen=True):
     """An endpoint that is taken out of use: it gets no new connections and keeps those that it has."""
 
-    endpoint: Annotated[str, doc("Name of the endpoint.", LABEL, **_NAME)]
+    endpoint: Annotated[str, doc("Name of the endpoint.", LABEL, **NAME)]
     before: Annotated[str | None, doc("Time by which the last client has been moved.", TIME, maxLength=40)] = None
 
 
@@ -290,7 +120,7 @@ class ExternalServiceSpec(Resource, kw_only=True, frozen=True):
     ] = "kube-proxy"
     group: Annotated[
         str | None,
-        doc("ExternalServices of a namespace with the same group share moorings. Default: the name.", LABEL, **_NAME),
+        doc("ExternalServices of a namespace with the same group share moorings. Default: the name.", LABEL, **NAME),
     ] = None
     ip_family_policy: Annotated[
         str | None,
@@ -304,9 +134,9 @@ class ExternalServiceSpec(Resource, kw_only=True, frozen=True):
         doc("Kubernetes' own field of this name, passed on to the Service.", maxItems=2),
     ] = None
     suspend: Annotated[bool, doc("True: the operator leaves everything as it is.")] = False
-    drain: Annotated[list[Drain] | None, doc("Endpoints to take out of use.", maxItems=1000, **_by("endpoint"))] = (
-        None
-    )
+    drain: Annotated[
+        list[Drain] | None, doc("Endpoints to take out of use.", maxItems=1000, **list_map("endpoint"))
+    ] = None
 
 
 class EndpointStatus(Resource, kw_only=True, frozen=True):
@@ -354,9 +184,9 @@ class ExternalServiceStatus(Resource, kw_only=True, frozen=True):
     observed_generation: Annotated[int | None, doc("The generation of the spec that this status is of.")] = None
     conditions: Annotated[
         list[Condition] | None,
-        doc("Accepted, Resolved, Healthy and Ready; Reconciling and Stalled while they hold.", **_by("type")),
+        doc("Accepted, Resolved, Healthy and Ready; Reconciling and Stalled while they hold.", **list_map("type")),
     ] = None
-    endpoints: Annotated[list[EndpointStatus] | None, doc("Each endpoint.", **_by("name"))] = None
+    endpoints: Annotated[list[EndpointStatus] | None, doc("Each endpoint.", **list_map("name"))] = None
     healthy: Annotated[str | None, doc("How many endpoints are healthy of how many, such as 2/3.")] = None
     problems: Annotated[
         list[ProblemStatus] | None,
@@ -399,9 +229,9 @@ class MooringClient(Resource, kw_only=True, frozen=True):
 class MooringSpec(Resource, kw_only=True, frozen=True):
     """Who is at which endpoint."""
 
-    group: Annotated[str, doc("The group of ExternalServices.", LABEL, IMMUTABLE, **_NAME)]
+    group: Annotated[str, doc("The group of ExternalServices.", LABEL, IMMUTABLE, **NAME)]
     client: Annotated[MooringClient, doc("Who is moored.", IMMUTABLE)]
-    endpoint: Annotated[str, doc("Name of the endpoint; edit it to move the client.", LABEL, **_NAME)]
+    endpoint: Annotated[str, doc("Name of the endpoint; edit it to move the client.", LABEL, **NAME)]
 
 
 class MooringStatus(Resource, kw_only=True, frozen=True):

@@ -36,6 +36,16 @@ def doc(description: str, *rules: Rule, required: bool = False, **schema: Any) -
     )
 
 
+PORT = {"minimum": 1, "maximum": 65535}
+NAME = {"minLength": 1, "maxLength": 63}
+"""Keywords of a port's number, and of a name that is a DNS label."""
+
+
+def list_map(*keys: str) -> dict[str, Any]:
+    """A list whose items are known by these fields: no two may have the same, and server-side apply merges them."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
+
+
 def matching(pattern: str, message: str) -> Rule:
     """A text that matches as a whole. `pattern` means the same to RE2 and to `re`, and has no quotes."""
     compiled = re.compile(pattern)

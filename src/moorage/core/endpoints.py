@@ -6,8 +6,9 @@ from functools import cached_property
 from typing import NamedTuple, Protocol
 
 from moorage.api.discovery_v1 import EndpointSlice
-from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServiceSpec, StaticAddress
+from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServiceSpec
 from moorage.api.show import show
+from moorage.api.sources_v1alpha1 import StaticAddress
 from moorage.core.admission import EXTERNAL_IP
 from moorage.core.model import Complaint, Endpoint, Found, Resolution
 from moorage.core.ownership import owns

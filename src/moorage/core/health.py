@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
-from moorage.api.moorage_v1alpha1 import EndpointStatus, ExternalServiceSpec, HealthCheck
+from moorage.api.moorage_v1alpha1 import EndpointStatus, ExternalServiceSpec
+from moorage.api.sources_v1alpha1 import HealthCheck
 from moorage.core.model import Endpoint, Verdict
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from moorage.api.addresses import canonical
-from moorage.api.moorage_v1alpha1 import StaticAddress
+from moorage.api.sources_v1alpha1 import StaticAddress
 from moorage.core.model import Found
 from moorage.core.names import of_address
 from moorage.errors import MoorageError

@@ -8,8 +8,9 @@ from typing import NamedTuple
 from moorage.api.addresses import as_kubernetes_reads
 from moorage.api.core_v1 import LoadBalancerIngress, Secret, Service
 from moorage.api.meta import ObjectKey
-from moorage.api.moorage_v1alpha1 import ClusterSource, ExternalServicePort
+from moorage.api.moorage_v1alpha1 import ExternalServicePort
 from moorage.api.show import show
+from moorage.api.sources_v1alpha1 import ClusterSource
 from moorage.cluster.errors import ApiError, one_line
 from moorage.cluster.kubeconfig import Config
 from moorage.cluster.pace import Pace

@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from moorage.api.moorage_v1alpha1 import DnsSource
 from moorage.api.show import show
+from moorage.api.sources_v1alpha1 import DnsSource
 from moorage.cluster.backoff import backoff
 from moorage.core.model import Found, Problem
 from moorage.core.names import of_address, of_dns_name

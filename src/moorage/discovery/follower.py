@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from weakref import WeakValueDictionary
 
-from moorage.api.moorage_v1alpha1 import EndpointSource, ExternalServicePort
+from moorage.api.moorage_v1alpha1 import ExternalServicePort
+from moorage.api.sources_v1alpha1 import EndpointSource
 from moorage.cluster.room import House
 from moorage.core.admission import Gate
 from moorage.core.model import Problem

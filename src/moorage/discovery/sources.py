@@ -8,7 +8,8 @@ from typing import Protocol
 import msgspec
 
 from moorage.api.meta import ObjectKey
-from moorage.api.moorage_v1alpha1 import EndpointSource, ExternalService, ExternalServicePort
+from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServicePort
+from moorage.api.sources_v1alpha1 import EndpointSource
 from moorage.cluster.clock import timestamp
 from moorage.cluster.reflector import ListWatch
 from moorage.core.admission import Gate

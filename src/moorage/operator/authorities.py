@@ -5,8 +5,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from moorage.api.core_v1 import Secret
-from moorage.api.moorage_v1alpha1 import ExternalServiceSpec, SecretKeyReference
+from moorage.api.moorage_v1alpha1 import ExternalServiceSpec
 from moorage.api.show import show
+from moorage.api.sources_v1alpha1 import SecretKeyReference
 from moorage.cluster.tls import inspected_certificates
 from moorage.core.model import Problem
 from moorage.discovery.secrets import MAX_VALUE_BYTES, SecretKey, WatchedSecret

@@ -6,7 +6,8 @@ from functools import partial
 from msgspec.structs import replace
 
 from moorage.api.meta import ObjectKey
-from moorage.api.moorage_v1alpha1 import EndpointSource, ExternalServicePort
+from moorage.api.moorage_v1alpha1 import ExternalServicePort
+from moorage.api.sources_v1alpha1 import EndpointSource
 from moorage.cluster.clock import timestamp
 from moorage.cluster.reflector import ListWatch
 from moorage.core.admission import Gate, Ranges

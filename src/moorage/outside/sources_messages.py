@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from moorage.api.moorage_v1alpha1 import EndpointSource, ExternalServicePort
+from moorage.api.moorage_v1alpha1 import ExternalServicePort
+from moorage.api.sources_v1alpha1 import EndpointSource
 from moorage.core.model import Problem
 from moorage.discovery.choice import Families
 from moorage.discovery.secrets import SecretKey

@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from moorage.api.moorage_v1alpha1 import HealthCheck, HttpCheck
 from moorage.api.schema import SERVER_NAME
 from moorage.api.show import show
+from moorage.api.sources_v1alpha1 import HealthCheck, HttpCheck
 from moorage.cluster.urls import is_server_name
 from moorage.core.health import Subject
 from moorage.errors import MoorageError

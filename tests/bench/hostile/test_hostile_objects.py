@@ -5,7 +5,8 @@ import pytest
 
 from bench.hostile import objects
 from bench.hostile.kinds import KINDS
-from moorage.api.moorage_v1alpha1 import MAX_ADDRESSES, MAX_SOURCES, ExternalService, ExternalServiceSpec
+from moorage.api.moorage_v1alpha1 import MAX_SOURCES, ExternalService, ExternalServiceSpec
+from moorage.api.sources_v1alpha1 import MAX_ADDRESSES
 
 HONEST, NEIGHBOURS = IPv4Network("198.18.0.0/16"), IPv4Network("198.19.0.0/16")
 
