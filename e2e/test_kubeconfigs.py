@@ -275,7 +275,11 @@ def test_what_was_found_stays_whatever_becomes_of_the_secret(running: Following)
     grant(running, "comes-and-goes")
     running.external("comes-and-goes", cluster("comes-and-goes"))
     running.until_condition(
-        "comes-and-goes", "Resolved", "False", "SecretMissing", "Secret frontend/comes-and-goes is not there"
+        "comes-and-goes",
+        "Resolved",
+        "False",
+        "SecretMissing",
+        "Secret frontend/comes-and-goes does not exist; create it",
     )
     running.secret("comes-and-goes", running.kubeconfig())
     running.until("comes-and-goes", found)

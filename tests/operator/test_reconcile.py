@@ -377,7 +377,7 @@ async def test_a_check_whose_certificates_are_missing_is_said_and_changes_no_ver
         await op.publishes({ONE: True})
         await op.apply(xsvc("backend", ONE, healthCheck=check))
         found = await op.says("Resolved", "SecretMissing")
-        assert "spec.healthCheck: Secret default/ca is not there" in found.message
+        assert "spec.healthCheck: Secret default/ca does not exist; create it" in found.message
         assert await op.published() == {ONE: True}
         await op.secret("ca", **{"ca.crt": "no certificate"})
         assert "holds no certificates" in (await op.says("Resolved", "CertificatesNotReadable")).message
