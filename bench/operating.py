@@ -266,7 +266,7 @@ class Bench:
     def _prepare(self) -> None:
         crds = subprocess.run([sys.executable, "-m", "moorage", "crds"], capture_output=True, text=True, check=True)
         self._api.apply(crds.stdout + "\n---\n" + _ACCESS)
-        self._api.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        self._api.until_definitions_are_served()
 
     def _listen(self, port: int) -> Process:
         argv = [str(BUILD / "server"), "--listen", f"0.0.0.0:{port}"]

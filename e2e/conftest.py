@@ -134,4 +134,4 @@ def install_crds(server: ApiServer) -> None:
     """What `moorage crds` prints, applied, and established."""
     done = subprocess.run([sys.executable, "-m", "moorage", "crds"], capture_output=True, text=True, check=True)
     server.apply(done.stdout)
-    server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    server.until_definitions_are_served()

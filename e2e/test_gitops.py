@@ -60,7 +60,7 @@ def test_an_object_that_was_stored_with_defaults_inside_lists_can_be_applied_as_
         return dict(json.loads(api.kubectl(*arguments, input=json.dumps(written))))
 
     api.apply(json.dumps(before))
-    api.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    api.until_definitions_are_served()
     stored = apply()
     assert drift(written, stored) == [".spec.ports", ".spec.endpoints"]
     assert stored["spec"]["ports"][0]["protocol"] == "TCP"

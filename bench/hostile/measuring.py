@@ -145,7 +145,7 @@ class Bench:
     def _prepare(self) -> None:
         crds = subprocess.run([sys.executable, "-m", "moorage", "crds"], capture_output=True, text=True, check=True)
         self._api.apply(crds.stdout + "\n---\n" + _NAMESPACES)
-        self._api.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        self._api.until_definitions_are_served()
         resolv_conf = self._api.world.directory / "resolv.conf"
         resolv_conf.write_text(f"nameserver {kinds.NAME_SERVER}\n")
         self._api.world.execute("mount", "--bind", resolv_conf, "/etc/resolv.conf")

@@ -47,6 +47,11 @@ class Kubectl:
         """`kubectl apply -f -` of YAML text."""
         return self.kubectl("apply", "-f", "-", *arguments, input=manifests)
 
+    def until_definitions_are_served(self) -> None:
+        """Wait for all CustomResourceDefinitions. kubectl fails over one that has no conditions yet."""
+        wait = ("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        self.eventually("the definitions are served", lambda: self.kubectl(*wait), seconds=30)
+
     def eventually(self, what: str, condition: Callable[[], object], seconds: float = 60) -> None:
         """Wait until the condition is true; a kubectl that fails counts as false. Raises HarnessError."""
         deadline = time.monotonic() + seconds

@@ -28,7 +28,7 @@ def install(api: ApiServer) -> str:
     """
     for part in ("crds", "operator"):
         api.kubectl("apply", "-k", str(ROOT / "deploy" / part))
-    api.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    api.until_definitions_are_served()
     return api.kubectl("create", "token", "moorage-operator", "-n", NAMESPACE, "--duration=2h").strip()
 
 
