@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing, suppress
 from typing import Any, Generic, Protocol, TypeVar
 
-import msgspec
 from msgspec.structs import replace
 
 from moorage.api.kinds import kind_of
@@ -181,7 +180,7 @@ class Reflector(Generic[T]):
     def _apply(self, event: Event[T]) -> None:
         obj = self._prepare(event.object)
         if isinstance(obj, Unreadable):
-            self._apply_unreadable(msgspec.structs.replace(obj, deleted=event.type == "DELETED"))
+            self._apply_unreadable(replace(obj, deleted=event.type == "DELETED"))
             return
         key = obj.metadata.key
         old = self.store.get(key)

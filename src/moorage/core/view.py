@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from moorage.api import contract
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.moorage_v1alpha1 import ExternalService
 from moorage.core import services, slices
@@ -105,5 +106,5 @@ def _foreign(xsvc: ExternalService, found: Sequence[EndpointSlice]) -> tuple[End
         for each in found
         if not owns(xsvc, each.metadata)
         and not predecessor_owns(xsvc, each.metadata)
-        and (each.metadata.labels or {}).get("kubernetes.io/service-name") == xsvc.metadata.name
+        and contract.service_of(each.metadata) == xsvc.metadata.key
     )
