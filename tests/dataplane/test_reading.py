@@ -3,13 +3,11 @@
 from hypothesis import given
 
 from moorage.dataplane.changes import Ledger
-from moorage.dataplane.fake import FakeNft
 from moorage.dataplane.model import NodeState, ServiceAddress
-from moorage.dataplane.nft import ListedElement
 from moorage.dataplane.reading import Recalled, comment, is_under_way, read_all, recall
 from moorage.dataplane.schema import DIGEST, OF_FAMILY, ReadBack
 from moorage.dataplane.units import UNKNOWN
-from tests.support.states import BOTH, KEYS, port, programmed, states
+from tests.support.states import BOTH, KEYS, ReadingNft, port, programmed, states
 
 
 @given(states())
@@ -36,32 +34,20 @@ async def test_what_marks_vouch_for_is_not_read_and_the_rest_is_known_but_for_it
             assert set(own[container].values()) <= set(known)
 
 
-class Noting(FakeNft):
-    """Notes which sets and maps were listed."""
-
-    def __init__(self) -> None:
-        super().__init__(lambda: 0.0)
-        self.listed: list[str] = []
-
-    async def elements(self, name: str) -> list[ListedElement]:
-        self.listed.append(name)
-        return await super().elements(name)
-
-
 async def test_a_family_in_which_nothing_differs_is_not_asked_for_what_may_be_learned() -> None:
     state = {KEYS[0]: port(KEYS[0], [1], 60), KEYS[3]: port(KEYS[3], [1], 60)}
     _, ledger = await programmed(state)
-    noting = Noting()
+    nft = ReadingNft()
     for script in (await programmed(state))[0].scripts:
-        await noting.run(script)
-    assert await recall(noting, ledger) == Recalled((await read_all(noting))._replace(units={}), frozenset(state))
-    noting.listed.clear()
+        await nft.run(script)
+    assert await recall(nft, ledger) == Recalled((await read_all(nft))._replace(units={}), frozenset(state))
+    nft.listed.clear()
     six = {KEYS[3]: port(KEYS[3], [2], 60)}
-    await recall(noting, Ledger(state | six, BOTH))
-    assert OF_FAMILY[6].live.name in noting.listed
-    assert OF_FAMILY[4].live.name not in noting.listed
+    await recall(nft, Ledger(state | six, BOTH))
+    assert OF_FAMILY[6].live.name in nft.listed
+    assert OF_FAMILY[4].live.name not in nft.listed
     by_mark = {each.name for each in OF_FAMILY[6].each() if each.read_back is ReadBack.MARK}
-    assert by_mark.isdisjoint(noting.listed)
+    assert by_mark.isdisjoint(nft.listed)
 
 
 async def test_elements_of_a_port_that_has_no_mark_are_found_among_all() -> None:

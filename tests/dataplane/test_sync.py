@@ -13,10 +13,10 @@ from moorage.dataplane.changes import Ledger
 from moorage.dataplane.conntrack import FakeConntrack, Flow
 from moorage.dataplane.fake import FakeNft
 from moorage.dataplane.model import NodeState, ServiceAddress
-from moorage.dataplane.nft import ListedElement, NftCrashError, NftError
+from moorage.dataplane.nft import NftCrashError, NftError
 from moorage.dataplane.sync import Synchronizer
 from moorage.errors import MoorageError
-from tests.support.states import BOTH, content, port, programmed, states
+from tests.support.states import BOTH, ReadingNft, content, port, programmed, states
 
 KEY = ServiceAddress("10.96.0.1", "tcp", 80)
 OTHER = ServiceAddress("10.96.0.1", "tcp", 81)
@@ -86,18 +86,6 @@ async def test_wherever_a_sync_fails_the_next_one_makes_it_good(nft: BreakingNft
     except NftError:
         await sync.sync(new, set())
     assert await same(nft, new)
-
-
-class ReadingNft(FakeNft):
-    """Notes which sets and maps were listed."""
-
-    def __init__(self) -> None:
-        super().__init__(lambda: 0.0)
-        self.listed: list[str] = []
-
-    async def elements(self, name: str) -> list[ListedElement]:
-        self.listed.append(name)
-        return await super().elements(name)
 
 
 async def test_after_a_start_only_what_changed_meanwhile_is_written_and_no_slot_is_read() -> None:
@@ -342,15 +330,7 @@ async def test_an_nft_that_dies_over_sessions_is_told_as_that_and_not_as_a_sessi
 
 async def test_sessions_are_read_only_where_some_may_be_wrong() -> None:
     """Reading them takes nft a second for 30,000."""
-
-    class Counting(BreakingNft):
-        reads = 0
-
-        async def elements(self, name: str) -> list[ListedElement]:
-            self.reads += name.startswith("sessions")
-            return await super().elements(name)
-
-    nft = Counting(lambda: 0.0)
+    nft = ReadingNft()
     sync = synchronizer(nft)
     await sync.sync({}, set())
     for state, reads in (
@@ -360,9 +340,9 @@ async def test_sessions_are_read_only_where_some_may_be_wrong() -> None:
         ({KEY: port(KEY, [1, 2])}, 2),
         ({KEY: port(KEY, [1])}, 0),
     ):
-        nft.reads = 0
+        nft.listed.clear()
         await sync.sync(state, {KEY})
-        assert nft.reads == reads, state
+        assert sum(each.startswith("sessions") for each in nft.listed) == reads, state
 
 
 async def test_a_refusal_is_told_in_nfts_own_words_and_harms_nothing(nft: BreakingNft) -> None:

@@ -16,6 +16,7 @@ from moorage.dataplane.model import (
     ServicePort,
     Target,
 )
+from moorage.dataplane.nft import ListedElement
 from moorage.dataplane.ruleset import base
 from moorage.dataplane.schema import CONTAINERS, DIGEST, ReadBack
 
@@ -83,3 +84,15 @@ async def programmed(state: NodeState, limit: int = 1000) -> tuple[FakeNft, Ledg
     for transaction in ledger.change_to(dict(state)):
         await nft.run(transaction.script)
     return nft, ledger
+
+
+class ReadingNft(FakeNft):
+    """Notes which sets and maps were listed."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: 0.0)
+        self.listed: list[str] = []
+
+    async def elements(self, name: str) -> list[ListedElement]:
+        self.listed.append(name)
+        return await super().elements(name)
