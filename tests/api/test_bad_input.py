@@ -28,6 +28,10 @@ def with_address(address: str, address_type: str = "IPv4") -> str:
     return endpoint_slice(f'addressType: {address_type}, endpoints: [{{addresses: ["{address}"]}}]')
 
 
+def with_hints(hints: str) -> str:
+    return endpoint_slice(f"addressType: IPv4, endpoints: [{{addresses: [203.0.113.1], hints: {{{hints}}}}}]")
+
+
 def endpoints(subset: str) -> str:
     return (
         f"{{apiVersion: v1, kind: Endpoints, metadata: {{name: backend, namespace: frontend}}, subsets: [{subset}]}}"
@@ -157,6 +161,9 @@ TEXTS: dict[str, str] = {
     "a hostname with dots": endpoint_slice(
         "addressType: IPv4, endpoints: [{addresses: [203.0.113.1], hostname: a.b}]"
     ),
+    "more nodes in hints than eight": with_hints(f"forNodes: [{', '.join(f'{{name: n{n}}}' for n in range(9))}]"),
+    "a node twice in hints": with_hints("forNodes: [{name: n1}, {name: n1}]"),
+    "a zone in hints that no node can have": with_hints("forZones: [{name: eu/1a}]"),
     "a slice port out of range": endpoint_slice("addressType: IPv4, ports: [{port: 65536}]"),
     "two slice ports without name": endpoint_slice("addressType: IPv4, ports: [{port: 80}, {port: 81}]"),
     "an unknown field of a slice": endpoint_slice("addressType: IPv4, subsets: []"),

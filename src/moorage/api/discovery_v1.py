@@ -17,6 +17,21 @@ class EndpointConditions(Resource, kw_only=True, frozen=True):
     terminating: bool | None = None
 
 
+class ForNode(Resource, kw_only=True, frozen=True):
+    name: str
+
+
+class ForZone(Resource, kw_only=True, frozen=True):
+    name: str
+
+
+class EndpointHints(Resource, kw_only=True, frozen=True):
+    """Who should use an endpoint (KEP-2433, KEP-3015); `api.topology` says what kube-proxy makes of it."""
+
+    for_nodes: list[ForNode] | None = None
+    for_zones: list[ForZone] | None = None
+
+
 class Endpoint(Resource, kw_only=True, frozen=True):
     addresses: list[str]
     conditions: EndpointConditions = EndpointConditions()
@@ -24,7 +39,7 @@ class Endpoint(Resource, kw_only=True, frozen=True):
     node_name: str | None = None
     zone: str | None = None
     target_ref: LocalObjectReference | None = None
-    hints: dict[str, object] | None = None
+    hints: EndpointHints | None = None
     deprecated_topology: dict[str, str] | None = None
 
 

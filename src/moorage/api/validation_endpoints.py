@@ -5,13 +5,16 @@ from typing import Any
 
 from moorage.api.addresses import family
 from moorage.api.show import show
+from moorage.api.topology import MAX_HINTS
 from moorage.api.validation_names import (
     PROTOCOLS,
+    Check,
     Once,
     dns_label,
     dns_subdomain,
     domain_name,
     entries,
+    label_value,
     labels,
     mapping,
     metadata,
@@ -70,6 +73,21 @@ def _endpoint(path: str, endpoint: dict[str, Any], address_type: str) -> Iterato
     yield from named(f"{path}.hostname", text(endpoint, "hostname"), dns_label)
     yield from named(f"{path}.nodeName", text(endpoint, "nodeName"), dns_subdomain)
     yield from labels(f"{path}.deprecatedTopology", mapping(endpoint, "deprecatedTopology"))
+    hints = mapping(endpoint, "hints")
+    yield from _hints(f"{path}.hints", hints, "forZones", label_value)
+    yield from _hints(f"{path}.hints", hints, "forNodes", dns_subdomain)
+
+
+def _hints(path: str, hints: dict[str, Any], key: str, check: Check) -> Iterator[FieldError]:
+    found = list(structs(hints, key, path))
+    if len(found) > MAX_HINTS:
+        yield FieldError(f"{path}.{key}", TOO_MANY, f"{len(found)} are too many; keep at most {MAX_HINTS}")
+        return
+    names = Once()
+    for where, hint in found:
+        name = text(hint, "name")
+        yield from named(f"{where}.name", name, check)
+        yield from names.check(f"{where}.name", name, show(name), "name each once")
 
 
 def _address(path: str, address: str, address_type: str) -> Iterator[FieldError]:
