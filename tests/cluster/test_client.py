@@ -297,6 +297,24 @@ async def test_a_list_whose_pages_expire_is_fetched_in_one_piece() -> None:
     assert dict(answers.requests[2].query) == {}
 
 
+async def test_of_many_objects_the_metadata_alone_can_be_asked_for() -> None:
+    answers = Recorder(page(service("a", 1), version=9, more="x"), page(version=9))
+    async with stub_client(answers) as client:
+        await client.list(Service, metadata_only=True)
+    asked = [request.headers["Accept"] for request in answers.requests]
+    wanted = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1,application/json"
+    assert asked == [wanted.format("List")] * 2
+    asked.clear()
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        asked.append(request.headers["Accept"])
+        return await stream(request)
+
+    async with stub_client(serve) as client:
+        await take(client.watch(Service, resource_version="5", metadata_only=True))
+    assert asked == [wanted.format("")]
+
+
 async def test_a_list_without_items_is_empty() -> None:
     async with stub_client(Recorder({"metadata": {"resourceVersion": "1"}, "items": None})) as client:
         assert (await client.list(Service)).items == []

@@ -52,6 +52,8 @@ JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
+_METADATA = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1,application/json"
+"""Where a server cannot leave out the rest of an object, it sends that too."""
 
 MAX_RETRY_AFTER_SECONDS = 10.0
 """A 429 that asks for a longer wait is an error at once."""
@@ -140,13 +142,16 @@ class Client:
         field_selector: str | None = None,
         resource_version: str | None = None,
         reading: Reading[T] | None = None,
+        metadata_only: bool = False,
     ) -> Listing[T]:
         """All objects of a kind, of one namespace or of all, fetched in pages that are of one resource version.
 
         `resource_version` None asks for the newest state, another for one not older than that. A list whose pages
         expire while they are fetched (410) is fetched again in one piece. `reading` None reads all that `kind` has.
+        `metadata_only` asks for `metadata` and nothing else.
         """
         path = collection_path(kind_of(kind), namespace)
+        accept = _METADATA.format("List") if metadata_only else JSON
         selectors = {"labelSelector": label_selector, "fieldSelector": field_selector}
         first = {**selectors, "resourceVersion": resource_version}
         limit, read = {"limit": str(self._guard.page)}, (reading or Whole(kind)).page
@@ -157,17 +162,17 @@ class Client:
             size += len(answer)
             return read(answer)
 
-        page = await self._request(_Request("GET", path, {**first, **limit}), counted)
+        page = await self._request(_Request("GET", path, {**first, **limit}, accept=accept), counted)
         items, version, pages, unreadable = page.items, page.resource_version, 1, page.unreadable
         self._guard.check(len(items), pages, size)
         while page.more:
             more = {**selectors, **limit, "continue": page.more}
             try:
-                page = await self._request(_Request("GET", path, more), counted)
+                page = await self._request(_Request("GET", path, more, accept=accept), counted)
             except ApiError as error:
                 if error.status != 410:
                     raise
-                page = await self._request(_Request("GET", path, first), counted)
+                page = await self._request(_Request("GET", path, first, accept=accept), counted)
                 items, version, unreadable = [], page.resource_version, ()
             items += page.items
             unreadable += page.unreadable
@@ -185,6 +190,7 @@ class Client:
         field_selector: str | None = None,
         idle_timeout: float = 100.0,
         reading: Reading[T] | None = None,
+        metadata_only: bool = False,
     ) -> AsyncGenerator[Event[T] | Bookmark | Unreadable, None]:
         """The changes after `resource_version`, in the server's order, until the server ends the watch.
 
@@ -202,13 +208,16 @@ class Client:
             "labelSelector": label_selector,
             "fieldSelector": field_selector,
         }
+        accept = _METADATA.format("") if metadata_only else JSON
         read = (reading or Whole(kind)).one
         timeout = aiohttp.ClientTimeout(total=None, connect=self._timeout, sock_read=idle_timeout)
         begun_within, stands = min(self._timeout, idle_timeout), False
         try:
             # A server can send interim answers (1xx) for ever, each in time.
             async with asyncio.timeout(begun_within):
-                response = await self._send(_Request("GET", path, params), self._token.bearer(), timeout)
+                response = await self._send(
+                    _Request("GET", path, params, accept=accept), self._token.bearer(), timeout
+                )
             with self._guard.holding() as hold:
                 async with response:
                     if response.status != 200:
