@@ -167,6 +167,16 @@ async def test_synced_comes_with_the_first_list_even_an_empty_one(play: Play) ->
     assert reflector.synced.is_set()
 
 
+@pytest.mark.parametrize(("status", "reason"), [(403, "Forbidden"), (404, "NotFound")])
+async def test_a_list_that_is_refused_is_an_answer_too(play: Play, status: int, reason: str) -> None:
+    _, reflector, _ = await play(DOWN, ApiError(500, "InternalError", "not now"))
+    assert not reflector.answered.is_set()
+    _, reflector, _ = await play(ApiError(status, reason, "no"))
+    assert (reflector.answered.is_set(), reflector.synced.is_set()) == (True, False)
+    _, reflector, _ = await play(listing(5))
+    assert (reflector.answered.is_set(), reflector.synced.is_set()) == (True, True)
+
+
 async def test_a_broken_watch_goes_on_where_it_was(play: Play) -> None:
     script, reflector, changes = await play(
         listing(5, service("a", 1)),

@@ -62,6 +62,9 @@ class Reflector(Generic[T]):
     object that was deleted and made again is reported as gone first. Of one list, what is gone is reported before
     what is new, so that addresses are given up before they are taken.
 
+    `answered` is set with `synced`, and also once the server has refused the list (403, 404): then nothing will come
+    before somebody changes that.
+
     An object that cannot be read, that has a `fault`, or that `on_change`, `transform` or an index cannot deal with,
     is in `unreadable` and costs itself alone. The store keeps its last good state, under the uid, resourceVersion and
     generation that it has now. `on_unreadable(key)` is called when it is found, and when it is gone without having
@@ -90,7 +93,7 @@ class Reflector(Generic[T]):
     ) -> None:
         self.store = Store(indexes)
         self.unreadable: dict[ObjectKey, Unreadable] = {}
-        self.synced = asyncio.Event()
+        self.synced, self.answered = asyncio.Event(), asyncio.Event()
         self.error: MoorageError | None = None
         self.kind = kind_of(kind).kind
         self._client = client
@@ -146,6 +149,7 @@ class Reflector(Generic[T]):
             if before is None or obj.metadata.resource_version != before.metadata.resource_version:
                 self._notify(Change(key, before, obj))
         self.synced.set()
+        self.answered.set()
 
     async def _watch(self) -> None:
         assert self._version is not None
@@ -265,6 +269,8 @@ class Reflector(Generic[T]):
         if isinstance(error, ApiError):
             if error.status == 410 and self._failures == 1:
                 wait = 0.0
+            if error.status in (403, 404):
+                self.answered.set()
             wait = max(wait, min(error.retry_after or 0.0, MAX_RETRY_AFTER_SECONDS))
         if not isinstance(error, UnreachableError):
             self._version = None
