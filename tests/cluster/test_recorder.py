@@ -10,7 +10,7 @@ import pytest
 from moorage.api.core_v1 import Event, Node, Service
 from moorage.api.meta import ObjectMeta
 from moorage.cluster.client import Client
-from moorage.cluster.recorder import Recorder
+from moorage.cluster.recorder import Recorder, reference_to
 from testing.eventually import eventually
 from tests.support.apiserver import RunningApiServer, api_server
 
@@ -86,6 +86,15 @@ async def test_an_object_without_namespace_has_its_events_in_default(fixture: Fi
     async with fixture.recorder() as recorder:
         recorder.record(Node(metadata=ObjectMeta(name="node-1", uid="n")), *WELL)
         await fixture.until({"EndpointHealthy": 1})
+
+
+async def test_an_object_of_which_only_a_reference_is_known_has_events_too(fixture: Fixture) -> None:
+    async with fixture.recorder() as recorder:
+        recorder.record(reference_to(BACKEND), *SICK)
+        recorder.record(BACKEND, *SICK)
+        await fixture.until({"EndpointUnhealthy": 2})
+    [event] = await fixture.events()
+    assert (event.involved_object.kind, event.involved_object.uid) == ("Service", "1")
 
 
 async def test_an_event_that_has_expired_is_written_anew(fixture: Fixture) -> None:

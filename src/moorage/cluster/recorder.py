@@ -83,17 +83,9 @@ class Recorder:
         """How many Events are to be written."""
         return self._pending.qsize()
 
-    def record(self, about: Object, type: str, reason: str, message: str) -> None:
+    def record(self, about: Object | LocalObjectReference, type: str, reason: str, message: str) -> None:
         """Record an Event. `type` is Normal or Warning, `reason` one CamelCase word."""
-        meta, kind = about.metadata, kind_of(about.__class__)
-        reference = LocalObjectReference(
-            api_version=kind.api_version,
-            kind=kind.kind,
-            name=meta.name,
-            namespace=meta.namespace,
-            uid=meta.uid,
-            resource_version=meta.resource_version,
-        )
+        reference = reference_to(about) if isinstance(about, Object) else about
         if self._pending.full():
             _log.debug("an event is dropped: too many wait", reason=reason)
             return
@@ -197,6 +189,19 @@ class _Recent(Generic[K, V]):
         self._values.move_to_end(key)
         if len(self._values) > self._size:
             self._values.popitem(last=False)
+
+
+def reference_to(obj: Object) -> LocalObjectReference:
+    """How an Event names the object that it is about."""
+    meta, kind = obj.metadata, kind_of(obj.__class__)
+    return LocalObjectReference(
+        api_version=kind.api_version,
+        kind=kind.kind,
+        name=meta.name,
+        namespace=meta.namespace,
+        uid=meta.uid,
+        resource_version=meta.resource_version,
+    )
 
 
 def _name(entry: _Entry, message: str) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+from moorage.api.core_v1 import LocalObjectReference
 from moorage.api.meta import Object
 from moorage.cluster.recorder import Recorder
 from moorage.log import get_logger
@@ -23,9 +24,9 @@ class Deferred:
     def __init__(self, recorder: Recorder, urgent: Callable[[], bool]) -> None:
         self._recorder = recorder
         self._urgent = urgent
-        self._line: asyncio.Queue[tuple[float, Object, str, str, str]] = asyncio.Queue()
+        self._line: asyncio.Queue[tuple[float, Object | LocalObjectReference, str, str, str]] = asyncio.Queue()
 
-    def record(self, about: Object, type: str, reason: str, message: str) -> None:
+    def record(self, about: Object | LocalObjectReference, type: str, reason: str, message: str) -> None:
         """As `Recorder.record`."""
         self._line.put_nowait(
             (asyncio.get_running_loop().time() + self.MAX_DELAY_SECONDS, about, type, reason, message)
