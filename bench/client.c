@@ -16,7 +16,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-enum { MOST_SOURCES = 65536, MOST_BYTES = 65536, SLOWEST_US = 5000000, EVENTS = 256, TICK_MS = 20 };
+enum { MAX_SOURCES = 65536, MAX_BYTES = 65536, MAX_LATENCY_US = 5000000, EVENTS = 256, TICK_MS = 20 };
 
 struct connection {
     int fd; /* -1: not in use */
@@ -28,7 +28,7 @@ static struct addresses destinations, sources;
 static struct connection *connections;
 static long concurrency = 64, seconds = 5, bytes = 1, timeout_ms = 3000;
 static int reset, poller;
-static char payload[MOST_BYTES], answer[MOST_BYTES];
+static char payload[MAX_BYTES], answer[MAX_BYTES];
 
 static int64_t begun;
 static uint64_t completed, failed, started;
@@ -48,7 +48,7 @@ static void add_sources(const char *text)
         int v4 = address.any.sa_family == AF_INET, width = v4 ? 32 : 128;
         long host_bits = width - number("--sources", slash + 1, 0, width);
         if (host_bits > 16)
-            fail("--sources: %s: at most %d addresses; give a longer prefix", text, MOST_SOURCES);
+            fail("--sources: %s: at most %d addresses; give a longer prefix", text, MAX_SOURCES);
         unsigned char *raw = v4 ? (unsigned char *)&address.v4.sin_addr : address.v6.sin6_addr.s6_addr;
         unsigned char *low = raw + width / 8 - 2;
         unsigned first = ((unsigned)low[0] << 8 | low[1]) & ~((1u << host_bits) - 1), count = 1u << host_bits;
@@ -69,8 +69,8 @@ static void add_sources(const char *text)
             continue;
         if (!address_parse(line, 0, &address))
             fail("%s:%d: %s is not an IPv4 or IPv6 address", text, at, line);
-        if (sources.count == MOST_SOURCES)
-            fail("%s: more than %d addresses", text, MOST_SOURCES);
+        if (sources.count == MAX_SOURCES)
+            fail("%s: more than %d addresses", text, MAX_SOURCES);
         addresses_add(&sources, &address);
     }
     fclose(file);
@@ -171,7 +171,7 @@ static void advance(struct connection *c)
         c->received += (int)done;
         if (done && c->received == bytes) {
             int64_t took = now_us() - c->started;
-            latencies[took < SLOWEST_US ? took : SLOWEST_US]++;
+            latencies[took < MAX_LATENCY_US ? took : MAX_LATENCY_US]++;
         }
         if (done == 0 || (reset && c->received == bytes)) {
             finish(c);
@@ -183,9 +183,9 @@ static void advance(struct connection *c)
 static long percentile(double share)
 {
     uint64_t all = 0, seen = 0;
-    for (long us = 0; us <= SLOWEST_US; us++)
+    for (long us = 0; us <= MAX_LATENCY_US; us++)
         all += latencies[us];
-    for (long us = 0; us <= SLOWEST_US; us++)
+    for (long us = 0; us <= MAX_LATENCY_US; us++)
         if ((seen += latencies[us]) && (double)seen >= share * (double)all)
             return us;
     return 0;
@@ -213,7 +213,7 @@ static void options(int argc, char **argv)
         case 's': add_sources(optarg); break;
         case 'n': concurrency = number("--concurrency", optarg, 1, 60000); break;
         case 't': seconds = number("--seconds", optarg, 1, 3600); break;
-        case 'b': bytes = number("--bytes", optarg, 1, MOST_BYTES); break;
+        case 'b': bytes = number("--bytes", optarg, 1, MAX_BYTES); break;
         case 'w': timeout_ms = number("--timeout-ms", optarg, 1, 600000); break;
         case 'r': reset = 1; break;
         default: exit(2);
@@ -232,7 +232,7 @@ int main(int argc, char **argv)
     connections = calloc((size_t)concurrency, sizeof *connections);
     completed_in = calloc((size_t)seconds, sizeof *completed_in);
     failed_in = calloc((size_t)seconds, sizeof *failed_in);
-    latencies = calloc(SLOWEST_US + 1, sizeof *latencies);
+    latencies = calloc(MAX_LATENCY_US + 1, sizeof *latencies);
     poller = epoll_create1(EPOLL_CLOEXEC);
     if (!connections || !completed_in || !failed_in || !latencies || poller < 0)
         fail("cannot start: %s", strerror(errno));

@@ -95,7 +95,7 @@ class Node(NamedTuple):
     """`address:port`."""
 
 
-class Said(msgspec.Struct):
+class ClientReport(msgspec.Struct):
     """The client's line."""
 
     connections: int
@@ -252,7 +252,7 @@ def _round(clients: Namespace, server: int, node: Node, seconds: int) -> Round:
     for each in node.destinations:
         argv += ["--connect", each]
     before, began = _clocks(server), time.monotonic()
-    said = msgspec.json.decode(output(argv, seconds=seconds + 30), type=Said)
+    said = msgspec.json.decode(output(argv, seconds=seconds + 30), type=ClientReport)
     took = time.monotonic() - began
     client, served, busy, all_ = (b - a for a, b in zip(before, _clocks(server), strict=True))
     if not said.connections:

@@ -8,7 +8,7 @@ chains and maps but no content.
 from collections.abc import Sequence
 
 TABLE = "ip kube-proxy-bench"
-TIMEOUT = 10800
+TIMEOUT_SECONDS = 10800
 """Kubernetes' default for ClientIP, in seconds."""
 
 
@@ -90,7 +90,8 @@ def _service(address: str, port: int, endpoints: Sequence[str]) -> list[str]:
     choices = ", ".join(f"{number} : goto {chain}" for number, chain in enumerate(chains))
     lines = [f"add chain {TABLE} {name}" for name in (service, *chains)]
     lines += [
-        f"add set {TABLE} {name} {{ type ipv4_addr ; flags dynamic,timeout ; timeout {TIMEOUT}s ; }}" for name in sets
+        f"add set {TABLE} {name} {{ type ipv4_addr ; flags dynamic,timeout ; timeout {TIMEOUT_SECONDS}s ; }}"
+        for name in sets
     ]
     lines += [
         f"add element {TABLE} cluster-ips {{ {address} }}",
@@ -103,7 +104,7 @@ def _service(address: str, port: int, endpoints: Sequence[str]) -> list[str]:
     lines.append(f"add rule {TABLE} {service} numgen random mod {len(endpoints)} vmap {{ {choices} }}")
     for chain, affinity, endpoint in zip(chains, sets, endpoints, strict=True):
         lines += [
-            f"add rule {TABLE} {chain} update @{affinity} {{ ip saddr timeout {TIMEOUT}s }}",
+            f"add rule {TABLE} {chain} update @{affinity} {{ ip saddr timeout {TIMEOUT_SECONDS}s }}",
             f"add rule {TABLE} {chain} meta l4proto tcp dnat to {endpoint}",
         ]
     return lines

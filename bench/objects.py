@@ -29,8 +29,8 @@ RANGE = "198.18.0.0/15"
 PORT = 8080
 CLOSING_PORT = 8081
 """Of the endpoints whose port is closed one day."""
-INTERVAL, FALL, TIMEOUT = 2, 3, 1
-CHECK = HealthCheck(interval_seconds=INTERVAL, fall=FALL, timeout_seconds=TIMEOUT)
+INTERVAL_SECONDS, FALL, TIMEOUT_SECONDS = 2, 3, 1
+CHECK = HealthCheck(interval_seconds=INTERVAL_SECONDS, fall=FALL, timeout_seconds=TIMEOUT_SECONDS)
 _PORTS = [ExternalServicePort(name="http", port=80, target_port=PORT)]
 _FIRST = int(ipaddress.IPv4Address("198.18.0.1"))
 _MOVING = int(ipaddress.IPv4Address("198.19.0.1"))

@@ -36,10 +36,10 @@ from moorage.cluster import kubeconfig
 from moorage.cluster.client import Client
 
 COLD_SECONDS = 300
-QUIET = 5
-"""Seconds without a write after which nothing more is thought to follow from a step."""
-QUIET_SECONDS = 600
-"""Longest to wait for that."""
+SETTLED_SECONDS = 5
+"""How long without a write until a step counts as settled."""
+MAX_SETTLING_SECONDS = 600
+"""How long to wait for that."""
 SOURCE_USER = "source"
 _WRITTEN = "services|endpointslices|externalservices|events"
 _ACCESS = f"""
@@ -306,13 +306,13 @@ class Bench:
 
     async def _until_quiet(self) -> float:
         """When the last write was, to a few seconds."""
-        deadline = time.monotonic() + QUIET_SECONDS
+        deadline = time.monotonic() + MAX_SETTLING_SECONDS
         before, count = time.monotonic(), -1.0
         while (now := _writes(await asyncio.to_thread(self._scrape))) != count:
             if time.monotonic() > deadline:
-                raise BenchError(f"the operator still writes after {QUIET_SECONDS} s")
+                raise BenchError(f"the operator still writes after {MAX_SETTLING_SECONDS} s")
             before, count = time.monotonic(), now
-            await asyncio.sleep(QUIET)
+            await asyncio.sleep(SETTLED_SECONDS)
         return before
 
 

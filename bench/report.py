@@ -16,8 +16,8 @@ from bench.operating import Result as OperatorResult
 from bench.syncing import Options as SyncOptions
 from bench.syncing import Result
 
-LEAST_OF_DIRECT = 0.9
-LEAST_OF_SMALL = 0.95
+MIN_SHARE_OF_DIRECT = 0.9
+MIN_SHARE_OF_SMALL = 0.95
 FIRST_SECONDS = 10.0
 CHANGE_SECONDS = 0.050
 PYTHON_MIB = 200
@@ -32,7 +32,7 @@ LATE_SECONDS = 0.1
 OPERATOR_CORES = 1.0
 OPERATOR_MIB = 200
 MOVED_SECONDS = 1.0
-NOTICED_SECONDS = objects.INTERVAL * objects.FALL + objects.TIMEOUT + 0.1
+NOTICED_SECONDS = objects.INTERVAL_SECONDS * objects.FALL + objects.TIMEOUT_SECONDS + 0.1
 BUSY = 0.95
 """Share of a processor, or of all, from which on it is the limit."""
 
@@ -99,9 +99,9 @@ def connection_tables(measured: Sequence[tuple[Way, Sequence[Round]]]) -> list[T
     for way, rounds in measured:
         aim = None
         if way == Way("moorage"):
-            aim = _at_least(ratio(rounds, direct), LEAST_OF_DIRECT, "of direct")
+            aim = _at_least(ratio(rounds, direct), MIN_SHARE_OF_DIRECT, "of direct")
         elif way.kind == "moorage" and way.services > 1:
-            aim = _at_least(ratio(rounds, small), LEAST_OF_SMALL, "of 1 service")
+            aim = _at_least(ratio(rounds, small), MIN_SHARE_OF_SMALL, "of 1 service")
         size = f"{way.services:,} x {way.endpoints:,}" if way.kind not in ("untracked", "direct") else ""
         cells = (
             _NAMES[way.kind],
@@ -225,9 +225,9 @@ def operator_table(options: OperatorOptions, result: OperatorResult) -> Table:
     ]
     title = f"Operator: {options.services:,} ExternalServices x {options.endpoints} endpoints"
     note = (
-        f"Each endpoint checked over TCP every {objects.INTERVAL} s, fall {objects.FALL}, time-out "
-        f"{objects.TIMEOUT} s. Beside kube-apiserver, etcd and the endpoints, on the same processors. What changes "
-        "is seen by a watch of the API."
+        f"Each endpoint checked over TCP every {objects.INTERVAL_SECONDS} s, fall {objects.FALL}, time-out "
+        f"{objects.TIMEOUT_SECONDS} s. Beside kube-apiserver, etcd and the endpoints, on the same processors. "
+        "What changes is seen by a watch of the API."
     )
     return Table(title, ("step", "measured"), rows, note)
 

@@ -14,7 +14,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-enum { MOST_BYTES = 65536, EVENTS = 256, BACKLOG = 65535, ACCEPT_AT_ONCE = 64 };
+enum { MAX_BYTES = 65536, EVENTS = 256, BACKLOG = 65535, ACCEPT_AT_ONCE = 64 };
 
 struct listener {
     int fd;
@@ -29,11 +29,11 @@ struct connection { /* indexed by file descriptor */
 static struct addresses addresses;
 static struct listener *listeners;
 static struct connection *connections;
-static size_t most_files;
+static size_t max_files;
 static long bytes = 1, seconds;
 static int poller;
 static uint64_t failed;
-static char buffer[MOST_BYTES];
+static char buffer[MAX_BYTES];
 
 /* What an event is about is told by its pointer: a listener, or else a connection. */
 static void watch(int fd, uint32_t events, void *about)
@@ -104,8 +104,8 @@ static void accept_on(struct listener *listener)
                 return;
             continue; /* the connection was given up before it was accepted */
         }
-        if ((size_t)fd >= most_files)
-            fail("accept: more than %zu files", most_files);
+        if ((size_t)fd >= max_files)
+            fail("accept: more than %zu files", max_files);
         connections[fd] = (struct connection){.listener = listener};
         if (advance(fd))
             close(fd);
@@ -125,7 +125,7 @@ static void options(int argc, char **argv)
     for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;)
         switch (option) {
         case 'l': addresses_add_endpoint(&addresses, "--listen", optarg); break;
-        case 'b': bytes = number("--bytes", optarg, 1, MOST_BYTES); break;
+        case 'b': bytes = number("--bytes", optarg, 1, MAX_BYTES); break;
         case 't': seconds = number("--seconds", optarg, 1, 86400); break;
         default: exit(2);
         }
@@ -139,11 +139,11 @@ int main(int argc, char **argv)
 {
     options(argc, argv);
     raise_file_limit();
-    most_files = (size_t)sysconf(_SC_OPEN_MAX);
-    if (most_files > 1 << 20)
-        most_files = 1 << 20;
+    max_files = (size_t)sysconf(_SC_OPEN_MAX);
+    if (max_files > 1 << 20)
+        max_files = 1 << 20;
     listeners = calloc(addresses.count, sizeof *listeners);
-    connections = calloc(most_files, sizeof *connections);
+    connections = calloc(max_files, sizeof *connections);
     poller = epoll_create1(EPOLL_CLOEXEC);
     sigset_t ends;
     sigemptyset(&ends);

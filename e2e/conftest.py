@@ -33,7 +33,7 @@ from e2e.harness.played import PlayedClusters
 from testing.stalls import Stalls
 
 _NUMBERS = itertools.count(1)
-_TIMEOUT = 600
+_TIMEOUT_SECONDS = 600
 """Seconds for a test with the fixtures that it is the first to ask for; a test may mark another."""
 
 
@@ -57,7 +57,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Those that need whole clusters run last: what is quick fails first."""
     for item in items:
         if item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(_TIMEOUT))
+            item.add_marker(pytest.mark.timeout(_TIMEOUT_SECONDS))
     items.sort(key=lambda item: "clusters" in getattr(item, "fixturenames", ()))
 
 

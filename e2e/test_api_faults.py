@@ -22,7 +22,7 @@ from moorage.cluster.client import Client
 from moorage.cluster.reflector import Reflector
 
 NAMES = ("one", "two", "three")
-SOON = 40
+SOON_SECONDS = 40
 """Seconds within which the operator has done what is to be done, once the fault is over."""
 
 
@@ -133,7 +133,7 @@ class Scene:
     def settled(self) -> bool:
         return all(self.observer.endpoints(name) == addresses for name, addresses in self.wanted.items())
 
-    def ends_well(self, seconds: float = SOON) -> None:
+    def ends_well(self, seconds: float = SOON_SECONDS) -> None:
         """Asserts that what is wanted is there in time, and that no Service ever had fewer than three endpoints."""
         started = time.monotonic()
         while not self.settled():
@@ -279,4 +279,4 @@ def test_watches_go_silent(scene: Scene) -> None:
     assert scene.proxy.silence() >= 5
     scene.change_all(111)
     assert not scene.settled()
-    scene.ends_well(10 + SOON)
+    scene.ends_well(10 + SOON_SECONDS)

@@ -22,7 +22,7 @@ from e2e.harness.world import Process, wait
 
 pytestmark = pytest.mark.every_kubernetes
 NAME = "backend"
-SECONDS = 60
+BOUND_SECONDS = 60
 """Within which the operator has done what is to be done."""
 GROUPS = {
     "externalservices": "/apis/moorage.dev/v1alpha1",
@@ -91,12 +91,12 @@ class Scene:
         self._proxy.slow(3600.0, path=path, count=1)
         since = time.monotonic()
         self.want(wanted)
-        wait(f"write {number + 1}", lambda: self.writes(since) == number and self._proxy.held() > 0, SECONDS)
+        wait(f"write {number + 1}", lambda: self.writes(since) == number and self._proxy.held() > 0, BOUND_SECONDS)
         if done:
             assert self._process is not None
             self._process.send(signal.SIGSTOP)
             self._proxy.release()
-            wait(f"the end of write {number + 1}", lambda: self.writes(since) == number + 1, SECONDS)
+            wait(f"the end of write {number + 1}", lambda: self.writes(since) == number + 1, BOUND_SECONDS)
         self.kill()
         self._proxy.clear()
 
@@ -129,7 +129,7 @@ class Scene:
 
     def come_to(self, wanted: Wanted) -> None:
         """Until everything is as the spec says, the status too."""
-        wait("what is wanted", lambda: self._settled(wanted), SECONDS)
+        wait("what is wanted", lambda: self._settled(wanted), BOUND_SECONDS)
 
     def _settled(self, wanted: Wanted) -> bool:
         services, slices, xsvcs = (self.items(kind) for kind in ("services", "endpointslices", "externalservices"))

@@ -17,12 +17,12 @@ from e2e.harness.proxy import Proxy, Request
 from e2e.harness.world import wait
 from testing.stalls import Stalls
 
-TAKEN_OVER = 20
+TAKEOVER_SECONDS = 20
 """Seconds within which another leads after the leader has vanished: the lease's 15, and an attempt."""
-HANDED_OVER = 5
+HANDOVER_SECONDS = 5
 """Seconds within which another leads after the leader has stopped."""
 
-BOUND = 30
+BOUND_SECONDS = 30
 """Seconds for all that has no promise: the machine may be busy."""
 
 
@@ -36,7 +36,9 @@ class Field:
     def leader(self) -> Operator:
         """Who holds the Lease, once it has done its work."""
         self.change()
-        self.api.eventually("one leads", lambda: any(one.leads(self.api) for one in self.operators), TAKEN_OVER + 10)
+        self.api.eventually(
+            "one leads", lambda: any(one.leads(self.api) for one in self.operators), TAKEOVER_SECONDS + 10
+        )
         self.api.eventually("it has done what there was to do", self.done)
         return next(one for one in self.operators if one.leads(self.api))
 
@@ -105,11 +107,11 @@ def test_when_the_leader_is_killed_another_takes_over(field: Field, stalls: Stal
     killed = time.monotonic()
     leader.process.stop(signal.SIGKILL)
     field.change()
-    wait("another leads", lambda: claims(other, killed), TAKEN_OVER + BOUND)
+    wait("another leads", lambda: claims(other, killed), TAKEOVER_SECONDS + BOUND_SECONDS)
     took = claims(other, killed)[0].at - killed
     assert took > 10, "it cannot have waited for the lease"
-    assert took < TAKEN_OVER + stalls.since(killed)
-    wait("it does what there is to do", field.done, BOUND)
+    assert took < TAKEOVER_SECONDS + stalls.since(killed)
+    wait("it does what there is to do", field.done, BOUND_SECONDS)
     assert other.leads(field.api)
     assert field.transitions() == before + 1
 
@@ -121,9 +123,9 @@ def test_a_leader_that_stops_hands_over_at_once(field: Field, stalls: Stalls) ->
     leader.process.stop(signal.SIGTERM)
     assert leader.process.popen.returncode == 0
     field.change()
-    wait("another leads", lambda: claims(other, stopped), BOUND)
-    assert claims(other, stopped)[0].at - stopped < HANDED_OVER + stalls.since(stopped)
-    wait("it does what there is to do", field.done, BOUND)
+    wait("another leads", lambda: claims(other, stopped), BOUND_SECONDS)
+    assert claims(other, stopped)[0].at - stopped < HANDOVER_SECONDS + stalls.since(stopped)
+    wait("it does what there is to do", field.done, BOUND_SECONDS)
     assert max(each.at for each in claims(leader, 0)) < claims(other, stopped)[0].at
 
 
@@ -132,36 +134,40 @@ def test_a_leader_that_was_frozen_writes_nothing_more(field: Field, stalls: Stal
     other = field.other(leader)
     leader.freeze()
     field.change()
-    wait("another does what there is to do", field.done, TAKEN_OVER + BOUND)
+    wait("another does what there is to do", field.done, TAKEOVER_SECONDS + BOUND_SECONDS)
     # The other's work is also news to the one that slept, and so is this.
     field.change()
     thawed = time.monotonic()
     leader.thaw()
-    wait("it is a candidate again, and not only once", lambda: looks(leader, thawed) >= 2, BOUND)
-    wait("the other goes on", field.done, BOUND)
+    wait("it is a candidate again, and not only once", lambda: looks(leader, thawed) >= 2, BOUND_SECONDS)
+    wait("the other goes on", field.done, BOUND_SECONDS)
     assert [each for each in leader.proxy.writes(thawed) if each.status < 400] == []
     assert claims(leader, thawed) == []
     assert other.leads(field.api)
     stopped = time.monotonic()
     other.process.stop(signal.SIGTERM)
-    wait("it leads again", lambda: claims(leader, thawed), BOUND)
-    assert claims(leader, thawed)[0].at - stopped < HANDED_OVER + stalls.since(stopped)
+    wait("it leads again", lambda: claims(leader, thawed), BOUND_SECONDS)
+    assert claims(leader, thawed)[0].at - stopped < HANDOVER_SECONDS + stalls.since(stopped)
     field.change()
-    wait("it does what there is to do", field.done, BOUND)
+    wait("it does what there is to do", field.done, BOUND_SECONDS)
 
 
 def test_a_write_that_was_under_way_when_the_leader_froze_is_refused(field: Field) -> None:
     leader = field.leader()
     # It has left the leader, and arrives after another has taken over.
-    leader.proxy.slow(TAKEN_OVER + 10, method="PATCH", path="/endpointslices/", count=1)
+    leader.proxy.slow(TAKEOVER_SECONDS + 10, method="PATCH", path="/endpointslices/", count=1)
     field.change()
-    wait("it is on its way", lambda: leader.proxy.held() == 1, BOUND)
+    wait("it is on its way", lambda: leader.proxy.held() == 1, BOUND_SECONDS)
     before = leader.proxy.writes()
     leader.freeze()
-    wait("another does what there is to do", field.done, TAKEN_OVER + BOUND)
+    wait("another does what there is to do", field.done, TAKEOVER_SECONDS + BOUND_SECONDS)
     field.change()
-    wait("the other goes on", field.done, BOUND)
-    wait("the late write is answered", lambda: len(leader.proxy.writes()) > len(before), TAKEN_OVER + BOUND)
+    wait("the other goes on", field.done, BOUND_SECONDS)
+    wait(
+        "the late write is answered",
+        lambda: len(leader.proxy.writes()) > len(before),
+        TAKEOVER_SECONDS + BOUND_SECONDS,
+    )
     [late] = leader.proxy.writes()[len(before) :]
     assert (late.method, late.status) == ("PATCH", 409)
     assert field.done()

@@ -15,9 +15,9 @@ from e2e.harness.played import PlayedClusters
 from testing.stalls import Stalls
 
 STEPS = ("The operator, in cluster B", "The other cluster, A", "The demo, in cluster B")
-TAKEN_OVER = 20
+TAKEOVER_SECONDS = 20
 """Seconds within which another replica leads after the leader was killed: the lease's 15, and an attempt."""
-LOOK = 0.5
+LOOK_SECONDS = 0.5
 """Seconds that measuring takes: kubectl and curl are started for each look."""
 
 Published = dict[str, tuple[str, bool]]
@@ -143,9 +143,11 @@ def test_a_backend_that_dies_is_taken_out_within_the_bound_and_taken_in_again(
         # One that fails may also have been too slow: it dies after all that succeed.
         if answers(installed, address):
             last = time.monotonic()
-    gone = slices.until("not ready", lambda state: state["backend1-lb"] == (address, False), bound + 30, last - LOOK)
+    gone = slices.until(
+        "not ready", lambda state: state["backend1-lb"] == (address, False), bound + 30, last - LOOK_SECONDS
+    )
     print(f"backend1 not ready {gone - last:.2f} s after its last answer; bound {bound} s")
-    assert gone - last <= bound + LOOK + stalls.since(last)
+    assert gone - last <= bound + LOOK_SECONDS + stalls.since(last)
     assert slices.now["backend2-lb"][1]
     installed.a.kubectl("-n", "backend", "scale", "deployment/backend1", "--replicas=1")
     slices.until("ready again", lambda state: ready(state) == 2, since=gone)
@@ -161,7 +163,7 @@ def test_an_address_that_changes_in_a_is_followed_in_b_within_a_second(
     assert new != before
     at = slices.until("the new address", lambda state: state["backend2-lb"][0] == new, since=started)
     print(f"in B {max(0.0, at - patched):.2f} s after kubectl had written it in A")
-    assert at - patched <= 1 + LOOK + stalls.since(patched)
+    assert at - patched <= 1 + LOOK_SECONDS + stalls.since(patched)
     slices.until("it is checked and ready", lambda state: state["backend2-lb"] == (new, True))
 
 
@@ -267,7 +269,7 @@ def test_when_the_leader_is_killed_the_other_replica_goes_on(
     installed.b.eventually("another leads", lambda: leader(installed) not in ("", pod))
     taken_over = time.monotonic() - started
     print(f"another leads {taken_over:.1f} s after the leader was deleted")
-    assert taken_over <= TAKEN_OVER + stalls.since(started)
+    assert taken_over <= TAKEOVER_SECONDS + stalls.since(started)
     states = len(slices.states)
     installed.a.kubectl("-n", "backend", "scale", "deployment/backend1", "--replicas=0")
     try:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from mutation.sample import Trial, suites_of
 
-STARTING_SECONDS = 60.0
-"""That tests may take longer than they took without a change, because the machine has more to do."""
-LONGER = 3.0
+GRACE_SECONDS = 60.0
+"""How much longer tests may take than without a change, because the machine has more to do."""
+MAX_SLOWDOWN = 3.0
 """How many times as long they may take; after that the change has been noticed: they hang."""
 
 
@@ -51,7 +51,7 @@ class Copy:
             if not self._pass(tests, 1800.0):
                 raise MutationError(f"{' '.join(tests)}: fails without any change; mend that first\n{self._said()}")
             self._seconds[key] = time.monotonic() - begun
-        return self._seconds[key] * LONGER + STARTING_SECONDS
+        return self._seconds[key] * MAX_SLOWDOWN + GRACE_SECONDS
 
     def _pass(self, tests: list[str], seconds: float) -> bool:
         """Whether these tests pass in time. What they have started ends with them."""

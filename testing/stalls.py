@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Self
 
-PAUSE = 0.05
+PAUSE_SECONDS = 0.05
 """Seconds between two ticks, where nothing holds them up."""
 
 
 def lost(ticks: Sequence[float], since: float, until: float) -> float:
     """Seconds by which ticks between these times were late. Pure."""
-    return sum(max(0.0, min(late, until) - max(early, since) - PAUSE) for early, late in pairwise(ticks))
+    return sum(max(0.0, min(late, until) - max(early, since) - PAUSE_SECONDS) for early, late in pairwise(ticks))
 
 
 class Stalls:
@@ -37,5 +37,5 @@ class Stalls:
         return lost([*self._ticks, now], moment, now)
 
     def _run(self) -> None:
-        while not self._stopped.wait(PAUSE):
+        while not self._stopped.wait(PAUSE_SECONDS):
             self._ticks.append(time.monotonic())

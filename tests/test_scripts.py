@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BOUND = 30
+BOUND_SECONDS = 30
 """Seconds that a script here may take."""
 MADE_FROM = ("lab/run.lock", "pyproject.toml", "lab/pyproject.toml", "scripts/setup", "scripts/packages")
 """What the demo's `.venv` is made from. Tests need what is in `requirements.lock`, too."""
@@ -53,7 +53,7 @@ def run(*command: str | Path, programs: Path | None = None, **environment: str) 
         input="something that nobody reads",
         capture_output=True,
         text=True,
-        timeout=BOUND,
+        timeout=BOUND_SECONDS,
         check=False,
     )
 
@@ -253,7 +253,7 @@ def test_on_a_terminal_packages_are_counted_in_one_line(checkout: Checkout) -> N
             [checkout.root / "scripts/setup"],
             env={**os.environ, "PYTHON": str(checkout.python)},
             stderr=terminal,
-            timeout=BOUND,
+            timeout=BOUND_SECONDS,
             check=True,
         )
         lines = os.read(screen, 1 << 16).decode().split("\n")
@@ -286,7 +286,7 @@ def test_two_at_once_do_the_work_once(checkout: Checkout) -> None:
         shutil.copy(checkout.root / "scripts/locked", checkout.root / "scripts/setup")
         assert checkout.setup().returncode == 0
         assert len(checkout.calls()) == 3
-    assert second.communicate(timeout=BOUND)[1] == ""
+    assert second.communicate(timeout=BOUND_SECONDS)[1] == ""
     assert (waiting, second.returncode) == ("moorage: waiting for another make, which is setting up\n", 0)
     assert checkout.calls() == []
 

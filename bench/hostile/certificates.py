@@ -21,11 +21,11 @@ from bench.namespaces import output
 
 CHAINS = (60, 9)
 """Certificates between root and leaf: about as many as OpenSSL takes (100 KiB), and as fit into 16 KiB."""
-_BITS = 3072
+_KEY_BITS = 3072
 _EXPONENT = (1 << 3069) | 12345678901
 _SINCE, _UNTIL = datetime(2020, 1, 1), datetime(2049, 1, 1)
 
-Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 
 class Server(NamedTuple):
@@ -51,7 +51,7 @@ def honest(directory: Path) -> Server:
 def dear(directory: Path) -> list[Server]:
     """Of servers whose chains take their clients 7 ms a certificate: of each length of `CHAINS`, one root for all."""
     path = directory / "dear-ca.key"
-    options = [f"rsa_keygen_bits:{_BITS}", f"rsa_keygen_pubexp:{_EXPONENT}"]
+    options = [f"rsa_keygen_bits:{_KEY_BITS}", f"rsa_keygen_pubexp:{_EXPONENT}"]
     output(["openssl", "genpkey", "-algorithm", "RSA", *(f"-pkeyopt={each}" for each in options), "-out", str(path)])
     signer = serialization.load_pem_private_key(path.read_bytes(), None, unsafe_skip_rsa_key_validation=True)
     leaf_key = ec.generate_private_key(ec.SECP256R1())
@@ -89,7 +89,7 @@ class Bundles:
         return _pem(_certificate(name, name, self._key, self._key, ca=True))
 
 
-def _certificate(subject: str, issuer: str, key: Key, by: Key, *, ca: bool) -> x509.Certificate:
+def _certificate(subject: str, issuer: str, key: PrivateKey, by: PrivateKey, *, ca: bool) -> x509.Certificate:
     builder = (
         x509.CertificateBuilder()
         .subject_name(_name(subject))

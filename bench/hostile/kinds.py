@@ -11,12 +11,12 @@ from moorage.api.moorage_v1alpha1 import ExternalService
 from moorage.cluster.certificates import MAX_CERTIFICATES
 from moorage.cluster.client import Client
 
-REWRITES = 10
-"""Of each CA Secret, a second."""
-TURNS = 1
-"""Changes of each large ExternalService, a second."""
-SILENT = 5000
-"""Connections to the metrics port."""
+REWRITES_PER_SECOND = 10
+"""Of each CA Secret."""
+CHANGES_PER_SECOND = 1
+"""Of each large ExternalService."""
+SILENT_CONNECTIONS = 5000
+"""To the metrics port."""
 NAME_SERVER = "127.0.0.1"
 
 
@@ -45,7 +45,7 @@ class Kind(NamedTuple):
 
 async def _rewrite(client: Client, material: Material) -> None:
     while True:
-        pause = asyncio.create_task(asyncio.sleep(1 / REWRITES))
+        pause = asyncio.create_task(asyncio.sleep(1 / REWRITES_PER_SECOND))
         for number in range(objects.BUNDLES):
             body = objects.bundle_patch(material.bundles.another())
             await client.patch(Secret, objects.HOSTILE, f"ca-{number}", body)
@@ -55,7 +55,7 @@ async def _rewrite(client: Client, material: Material) -> None:
 async def _turn(client: Client, material: Material) -> None:
     turn = 0
     while True:
-        pause = asyncio.create_task(asyncio.sleep(1 / TURNS))
+        pause = asyncio.create_task(asyncio.sleep(1 / CHANGES_PER_SECOND))
         turn += 1
         for number in range(objects.LARGE):
             body = objects.large_patch(number, turn)
@@ -104,14 +104,14 @@ KINDS = (
     _api("watches", "64 clusters with 1,000 events a second each", "watched"),
     Kind(
         "bundles",
-        f"{objects.BUNDLES} CA Secrets that are rewritten {REWRITES} times a second",
+        f"{objects.BUNDLES} CA Secrets that are rewritten {REWRITES_PER_SECOND} times a second",
         lambda material: objects.bundled(material.bundles.another()),
         act=_rewrite,
     ),
     Kind(
         "listener",
-        f"{SILENT:,} silent connections to the metrics port, 10 that ask all the time",
-        program=lambda material: ("silent", *material.metrics, SILENT),
+        f"{SILENT_CONNECTIONS:,} silent connections to the metrics port, 10 that ask all the time",
+        program=lambda material: ("silent", *material.metrics, SILENT_CONNECTIONS),
     ),
     Kind(
         "names",

@@ -58,7 +58,7 @@ AFTER_SECONDS = 15
 SAMPLE_SECONDS = 0.25
 ROOT = Path(__file__).parents[2]
 """Where `bench` is imported from."""
-MOST_MEMORY = 8 * 2**30
+MAX_ADDRESS_SPACE_BYTES = 8 * 2**30
 """Bytes of address space of each of the operator's processes: a fault costs the measurement, not the machine."""
 _NAMESPACES = "\n---\n".join(
     f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {each}}}" for each in (objects.HONEST, objects.HOSTILE)
@@ -155,7 +155,9 @@ class Bench:
     async def _one(self, kind: kinds.Kind) -> Measured:
         print(f"hostile: {kind.name}", file=sys.stderr, flush=True)
         operator = operating.Operator(
-            self._api, port=self._material.metrics[1], before=["prlimit", f"--as={MOST_MEMORY}", *_nice(-10)]
+            self._api,
+            port=self._material.metrics[1],
+            before=["prlimit", f"--as={MAX_ADDRESS_SPACE_BYTES}", *_nice(-10)],
         )
         try:
             await self._until_ready(operator)
@@ -203,7 +205,9 @@ class Bench:
         late = [
             each
             for address, port in objects.checked(dying=False)
-            for each in figures.lateness(began, arrivals.get(f"{address}:{port}", []), ended, objects.INTERVAL)
+            for each in figures.lateness(
+                began, arrivals.get(f"{address}:{port}", []), ended, objects.INTERVAL_SECONDS
+            )
         ]
         last = max((index for index, when in enumerate(renewals) if when <= began_wall), default=0)
         within = [when for when in renewals[last:] if when <= ended_wall]

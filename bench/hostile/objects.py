@@ -34,7 +34,7 @@ TCP, TLS, CLOSING = 8080, 8443, 8081
 """The honest ports; CLOSING is of those that die."""
 CHAINED_TLS, RENEGOTIATING_TLS, API = (9443, 9444), 9445, 6443
 """The neighbours' ports."""
-INTERVAL, FALL, TIMEOUT = 1, 3, 1
+INTERVAL_SECONDS, FALL, TIMEOUT_SECONDS = 1, 3, 1
 SERVICES, ENDPOINTS, TLS_SERVICES, TLS_ENDPOINTS = 50, 4, 5, 2
 DYING = 4
 """Honest services whose first endpoint dies."""
@@ -237,7 +237,7 @@ def kubeconfig(ca: str) -> bytes:
 def _check(ca: SecretKeyReference | None) -> HealthCheck:
     """Over HTTPS where a CA is given, else over TCP."""
     http = HttpCheck(tls=TlsCheck(server_name=SERVER, ca_secret_ref=ca)) if ca else None
-    return HealthCheck(http=http, interval_seconds=INTERVAL, fall=FALL, timeout_seconds=TIMEOUT)
+    return HealthCheck(http=http, interval_seconds=INTERVAL_SECONDS, fall=FALL, timeout_seconds=TIMEOUT_SECONDS)
 
 
 def _xsvc(

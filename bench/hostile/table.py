@@ -9,7 +9,7 @@ from bench.report import Aim, Row, Table
 
 LAG_SECONDS = 0.050
 LATE_SECONDS = 0.1
-NOTICED_SECONDS = objects.INTERVAL * objects.FALL + objects.TIMEOUT + 0.1
+NOTICED_SECONDS = objects.INTERVAL_SECONDS * objects.FALL + objects.TIMEOUT_SECONDS + 0.1
 LIMIT_MIB = 512
 """Of the operator's Deployment."""
 PEAK_MIB = LIMIT_MIB * 2 / 3
@@ -43,10 +43,11 @@ def hostile_table(options: Options, measured: Sequence[Measured]) -> Table:
     )
     note = (
         f"Each kind for {options.seconds} s, beside an honest tenant with {objects.endpoints()} endpoints, most of "
-        f"them checked over TCP, every {objects.INTERVAL} s (fall {objects.FALL}, time-out {objects.TIMEOUT} s). All "
-        "on the same processors; the operator comes first, and the neighbours last. Leader busy: how long what is "
-        "due waits for the leading process, at most. Late: how much later than due a check came to its endpoint, at "
-        "most, those included that never came. Dead endpoint out: from the closed port to the slice that says so, "
+        f"them checked over TCP, every {objects.INTERVAL_SECONDS} s (fall {objects.FALL}, time-out "
+        f"{objects.TIMEOUT_SECONDS} s). All on the same processors; the operator comes first, and the neighbours "
+        "last. Leader busy: how long what is due waits for the leading process, at most. Late: how much later than "
+        "due a check came to its endpoint, at most, those included that never came. "
+        "Dead endpoint out: from the closed port to the slice that says so, "
         f"worst of {objects.DYING}. Peak memory: at most, all of the operator's processes together. Aims: no renewal "
         f"missed, p99.9 at most {_ms(LAG_SECONDS)}, p99 below {_ms(LATE_SECONDS)}, out within {NOTICED_SECONDS:.1f} "
         f"s, {PEAK_MIB:.0f} MiB, which is two thirds of the Deployment's limit."

@@ -14,7 +14,7 @@ from e2e.harness.kubectl import Kubectl
 from e2e.harness.world import Process, World, installed, wait
 
 SERVICE_RANGE = "10.96.0.0/16"
-_READY = 90
+_READY_SECONDS = 90
 """Seconds, on a machine that compiles something else meanwhile; 4 otherwise."""
 
 
@@ -80,7 +80,7 @@ class ApiServer(Kubectl):
 
     def wait(self) -> None:
         """Until it is ready."""
-        wait(f"the API server {self.server}", self.ready, _READY, *self._processes.values())
+        wait(f"the API server {self.server}", self.ready, _READY_SECONDS, *self._processes.values())
 
     def stop(self) -> None:
         """Stop the API server, not etcd: nothing is lost, as when it is upgraded. `start` starts it again."""

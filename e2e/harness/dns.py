@@ -7,7 +7,7 @@ from e2e.harness.control_plane import ApiServer
 from e2e.harness.world import Process, World
 
 ZONE = "example.com"
-_TTL = 1
+_TTL_SECONDS = 1
 """Seconds that an answer may be cached, by default."""
 
 
@@ -21,7 +21,7 @@ class InternetDns:
         self._zone = world.directory / "zone"
         self._process: Process | None = None
 
-    def set(self, name: str, kind: str, *values: str, ttl: int = _TTL) -> None:
+    def set(self, name: str, kind: str, *values: str, ttl: int = _TTL_SECONDS) -> None:
         """Replace the records of this kind; no values: none. `name` without `.example.com`; SRV: `0 1 80 target`.
 
         Served within a second or so: wait for it, with `dig` or by what it leads to.
@@ -50,9 +50,9 @@ class InternetDns:
         self._serial += 1
         lines = [
             f"$ORIGIN {ZONE}.",
-            f"@ {_TTL} IN SOA ns admin {self._serial} 60 60 60 {_TTL}",
-            f"@ {_TTL} IN NS ns",
-            f"ns {_TTL} IN A {topology.NAME_SERVER}",
+            f"@ {_TTL_SECONDS} IN SOA ns admin {self._serial} 60 60 60 {_TTL_SECONDS}",
+            f"@ {_TTL_SECONDS} IN NS ns",
+            f"ns {_TTL_SECONDS} IN A {topology.NAME_SERVER}",
             *(line for lines in self._records.values() for line in lines),
         ]
         draft = self._zone.with_suffix(".draft")

@@ -28,7 +28,7 @@ from testing.nameserver import NameServer, name_server
 
 HERE, THERE = "frontend", "backend"
 """The namespaces: of ExternalServices, and of what is in the other cluster."""
-SOON = 30.0
+SOON_SECONDS = 30.0
 """Seconds within which what is to be seen has been seen; mostly it takes a tenth of one."""
 
 
@@ -131,7 +131,7 @@ class Following:
     def until(self, name: str, endpoints: dict[str, str], namespace: str = HERE) -> None:
         """Until the Service has these endpoints."""
         self.api.eventually(
-            f"{name} has {endpoints}", lambda: self.endpoints(name, namespace) == endpoints, seconds=SOON
+            f"{name} has {endpoints}", lambda: self.endpoints(name, namespace) == endpoints, seconds=SOON_SECONDS
         )
 
     def until_condition(
@@ -147,7 +147,7 @@ class Following:
             return (last["status"], last["reason"]) == (status, reason) and all(word in said for word in words)
 
         try:
-            self.api.eventually(f"{name}: {type} {status} {reason}", so, seconds=SOON)
+            self.api.eventually(f"{name}: {type} {status} {reason}", so, seconds=SOON_SECONDS)
         except Exception as error:
             error.add_note(f"at last: {last}; wanted: {words}")
             raise

@@ -48,7 +48,7 @@ exec cat
 """
 LOGS = Path(__file__).parents[2] / "build" / "e2e"
 """Where the programs' logs are after a run."""
-_STOP = 10
+_STOP_SECONDS = 10
 """Seconds that a program has to end after SIGTERM."""
 
 
@@ -211,9 +211,9 @@ class Process:
             # nsenter freezes itself with a program that is frozen.
             self.popen.send_signal(signal.SIGCONT)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.popen.wait(_STOP)
+                self.popen.wait(_STOP_SECONDS)
                 return
-        raise HarnessError(f"{self.name} did not end on SIGKILL within {_STOP} s")
+        raise HarnessError(f"{self.name} did not end on SIGKILL within {_STOP_SECONDS} s")
 
     def last_words(self, lines: int = 15) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])

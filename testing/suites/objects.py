@@ -12,7 +12,7 @@ from moorage.api.discovery_v1 import Endpoint, EndpointSlice
 from moorage.api.meta import ObjectMeta
 from moorage.cluster.client import ApiError, Client, Event
 
-SOON = 30.0
+SOON_SECONDS = 30.0
 """Seconds within which what must come has come."""
 
 
@@ -63,10 +63,12 @@ class Watch:
     """A watch of slices of one namespace, started, from which events are taken one at a time."""
 
     def __init__(self, client: Client, namespace: str, version: str, **selectors: Any) -> None:
-        self.items = client.watch(EndpointSlice, namespace, resource_version=version, idle_timeout=SOON, **selectors)
+        self.items = client.watch(
+            EndpointSlice, namespace, resource_version=version, idle_timeout=SOON_SECONDS, **selectors
+        )
 
     async def next(self) -> tuple[str, str]:
-        async with asyncio.timeout(SOON):
+        async with asyncio.timeout(SOON_SECONDS):
             async for item in self.items:
                 if isinstance(item, Event):
                     self.last = item.object

@@ -14,7 +14,7 @@ from moorage.cluster.client import JSON_PATCH, STRATEGIC_MERGE_PATCH, ApiError, 
 from moorage.cluster.connections import Guard
 from moorage.cluster.reflector import Reflector
 from moorage_lab import verbs
-from testing.suites.objects import SOON, Watch, deployment_of, refused, service_of, slice_of
+from testing.suites.objects import SOON_SECONDS, Watch, deployment_of, refused, service_of, slice_of
 
 # --- objects -----------------------------------------------------------------------------------------------------
 
@@ -250,7 +250,7 @@ async def test_a_reflector_keeps_up(client: Client, namespace: str) -> None:
     reflector = Reflector(client, EndpointSlice, namespace, on_change=lambda change: changed.set())
     task = asyncio.create_task(reflector.run())
     try:
-        async with asyncio.timeout(SOON):
+        async with asyncio.timeout(SOON_SECONDS):
             await reflector.synced.wait()
             assert list(reflector.store) == [(namespace, "before")]
             await client.create(slice_of(namespace, "a"))

@@ -24,7 +24,7 @@ from moorage.cluster.election import Election, Leadership, Timings
 from moorage.cluster.recorder import Recorder
 from moorage_lab import verbs
 from testing.eventually import eventually
-from testing.suites.objects import SOON, refused, service_of, slice_of
+from testing.suites.objects import SOON_SECONDS, refused, service_of, slice_of
 
 Conflict = (409, "Conflict")
 
@@ -273,9 +273,9 @@ async def test_secrets_hold_base64_and_can_be_watched_by_name(client: Client, na
         namespace,
         resource_version=listing.resource_version,
         field_selector="metadata.name=a",
-        idle_timeout=SOON,
+        idle_timeout=SOON_SECONDS,
     )
-    async with aclosing(watch), asyncio.timeout(SOON):
+    async with aclosing(watch), asyncio.timeout(SOON_SECONDS):
         await anext(watch)
         await client.patch(Secret, namespace, "other", {"stringData": {"kubeconfig": "z"}})
         await client.patch(Secret, namespace, "a", {"stringData": {"kubeconfig": "y"}})
@@ -323,13 +323,13 @@ async def test_candidates_take_turns(client: Client, namespace: str) -> None:
 
     tasks = {name: candidate(name) for name in ("a", "b")}
     try:
-        async with asyncio.timeout(SOON):
+        async with asyncio.timeout(SOON_SECONDS):
             first = await leads.get()
         lease = await client.get(Lease, namespace, "operator")
         assert (lease.spec.holder_identity, lease.spec.lease_transitions) == (first, 0)
         tasks[first].cancel()
         await asyncio.wait({tasks[first]})
-        async with asyncio.timeout(SOON):
+        async with asyncio.timeout(SOON_SECONDS):
             second = await leads.get()
         assert {first, second} == {"a", "b"}
         lease = await client.get(Lease, namespace, "operator")
@@ -354,7 +354,7 @@ async def test_events_are_written_and_counted(client: Client, namespace: str) ->
     async def counted() -> bool:
         return [event.count for event in (await client.list(Event, namespace)).items] == [3]
 
-    await eventually(counted, SOON)
+    await eventually(counted, SOON_SECONDS)
     task.cancel()
     selector = f"involvedObject.uid={about.metadata.uid}"
     [event] = (await client.list(Event, namespace, field_selector=selector)).items

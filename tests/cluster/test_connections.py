@@ -76,7 +76,10 @@ async def test_a_long_answer_is_not_read_to_its_end() -> None:
             pass
         return response
 
-    async with stub_server(endless) as url, Client(Config(server=url), guard=Guard(longest_answer=50_000)) as client:
+    async with (
+        stub_server(endless) as url,
+        Client(Config(server=url), guard=Guard(max_answer_bytes=50_000)) as client,
+    ):
         with pytest.raises(AnswerError, match="an answer of more than 50000 bytes"):
             await client.list(Service)
 
@@ -86,14 +89,14 @@ async def test_nothing_is_decompressed() -> None:
         assert request.headers["Accept-Encoding"] == "identity"
         return web.Response(body=gzip.compress(b" " * 10_000_000), headers={"Content-Encoding": "gzip"})
 
-    guard = Guard(longest_answer=50_000)
+    guard = Guard(max_answer_bytes=50_000)
     async with stub_server(compressed) as url, Client(Config(server=url), guard=guard) as client:
         with pytest.raises(AnswerError, match="not an answer of a Kubernetes API"):
             await client.list(Service)
 
 
 async def test_a_list_of_too_many_objects_is_refused() -> None:
-    async with stub_server(services) as url, Client(Config(server=url), guard=Guard(most_objects=1)) as client:
+    async with stub_server(services) as url, Client(Config(server=url), guard=Guard(max_objects=1)) as client:
         with pytest.raises(AnswerError, match="more than 1 objects; narrow the selector"):
             await client.list(Service)
 
@@ -102,7 +105,7 @@ async def test_a_long_event_ends_the_watch() -> None:
     async def watch(request: web.Request) -> web.StreamResponse:
         return await stream(request, event("ADDED", service("a", 2)), b'{"type":"' + b"x" * 60_000)
 
-    async with stub_server(watch) as url, Client(Config(server=url), guard=Guard(longest_answer=50_000)) as client:
+    async with stub_server(watch) as url, Client(Config(server=url), guard=Guard(max_answer_bytes=50_000)) as client:
         seen = client.watch(Service, resource_version="1")
         await anext(seen)
         await anext(seen)
@@ -129,7 +132,7 @@ async def test_all_that_is_read_is_held_to_the_pace() -> None:
         return await stream(request, event("ADDED", service("a", 2)), b"\n" * 60_000)
 
     pace = Counting()
-    guard = Guard(longest_answer=100_000, pace=pace)
+    guard = Guard(max_answer_bytes=100_000, pace=pace)
     async with stub_server(answer) as url, Client(Config(server=url), guard=guard) as client:
         await client.list(Service)
         listed, pace.taken = pace.taken, 0.0
@@ -210,7 +213,7 @@ class Ending(asyncio.Transport):
 async def test_a_server_that_others_chose_cannot_draw_out_the_end_of_a_connection(
     longest: int | None, ended: str, limit: int
 ) -> None:
-    connection, transport = _Connection(asyncio.get_running_loop(), Guard(longest_answer=longest), set()), Ending()
+    connection, transport = _Connection(asyncio.get_running_loop(), Guard(max_answer_bytes=longest), set()), Ending()
     connection.connection_made(transport)
     connection.close()
     assert (transport.ended, transport.limit) == (ended, limit)
@@ -287,7 +290,7 @@ async def test_headers_that_are_many_or_long_are_no_answer(headers: dict[str, st
         response.headers.update(headers)
         return response
 
-    async with stub_server(answer) as url, Client(Config(server=url), guard=Guard(longest_answer=50_000)) as client:
+    async with stub_server(answer) as url, Client(Config(server=url), guard=Guard(max_answer_bytes=50_000)) as client:
         with pytest.raises(UnreachableError):
             await client.list(Service)
     async with stub_server(answer) as url, Client(Config(server=url)) as client:

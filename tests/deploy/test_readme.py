@@ -11,7 +11,7 @@ from tests.support.labs import ROOT, START_SECONDS, User, a_user, until
 from tests.support.transcripts import blocks, commands, normalised
 
 SECTION = "An external service of your own, in five minutes"
-BOUND = 60.0
+BOUND_SECONDS = 60.0
 """Seconds until what is shown is so."""
 SWAPPED = str.maketrans({"1": "2", "2": "1"})
 
@@ -42,7 +42,7 @@ def shown(user: User, directory: Path, line: str, expected: str) -> None:
 
     printed: list[str] = []
     try:
-        until(holds, line, BOUND)
+        until(holds, line, BOUND_SECONDS)
     except pytest.fail.Exception:
         raise AssertionError(f"{line}: printed {printed[-1]!r} in place of {expected!r}") from None
 

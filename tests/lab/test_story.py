@@ -18,7 +18,7 @@ from rich.console import Console
 from moorage_lab.answers import Answer, check_one_backend, how_many_to_show
 from moorage_lab.checks import UNSHARE
 from moorage_lab.narrator import Narrator
-from moorage_lab.stage import EFFECT_SECONDS, SLACK
+from moorage_lab.stage import EFFECT_SECONDS, SLACK_SECONDS
 from testing.stalls import Stalls
 from tests.support.labs import ROOT, User, a_user, until
 from tests.support.transcripts import blocks, normalised, unwrapped
@@ -105,7 +105,7 @@ def expect_the_story(done: subprocess.CompletedProcess[str], lost: float) -> Non
     assert survivor != kept[0]
     assert set(backends["A third backend is added in cluster A"]) == {survivor, "backend3"}
     [took] = re.findall(r"went on at the other one (\d+\.\d) s .* timeout = 1 s x 2 \+ 1 s = 3 s", output)
-    assert float(took) <= 3 + SLACK + lost
+    assert float(took) <= 3 + SLACK_SECONDS + lost
     [took] = re.findall(r"(\d+) ms from sending the edit to", output)
     assert int(took) / 1000 <= EFFECT_SECONDS + lost
     assert re.search(r"^ down  all (\d+) requests fail, and will until somebody acts", output, re.MULTILINE)

@@ -61,7 +61,7 @@ def test_the_work_tree_is_not_touched_and_the_copy_goes(root: Path) -> None:
 def test_a_change_that_makes_tests_hang_is_noticed_in_bounded_time(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(running, "STARTING_SECONDS", 0.0)
+    monkeypatch.setattr(running, "GRACE_SECONDS", 0.0)
     with copied(root) as copy:
         for each in changes(root, "- becomes +"):
             assert not copy.survives(each)

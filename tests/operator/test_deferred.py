@@ -10,7 +10,7 @@ from moorage.cluster.recorder import Recorder
 from moorage.operator.deferred import Deferred
 
 
-class Told:
+class Recorded:
     """A recorder, and what it was told at which time."""
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Told:
 
 @pytest.mark.looptime
 async def test_they_are_told_in_their_order_as_soon_as_nothing_is_urgent() -> None:
-    told = Told()
+    told = Recorded()
     running = asyncio.create_task(told.deferred.run())
     for reason in ("First", "Second"):
         told.deferred.record(Object(), "Normal", reason, "")
@@ -39,7 +39,7 @@ async def test_they_are_told_in_their_order_as_soon_as_nothing_is_urgent() -> No
 
 @pytest.mark.looptime
 async def test_they_are_told_after_a_while_in_any_case_each_by_its_own_time() -> None:
-    told = Told()
+    told = Recorded()
     running = asyncio.create_task(told.deferred.run())
     told.deferred.record(Object(), "Normal", "First", "")
     await asyncio.sleep(3)

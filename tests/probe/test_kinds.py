@@ -60,7 +60,7 @@ async def server() -> AsyncIterator[Server]:
         yield server
 
 
-class Told(list[Result]):
+class Results(list[Result]):
     def __init__(self) -> None:
         self.checks: HttpChecks[Endpoint] = HttpChecks(lambda job, result: self.append(result))
 
@@ -72,8 +72,8 @@ class Told(list[Result]):
 
 
 @pytest.fixture
-async def told() -> AsyncIterator[Told]:
-    told = Told()
+async def told() -> AsyncIterator[Results]:
+    told = Results()
     yield told
     told.checks.close()
 
@@ -82,7 +82,7 @@ def endpoint(target: Target, tls: Tls | None = None, namespace: str = "frontend"
     return Endpoint(target, Check(timeout=60.0, http=Http(tls=tls)), ObjectKey(namespace, "backend"))
 
 
-async def test_the_outcome_is_told_before_the_rest_of_the_answer_is_read(server: Server, told: Told) -> None:
+async def test_the_outcome_is_told_before_the_rest_of_the_answer_is_read(server: Server, told: Results) -> None:
     told.checks.begin(endpoint(server.target))
     await told.of(1)
     assert (told, server.ended) == ([None], [])
@@ -96,7 +96,7 @@ async def test_the_outcome_is_told_before_the_rest_of_the_answer_is_read(server:
 
 
 async def test_of_those_whose_answers_do_not_end_few_are_kept(
-    server: Server, told: Told, monkeypatch: pytest.MonkeyPatch
+    server: Server, told: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("moorage.probe.http.FINISHING_SECONDS", 60.0)
     monkeypatch.setattr(kinds, "FINISHING_SECONDS", 60.0)
@@ -115,7 +115,7 @@ async def test_of_those_whose_answers_do_not_end_few_are_kept(
     assert server.ended.count("b''") == greedy + 1
 
 
-async def test_one_that_waits_for_others_says_so_when_it_is_ended(told: Told) -> None:
+async def test_one_that_waits_for_others_says_so_when_it_is_ended(told: Results) -> None:
     def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"something")
 
@@ -141,7 +141,7 @@ async def test_one_that_waits_for_others_says_so_when_it_is_ended(told: Told) ->
 
 
 async def test_authorities_are_read_beside_the_event_loop_and_once(
-    told: Told, monkeypatch: pytest.MonkeyPatch
+    told: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def noting(ca: str | None) -> ssl.SSLContext:
         made.append(threading.get_ident())
@@ -158,7 +158,7 @@ async def test_authorities_are_read_beside_the_event_loop_and_once(
 
 
 @pytest.mark.parametrize("answer", [b"something", b"\x16\x03\x03\x00\x7a\x02"], ids=["no TLS", "half of a record"])
-async def test_nothing_of_a_check_waits_for_the_garbage_collector(told: Told, answer: bytes) -> None:
+async def test_nothing_of_a_check_waits_for_the_garbage_collector(told: Results, answer: bytes) -> None:
     held: list[asyncio.StreamWriter] = []
 
     def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -56,7 +56,7 @@ class Script:
             self.tell,
             on_late=self.late.append,
             on_skipped=self.skip,
-            most_tcp=most,
+            max_tcp_checks=most,
             jitter=jitter,
             tcp=self.checks,
             http=self.checks,

@@ -72,9 +72,9 @@ def test_what_has_withdrawn_is_not_next() -> None:
     st.lists(st.tuples(st.sampled_from([A, B, C, ObjectKey("a", "y")]), st.sampled_from("++-x")), max_size=60),
 )
 def test_no_slot_stays_free_that_a_waiting_item_may_have(
-    most: int, most_each: int, steps: list[tuple[ObjectKey, str]]
+    most: int, max_each: int, steps: list[tuple[ObjectKey, str]]
 ) -> None:
-    slots: Slots[int] = Slots(most, most_each)
+    slots: Slots[int] = Slots(most, max_each)
     running: list[tuple[ObjectKey, int]] = []
     waiting: list[tuple[ObjectKey, int]] = []
     for number, (key, step) in enumerate(steps):
@@ -95,8 +95,8 @@ def test_no_slot_stays_free_that_a_waiting_item_may_have(
         for key, _ in waiting:
             of_key = sum(each[0] == key for each in running)
             of_namespace = sum(each[0][0] == key[0] for each in running)
-            assert of_key <= most_each
-            assert of_key >= min(most_each, free) or of_namespace >= free
+            assert of_key <= max_each
+            assert of_key >= min(max_each, free) or of_namespace >= free
 
 
 def test_a_step_costs_the_same_however_many_wait() -> None:

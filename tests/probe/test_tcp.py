@@ -17,7 +17,7 @@ TIME_WAIT = "06"
 """As /proc/net/tcp writes the state."""
 
 
-class Told(list[tuple[str, str | None]]):
+class Ended(list[tuple[str, str | None]]):
     def __call__(self, tag: str, failure: str | None) -> None:
         self.append((tag, failure))
 
@@ -30,12 +30,12 @@ class Told(list[tuple[str, str | None]]):
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
+def told() -> Ended:
+    return Ended()
 
 
 @pytest.fixture
-async def connects(told: Told) -> AsyncIterator[Connector[str]]:
+async def connects(told: Ended) -> AsyncIterator[Connector[str]]:
     connects = Connector(told)
     yield connects
     connects.close()
@@ -73,24 +73,24 @@ def silent(listener: socket.socket) -> Iterator[socket.socket]:
         client.close()
 
 
-async def test_an_open_port_is_told_as_open(connects: Connector[str], told: Told, listener: socket.socket) -> None:
+async def test_an_open_port_is_told_as_open(connects: Connector[str], told: Ended, listener: socket.socket) -> None:
     connects.begin("a", "127.0.0.1", port(listener))
     assert told == [], "not from within begin"
     assert await told.come() == [("a", None)]
 
 
-async def test_a_closed_port_is_told_as_refused(connects: Connector[str], told: Told, closed_port: int) -> None:
+async def test_a_closed_port_is_told_as_refused(connects: Connector[str], told: Ended, closed_port: int) -> None:
     connects.begin("a", "127.0.0.1", closed_port)
     assert await told.come() == [("a", "connection refused")]
 
 
-async def test_it_works_over_ipv6(connects: Connector[str], told: Told) -> None:
+async def test_it_works_over_ipv6(connects: Connector[str], told: Ended) -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as listening:
         connects.begin("a", "::1", port(listening))
         assert await told.come() == [("a", None)]
 
 
-async def test_what_cannot_be_sent_at_all_is_told_too(connects: Connector[str], told: Told) -> None:
+async def test_what_cannot_be_sent_at_all_is_told_too(connects: Connector[str], told: Ended) -> None:
     connects.begin("a", "255.255.255.255", 80)
     assert told == [], "not from within begin"
     ((tag, failure),) = await told.come()
@@ -99,7 +99,7 @@ async def test_what_cannot_be_sent_at_all_is_told_too(connects: Connector[str], 
 
 
 async def test_an_open_port_that_resets_is_open(
-    connects: Connector[str], told: Told, listener: socket.socket
+    connects: Connector[str], told: Ended, listener: socket.socket
 ) -> None:
     connects.begin("a", "127.0.0.1", port(listener))
     accepted, _ = listener.accept()
@@ -109,7 +109,7 @@ async def test_an_open_port_that_resets_is_open(
 
 
 async def test_no_connection_is_left_in_time_wait(
-    connects: Connector[str], told: Told, listener: socket.socket
+    connects: Connector[str], told: Ended, listener: socket.socket
 ) -> None:
     before = waiting(port(listener))
     for number in range(20):
@@ -141,7 +141,7 @@ async def test_an_ordinary_close_would_have_been_seen_in_time_wait(listener: soc
 
 
 async def test_what_is_aborted_is_not_told(
-    connects: Connector[str], told: Told, silent: socket.socket, listener: socket.socket, closed_port: int
+    connects: Connector[str], told: Ended, silent: socket.socket, listener: socket.socket, closed_port: int
 ) -> None:
     connects.begin("silent", "127.0.0.1", port(silent))
     connects.begin("refused", "127.0.0.1", closed_port)
@@ -153,7 +153,7 @@ async def test_what_is_aborted_is_not_told(
 
 
 async def test_who_is_told_may_abort_and_begin_others(closed_port: int, listener: socket.socket) -> None:
-    told = Told()
+    told = Ended()
 
     def ended(tag: str, failure: str | None) -> None:
         told(tag, failure)
@@ -168,7 +168,7 @@ async def test_who_is_told_may_abort_and_begin_others(closed_port: int, listener
     ours.close()
 
 
-async def test_no_file_is_left_open(told: Told, silent: socket.socket, closed_port: int) -> None:
+async def test_no_file_is_left_open(told: Ended, silent: socket.socket, closed_port: int) -> None:
     before = open_files()
     connects = Connector(told)
     for number in range(10):
@@ -186,7 +186,7 @@ def open_files() -> int:
 
 
 async def test_no_more_files_is_raised_and_leaves_none_behind(
-    connects: Connector[str], told: Told, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+    connects: Connector[str], told: Ended, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = open_files()
 
@@ -223,7 +223,7 @@ class NoSource(socket.socket):
 
 
 async def test_without_an_ipv6_address_ipv6_endpoints_are_unhealthy_but_a_lack_of_ports_is_ours(
-    connects: Connector[str], told: Told, monkeypatch: pytest.MonkeyPatch
+    connects: Connector[str], told: Ended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tcp, "new_socket", lambda address: NoSource())
     connects.begin("a", "2001:db8::1", 80)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import NamedTuple
 
-BOUND = 15.0
+BOUND_SECONDS = 15.0
 """Seconds that any wait here may take, on a machine with much else to do."""
 MOORAGE = (sys.executable, "-m", "moorage")
 
@@ -28,9 +28,9 @@ def free_port() -> int:
 
 
 async def moorage(*arguments: str, environment: Mapping[str, str] | None = None) -> Outcome:
-    """Run one command line to its end, at most BOUND seconds."""
+    """Run one command line to its end, at most BOUND_SECONDS."""
     async with _process(arguments, environment or {}) as process:
-        out, err = await asyncio.wait_for(process.communicate(), BOUND)
+        out, err = await asyncio.wait_for(process.communicate(), BOUND_SECONDS)
         return Outcome(process.returncode or 0, out.decode(), err.decode())
 
 
@@ -45,8 +45,8 @@ class Server:
         self._process.send_signal(number)
 
     async def end(self) -> Outcome:
-        """Wait for its end, at most BOUND seconds."""
-        out, err = await asyncio.wait_for(self._process.communicate(), BOUND)
+        """Wait for its end, at most BOUND_SECONDS."""
+        out, err = await asyncio.wait_for(self._process.communicate(), BOUND_SECONDS)
         return Outcome(self._process.returncode or 0, out.decode(), err.decode())
 
 
@@ -55,7 +55,7 @@ async def server(*arguments: str, environment: Mapping[str, str] | None = None) 
     """The program with PORT set to a free port, once it accepts connections; killed at the end if it still runs."""
     port = free_port()
     async with _process(arguments, {**(environment or {}), "PORT": str(port)}) as process:
-        await asyncio.wait_for(_accepts(process, port), BOUND)
+        await asyncio.wait_for(_accepts(process, port), BOUND_SECONDS)
         yield Server(process, port)
 
 

@@ -17,11 +17,11 @@ import sys
 from pathlib import Path
 
 _MIB = 2**20
-_PAGE = 8 * _MIB - 400
-_TOKEN = 7 * _MIB
+_PAGE_BYTES = 8 * _MIB - 400
+_TOKEN_BYTES = 7 * _MIB
 _EVENTS, _EVERY = 100, 0.1
 """So many events each so many seconds."""
-_FILL = (b"{}," * (_PAGE // 3))[:-1]
+_FILL = (b"{}," * (_PAGE_BYTES // 3))[:-1]
 _WORD = b"x" * 4096
 
 
@@ -29,7 +29,7 @@ def page(behaviour: str, number: int) -> bytes:
     """The body of an answer to a list."""
     if behaviour == "watched":
         return b'{"metadata":{"resourceVersion":"1"},"items":[]}'
-    token = b"t" * _TOKEN if behaviour == "token" else b"t"
+    token = b"t" * _TOKEN_BYTES if behaviour == "token" else b"t"
     fields = b"[%s]" % _FILL if behaviour == "fat" else b"[]"
     return (
         b'{"metadata":{"resourceVersion":"1","continue":"%d-%s"},'

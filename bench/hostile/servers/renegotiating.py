@@ -12,9 +12,9 @@ import sys
 import threading
 import time
 
-_EVERY = 0.01
+_REQUEST_PERIOD_SECONDS = 0.01
 """Seconds between two requests for a new handshake."""
-_AGAIN = 0.1
+_RESTART_SECONDS = 0.1
 """Seconds until a server that ended is started again."""
 _LISTENING = b"ACCEPT"
 _BEGUN, _ENDED = b"CIPHER is", (b"CONNECTION CLOSED", b"ERROR", b"shutting down", b"DONE", _LISTENING)
@@ -57,7 +57,7 @@ class _Server:
             self._process.wait()
             if self._ends:
                 return
-            time.sleep(_AGAIN)
+            time.sleep(_RESTART_SECONDS)
             self._process = self._start()
             if self._ends:
                 self._process.kill()
@@ -83,7 +83,7 @@ def main(chain: str, key: str, port: str, *addresses: str) -> None:
         while True:
             for server in servers:
                 server.ask()
-            time.sleep(_EVERY)
+            time.sleep(_REQUEST_PERIOD_SECONDS)
     finally:
         for server in servers:
             server.end()

@@ -8,15 +8,15 @@ import contextlib
 import resource
 import sys
 
-_A_SECOND = 500
-_ASKING = 10
+_CONNECTIONS_PER_SECOND = 500
+_ASKING_CLIENTS = 10
 
 
 async def _hold(address: str, port: int, count: int) -> None:
     """Keep `count` connections open."""
     held: set[asyncio.Task[None]] = set()
     while True:
-        for _ in range(min(_A_SECOND // 10, count - len(held))):
+        for _ in range(min(_CONNECTIONS_PER_SECOND // 10, count - len(held))):
             task = asyncio.create_task(_one(address, port))
             held.add(task)
             task.add_done_callback(held.discard)
@@ -44,7 +44,9 @@ async def main(address: str, port: str, count: str) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     print("listening", flush=True)
-    await asyncio.gather(_hold(address, int(port), int(count)), *(_ask(address, int(port)) for _ in range(_ASKING)))
+    await asyncio.gather(
+        _hold(address, int(port), int(count)), *(_ask(address, int(port)) for _ in range(_ASKING_CLIENTS))
+    )
 
 
 if __name__ == "__main__":

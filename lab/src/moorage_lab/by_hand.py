@@ -23,7 +23,7 @@ BROKEN_SECONDS = 3.0
 Object = dict[str, Any]
 
 
-class Told(NamedTuple):
+class Outcome(NamedTuple):
     """How the act ended."""
 
     frontend: Frontend
@@ -41,7 +41,7 @@ class Act:
         self._file = stage.files.frontend
         self._manifest = [found.object for found in manifest.load([self._file])]
 
-    async def tell(self) -> Told | None:
+    async def tell(self) -> Outcome | None:
         """Returns how it ended, None if it did not come so far. Raises MoorageError where it cannot go on."""
         addresses = await self._backends()
         self._frontend = await self._connect(addresses)
@@ -52,7 +52,7 @@ class Act:
             return None
         began, failed = await self._broken(pinned)
         ended = await self._repaired(addresses, pinned, failed)
-        return Told(self._frontend, pinned, Outage(ended - began, failed))
+        return Outcome(self._frontend, pinned, Outage(ended - began, failed))
 
     async def _backends(self) -> dict[str, str]:
         """Deploy the backends in cluster A. Returns Service -> public address."""

@@ -23,7 +23,7 @@ SECRET = "cluster-a"
 NAMESPACE, NAME = "frontend", "backend"
 
 
-class Told(NamedTuple):
+class Outcome(NamedTuple):
     """How the act ended."""
 
     without_pods: str
@@ -42,7 +42,7 @@ class Act:
         self._file = stage.files.external
         self._manifest = [found.object for found in manifest.load([self._file])]
 
-    async def tell(self, gone: str) -> Told | None:
+    async def tell(self, gone: str) -> Outcome | None:
         """`gone` is the backend Deployment that has no pods. Returns how it ended, None if it did not come so far."""
         await self._nothing_is_taken_over(gone)
         await self._found()
@@ -51,7 +51,7 @@ class Act:
             return None
         outage = await self._one_goes_down(pinned)
         await self._one_is_added()
-        return Told(deployment_of(pinned), outage)
+        return Outcome(deployment_of(pinned), outage)
 
     async def _nothing_is_taken_over(self, gone: str) -> None:
         self._narrator.step("Cluster B: an ExternalService that follows cluster A")

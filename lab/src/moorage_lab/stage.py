@@ -17,7 +17,7 @@ from moorage_lab.state import labs
 
 EFFECT_SECONDS = 5.0
 """How long a change may take until its effect is seen."""
-SLACK = 0.5
+SLACK_SECONDS = 0.5
 """Seconds for what follows a verdict, until a client's next connection goes elsewhere."""
 
 
@@ -49,7 +49,7 @@ class Stage:
 
     def __init__(self, lab: Lab, narrator: Narrator, a: Client, b: Client, patience: float) -> None:
         self.lab, self.narrator, self.a, self.b = lab, narrator, a, b
-        self.effect_seconds, self.slack = EFFECT_SECONDS + patience, SLACK + patience
+        self.effect_seconds, self.slack = EFFECT_SECONDS + patience, SLACK_SECONDS + patience
         self.files = files()
         self._option = "" if len(labs()) == 1 else f" --name {lab.state.name}"
 

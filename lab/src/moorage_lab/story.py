@@ -23,7 +23,7 @@ async def tell(lab: Lab, narrator: Narrator, patience: float) -> str | None:
         stage = Stage(lab, narrator, a, b, patience)
         narrator.act("By hand: a Service, and addresses that somebody copied")
         first = await by_hand.Act(stage).tell()
-        second: external.Told | None = None
+        second: external.Outcome | None = None
         if first is not None:
             narrator.act("Found, checked and kept: an ExternalService")
             second = await external.Act(stage, first.frontend).tell(deployment_of(first.gone))

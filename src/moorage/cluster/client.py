@@ -115,7 +115,7 @@ class Client:
             connector=self._connections.connector(self._tls),
             headers={"User-Agent": f"moorage/{__version__}", **self._guard.headers},
             cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=self._guard.longest_answer is None,
+            auto_decompress=self._guard.max_answer_bytes is None,
             **self._guard.sizes,
         )
         return self
@@ -225,7 +225,7 @@ class Client:
                         raise from_answer(answer, response.status, response.headers.get("Retry-After"))
                     stands = True
                     yield Bookmark(resource_version)
-                    async for line in lines(response.content.iter_any(), self._guard.longest_line, hold):
+                    async for line in lines(response.content.iter_any(), self._guard.max_line_bytes, hold):
                         yield read_event(line, read)
         except (aiohttp.ClientError, OSError) as error:
             failure = self._unreachable(error, f"watch of {path}", idle_timeout if stands else begun_within)

@@ -19,13 +19,12 @@ from moorage.cluster.pace import Pace
 from moorage.cluster.room import Hold, Room
 
 PAGE_OBJECTS = 500
-"""Asked for in one page of a list."""
+"""In one page of a list, by default."""
 READ_COST_BYTES = 4096
-"""What one read costs, in bytes that could be handled meanwhile: it may bring a single one."""
-
-
+"""Counted for each read besides what it brings, which may be a single byte: as long as a read takes, so many bytes
+could be handled."""
 READ_AHEAD_BYTES = 16 * 2**10
-"""Of a body."""
+"""Of a body, in aiohttp's buffer."""
 BUFFER_BYTES = 64 * 2**10
 """Read at once, and waiting in the kernel and in TLS: a server can fill each of these, and leave it so."""
 MAX_HEADERS, MAX_HEADER_BYTES = 64, 2048
@@ -37,37 +36,37 @@ class RefusedAddressError(OSError):
 
 
 class Guard(NamedTuple):
-    """The limits of a client. By default there are none, for a server that whoever started Moorage chose."""
+    """The limits of a client. By default there are none: whoever started Moorage chose the server."""
 
     refusal: Callable[[str], str | None] = lambda address: None
-    """Asked for every address just before a connection is opened to it: why not, to be read after "is"."""
+    """Asked right before each connection to an address: why not, to be read after "is"; None where it may be made."""
     resolver: AbstractResolver | None = None
-    """How names become addresses; the client closes it. None: the machine's way."""
-    longest_answer: int | None = None
-    """Bytes of an answer, or of an event of a watch; a longer one is an AnswerError. Nothing is decompressed then,
-    and TLS handshakes are bounded."""
-    longest_list: int | None = None
-    """Bytes of all pages of a list."""
-    most_objects: int | None = None
-    """Objects of a list; more are an AnswerError."""
+    """Looks names up; the client closes it. None: the machine's own resolver."""
+    max_answer_bytes: int | None = None
+    """Of an answer, or of one event of a watch; a longer one is an AnswerError. If it is set, nothing is decompressed
+    and TLS handshakes are bounded, too."""
+    max_list_bytes: int | None = None
+    """Of all pages of a list together."""
+    max_objects: int | None = None
+    """In a list; more are an AnswerError."""
     page: int = PAGE_OBJECTS
-    """Objects asked for at once in a list; of bounded ones there may be twice the pages that this makes."""
-    most_connections: int = 0
-    """Open at once; 0: as many as are needed. Every watch has one."""
+    """Objects in one page of a list. A list with `max_objects` may have twice as many pages as that takes."""
+    max_connections: int = 0
+    """Open at once; 0: no limit. Every watch has one."""
     pace: Pace | None = None
-    """Of bytes, of whatever is sent over its connections. What the server sends beyond that waits on its side."""
+    """Limits the bytes that are read from its connections. What the server sends beyond that waits on its side."""
     room: Room | None = None
-    """Of the bytes that are held, until they have been decoded."""
+    """Limits the bytes that are held until they have been decoded."""
 
     @property
     def headers(self) -> dict[str, str]:
         """Headers of each request."""
-        return {} if self.longest_answer is None else {"Accept-Encoding": "identity"}
+        return {} if self.max_answer_bytes is None else {"Accept-Encoding": "identity"}
 
     @property
     def sizes(self) -> dict[str, Any]:
         """What is held of one answer beside its body, as arguments of a ClientSession."""
-        if self.longest_answer is None:
+        if self.max_answer_bytes is None:
             return {}
         return {
             "read_bufsize": READ_AHEAD_BYTES,
@@ -77,9 +76,9 @@ class Guard(NamedTuple):
         }
 
     @property
-    def longest_line(self) -> int:
-        """The most bytes that one event of a watch may have."""
-        return MAX_LINE_BYTES if self.longest_answer is None else self.longest_answer
+    def max_line_bytes(self) -> int:
+        """Of one event of a watch."""
+        return MAX_LINE_BYTES if self.max_answer_bytes is None else self.max_answer_bytes
 
     def socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
         """An unconnected socket for `address`; RefusedAddressError where it is refused.
@@ -90,7 +89,7 @@ class Guard(NamedTuple):
         if why := self.refusal(where):
             raise RefusedAddressError(f"{where} is {why}")
         made = keepalive_socket(address)
-        if self.longest_answer is not None:
+        if self.max_answer_bytes is not None:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
         return made
 
@@ -100,26 +99,26 @@ class Guard(NamedTuple):
 
     async def read(self, response: aiohttp.ClientResponse, hold: Hold) -> bytes | bytearray:
         """The body of a response. Raises AnswerError as soon as it is too long."""
-        if self.longest_answer is None:
+        if self.max_answer_bytes is None:
             return await response.read()
         body = bytearray()
         async for chunk in response.content.iter_any():
             body += chunk
             hold(len(body))
-            if len(body) > self.longest_answer:
-                raise AnswerError(f"an answer of more than {self.longest_answer} bytes")
+            if len(body) > self.max_answer_bytes:
+                raise AnswerError(f"an answer of more than {self.max_answer_bytes} bytes")
         return body
 
     def check(self, objects: int, pages: int, size: int) -> None:
         """Raises AnswerError if a list has too many objects, or comes in too many pages or bytes."""
-        if self.longest_list is not None and size > self.longest_list:
-            raise AnswerError(f"a list of more than {self.longest_list} bytes; narrow the selector")
-        if self.most_objects is None:
+        if self.max_list_bytes is not None and size > self.max_list_bytes:
+            raise AnswerError(f"a list of more than {self.max_list_bytes} bytes; narrow the selector")
+        if self.max_objects is None:
             return
-        if objects > self.most_objects:
-            raise AnswerError(f"more than {self.most_objects} objects; narrow the selector")
+        if objects > self.max_objects:
+            raise AnswerError(f"more than {self.max_objects} objects; narrow the selector")
         # A server may say without end that there is more.
-        if pages > (most := 2 * -(-self.most_objects // self.page)):
+        if pages > (most := 2 * -(-self.max_objects // self.page)):
             raise AnswerError(f"a list of {objects} objects in more than {most} pages")
 
 
@@ -131,10 +130,10 @@ class Connections:
         self._open: set[_Connection] = set()
 
     def connector(self, tls: ssl.SSLContext | None) -> aiohttp.TCPConnector:
-        if tls is not None and self._guard.longest_answer is not None:
+        if tls is not None and self._guard.max_answer_bytes is not None:
             tls = bounded(tls)
         made = aiohttp.TCPConnector(
-            limit=self._guard.most_connections,
+            limit=self._guard.max_connections,
             ssl=tls if tls is not None else True,
             socket_factory=self._guard.socket,
             resolver=self._guard.resolver,
@@ -167,7 +166,7 @@ class _Connection(ResponseHandler):
         self._open.add(self)
         # Only that of TLS has a buffer of its own.
         limit = getattr(transport, "set_read_buffer_limits", None)
-        if limit is not None and self._guard.longest_answer is not None:
+        if limit is not None and self._guard.max_answer_bytes is not None:
             limit(BUFFER_BYTES)
         self.hang_up_if_refused()
 
@@ -184,7 +183,7 @@ class _Connection(ResponseHandler):
 
     def close(self) -> None:
         # Not in order: the server could draw that out, and go on sending.
-        self.abort() if self._guard.longest_answer is not None else super().close()
+        self.abort() if self._guard.max_answer_bytes is not None else super().close()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

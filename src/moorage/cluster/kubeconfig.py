@@ -67,14 +67,14 @@ class Policy(NamedTuple):
     refused_of_cluster: Mapping[str, str]
     """Fields that must not be set, and what to do instead; `{field}` in it is the field's name."""
     refused_of_user: Mapping[str, str]
-    most_values: int
+    max_values: int
     """How many values it is read for (`manifest_yaml.bounded_documents`)."""
     every_context: bool = False
     """Whether fields are refused in clusters and users that are not used, too."""
     plain_http: bool = True
     anonymous: bool = True
     """Whether it may have no credentials."""
-    longest_key: int | None = None
+    max_key_bytes: int | None = None
     """Bytes of a client's key."""
 
 
@@ -93,7 +93,7 @@ OURS = Policy(
         "as-groups": _IMPERSONATION,
         "as-user-extra": _IMPERSONATION,
     },
-    most_values=200_000,
+    max_values=200_000,
 )
 
 _Complain = Callable[[str, str], MoorageError]
@@ -140,7 +140,7 @@ def parse(
     File names in it are relative to `directory`; None: it may name no files, as `policy` says. Errors are made by
     `complain`.
     """
-    file = _document(text, policy.most_values, complain)
+    file = _document(text, policy.max_values, complain)
     clusters, users, contexts = (_named(file, kind, complain) for kind in ("cluster", "user", "context"))
     if policy.every_context:
         _refuse(clusters, users, policy, complain)
@@ -206,9 +206,9 @@ def _why(error: OSError | UnicodeDecodeError) -> str:
     return error.strerror or str(error) if isinstance(error, OSError) else "is not text"
 
 
-def _document(text: str, most_values: int, complain: _Complain) -> _Mapping:
+def _document(text: str, max_values: int, complain: _Complain) -> _Mapping:
     values = []
-    for found in islice(bounded_documents(text, most_values), 2):
+    for found in islice(bounded_documents(text, max_values), 2):
         if isinstance(found, UnquotedError):
             raise complain("", str(found))
         if isinstance(found, TextError):
@@ -344,8 +344,8 @@ def _check_credentials(config: Config, policy: Policy, user: _Fields) -> None:
     key = config.client_key
     if (config.client_certificate is None) != (key is None):
         raise user.complain(user.at, "client-certificate-data and client-key-data are needed both, or neither")
-    if key and policy.longest_key is not None and len(key) > policy.longest_key:
-        what = f"{len(key)} bytes, more than {policy.longest_key}; use an ECDSA key, or RSA of at most 4096 bits"
+    if key and policy.max_key_bytes is not None and len(key) > policy.max_key_bytes:
+        what = f"{len(key)} bytes, more than {policy.max_key_bytes}; use an ECDSA key, or RSA of at most 4096 bits"
         raise user.error("client-key-data", what)
     if not policy.anonymous and config.token is None and key is None:
         raise user.complain(user.at, "has neither a token nor client-certificate-data; put one in")

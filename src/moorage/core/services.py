@@ -12,8 +12,8 @@ from moorage.api.moorage_v1alpha1 import ExternalService, MooringConfig
 from moorage.core.model import Complaint, Create, Patch, Write
 from moorage.core.ownership import owns, predecessor_owns, reference
 
-DEFAULT_TIMEOUT = 10800
-"""Seconds: Kubernetes' own default of sessionAffinityConfig.clientIP.timeoutSeconds."""
+DEFAULT_TIMEOUT_SECONDS = 10800
+"""Kubernetes' own default of sessionAffinityConfig.clientIP.timeoutSeconds."""
 
 _OF_OTHER_TYPES = (
     "external_name",
@@ -177,14 +177,16 @@ def _affinity(xsvc: ExternalService) -> tuple[str, int | None]:
     if xsvc.spec.session_affinity == "None":
         return "None", None
     config = xsvc.spec.session_affinity_config
-    return "ClientIP", (config.client_ip.timeout_seconds if config and config.client_ip else None) or DEFAULT_TIMEOUT
+    return "ClientIP", (
+        config.client_ip.timeout_seconds if config and config.client_ip else None
+    ) or DEFAULT_TIMEOUT_SECONDS
 
 
 def _timeout(have: ServiceSpec) -> int | None:
     if have.session_affinity != "ClientIP":
         return None
     config = have.session_affinity_config
-    return (config.client_ip.timeout_seconds if config and config.client_ip else None) or DEFAULT_TIMEOUT
+    return (config.client_ip.timeout_seconds if config and config.client_ip else None) or DEFAULT_TIMEOUT_SECONDS
 
 
 def _marks(xsvc: ExternalService) -> contract.Marks:

@@ -56,11 +56,11 @@ TENANTS = Policy(
         "client-certificate": _FILES,
         "client-key": _FILES,
     },
-    most_values=MAX_VALUES,
+    max_values=MAX_VALUES,
     every_context=True,  # It must not matter which context is the current one.
     plain_http=False,
     anonymous=False,
-    longest_key=MAX_KEY_BYTES,
+    max_key_bytes=MAX_KEY_BYTES,
 )
 
 
@@ -129,11 +129,11 @@ def client_of(
     guard = Guard(
         refusal=lambda address: gate().refusal(address),
         resolver=_Resolver(names),
-        longest_answer=MAX_ANSWER_BYTES,
-        longest_list=MAX_LIST_BYTES,
-        most_objects=MAX_SERVICES,
+        max_answer_bytes=MAX_ANSWER_BYTES,
+        max_list_bytes=MAX_LIST_BYTES,
+        max_objects=MAX_SERVICES,
         page=PAGE_OBJECTS,
-        most_connections=MAX_CONNECTIONS,
+        max_connections=MAX_CONNECTIONS,
         pace=pace,
         room=room,
     )

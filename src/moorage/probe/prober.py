@@ -93,8 +93,8 @@ class Prober:
         *,
         on_late: Callable[[float], None] = lambda seconds: None,
         on_skipped: Callable[[], None] = lambda: None,
-        most_tcp: int = MAX_TCP_CHECKS,
-        most_http: int = MAX_HTTP_CHECKS,
+        max_tcp_checks: int = MAX_TCP_CHECKS,
+        max_http_checks: int = MAX_HTTP_CHECKS,
         jitter: Callable[[], float] = random.random,
         tcp: Callable[[Ended[Scheduled]], Checks[Scheduled]] = TcpChecks,
         http: Callable[[Ended[Scheduled]], Checks[Scheduled]] = HttpChecks,
@@ -119,8 +119,8 @@ class Prober:
         self._tcp = tcp(self._ended)
         self._http = http(self._ended)
         files = _files()
-        self._tcp_slots = _slots(min(most_tcp, files // 2))
-        self._http_slots = _slots(min(most_http, files // 8))
+        self._tcp_slots = _slots(min(max_tcp_checks, files // 2))
+        self._http_slots = _slots(min(max_http_checks, files // 8))
 
     def set(self, key: ObjectKey, targets: Mapping[str, Target], check: Check) -> None:
         """Checks these endpoints of `key`, by name, and no others of it. Those that are the same are left alone."""

@@ -16,7 +16,7 @@ MAX_STALE_ENTRIES = 64
 
 
 class Slots(Generic[T]):
-    """At most `most` items have a slot at once, and at most `most_each` of one key.
+    """At most `most` items have a slot at once, and at most `max_each` of one key.
 
     Nor may a key, or all keys of a namespace together, have as many as are free: however many of them there are whose
     items hold their slots for long, the next one that comes finds some. The items that get none wait. Next is the
@@ -25,9 +25,9 @@ class Slots(Generic[T]):
     Each step costs the same whether one key waits or thousands: that is when there is no time to look at all of them.
     """
 
-    def __init__(self, most: int, most_each: int) -> None:
+    def __init__(self, most: int, max_each: int) -> None:
         self._free = most
-        self._most_each = most_each
+        self._max_each = max_each
         self._of_key: Counter[ObjectKey] = Counter()
         self._of_namespace: Counter[str] = Counter()
         self._waiting: dict[str, dict[ObjectKey, dict[T, None]]] = {}
@@ -91,7 +91,7 @@ class Slots(Generic[T]):
         return found
 
     def _may(self, key: ObjectKey) -> bool:
-        return self._of_key[key] < min(self._most_each, self._free)
+        return self._of_key[key] < min(self._max_each, self._free)
 
     def _count(self, key: ObjectKey, step: int) -> None:
         self._free -= step

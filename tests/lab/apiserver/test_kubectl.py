@@ -47,7 +47,7 @@ spec:
       containers:
       - {name: frontend, image: "frontend:1", ports: [{containerPort: 8080}]}
 """
-BOUND = 30.0
+BOUND_SECONDS = 30.0
 """Seconds that one command may take, on a machine with much else to do."""
 
 
@@ -63,7 +63,7 @@ class Kubectl:
         ]
 
     async def run(self, *arguments: str, input: str | None = None) -> Completed:
-        return await asyncio.wait_for(run([*self._base, *arguments], input=input), BOUND)
+        return await asyncio.wait_for(run([*self._base, *arguments], input=input), BOUND_SECONDS)
 
     async def __call__(self, *arguments: str, input: str | None = None) -> str:
         """Its output; asserts that it succeeded."""

@@ -13,7 +13,7 @@ from moorage.api.core_v1 import Namespace
 from moorage.cluster import kubeconfig
 from moorage.cluster.client import Client
 from moorage.errors import MoorageError
-from tests.support.programs import BOUND, MOORAGE, moorage
+from tests.support.programs import BOUND_SECONDS, MOORAGE, moorage
 
 
 @contextlib.asynccontextmanager
@@ -28,8 +28,8 @@ async def process(*arguments: str, pass_fds: tuple[int, ...] = ()) -> AsyncItera
 
 
 async def written(file: Path) -> kubeconfig.Config:
-    """The kubeconfig that a server writes once it listens, at most BOUND seconds from now."""
-    async with asyncio.timeout(BOUND):
+    """The kubeconfig that a server writes once it listens, at most BOUND_SECONDS from now."""
+    async with asyncio.timeout(BOUND_SECONDS):
         while True:
             with contextlib.suppress(MoorageError):
                 return kubeconfig.load(file)
@@ -51,7 +51,7 @@ async def test_it_makes_its_credentials_and_ends_on_sigterm(tmp_path: Path) -> N
         modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in directory.iterdir()}
         assert modes == dict.fromkeys(("ca.crt", "tls.crt", "tls.key", "kubeconfig"), 0o600)
         started.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(started.wait(), BOUND) == 0
+        assert await asyncio.wait_for(started.wait(), BOUND_SECONDS) == 0
 
 
 async def test_it_serves_an_inherited_socket_and_an_address_at_once(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from moorage.cluster.store import Change, Store
 T = TypeVar("T", bound=Object)
 
 KINDS: tuple[type[Object], ...] = (Node, Deployment, Pod, Service, EndpointSlice, Endpoints)
-CATCH_UP = 2.0
-"""Seconds to wait for a store to show a write; after that the next round works with what it shows."""
+CATCH_UP_SECONDS = 2.0
+"""How long to wait for a store to show a write; after that the next round works with what it shows."""
 
 
 class Stores:
@@ -61,14 +61,14 @@ class Stores:
     async def seen(self, written: Iterable[Object]) -> None:
         """Returns once the stores show these objects, as the API server answered them, or newer ones.
 
-        Without this a controller would act once more on what it saw before its own writes. At most `CATCH_UP`
-        seconds: an object that was deleted at once is never seen.
+        Without this a controller would act once more on what it saw before its own writes. At most
+        `CATCH_UP_SECONDS`: an object that was deleted at once is never seen.
         """
         loop = asyncio.get_running_loop()
         new = [(obj, loop.create_future()) for obj in written if not self._shows(obj)]
         self._waiting += new
         if new:
-            await asyncio.wait([future for _, future in new], timeout=CATCH_UP)
+            await asyncio.wait([future for _, future in new], timeout=CATCH_UP_SECONDS)
             self._waiting = [entry for entry in self._waiting if entry not in new]
 
     def _on_change(self, kind: type[Object]) -> Callable[[Change[Any]], None]:
