@@ -203,8 +203,8 @@ def test_kinds_of_no_interest_are_left_out_with_a_line(tmp_path: Path) -> None:
     result = CliRunner().invoke(command, ["-f", str(file)])
     assert result.stdout == rendered(SERVICE, SLICE).script
     assert result.stderr == (
-        f"moorage: {file}: left out, not read here: CustomResourceDefinition.apiextensions.k8s.io, "
-        "Role.rbac.authorization.k8s.io, Service.serving.knative.dev\n"
+        f"moorage: {file}: left out, because Moorage does not read these kinds: "
+        "CustomResourceDefinition.apiextensions.k8s.io, Role.rbac.authorization.k8s.io, Service.serving.knative.dev\n"
     )
 
 

@@ -22,10 +22,10 @@ METADATA = tuple(
         "fd00:42::42",  # Scaleway
         "fd00:a9fe:a9fe::1",  # Akamai
         "fd00:100::100:200",  # Alibaba
-        "fd00:ec2::/32",  # AWS's services for instances: EKS' pod identity agent, name and time servers
+        "fd00:ec2::/32",  # AWS's services for instances: EKS's pod identity agent, name servers, time servers
     )
 )
-"""Where clouds hand instances their credentials; `deploy/operator/networkpolicy.yaml` has the same ones."""
+"""Where clouds give instances their credentials; `deploy/operator/networkpolicy.yaml` has the same ones."""
 
 _SPECIAL4 = (
     (IPv4Network("0.0.0.0/32"), "the unspecified address"),
@@ -55,14 +55,14 @@ _EMBEDDING = (
 """IPv6 ranges whose last 32 bits are an IPv4 address that the packet may end up at (RFC 2765, 4291, 6052, 8215)."""
 _LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")
 _ISATAP = 0x00005EFE
-"""What an interface identifier begins with whose other half is an IPv4 address, under any prefix (RFC 5214, 6.1). One
-bit of it may be set."""
+"""The first half of an ISATAP interface identifier, under any prefix (RFC 5214, 6.1). One bit of it may be set. The
+other half is an IPv4 address."""
 
 
 def parse(address: str) -> IPv4Address | IPv6Address:
-    """The address that `address` writes, in any of IPv6's spellings.
+    """Parse an address, in any of IPv6's spellings.
 
-    Raises MoorageError for what is no address, and for spellings that programs read differently: leading zeros
+    Raises MoorageError for text that is no address, and for spellings that programs read differently: leading zeros
     (octal to some), IPv4-mapped IPv6 (IPv4 to some), and zones, which mean something on one machine only.
     """
     try:
@@ -99,9 +99,9 @@ _LEADING_ZEROS = re.compile(r"(?<![0-9A-Fa-f])0+(?=[0-9A-Fa-f])")
 
 
 def read(address: str) -> IPv4Address | IPv6Address:
-    """As `ipaddress.ip_address`, ValueError and all, but ten times as fast for IPv4.
+    """Like `ipaddress.ip_address`, also in its ValueError, but ten times as fast for IPv4.
 
-    The operator reads all endpoints' at each decision, a node a hundred thousand when it starts.
+    The operator reads all endpoints' addresses at each decision; a node reads a hundred thousand when it starts.
     """
     try:
         return IPv4Address(int.from_bytes(inet_pton(AF_INET, address)))
@@ -110,11 +110,11 @@ def read(address: str) -> IPv4Address | IPv6Address:
 
 
 def as_kubernetes_reads(address: str) -> str | None:
-    """The one spelling of an address that a Kubernetes object holds, as Kubernetes reads it; None for no address.
+    """The canonical spelling of an address in a Kubernetes object, as Kubernetes reads it; None if it is no address.
 
-    Its objects may hold spellings that `parse` refuses, and its parts read them alike (`ParseIPSloppy` of
+    Its objects may hold spellings that `parse` refuses, and all of Kubernetes reads them alike (`ParseIPSloppy` of
     k8s.io/utils/net, which is Go's `net.ParseIP` before 1.17): leading zeros mean nothing, so `010.0.0.1` is
-    `10.0.0.1`; an IPv4-mapped IPv6 address is that IPv4 address; what has a zone is no address.
+    `10.0.0.1`; an IPv4-mapped IPv6 address is that IPv4 address; text with a zone is no address.
     """
     try:
         parsed = read(address)
@@ -131,7 +131,7 @@ def as_kubernetes_reads(address: str) -> str | None:
 
 
 def canonical(address: str) -> str:
-    """The one spelling (RFC 5952) under which an address is a key; raises MoorageError as `parse` does."""
+    """The canonical spelling (RFC 5952), by which addresses are compared; raises MoorageError as `parse` does."""
     return str(parse(address))
 
 
@@ -145,7 +145,7 @@ def special(address: str) -> str | None:
 
     More than upstream's ValidateNonSpecialIP refuses: all multicast, broadcast, "this network", the clouds'
     metadata servers, and the forms of all these inside IPv6. An endpoint at one of them would let whoever may write
-    a slice reach what the node alone should (CVE-2021-25740). What is no address at all is refused too.
+    a slice reach what the node alone should (CVE-2021-25740). Text that is no address is refused, too.
     """
     try:
         return special_of(read(address))
@@ -159,7 +159,7 @@ def special_of(address: IPv4Address | IPv6Address) -> str | None:
 
 
 def canonical_endpoint(address: str) -> tuple[str, str | None]:
-    """An endpoint's address as Kubernetes reads it, and what `special` says of that; as it is if it is no address."""
+    """An endpoint's address as Kubernetes reads it, unchanged if it is none, and what `special` says about it."""
     try:
         return address, _special4(int.from_bytes(inet_pton(AF_INET, address)))
     except (OSError, ValueError):
@@ -191,7 +191,7 @@ def _special6(address: IPv6Address) -> str | None:
 
 
 def embedded(address: IPv6Address) -> list[tuple[str, IPv4Address]]:
-    """The IPv4 addresses that a packet to `address` may end up at, each with the name of the form; mostly none.
+    """The IPv4 addresses that a packet to `address` may end up at, each with the name of the form; usually none.
 
     A Teredo address (RFC 4380, 4) has two: the server's, and that of the client's NAT.
     """
@@ -208,7 +208,7 @@ def embedded(address: IPv6Address) -> list[tuple[str, IPv4Address]]:
 
 
 def _local_nat64(number: int) -> list[IPv4Address]:
-    """What translators with prefixes of 48, 56, 64 and 96 bits would read in an address (RFC 6052, 2.2).
+    """The IPv4 addresses that translators with prefixes of 48, 56, 64 and 96 bits would read (RFC 6052, 2.2).
 
     After all but the longest, the ninth octet is left out, and what follows the IPv4 address is ignored. What is
     padding to one of these lengths reads as 0.x.x.x.

@@ -14,7 +14,7 @@ class DeploymentSpec(Resource, kw_only=True, frozen=True):
     selector: LabelSelector = LabelSelector()
     template: PodTemplate = PodTemplate()
     strategy: dict[str, object] | None = None
-    """A Deployment's only."""
+    """Deployments only."""
     min_ready_seconds: int | None = None
     revision_history_limit: int | None = None
     progress_deadline_seconds: int | None = None

@@ -19,7 +19,7 @@ from moorage.api.moorage_v1alpha1 import CLIENT_KINDS, GROUP
 from moorage.api.show import show
 
 PROXY_LABEL = "service.kubernetes.io/service-proxy-name"
-"""On a Service and its slices: who carries it. kube-proxy leaves alone whatever has this label (KEP-2447)."""
+"""On a Service and its slices: who carries it. kube-proxy leaves objects with this label alone (KEP-2447)."""
 PROXY = "moorage"
 """Its value where node agents carry the Service."""
 CARRIED_SELECTOR = f"{PROXY_LABEL}={PROXY}"
@@ -28,12 +28,12 @@ CARRIED_SELECTOR = f"{PROXY_LABEL}={PROXY}"
 SERVICE_MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 SERVICE_MANAGER = "moorage"
 SLICE_MANAGER = GROUP
-"""Value of `endpointslice.kubernetes.io/managed-by`. Kubernetes' own controllers look after slices with theirs."""
+"""Our value of `endpointslice.kubernetes.io/managed-by`. Kubernetes' own controllers have other values."""
 
 AFFINITY_ANNOTATION = f"{GROUP}/affinity"
-"""On a Service: `Mooring`, and then the next two."""
+"""On a Service: `Mooring`. The next two come with it."""
 GROUP_ANNOTATION = f"{GROUP}/group"
-"""On a Service: the group whose moorings lead its clients, a DNS label."""
+"""On a Service: the group whose moorings hold for its clients, a DNS label."""
 CLIENT_ANNOTATION = f"{GROUP}/client"
 """On a Service: what counts as one client, one of `CLIENT_KINDS`."""
 WEIGHTS_ANNOTATION = f"{GROUP}/weights"
@@ -48,7 +48,7 @@ _RULES: tuple[tuple[str, str, Callable[[str], object]], ...] = (
     (GROUP_ANNOTATION, "a DNS label, such as backend", _DNS_LABEL.fullmatch),
     (CLIENT_ANNOTATION, f"{', '.join(CLIENT_KINDS[:-1])} or {CLIENT_KINDS[-1]}", CLIENT_KINDS.__contains__),
 )
-"""Of a Service whose clients are moored: annotation, what it must be, and whether it is."""
+"""Annotations of a Service with moored clients: name, what the value must be, and the check."""
 _READ_OF_LABELS = (PROXY_LABEL, SERVICE_NAME_LABEL)
 _READ_OF_ANNOTATIONS = (AFFINITY_ANNOTATION, GROUP_ANNOTATION, CLIENT_ANNOTATION, WEIGHTS_ANNOTATION)
 
@@ -77,13 +77,13 @@ class SliceContract(NamedTuple):
     service: str | None = None
     """Name of the Service, in the slice's namespace, whose endpoints these are."""
     proxy: str | None = None
-    """As of a Service."""
+    """As for a Service."""
     weights: Mapping[str, int] = {}
     """Hostname (or address) of an endpoint -> weight, from 1 to `MAX_WEIGHT`; 1 for those that are not in it."""
 
 
 class Decoded(NamedTuple, Generic[T]):
-    """What was decoded, and a line for each annotation that cannot be right."""
+    """The decoded content, and a line for each annotation that cannot be right."""
 
     contract: T
     problems: tuple[str, ...]
@@ -96,7 +96,7 @@ class Marks(NamedTuple):
     annotations: Mapping[str, str | None]
 
     def patch(self, have: ObjectMeta) -> dict[str, Any]:
-        """What a merge patch of `metadata` must say; empty where all is as it must be."""
+        """The merge patch of `metadata` that sets the marks; empty if nothing has to change."""
         patch = {
             "labels": _differing(have.labels, self.labels),
             "annotations": _differing(have.annotations, self.annotations),
@@ -157,7 +157,7 @@ def service_of(slice_meta: ObjectMeta) -> ObjectKey | None:
 
 
 def slim(meta: ObjectMeta) -> ObjectMeta:
-    """`meta` without labels and annotations that are not read here, which may be large."""
+    """`meta` without the labels and annotations that nothing here reads; they may be large."""
     return replace(
         meta, labels=_only(_READ_OF_LABELS, meta.labels), annotations=_only(_READ_OF_ANNOTATIONS, meta.annotations)
     )

@@ -1,4 +1,4 @@
-"""`coordination.k8s.io/v1`: Lease, by which one of several processes is the leader."""
+"""`coordination.k8s.io/v1`: Lease, which makes one of several processes the leader."""
 
 from moorage.api.meta import Object, Resource
 

@@ -36,7 +36,7 @@ class ServicePort(Resource, kw_only=True, frozen=True):
 
 
 class ClientIPConfig(Resource, kw_only=True, frozen=True):
-    """Details of ClientIP."""
+    """Settings of ClientIP."""
 
     timeout_seconds: Annotated[
         int | None,
@@ -78,7 +78,7 @@ class ServiceSpec(Resource, kw_only=True, frozen=True):
 
     @property
     def every_cluster_ip(self) -> list[str]:
-        """As they are written; none of a headless Service, and before there are any."""
+        """As they are written; none for a headless Service, and none before they are allocated."""
         return [each for each in self.cluster_ips or [self.cluster_ip or ""] if each not in ("", "None")]
 
 

@@ -1,6 +1,6 @@
 """The CustomResourceDefinitions of `moorage.dev`, made from the structs (`apiextensions.k8s.io/v1`).
 
-Pure. The API server and the lab's server take everything they know of these kinds from here.
+Pure. The API server and the lab's server learn all they know about these kinds from here.
 """
 
 import inspect as python
@@ -21,7 +21,7 @@ from moorage.api.yaml_text import dump
 Json = dict[str, Any]
 
 _ATOMIC = (LabelSelector, SecretKeyReference)
-"""Structs that server-side apply takes as a whole: half of one, of each of two managers, would mean nothing."""
+"""Structs that server-side apply replaces as a whole: halves from two managers would mean nothing together."""
 _NAME_RULE: Json = {
     "rule": "self.metadata.name.matches(r'^[a-z]([-a-z0-9]*[a-z0-9])?$')",
     "message": 'metadata.name must be a Service\'s name; use a-z, 0-9 and "-", with a letter first',
@@ -35,13 +35,13 @@ class Column(NamedTuple):
     name: str
     type: str
     path: str
-    """JSONPath, of which `lab.apiserver.tables` knows fields and `[?(@.type=="X")]`."""
+    """JSONPath. The lab's API server knows fields and `[?(@.type=="X")]`."""
     description: str
     wide: bool = False
 
 
 class Extra(NamedTuple):
-    """What a definition says besides the kind's schema."""
+    """What a definition has besides the schema."""
 
     columns: tuple[Column, ...]
     categories: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ _EXTRAS = {
             Column("Proxy", "string", ".spec.proxy", "Who carries the packets.", wide=True),
             Column("Problem", "string", _FIRST_FALSE + ".message", "What the first problem is.", wide=True),
         ),
-        # As Services: what a person on call lists first.
+        # Like Services: people on call list these first.
         categories=("all",),
         name_length=63,
         rules=(_NAME_RULE,),
@@ -93,7 +93,7 @@ _EXTRAS = {
 
 @cache
 def definition(kind: Kind) -> Json:
-    """The CustomResourceDefinition of a kind of `moorage.dev`; KeyError for others. Not to be changed."""
+    """The CustomResourceDefinition of a kind of `moorage.dev`; KeyError for others. Do not change the result."""
     extra = _EXTRAS[kind.kind]
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
@@ -145,7 +145,7 @@ def _column(column: Column) -> Json:
 
 @cache
 def schema(kind: Kind) -> Json:
-    """The structural OpenAPI v3 schema of a kind of `moorage.dev`. Not to be changed."""
+    """The structural OpenAPI v3 schema of a kind of `moorage.dev`. Do not change the result."""
     extra = _EXTRAS[kind.kind]
     info = inspect.type_info(kind.type)
     assert isinstance(info, inspect.StructType)
@@ -181,9 +181,9 @@ def _is_metadata(field: inspect.Field) -> bool:
 
 def _field(field: inspect.Field, in_list: bool) -> Json:
     made = _type(field.type, in_list)
-    # Nobody tells false, empty text or an empty object from what is absent; these need not be written down.
+    # False, empty text and an empty object mean the same as an absent field, so these defaults are left out.
     if isinstance(field.default, str | int) and field.default is not False and field.default != "":
-        # Argo CD compares lists as a whole: with a default inside one, an object would never be as it was written.
+        # Argo CD compares lists as a whole: a default inside one would make every object differ from its manifest.
         if not in_list:
             made["default"] = field.default
         # `kubectl explain` shows enums, not defaults.
@@ -231,7 +231,7 @@ class _Asked(NamedTuple):
 
 
 def _asked(info: inspect.Type) -> _Asked:
-    """What `schema.doc` said beside the schema's keywords."""
+    """What `schema.doc` recorded besides the schema's keywords."""
     return _Asked(**(info.extra or {})) if isinstance(info, inspect.Metadata) else _Asked()
 
 
@@ -242,7 +242,7 @@ def _validations(rules: tuple[Rule, ...], *, of_text: bool = False) -> Json:
         if rule.field:
             part["fieldPath"] = rule.field
         if of_text:
-            # The server shows a text that it refuses as "string". What cannot stand in a message is left out by it.
+            # The server shows a text that it refuses as "string". It leaves out what cannot stand in a message.
             part["messageExpression"] = "self + " + _quoted(f" {rule.message}")
         made.append(part)
     return {"x-kubernetes-validations": made} if made else {}

@@ -1,9 +1,10 @@
 """Rules about several fields of a struct of `moorage_v1alpha1`, each as CEL and as Python.
 
-What the schema requires may be missing still: in an object that an older schema let in, a rule that cannot be
-evaluated refuses every write, the status's too, where one that is broken lets unchanged fields be.
+A rule must not rely on what the schema requires: an object that an older schema let in may lack it. A rule that
+cannot be evaluated refuses every write, even of the status; a rule that is broken tolerates unchanged fields.
 
-CEL's cost is estimated when the CustomResourceDefinition is created, from the longest lists that the schema allows.
+The API server estimates the cost of CEL when the CustomResourceDefinition is created, from the longest lists that
+the schema allows.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,10 +16,10 @@ from moorage.api.sources_v1alpha1 import EndpointSource, HealthCheck, StaticAddr
 
 
 def _distinct(items: str) -> str:
-    """CEL that is true where no two items of a list are the same.
+    """CEL that is true if no two items of a list are equal.
 
-    The list is made once, as the one item of another, and searched by functions: comparing each pair in CEL takes
-    the API server seconds.
+    The list is computed once, as the one item of another list, and searched with functions: comparing each pair in
+    CEL takes the API server seconds.
     """
     return f"[{items}].all(found, found.all(one, found.indexOf(one) == found.lastIndexOf(one)))"
 
@@ -42,7 +43,7 @@ def _values_fit(requirement: LabelSelectorRequirement) -> bool:
 
 _SPEC = (
     Rule(
-        # Not keys of the list, which would need a default for the protocol. UDP ports count as negative ones.
+        # These cannot be keys of the list: the protocol would need a default. UDP ports count as negative numbers.
         "!has(self.ports) || "
         + _distinct(
             "self.ports.filter(p, has(p.port)).map(p, has(p.protocol) && p.protocol == 'UDP' ? -p.port : p.port)"
@@ -184,4 +185,4 @@ RULES: Mapping[type, tuple[Rule, ...]] = {
         ),
     ),
 }
-"""By the struct whose value the rules are about."""
+"""The rules about a struct's value, by struct."""

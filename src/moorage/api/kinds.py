@@ -1,4 +1,4 @@
-"""Which kinds there are, and how REST paths name them."""
+"""The kinds that Moorage knows, and how REST paths name them."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from moorage.api.networking_v1 import ServiceCIDR
 
 
 class Kind(NamedTuple):
-    """One kind as REST names it (Kubernetes API conventions, "Types (Kinds)")."""
+    """A kind, with the names that REST paths use (Kubernetes API conventions, "Types (Kinds)")."""
 
     group: str
     """`""` for the core group."""
@@ -29,7 +29,7 @@ class Kind(NamedTuple):
         return f"{self.group}/{self.version}" if self.group else self.version
 
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
-        """The REST path; without a namespace, of a namespaced kind's objects in all namespaces."""
+        """The REST path. Without a namespace: that of the objects in all namespaces."""
         parts = ["/apis" if self.group else "/api", self.api_version]
         if self.namespaced and namespace:
             parts += ["namespaces", namespace]
@@ -60,17 +60,17 @@ _BY_NAME = {(kind.api_version, kind.kind): kind for kind in KINDS}
 
 
 def kind_of(type_: type[Object]) -> Kind:
-    """The kind whose objects are read into `type_`; KeyError for a type that is not in `KINDS`."""
+    """The kind whose objects are of `type_`; KeyError for a type that is not in `KINDS`."""
     return _BY_TYPE[type_]
 
 
 def find_kind(api_version: str, kind: str) -> Kind | None:
-    """The kind that `apiVersion` and `kind` of a manifest name, None where Moorage has none such."""
+    """The kind that `apiVersion` and `kind` of a manifest name; None if Moorage does not know it."""
     return _BY_NAME.get((api_version, kind))
 
 
 def named(resource: str) -> Kind | None:
-    """The kind that a person means by `svc`, `service`, `services` or `services.v1.`-style names, in any case."""
+    """The kind that a person means by `svc`, `service`, `services` or `services.v1.`; case does not matter."""
     word = resource.lower().split(".", 1)[0]
     for kind in KINDS:
         if word in (kind.plural, kind.kind.lower(), *kind.short_names):

@@ -23,20 +23,20 @@ Source = str | Path | IO[str] | IO[bytes]
 
 _SUFFIXES = (".yml", ".yaml", ".json")
 _MAX_FILE_BYTES = 64 * 1024 * 1024
-"""Of one file: a bound for what is no manifest, such as a device."""
+"""The most that is read of one file. It guards against inputs that never end, such as a device."""
 
 
 class Manifest(NamedTuple):
-    """One object of an input."""
+    """One object of a manifest."""
 
     file: str
-    """As the user named it; `standard input` for `-`."""
+    """The name that the user gave; `standard input` for `-`."""
     document: int
-    """Which document of its file, from 0; the items of a List share it."""
+    """The number of the document in its file, from 0; the items of a List share it."""
     line: int
-    """Where the document starts, from 1."""
+    """The line where the document starts, from 1."""
     object: dict[str, Any]
-    """Without nulls, and with the namespace filled in where the kind has one."""
+    """Without nulls, and with the namespace filled in if the kind has one."""
     kind: Kind
 
     @property
@@ -45,13 +45,13 @@ class Manifest(NamedTuple):
 
     @property
     def namespace(self) -> str | None:
-        """None for kinds without."""
+        """None for kinds without namespace."""
         namespace = self.object["metadata"].get("namespace")
         return str(namespace) if namespace else None
 
 
 class ManifestError(MoorageError):
-    """Everything wrong with an input: one line for each of `errors`."""
+    """Everything that is wrong with the manifests: one line for each of `errors`."""
 
     def __init__(self, errors: Iterable[MoorageError]) -> None:
         self.errors = tuple(errors)
@@ -59,9 +59,9 @@ class ManifestError(MoorageError):
 
 
 def load(sources: Iterable[Source], *, namespace: str = "default") -> list[Manifest]:
-    """All objects of `sources`, in their order; raises ManifestError, with every error, if anything is wrong.
+    """All objects of `sources`, in order; raises ManifestError with every error if anything is wrong.
 
-    `namespace` is for objects that name none.
+    Objects that name no namespace get `namespace`.
     """
     good, errors = read(sources, namespace=namespace)
     if errors:
@@ -72,19 +72,22 @@ def load(sources: Iterable[Source], *, namespace: str = "default") -> list[Manif
 def load_only(
     types: Collection[type[Object]], sources: Iterable[Source], *, namespace: str = "default"
 ) -> tuple[list[Manifest], list[str]]:
-    """The objects of `types`, as `load` reads them, and a line for each file that holds kinds unknown to Moorage.
+    """The objects of `types`, as `load` reads them, and a line for each file that has kinds unknown to Moorage.
 
-    Objects of other kinds are not looked at, so that a file may hold all that a cluster or kustomize has put into it.
+    Objects of other kinds are skipped, so that a file may hold whatever a cluster or kustomize has put into it.
     """
     kinds = [kind_of(type_) for type_ in types]
     good, errors, left_out = _read(sources, namespace, kinds)
     if errors:
         raise ManifestError(errors)
-    return good, [f"{file}: left out, not read here: {', '.join(sorted(names))}" for file, names in left_out.items()]
+    return good, [
+        f"{file}: left out, because Moorage does not read these kinds: {', '.join(sorted(names))}"
+        for file, names in left_out.items()
+    ]
 
 
 def read(sources: Iterable[Source], *, namespace: str = "default") -> tuple[list[Manifest], list[MoorageError]]:
-    """The objects of `sources` that are right, in their order, and the errors of all others. Raises nothing."""
+    """The valid objects of `sources`, in order, and the errors of all others. Raises nothing."""
     good, errors, _ = _read(sources, namespace, None)
     return good, errors
 
@@ -92,7 +95,7 @@ def read(sources: Iterable[Source], *, namespace: str = "default") -> tuple[list
 def _read(
     sources: Iterable[Source], namespace: str, kinds: Sequence[Kind] | None
 ) -> tuple[list[Manifest], list[MoorageError], dict[str, set[str]]]:
-    """The good objects of `kinds`, None: of all; the errors; and by file the unknown kinds that were left out."""
+    """The valid objects of `kinds` (None: of all), the errors, and the unknown kinds that were left out, by file."""
     good: list[Manifest] = []
     errors: list[MoorageError] = []
     left_out: dict[str, set[str]] = {}
@@ -122,7 +125,7 @@ def _read(
 
 
 def describe(obj: dict[str, Any]) -> str:
-    """`Service frontend/backend`, of whatever of it there is."""
+    """`Service frontend/backend`, or as much of it as the object has."""
     metadata = obj.get("metadata")
     found = metadata if isinstance(metadata, dict) else {}
     names = [show(found[key]) for key in ("namespace", "name") if isinstance(found.get(key), str) and found[key]]
@@ -133,7 +136,7 @@ def describe(obj: dict[str, Any]) -> str:
 
 
 def _texts(sources: Iterable[Source], errors: list[MoorageError]) -> Iterator[tuple[str, str]]:
-    """Name and text of every file of `sources`; what cannot be read goes to `errors`."""
+    """Name and text of every file of `sources`; files that cannot be read go to `errors`."""
     for source in sources:
         file = _name(source)
         try:
@@ -177,7 +180,7 @@ def _text(source: Source) -> str:
         raise ValueError(f"more than {_MAX_FILE_BYTES} bytes; split it into files")
     if isinstance(content, str):
         return content
-    # As kubectl has it: PowerShell writes UTF-16.
+    # As in kubectl: PowerShell writes UTF-16.
     return content.decode("utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8")
 
 
@@ -191,7 +194,7 @@ def _why_not_text(error: ValueError) -> str:
 
 
 def _items(value: Any) -> list[Any]:
-    """The objects of a document: itself, or those of a `List` or `ServiceList`, in which lists may lie again."""
+    """The objects of a document: itself, or those of a `List` or `ServiceList`, which may hold further lists."""
     if not isinstance(value, dict) or not isinstance(value.get("items"), list):
         return [value]
     kind = value.get("kind")
@@ -199,14 +202,14 @@ def _items(value: Any) -> list[Any]:
         return [value]
     found = []
     for item in value["items"]:
-        if isinstance(item, dict) and kind != "List":  # a typed list's items need not say what they are
+        if isinstance(item, dict) and kind != "List":  # the items of a typed list need not have apiVersion and kind
             item = {"apiVersion": value.get("apiVersion"), "kind": kind.removesuffix("List"), **item}
         found += _items(item)
     return found
 
 
 def _foreign(value: Any, kinds: Sequence[Kind]) -> tuple[str, str] | None:
-    """The apiVersion and kind of an object that is none of `kinds`, and no misspelling of one."""
+    """The apiVersion and kind of an object that is not one of `kinds`, nor a misspelling of one."""
     if not isinstance(value, dict):
         return None
     api_version, kind = value.get("apiVersion"), value.get("kind")

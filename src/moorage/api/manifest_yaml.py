@@ -1,6 +1,6 @@
-"""YAML and JSON text to plain values, as kubectl reads it (sigs.k8s.io/yaml), but refusing what it lets pass.
+"""Reads YAML and JSON text into plain values, as kubectl does (sigs.k8s.io/yaml), but stricter.
 
-`on`, `yes` and `y` are booleans and `010` is eight, as they are to kubectl; timestamps and `12:30` stay text.
+`on`, `yes` and `y` are booleans and `010` is eight, as for kubectl; timestamps and `12:30` stay text.
 Duplicate keys, anchors that blow up, and tags other than YAML's own for JSON's types are refused. The text is read as
 a stream of events on an explicit stack, so that no nesting, however deep, exhausts the interpreter's.
 """
@@ -19,17 +19,17 @@ from moorage.errors import MoorageError
 
 _MAX_DEPTH = 100
 _MAX_ALIASED_VALUES = 10_000
-"""How many values all aliases of one document together may stand for."""
+"""How many values all aliases of one document may stand for together."""
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML built without libyaml has no CSafeLoader
 _TAG = "tag:yaml.org,2002:"
 
 
 class Document(NamedTuple):
-    """One YAML or JSON document of a text."""
+    """One YAML or JSON document."""
 
     line: int
-    """Where it starts, from 1."""
+    """The line where it starts, from 1."""
     value: Any
     """Strings, numbers, booleans, None, and lists and string-keyed dicts of them; at most 100 deep."""
 
@@ -43,22 +43,22 @@ class TextError(MoorageError):
 
 
 class UnquotedError(TextError):
-    """Nothing of the text is in its message."""
+    """Its message quotes nothing of the text, which may be secret."""
 
 
 class TooManyValuesError(UnquotedError):
-    """More than the reader was asked for."""
+    """More values than the caller allows."""
 
 
 def documents(text: str) -> Iterator[Document | TextError]:
-    """Every document of `text` in turn, empty ones left out; an error stands for the document that it spoils."""
+    """The documents of `text`, without empty ones; an error stands in for the document that it is in."""
     text = _clean(text)
     if not re.match(r'\s*\{\s*["}]', text):
         return (found for line, part in _parts(text) for found in _yaml_documents(part, line))
     try:
         return iter(list(_json_documents(text)))
     except json.JSONDecodeError as error:
-        # A YAML flow mapping may begin alike; if it is none either, JSON was meant.
+        # A YAML flow mapping may begin the same way. If it is not valid YAML either, JSON was meant.
         found = [found for line, part in _parts(text) for found in _yaml_documents(part, line)]
         if any(isinstance(document, TextError) for document in found):
             problem = error.msg[:1].lower() + error.msg[1:]
@@ -67,18 +67,18 @@ def documents(text: str) -> Iterator[Document | TextError]:
 
 
 def bounded_documents(text: str, most: int) -> Iterator[Document | TextError]:
-    """As `documents`, where the time that it takes matters: an error ends it, and so do more than `most` values.
+    """Like `documents`, but in bounded time: it ends at the first error, and at more than `most` values.
 
-    JSON is read as YAML, and aliases are refused. What counts as a value is each beginning and end of a document,
-    mapping or list, and each scalar; one takes some microseconds.
+    JSON is read as YAML, and aliases are refused. Each beginning and end of a document, mapping or list counts as a
+    value, and so does each scalar; one takes some microseconds.
     """
     return _yaml_documents(_clean(text), 1, most)
 
 
 def _clean(text: str) -> str:
-    """Without byte order marks, which may precede any document where files were joined (YAML 1.2, 5.2).
+    """The text without byte order marks, which may precede any document if files were joined (YAML 1.2, 5.2).
 
-    `---#` begins a document for kubectl and Helm, to whose templates it happens; for YAML it is text.
+    `---#` begins a document for kubectl and Helm, whose templates produce it; in YAML it is text.
     """
     return re.sub(r"^---(?=#)", "--- ", re.sub(r"^\ufeff", "", text, flags=re.MULTILINE), flags=re.MULTILINE)
 
@@ -91,7 +91,7 @@ class _DuplicateKeyError(Exception):
 
 
 def _json_documents(text: str) -> Iterator[Document | TextError]:
-    """JSON documents that follow each other, as kubectl accepts them; raises JSONDecodeError."""
+    """JSON documents one after the other, which kubectl accepts; raises JSONDecodeError."""
     decoder = json.JSONDecoder(object_pairs_hook=_json_mapping, parse_constant=_refuse_constant)
     position = 0
     while position < len(text):
@@ -135,7 +135,7 @@ def _json_mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number in JSON")
+    raise ValueError(f"{name} is not a number in JSON")
 
 
 def _depth(value: Any) -> int:
@@ -159,9 +159,9 @@ def _too_deep() -> str:
 
 
 def _parts(text: str) -> Iterator[tuple[int, str]]:
-    """The text cut before each `---`, with the line of each part, so that one bad document spoils no other.
+    """The text cut before each `---`, with the line of each part, so that one bad document does not spoil the others.
 
-    Nothing but a document can start at such a line: not even a block scalar may hold one (YAML 1.1, 9.1.2).
+    Only a document can start at such a line: not even a block scalar may contain one (YAML 1.1, 9.1.2).
     """
     line, part = 1, ""
     for piece in re.split(r"^(?=---(?:\s|$))", text, flags=re.MULTILINE):
@@ -196,7 +196,7 @@ def _yaml_documents(text: str, first_line: int, most: float = math.inf) -> Itera
 
 
 class _Frame:
-    """A mapping or list that is being read."""
+    """A mapping or list that is not complete yet."""
 
     def __init__(self, anchor: str | None, line: int, mapping: bool) -> None:
         self.anchor = anchor
@@ -226,7 +226,7 @@ class _Builder:
         self._aliased = 0
 
     def take(self, event: Any) -> bool:
-        """Takes the next event; true where it ended a document that holds something. Raises TextError."""
+        """Takes the next event. Returns whether it ended a document that is not empty. Raises TextError."""
         line = self._first_line + (event.start_mark.line if event.start_mark else 0)
         match event:
             case yaml.DocumentStartEvent():
@@ -319,7 +319,7 @@ class _Builder:
 
 
 def _key(value: Any, line: int) -> str:
-    """A key as JSON has it: kubectl takes `80:` for "80" and `on:` for "true"."""
+    """A key as text, as JSON needs it: kubectl takes `80:` for "80" and `on:` for "true"."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool | int | float):
@@ -336,7 +336,7 @@ _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _INTEGER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|[1-9][0-9]*|0)")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _MAX_NUMBER_CHARACTERS = 100
-"""No field holds a longer one."""
+"""No field holds a longer number."""
 
 
 def _shown_tag(tag: str) -> str:

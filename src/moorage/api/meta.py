@@ -12,9 +12,9 @@ from moorage.api.schema import LABEL_VALUE, QUALIFIED_NAME, doc
 
 
 class Resource(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True, frozen=True, gc=False):
-    """Base of all structs here: camelCase in JSON, immutable, defaults left out when written.
+    """Base of all structs here: camelCase in JSON, immutable, defaults left out of the JSON.
 
-    Objects are trees, so the garbage collector, which only frees cycles, need not walk through all that a node holds.
+    Objects are trees, so the garbage collector, which only frees cycles, need not walk through them.
     """
 
 
@@ -22,11 +22,11 @@ class ObjectKey(NamedTuple):
     """Namespace and name, which identify an object among those of its kind."""
 
     namespace: str
-    """`""` for kinds without."""
+    """`""` for kinds without namespace."""
     name: str
 
     def __str__(self) -> str:
-        """`frontend/backend`; for kinds without a namespace the name alone."""
+        """`frontend/backend`; only the name for kinds without namespace."""
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
 
@@ -60,7 +60,7 @@ class ObjectMeta(Resource, kw_only=True, frozen=True):
 
     @property
     def key(self) -> ObjectKey:
-        """Of the object that has this metadata."""
+        """Namespace and name of the object with this metadata."""
         return ObjectKey(self.namespace or "", self.name)
 
 
@@ -83,7 +83,7 @@ class LabelSelectorRequirement(Resource, kw_only=True, frozen=True):
 
 
 class LabelSelector(Resource, kw_only=True, frozen=True):
-    """Which objects are meant, by their labels: those that meet everything in it."""
+    """Selects objects by their labels: those that meet every condition in it."""
 
     match_labels: Annotated[
         dict[str, Annotated[str, doc("Value of the label.", LABEL_VALUE, maxLength=63)]] | None,
@@ -95,7 +95,7 @@ class LabelSelector(Resource, kw_only=True, frozen=True):
 
 
 class Condition(Resource, kw_only=True, frozen=True):
-    """One thing that holds, does not hold, or is not known."""
+    """A condition of an object: it holds, does not hold, or is unknown."""
 
     type: Annotated[str, doc("What it is about.")]
     status: Annotated[str, doc("Whether it holds.", enum=["True", "False", "Unknown"])]
@@ -114,10 +114,10 @@ class Object(Resource, kw_only=True, frozen=True):
 
 
 def labels_match(selector: dict[str, str] | None, labels: dict[str, str] | None) -> bool:
-    """Whether `labels` carries every pair of `selector`; an empty or absent selector matches nothing here.
+    """Whether `labels` has every pair of `selector`; an empty or absent selector matches nothing.
 
-    A Service without selector has no pods of its own (that is what makes it external), unlike a LabelSelector,
-    whose empty form matches all.
+    A Service without selector has no pods of its own (that is what makes it external). An empty LabelSelector, on
+    the other hand, matches everything.
     """
     if not selector:
         return False
@@ -126,7 +126,7 @@ def labels_match(selector: dict[str, str] | None, labels: dict[str, str] | None)
 
 
 def selects(selector: LabelSelector, labels: dict[str, str] | None) -> bool:
-    """Whether a LabelSelector selects an object with `labels`; the empty one selects all."""
+    """Whether a LabelSelector selects an object with `labels`; an empty one selects everything."""
     have = labels or {}
     wanted = selector.match_labels or {}
     if any(have.get(key) != value for key, value in wanted.items()):

@@ -1,4 +1,4 @@
-"""`Endpoints` as EndpointSlices, as Kubernetes' endpointslicemirroring controller makes them (KEP-752). Pure."""
+"""Mirrors `Endpoints` as EndpointSlices, like Kubernetes' endpointslicemirroring controller (KEP-752). Pure."""
 
 from collections import defaultdict
 from ipaddress import ip_address
@@ -12,14 +12,14 @@ _LEADER_ANNOTATION = "control-plane.alpha.kubernetes.io/leader"
 
 
 class SliceKey(NamedTuple):
-    """What all endpoints of one slice have in common: `IPv4` or `IPv6`, and the ports."""
+    """What all endpoints of a slice share: `IPv4` or `IPv6`, and the ports."""
 
     address_type: str
     ports: tuple[EndpointPort, ...]
 
 
 def is_mirrored(endpoints: Endpoints, service: Service | None) -> bool:
-    """Whether these Endpoints are mirrored: their Service exists, has no selector, and nobody opted out."""
+    """Whether these Endpoints are mirrored: their Service exists, has no selector, and no label opts out."""
     meta = endpoints.metadata
     return (
         service is not None
@@ -31,9 +31,9 @@ def is_mirrored(endpoints: Endpoints, service: Service | None) -> bool:
 
 
 def mirrored(endpoints: Endpoints) -> dict[SliceKey, list[Endpoint]]:
-    """The endpoints of the mirrored slices, a group for each family and set of ports; none without addresses.
+    """The endpoints of the mirrored slices: a group for each family and set of ports, and none without addresses.
 
-    Raises ValueError for an address that is none.
+    Raises ValueError for text that is not an address.
     """
     groups: dict[SliceKey, list[Endpoint]] = defaultdict(list)
     for subset in endpoints.subsets or ():
@@ -45,7 +45,7 @@ def mirrored(endpoints: Endpoints) -> dict[SliceKey, list[Endpoint]]:
 
 
 def port_order(port: EndpointPort) -> tuple[str, str, int]:
-    """The sort key of a slice's ports: equal sets of ports become equal tuples."""
+    """The sort key of a slice's ports: equal sets of ports give equal tuples."""
     return port.name or "", port.protocol or "", port.port or 0
 
 

@@ -1,11 +1,11 @@
 """`moorage.dev/v1alpha1`: ExternalService and Mooring.
 
-The structs are the one source of the CustomResourceDefinitions (`api.crds`): a field's description, default, limits
-and rules stand beside it; rules about several fields are in `external_rules`. All of these are for the API server
-only, the structs do not enforce them: an object that an older schema let in must not make a whole list unreadable.
-Whoever reads an object decides what to make of it.
+The CustomResourceDefinitions (`api.crds`) are made from these structs: description, default, limits and rules of a
+field stand beside it; rules about several fields are in `external_rules`. Only the API server enforces limits and
+rules, the structs do not: an object that an older schema let in must not make a whole list unreadable. Code that
+reads an object must cope with it.
 
-What is left out has the default of its struct when it is read. The API server stores that too, but not inside lists.
+A field that is left out has the default of its struct. The API server stores the default, too, but not inside lists.
 """
 
 from typing import Annotated
@@ -31,10 +31,10 @@ GROUP = "moorage.dev"
 VERSION = "v1alpha1"
 
 CLIENT_KINDS = ("Pod", "Workload", "Node", "Namespace")
-"""What can be moored as one client."""
+"""What counts as one client."""
 
 MAX_SOURCES = 16
-"""Of an ExternalService."""
+"""In one ExternalService."""
 
 
 # --- ExternalService ----------------------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ PENDING = {
         }
     ]
 }
-"""The status until the operator writes one. It costs no write, and kstatus does not take the object for Current."""
+"""The status until the operator writes one: it costs no write, and tells kstatus that the object is not Current."""
 
 
 class ExternalService(Object, kw_only=True, frozen=True):

@@ -1,6 +1,6 @@
-"""What a field of `moorage_v1alpha1` says of itself: description, limits, and rules that hold for its value.
+"""Descriptions, limits and rules of the fields of `moorage_v1alpha1`.
 
-A rule stands here twice, as CEL for the API server and as Python for the lab and for manifests, with one message.
+A rule is written twice, as CEL for the API server and as Python for the lab and for manifests, with one message.
 """
 
 import re
@@ -14,22 +14,22 @@ from moorage.errors import MoorageError
 
 
 class Rule(NamedTuple):
-    """What a schema cannot say of a value, or not in words that a person understands."""
+    """A condition that a schema cannot express, or not in words that a person understands."""
 
     cel: str
-    """True where the value is right; `self` is the value (https://kubernetes.io/docs/reference/using-api/cel/)."""
+    """True if the value is right; `self` is the value (https://kubernetes.io/docs/reference/using-api/cel/)."""
     message: str
     """What is wrong and what to do."""
     holds: Callable[[Any], bool]
-    """The same as `cel`, of the value: text or, where the rule is a struct's, the struct."""
+    """The same as `cel`, given the value: text, or the struct if the rule is about a struct."""
     field: str = ""
-    """The field that the message is about, such as `.sessionAffinity`; none: the value itself."""
+    """The field that the message is about, such as `.sessionAffinity`; empty: the value itself."""
 
 
 def doc(description: str, *rules: Rule, required: bool = False, **schema: Any) -> Meta:
-    """What the schema says of a field; `schema` are keywords of OpenAPI v3.
+    """The description and the rules of a field; `schema` holds keywords of OpenAPI v3.
 
-    `required`: an object without it is refused, although the struct has a default to read one with.
+    `required`: an object without the field is refused, although the struct has a default for it.
     """
     return Meta(
         description=description, extra_json_schema=schema or None, extra={"rules": rules, "required": required}
@@ -38,16 +38,16 @@ def doc(description: str, *rules: Rule, required: bool = False, **schema: Any) -
 
 PORT = {"minimum": 1, "maximum": 65535}
 NAME = {"minLength": 1, "maxLength": 63}
-"""Keywords of a port's number, and of a name that is a DNS label."""
+"""Keywords for a port number, and for a name that is a DNS label."""
 
 
 def list_map(*keys: str) -> dict[str, Any]:
-    """A list whose items are known by these fields: no two may have the same, and server-side apply merges them."""
+    """A list whose items are identified by these fields: none may repeat, and server-side apply merges by them."""
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
 
 
 def matching(pattern: str, message: str) -> Rule:
-    """A text that matches as a whole. `pattern` means the same to RE2 and to `re`, and has no quotes."""
+    """A text that must match as a whole. `pattern` means the same in RE2 and in `re`, and has no quotes."""
     compiled = re.compile(pattern)
     return Rule(f"self.matches(r'^({pattern})$')", message, lambda text: compiled.fullmatch(text) is not None)
 
@@ -114,13 +114,13 @@ TIME = matching(
     f"{_DAY}T{_CLOCK}:[0-5][0-9]([.][0-9]{{1,9}})?(Z|[-+]{_CLOCK})",
     "must be a time; write one such as 2027-01-01T00:00:00Z",
 )
-"""RFC 3339. Not `format: date-time`: with that, the API server lets lists of anything in (seen with 1.34)."""
+"""RFC 3339. Not `format: date-time`: with that, the API server accepts lists of anything (seen with 1.34)."""
 QUALIFIED_NAME = matching(
     f"({_LABEL}([.]{_LABEL})*/)?{_QUALIFIED}",
     'must be a qualified name; use one such as app or example.com/app, of letters, digits, "-", "_" and "."',
 )
 IMMUTABLE = Rule("self == oldSelf", "must not change; delete the object, and create another", lambda _: True)
-"""Its Python is in `validation_external`: it needs the value before."""
+"""Its Python is in `validation_external`, because it needs the old value."""
 LABEL_VALUE = matching(
     f"{_QUALIFIED}?", 'must be the value of a label; use at most 63 letters, digits, "-", "_" and "."'
 )

@@ -1,4 +1,4 @@
-"""How a value that somebody else wrote is shown in a one-line message."""
+"""Shows a value that somebody else wrote, in a one-line message."""
 
 import json
 import re
@@ -8,10 +8,10 @@ _MAX_CHARACTERS = 80
 
 
 def show(value: object) -> str:
-    """`value` on one line of about 80 printable ASCII characters at most, whatever it holds.
+    """`value` on one line of at most about 80 printable ASCII characters, whatever it holds.
 
-    Words and addresses are shown bare, other text in JSON's quotes and escapes (a line break or a terminal's escape
-    sequence stays inside them), collections by what they are.
+    Words and addresses are shown as they are, other text with JSON's quotes and escapes (so no line break and no
+    terminal escape sequence gets out), and of a collection only what kind it is.
     """
     if isinstance(value, str):
         if len(value) <= _MAX_CHARACTERS and _PLAIN.fullmatch(value):

@@ -1,6 +1,6 @@
 """`moorage.dev/v1alpha1`: where the endpoints of an ExternalService come from, and how they are checked.
 
-How a struct becomes a schema is said in `moorage_v1alpha1`.
+`moorage_v1alpha1` says how a struct becomes a schema.
 """
 
 from typing import Annotated
@@ -24,7 +24,7 @@ from moorage.api.schema import (
 )
 
 MAX_ADDRESSES = 128
-"""In one source. The API server has a budget for the rules of one object, which the largest object must keep."""
+"""In one source. The rules of the largest possible object must stay within the API server's budget for them."""
 
 
 class SecretKeyReference(Resource, kw_only=True, frozen=True):
@@ -152,7 +152,7 @@ class HttpCheck(Resource, kw_only=True, frozen=True):
 
 
 class TcpCheck(Resource, kw_only=True, frozen=True):
-    """It is reset as soon as it is open."""
+    """The connection is reset as soon as it is open."""
 
 
 class HealthCheck(Resource, kw_only=True, frozen=True):

@@ -1,4 +1,4 @@
-"""Whether an object is one that Kubernetes would store: pure, for manifests and for the lab's API server alike."""
+"""Checks whether Kubernetes would store an object. Pure; for manifests and for the lab's API server."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -58,11 +58,11 @@ def _no_rules(obj: dict[str, Any]) -> Iterator[FieldError]:
 
 
 def validate(obj: dict[str, Any], *, strict: bool = False) -> list[FieldError]:
-    """Everything wrong with `obj`, in the order of its fields as far as that makes sense; empty when it is right.
+    """Everything that is wrong with `obj`, mostly in the order of its fields; empty if it is valid.
 
-    Absent fields stand for their defaults, null for absent. `strict` also reports unknown fields, as the server does
-    with `fieldValidation=Strict`. Never raises, whatever JSON `obj` holds. An object without errors can be converted
-    to its kind's struct once `without_nulls` has gone over it.
+    An absent field counts as its default, null as absent. `strict` also reports unknown fields, as the server does
+    with `fieldValidation=Strict`. Never raises, whatever JSON `obj` holds. After `without_nulls`, an object without
+    errors can be converted to the struct of its kind.
     """
     kind = find_kind(_text(obj.get("apiVersion")), _text(obj.get("kind")))
     if kind is None:
@@ -78,9 +78,9 @@ def validate(obj: dict[str, Any], *, strict: bool = False) -> list[FieldError]:
 
 
 def validate_update(new: dict[str, Any], old: dict[str, Any]) -> list[FieldError]:
-    """What `new` may not change of `old`, the stored object of the same kind: spec fields that are immutable.
+    """The immutable spec fields that `new` changes in `old`, the stored object of the same kind.
 
-    Says nothing of metadata, which is the store's to guard, nor of what `validate` says. Never raises.
+    Ignores metadata, which the store guards, and what `validate` checks. Never raises.
     """
     rule = _UPDATE_RULES.get(_text(new.get("kind")))
     return list(rule(new, old)) if rule else []

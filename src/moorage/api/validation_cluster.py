@@ -22,12 +22,12 @@ from moorage.api.validation_schema import FORBIDDEN, INVALID, TOO_LONG, TOO_MANY
 from moorage.api.validation_services import cidr
 
 _MAX_SECRET_BYTES = 1024 * 1024
-"""Of all values of a Secret together, decoded."""
+"""All values of a Secret together, decoded."""
 _KEY = re.compile(r"[-._a-zA-Z0-9]+")
 
 
 def secret(obj: dict[str, Any]) -> Iterator[FieldError]:
-    """The errors of a Secret. What is not base64 upstream refuses while decoding; here it is an error like others."""
+    """The errors of a Secret. Upstream refuses invalid base64 while decoding; here it is an error like any other."""
     yield from metadata(obj, True, dns_subdomain)
     size = 0
     for field in ("data", "stringData"):
@@ -47,12 +47,12 @@ def secret(obj: dict[str, Any]) -> Iterator[FieldError]:
 
 
 def _decoded(value: str) -> bytes:
-    # Go's encoding/base64 passes over line breaks, which the base64 program writes.
+    # Go's encoding/base64 ignores line breaks, which the base64 program writes.
     return b64decode(value.replace("\r", "").replace("\n", ""), validate=True)
 
 
 def secret_update(new: dict[str, Any], old: dict[str, Any]) -> Iterator[FieldError]:
-    """What may not change of a Secret: its type, and anything once it is immutable."""
+    """Forbidden changes of a Secret: of its type, and of anything once it is immutable."""
     if (text(new, "type") or "Opaque") != (text(old, "type") or "Opaque"):
         yield FieldError("type", INVALID, "may not change; delete the Secret and create it anew")
     if old.get("immutable") is True:
@@ -92,7 +92,7 @@ def service_cidr(obj: dict[str, Any]) -> Iterator[FieldError]:
 
 
 def service_cidr_update(new: dict[str, Any], old: dict[str, Any]) -> Iterator[FieldError]:
-    """What may not change of a ServiceCIDR: the ranges that it has; one of the other family may be added."""
+    """Forbidden changes of a ServiceCIDR: of the ranges that it has. One of the other family may be added."""
     before = [value for _, value in texts(mapping(old, "spec"), "cidrs", "spec")]
     after = [value for _, value in texts(mapping(new, "spec"), "cidrs", "spec")]
     if after[: len(before)] != before:

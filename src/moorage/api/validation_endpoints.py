@@ -36,7 +36,7 @@ MAX_ENDPOINTS = 1000
 MAX_PORTS = 100
 """In one EndpointSlice."""
 MAX_ADDRESSES = 100
-"""Of one endpoint; a proxy uses the first."""
+"""Of one endpoint; proxies use the first."""
 
 
 def endpoint_slice(obj: dict[str, Any]) -> Iterator[FieldError]:
@@ -117,7 +117,7 @@ def _slice_ports(ports: list[Any]) -> Iterator[FieldError]:
 
 
 def endpoint_slice_update(new: dict[str, Any], old: dict[str, Any]) -> Iterator[FieldError]:
-    """What may not change of an EndpointSlice: its address type."""
+    """Forbidden changes of an EndpointSlice: of its address type."""
     if text(new, "addressType") != text(old, "addressType"):
         yield FieldError("addressType", INVALID, "may not change; create a new EndpointSlice")
 

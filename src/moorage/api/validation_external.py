@@ -1,6 +1,6 @@
-"""Rules for ExternalService and Mooring: the verdicts of their CustomResourceDefinitions (`api.crds`), without CEL.
+"""Validates ExternalService and Mooring like their CustomResourceDefinitions (`api.crds`), but without CEL.
 
-The limits and rules are read from the types, where the definitions have theirs from too.
+Limits and rules are read from the types, as for the definitions.
 """
 
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def mooring(obj: dict[str, Any]) -> Iterator[FieldError]:
 
 
 def mooring_update(new: dict[str, Any], old: dict[str, Any]) -> Iterator[FieldError]:
-    """What may not change of a Mooring: whose it is."""
+    """Forbidden changes of a Mooring: of whom it is for."""
     after, before = mapping(new, "spec"), mapping(old, "spec")
     for field in ("group", "client"):
         if field in after and field in before and after[field] != before[field]:
@@ -52,7 +52,7 @@ def _info(type_: type) -> inspect.Type:
 
 
 def _walk(value: Any, info: inspect.Type, path: str) -> Iterator[FieldError]:
-    """The errors of a value, and of what is in it; what has the wrong type is skipped."""
+    """The errors of a value and of what is in it; values of the wrong type are skipped."""
     match info:
         case inspect.UnionType():
             (option,) = (option for option in info.types if not isinstance(option, inspect.NoneType))
@@ -91,7 +91,7 @@ def _struct(value: dict[str, Any], info: inspect.StructType, path: str) -> Itera
 
 
 def _limits(value: Any, schema: dict[str, Any], path: str) -> Iterator[FieldError]:
-    """The errors of a value by the keywords of its schema."""
+    """The errors of a value according to the keywords of its schema."""
     if isinstance(value, str):
         yield from _text_limits(value, schema, path)
     elif isinstance(value, int) and not isinstance(value, bool):
@@ -124,7 +124,7 @@ def _text_limits(value: str, schema: dict[str, Any], path: str) -> Iterator[Fiel
 
 
 def _duplicates(items: list[Any], keys: list[str], path: str) -> Iterator[FieldError]:
-    """The errors of a list whose items must differ in `keys`."""
+    """The errors of a list whose items must be unique by `keys`."""
     seen = Once()
     for index, item in enumerate(items):
         if isinstance(item, dict):

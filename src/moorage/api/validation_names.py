@@ -1,7 +1,7 @@
 """Names, labels and the metadata that every object has (apimachinery's `validation` and `api/validation` packages).
 
-The rules here and in the other `validation_*` modules read plain dicts that may hold anything anywhere: what has the
-wrong type is skipped, because `validation_schema` has reported it.
+The rules here and in the other `validation_*` modules read plain dicts that may hold anything anywhere. They skip
+values of the wrong type, because `validation_schema` has reported them.
 """
 
 import re
@@ -12,11 +12,11 @@ from moorage.api.show import show
 from moorage.api.validation_schema import DUPLICATE, FORBIDDEN, INVALID, NOT_SUPPORTED, REQUIRED, TOO_LONG, FieldError
 
 Check = Callable[[str], str | None]
-"""From a value to what it is not and what to use instead; None when it is right."""
+"""Says what is wrong with a value and what to use instead; None if it is right."""
 
 PROTOCOLS: Final = ("TCP", "UDP", "SCTP")
 _MAX_ANNOTATIONS_BYTES = 256 * 1024
-"""Of all keys and values together."""
+"""All keys and values together."""
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _DNS_LABEL = re.compile(_LABEL)
@@ -30,33 +30,33 @@ _PORT_NAME = re.compile("[a-z0-9]+(-[a-z0-9]+)*")
 
 
 def mapping(obj: dict[str, Any], key: str) -> dict[str, Any]:
-    """The mapping under `key` with its text keys, empty where there is none."""
+    """The mapping under `key`, with only its text keys; empty if there is none."""
     value = obj.get(key)
     return {name: item for name, item in value.items() if isinstance(name, str)} if isinstance(value, dict) else {}
 
 
 def entries(obj: dict[str, Any], key: str) -> list[Any]:
-    """The list under `key`, empty where there is none."""
+    """The list under `key`; empty if there is none."""
     value = obj.get(key)
     return value if isinstance(value, list) else []
 
 
 def structs(obj: dict[str, Any], key: str, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each mapping of the list under `key`, with its path."""
+    """Each mapping in the list under `key`, with its path."""
     for index, item in enumerate(entries(obj, key)):
         if isinstance(item, dict):
             yield f"{path}.{key}[{index}]", item
 
 
 def texts(obj: dict[str, Any], key: str, path: str) -> Iterator[tuple[str, str]]:
-    """Each text of the list under `key`, with its path."""
+    """Each text in the list under `key`, with its path."""
     for index, item in enumerate(entries(obj, key)):
         if isinstance(item, str):
             yield f"{path}.{key}[{index}]", item
 
 
 def text(obj: dict[str, Any], key: str) -> str:
-    """The text under `key`, empty where there is none: Kubernetes takes both for the same."""
+    """The text under `key`; empty if there is none: to Kubernetes both are the same."""
     value = obj.get(key)
     return value if isinstance(value, str) else ""
 
@@ -100,7 +100,7 @@ def domain_name(value: str) -> str | None:
 
 
 def qualified_name(value: str) -> str | None:
-    """A label's key: a name of at most 63 characters, with an optional DNS name and a slash before it."""
+    """The key of a label: a name of at most 63 characters, with an optional DNS name and a slash before it."""
     prefix, slash, name = value.rpartition("/")
     if (not slash or dns_subdomain(prefix) is None) and len(name) <= 63 and _QUALIFIED_PART.fullmatch(name):
         return None
@@ -108,7 +108,7 @@ def qualified_name(value: str) -> str | None:
 
 
 def label_value(value: str) -> str | None:
-    """A label's value: empty, or as the name part of a label's key."""
+    """The value of a label: empty, or like the name part of a label's key."""
     if not value or (len(value) <= 63 and _QUALIFIED_PART.fullmatch(value)):
         return None
     return 'is not a label value; use at most 63 letters, digits, "-", "_" and ".", a letter or digit first and last'
@@ -122,7 +122,7 @@ def port_name(value: str) -> str | None:
 
 
 def named(path: str, value: str, check: Check) -> Iterator[FieldError]:
-    """The error of a non-empty `value` that `check` refuses; the empty one is left to `required`."""
+    """The error of a non-empty `value` that `check` refuses; `required` deals with empty ones."""
     complaint = check(value) if value else None
     if complaint:
         yield FieldError(path, INVALID, f"{show(value)} {complaint}")
@@ -135,7 +135,7 @@ def required(path: str, value: object, advice: str) -> Iterator[FieldError]:
 
 
 def one_of(path: str, value: str, choices: tuple[str, ...]) -> Iterator[FieldError]:
-    """The error of a non-empty value that is none of `choices`."""
+    """The error of a non-empty value that is not one of `choices`."""
     if value and value not in choices:
         yield FieldError(path, NOT_SUPPORTED, f"{show(value)} is not supported; use {_any_of(choices)}")
 
@@ -151,19 +151,19 @@ def in_range(path: str, value: int | None, low: int, high: int, unit: str = "") 
 
 
 def port_number(path: str, value: int | None) -> Iterator[FieldError]:
-    """The error of a number that is no TCP or UDP port."""
+    """The error of a number that is not a TCP or UDP port."""
     if value is not None and not 1 <= value <= 65535:
         yield FieldError(path, INVALID, f"{show(value)} is not a port; use 1 to 65535")
 
 
 class Once:
-    """Reports what is given a second time, naming where it was first."""
+    """Reports whatever is given a second time, and where it was given first."""
 
     def __init__(self) -> None:
         self._first: dict[object, str] = {}
 
     def check(self, path: str, key: object, what: str, advice: str) -> Iterator[FieldError]:
-        """The error of a hashable `key` that an earlier path had, shown as `what`."""
+        """The error of a hashable `key`, shown as `what`, that an earlier path had, too."""
         first = self._first.setdefault(key, path)
         if first != path:
             yield FieldError(path, DUPLICATE, f"{what} is given twice, first in {first}; {advice}")
@@ -183,13 +183,13 @@ def labels(path: str, found: dict[str, Any]) -> Iterator[FieldError]:
 
 
 def metadata(obj: dict[str, Any], namespaced: bool, name_check: Check) -> Iterator[FieldError]:
-    """The errors of an object's metadata. Its namespace may be absent: who takes the object in knows the default."""
+    """The errors of an object's metadata. The namespace may be absent: the caller knows the default."""
     meta = mapping(obj, "metadata")
     name, prefix = text(meta, "name"), text(meta, "generateName")
     if not prefix:
         yield from required("metadata.name", name, "name the object")
     yield from named("metadata.name", name, name_check)
-    # A generated name is the prefix, which may end in "-", and five more characters.
+    # A generated name is the prefix, which may end in "-", and five characters more.
     yield from named("metadata.generateName", prefix, lambda value: name_check(value + "x"))
     namespace = text(meta, "namespace")
     if namespaced:

@@ -1,4 +1,4 @@
-"""Whether an object has the shape of its kind's struct: the types of its fields, and fields that are not there."""
+"""Checks the shape of an object against the struct of its kind: types, and missing or unknown fields."""
 
 import difflib
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ from moorage.api.show import show
 
 
 class FieldError(NamedTuple):
-    """One thing wrong with one field of an object."""
+    """One problem with one field of an object."""
 
     path: str
-    """As upstream writes it: `spec.ports[0].port`."""
+    """In upstream's form: `spec.ports[0].port`."""
     kind: str
     """One of the constants below: upstream's ErrorType (apimachinery's `field` package), a Status cause's reason."""
     message: str
@@ -35,7 +35,7 @@ TOO_LONG = "FieldValueTooLong"
 TOO_MANY = "FieldValueTooMany"
 WRONG_TYPE = "FieldValueTypeInvalid"
 UNKNOWN = "FieldUnknown"
-"""Ours: upstream refuses unknown fields while decoding (`fieldValidation=Strict`), before there are causes."""
+"""Not upstream's, which refuses unknown fields while decoding (`fieldValidation=Strict`), without a cause."""
 
 PARTIAL: frozenset[type] = frozenset(
     {
@@ -51,21 +51,21 @@ PARTIAL: frozenset[type] = frozenset(
         apps_v1.DeploymentStatus,
     }
 )
-"""Structs that type only a part of their schema, so that a field they do not know may still be right."""
+"""Structs that type only a part of their schema, so that a field they do not know may still be valid."""
 
 _INT64 = range(-(2**63), 2**63)
 
 
 def shape_errors(obj: dict[str, Any], type_: type[Object]) -> list[FieldError]:
-    """Every field of `obj` with the wrong type, that the struct needs and misses, or that is unknown (`UNKNOWN`).
+    """Every field of `obj` that has the wrong type, is missing though the struct needs it, or is unknown (`UNKNOWN`).
 
-    Null counts as absent, as it does when Kubernetes reads JSON. Nothing below a mistyped field is looked at.
+    Null counts as absent, as when Kubernetes reads JSON. What is below a field of the wrong type is not checked.
     """
     return list(_walk(obj, _info(type_), ""))
 
 
 def without_nulls(value: Any) -> Any:
-    """`value` without the keys whose value is null: what Kubernetes makes of `creationTimestamp: null`."""
+    """`value` without the keys whose value is null: Kubernetes does that with `creationTimestamp: null`."""
     if isinstance(value, dict):
         return {key: without_nulls(item) for key, item in value.items() if item is not None}
     if isinstance(value, list):
@@ -79,7 +79,7 @@ def _info(type_: type[Object]) -> inspect.Type:
 
 
 def _walk(value: Any, info: inspect.Type, path: str) -> Iterator[FieldError]:
-    if isinstance(info, inspect.Metadata):  # a description and limits, which are not about the shape
+    if isinstance(info, inspect.Metadata):  # description and limits are not part of the shape
         yield from _walk(value, info.type, path)
     elif isinstance(info, inspect.UnionType):
         fitting = [option for option in info.types if _fits(value, option)]

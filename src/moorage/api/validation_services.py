@@ -1,7 +1,7 @@
 """Rules for Service (upstream: ValidateService in pkg/apis/core/validation).
 
-Upstream checks after its defaults are filled in; here an absent field means its default, so that what a person wrote
-and what a server stored are judged alike.
+Upstream fills in the defaults first. Here an absent field means its default, so that a person's manifest and the
+stored object are judged the same way.
 """
 
 from collections.abc import Iterator
@@ -59,12 +59,12 @@ def service(obj: dict[str, Any]) -> Iterator[FieldError]:
 
 
 def is_headless(spec: dict[str, Any]) -> bool:
-    """Whether a Service's spec asks for no cluster IP: `clusterIP: None`."""
+    """Whether the spec of a Service asks for no cluster IP: `clusterIP: None`."""
     return text(spec, "clusterIP") == "None"
 
 
 def unicast(path: str, address: str) -> Iterator[FieldError]:
-    """The error of an address that is none, or that may never be an endpoint."""
+    """The error of text that is not an address, or of an address that may never be an endpoint."""
     try:
         parse(address)
     except MoorageError as error:
@@ -186,7 +186,7 @@ def _load_balancer(spec: dict[str, Any], type_: str) -> Iterator[FieldError]:
 
 
 def cidr(path: str, value: str) -> Iterator[FieldError]:
-    """The error of a text that is no range of addresses."""
+    """The error of text that is not a range of addresses."""
     try:
         if "/" not in value or "%" in value:
             raise ValueError
@@ -218,7 +218,7 @@ def _traffic(spec: dict[str, Any], type_: str) -> Iterator[FieldError]:
 
 
 def service_update(new: dict[str, Any], old: dict[str, Any]) -> Iterator[FieldError]:
-    """What may not change of a Service: its first cluster IP, unless it comes from or goes to ExternalName."""
+    """Forbidden changes of a Service: of its first cluster IP, unless its type was or becomes ExternalName."""
     after, before = mapping(new, "spec"), mapping(old, "spec")
     if "ExternalName" in (text(after, "type"), text(before, "type")) or not text(before, "clusterIP"):
         return

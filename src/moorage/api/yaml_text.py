@@ -1,6 +1,6 @@
-"""Plain values to YAML text that kubectl, and `manifest_yaml`, read as these values.
+"""Writes plain values as YAML text that kubectl and `manifest_yaml` read as the same values.
 
-PyYAML alone leaves text without quotes that is a number or a boolean to others, such as 1e3, 010 and y.
+PyYAML alone leaves out quotes around text that others read as a number or a boolean, such as 1e3, 010 and y.
 """
 
 from typing import Any
@@ -10,11 +10,11 @@ import yaml
 from moorage.api.manifest_yaml import TextError, resolve
 
 _BREAKS = "\x85\u2028\u2029\ufeff"
-"""Line breaks to YAML 1.1, and the byte order mark: they survive as escapes only."""
+"""Characters that are line breaks in YAML 1.1, and the byte order mark: only escapes preserve them."""
 
 
 def dump(value: Any, *, sort_keys: bool = False, width: int = 80) -> str:
-    """One document of strings, numbers, booleans, None, and lists and string-keyed dicts of them, without aliases."""
+    """One document, without aliases: strings, numbers, booleans, None, and lists and string-keyed dicts of them."""
     return str(yaml.dump(value, Dumper=_Dumper, sort_keys=sort_keys, width=width, allow_unicode=True))
 
 
