@@ -1,1 +1,1 @@
-"""The node agent: one per node, turns what the API says into nftables, and decides nothing."""
+"""The node agent: one per node; turns Services and EndpointSlices into nftables, and decides nothing."""

@@ -37,19 +37,19 @@ def _service_of(slice_: EndpointSlice) -> tuple[ObjectKey, ...]:
 BY_SERVICE = Index(_service_of)
 
 RETRY_SECONDS, MAX_RETRY_SECONDS = 1.0, 300.0
-"""After which nft is asked again to take what it refused: at first, and at most."""
+"""How long to wait before trying again what nft refused: the first time, and at most."""
 MAX_LOGGED_REFUSALS = 20
 
 
 class Agent:
     """One node's loop. `run` ends only when cancelled.
 
-    What is wrong with one Service or EndpointSlice costs nobody else: its last good state stays in use, and
-    `warnings` says what is wrong. That holds for mistakes of this program, too.
+    A fault in one Service or EndpointSlice affects no others: its last good state stays in use, and `warnings` says
+    what is wrong. That is also true for bugs of this program.
     """
 
     CHECK_SECONDS = 30.0
-    """How often the kernel is asked whether its digest is still ours: somebody may have flushed the ruleset."""
+    """How often to check that the kernel's digest is still ours: somebody may have flushed the ruleset."""
 
     def __init__(self, client: Client, synchronizer: Synchronizer, scope: Scope) -> None:
         self._synchronizer = synchronizer
@@ -75,15 +75,15 @@ class Agent:
         )
         self._warned: dict[str, tuple[str, ...]] = {}
         self._check_at = 0.0
-        """When to ask the kernel next, by the event loop's clock."""
+        """When to check the kernel next, by the event loop's clock."""
         self._refusals = 0
-        """How often in a row nft was asked and did not take something."""
+        """How often in a row nft has refused something."""
         self._retry_at = math.inf
         """When to try that again."""
 
     @property
     def warnings(self) -> list[str]:
-        """A line for each thing that is left out, or carried as it was before, and why."""
+        """A line for each thing that is left out or kept in its old state, with the reason."""
         warned = (warning for each in self._warned.values() for warning in each)
         return [*_left_out(self._services), *_left_out(self._slices), *warned]
 
@@ -97,7 +97,7 @@ class Agent:
             await self._program()
 
     async def _program(self) -> None:
-        """Decide and do, whenever something changes. The first round also clears up after an earlier agent."""
+        """Decide and act whenever something changes. The first round also cleans up after an earlier agent."""
         changed: set[ServiceAddress] = set()
         failures = 0
         while True:
@@ -120,7 +120,7 @@ class Agent:
                 await asyncio.sleep(wait)
 
     def _take_refusals(self) -> None:
-        """Warn about what nft refuses, and plan when to try again."""
+        """Warn about ports that nft refuses, and plan when to try again."""
         refused = self._synchronizer.refused
         self._warn(
             "nft",
@@ -137,7 +137,7 @@ class Agent:
             self._retry_at = asyncio.get_running_loop().time() + wait
 
     async def _next(self) -> set[ServiceAddress]:
-        """Wait for a change. Returns the keys that changed; none if the kernel has to be looked at again."""
+        """Wait for a change. Returns the keys that changed; none if it is time to check the kernel."""
         now = asyncio.get_running_loop().time
         while True:
             if now() >= self._check_at:
@@ -180,7 +180,7 @@ class Agent:
             log.error("the mistake", subject=subject, exc_info=error)
 
     def _warn(self, subject: str, warnings: Iterable[str]) -> bool:
-        """Log each warning about `subject` once, until it goes away. Returns whether any is new."""
+        """Log each warning about `subject` once until it goes away. Returns whether any is new."""
         warnings = tuple(warnings)
         new = [each for each in warnings if each not in self._warned.get(subject, ())]
         for warning in new:

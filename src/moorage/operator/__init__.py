@@ -1,1 +1,1 @@
-"""The operator: the one leader that discovers, checks, decides and writes."""
+"""The operator: its leader finds endpoints, checks them, decides what should be, and writes it."""

@@ -16,10 +16,10 @@ from moorage.errors import MoorageError
 
 
 class Authority(NamedTuple):
-    """What a check trusts."""
+    """The authorities that a check trusts."""
 
     pem: str | None
-    """None, without a problem: the system's authorities."""
+    """PEM certificates. None without a problem: the system's authorities."""
     problem: Problem | None
     """Why the check cannot be made."""
 
@@ -27,7 +27,7 @@ class Authority(NamedTuple):
 class CheckAuthority:
     """Watches the Secret that `spec.healthCheck.http.tls.caSecretRef` of one ExternalService names.
 
-    `changed()` is called when what its checks trust may be another.
+    `changed()` is called when the authorities may have changed.
     """
 
     def __init__(
@@ -39,11 +39,11 @@ class CheckAuthority:
         self._watched: tuple[SecretKey, WatchedSecret] | None = None
         self._version: tuple[str | None, ...] | None = None
         self._content: str | tuple[str] = ""
-        """What was made of that version of the Secret: reading certificates again each time takes long."""
+        """The result for that version of the Secret: reading the certificates again each time would take long."""
         self._wrong_since = ""
 
     def of(self, namespace: str, spec: ExternalServiceSpec) -> Authority:
-        """What the checks trust; their Secret is watched from now on."""
+        """The authorities of the checks. From now on their Secret is watched."""
         ref = _reference(spec)
         if ref is None:
             self.close()
@@ -71,7 +71,7 @@ class CheckAuthority:
         return Authority(None, Problem("CertificatesNotReadable", self._content[0], self._wrong_since))
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """Stop watching."""
         if self._watched is not None:
             self._secrets.give_back(self._watched[0], self._changed)
         self._watched = self._version = None
@@ -84,10 +84,10 @@ def _reference(spec: ExternalServiceSpec) -> SecretKeyReference | None:
 
 
 def certificates(secret: Secret, ref: SecretKeyReference) -> str | tuple[str]:
-    """The PEM certificates that `ref` names in `secret`; or, in a tuple, what is wrong with them.
+    """The PEM certificates that `ref` names in `secret`, or a tuple that says what is wrong with them.
 
-    OpenSSL is not asked here: it would hold up the leader for some 40 ms for a hundred of them. What little else it
-    finds wrong, the checks say.
+    OpenSSL does not look at them here: a hundred would hold up the leader for some 40 ms. What only OpenSSL finds
+    wrong, the checks report.
     """
     where = f"Secret {secret.metadata.namespace}/{secret.metadata.name}"
     encoded = (secret.data or {}).get(ref.key)

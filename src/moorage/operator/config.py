@@ -19,12 +19,12 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid
 
 
 class Admission(_Section, frozen=True, kw_only=True):
-    """Which addresses may be endpoints, beyond what the operator finds out about its cluster."""
+    """Which addresses may be endpoints, in addition to what the operator finds out about its cluster."""
 
     allow: tuple[str, ...] = ()
-    """Ranges (CIDR) that are let through whatever else is said of them."""
+    """Ranges (CIDR) that are allowed whatever else they are."""
     refuse: tuple[str, ...] = ()
-    """Ranges (CIDR) that are refused: those of pods, where the CNI does not put them into Node objects."""
+    """Ranges (CIDR) that are refused, such as those of pods if the CNI does not put them into Node objects."""
 
 
 class Configuration(_Section, frozen=True, kw_only=True):
@@ -36,9 +36,9 @@ class Configuration(_Section, frozen=True, kw_only=True):
 
 
 def load(path: Path | None) -> Configuration:
-    """The configuration in this YAML file; the defaults for None and for a file that says nothing.
+    """The configuration in this YAML file; the defaults for None and for an empty file.
 
-    Raises MoorageError that names the file and the field for what cannot be read, is not known, or makes no sense.
+    Raises MoorageError, with file and field, for what cannot be read, is unknown, or makes no sense.
     """
     if path is None:
         return Configuration()
@@ -52,7 +52,7 @@ def load(path: Path | None) -> Configuration:
 
 
 def read(text: str, path: Path) -> Configuration:
-    """The configuration that `text` writes; `path` is what errors call it. Raises MoorageError as `load` does."""
+    """The configuration in `text`; errors call it `path`. Raises MoorageError as `load` does."""
     found = list(documents(text))
     for each in found:
         if not isinstance(each, Document):
@@ -82,13 +82,13 @@ def _check(configuration: Configuration, path: Path) -> None:
         ("logFormat", configuration.log_format, LOG_FORMATS),
     ):
         if chosen not in known:
-            raise _complaint(path, field, f"{show(chosen)} is none of {', '.join(known)}")
+            raise _complaint(path, field, f"{show(chosen)} is not one of {', '.join(known)}")
     if not 1 <= configuration.workers <= 256:
         raise _complaint(path, "workers", f"{configuration.workers} is not between 1 and 256")
 
 
 def _where(message: str) -> tuple[str, str]:
-    """What msgspec found wrong, in our words, and the field: `admission.allow[0]`, "" for the whole."""
+    """What msgspec found wrong, in our words, and the field: `admission.allow[0]`, or "" for the whole file."""
     what, _, at = message.partition(" - at `$")
     field = at.rstrip("`").lstrip(".")
     if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", what):

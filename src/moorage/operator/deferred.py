@@ -1,4 +1,4 @@
-"""Holds Events back while there is something more urgent to write."""
+"""Holds Events back while something more urgent has to be written."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,7 +19,7 @@ class Deferred:
 
     MAX_DELAY_SECONDS = 10.0
     POLL_SECONDS = 0.05
-    """Between two looks at whether something is urgent."""
+    """How often to look whether something is urgent."""
 
     def __init__(self, recorder: Recorder, urgent: Callable[[], bool]) -> None:
         self._recorder = recorder
@@ -37,7 +37,7 @@ class Deferred:
         now = asyncio.get_running_loop().time
         while True:
             until, about, type_, reason, message = await self._line.get()
-            while self._urgent() and now() < until:  # noqa: ASYNC110  # asked, as nobody says when it is over
+            while self._urgent() and now() < until:  # noqa: ASYNC110  # nothing tells us when it is over
                 await asyncio.sleep(self.POLL_SECONDS)
             try:
                 self._recorder.record(about, type_, reason, message)

@@ -1,4 +1,4 @@
-"""What the checks of one ExternalService's endpoints have come to."""
+"""The health of one ExternalService's endpoints, from the outcomes of their checks."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ from moorage.core.model import Endpoint, Verdict
 class Change(NamedTuple):
     """What a check has changed about an endpoint.
 
-    Turned: checks begin or cease to say otherwise than the verdict while an endpoint is unhealthy, which may count
-    for which are ready. Reworded: only the reason is another one.
+    Turned: while an endpoint is unhealthy, its checks begin or cease to contradict the verdict, which may change
+    which endpoints are ready. Reworded: only the reason has changed.
     """
 
     kind: Literal["Verdict", "Turned", "Reworded"]
@@ -23,7 +23,7 @@ class Change(NamedTuple):
 
 
 class EndpointHealth:
-    """The states of the endpoints, which begin with what the status says."""
+    """The states of the endpoints. They start from the status."""
 
     def __init__(self) -> None:
         self._states: dict[str, State] = {}
@@ -36,25 +36,25 @@ class EndpointHealth:
 
     @property
     def verdicts(self) -> dict[str, Verdict]:
-        """By name of the endpoint, as they are now."""
+        """The present states, by name of the endpoint."""
         return {name: state.verdict for name, state in self._states.items()}
 
     @property
     def failing(self) -> dict[str, str]:
-        """The address of each that is unhealthy, by name."""
+        """The addresses of the unhealthy endpoints, by name."""
         return {
             name: each.subject.address for name, each in self._states.items() if each.verdict.health == "Unhealthy"
         }
 
     def follow(self, xsvc: ExternalService, endpoints: Sequence[Endpoint], now: str) -> dict[str, Subject]:
-        """These are the endpoints from now on. Returns what is to be checked of each, by name."""
+        """Set the endpoints. Returns what to check of each, by name."""
         wanted = health.subjects(xsvc.spec, endpoints)
         self._states = health.follow(self._states, wanted, xsvc.status.endpoints or [], now)
         self._counts = Counter(state.verdict.health for state in self._states.values())
         return wanted
 
     def observe(self, name: str, outcome: Outcome, now: str) -> Change | None:
-        """Take the outcome of one check; that of an endpoint which has gone meanwhile counts for nothing."""
+        """Take the outcome of one check. It is ignored if the endpoint is gone by now."""
         before = self._states.get(name)
         if before is None:
             return None

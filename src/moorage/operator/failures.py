@@ -1,4 +1,4 @@
-"""Says in the status of an ExternalService why it could not be dealt with, in place of what was true before."""
+"""Writes into the status of an ExternalService why nothing could be done about it; the old status is out of date."""
 
 from collections.abc import Callable, Mapping
 
@@ -17,9 +17,9 @@ log = get_logger("moorage.operator")
 
 
 class FailureReports:
-    """Each of these writes the status if it says something else so far, and then an Event.
+    """Each method writes the status, unless it says so already, and then an Event.
 
-    Each write takes a second of the record's pace: whoever refuses something may do so in other words each time.
+    Each write takes a second of the record's pace: a refusal may come in other words each time.
     """
 
     def __init__(self, writer: Writer, events: Deferred, now: Callable[[], str]) -> None:
@@ -30,7 +30,7 @@ class FailureReports:
     async def refused(
         self, record: Record, xsvc: ExternalService, status: ExternalServiceStatus, error: RefusedError
     ) -> None:
-        """The API server does not want the Service or a slice that was decided: what it says is what to do."""
+        """The API server refuses the Service or a slice that was decided on; its words say what to do."""
         message = f"{error.what} could not be written: {error.error.message}"
         values = {"Ready": ConditionValue("False", "WriteRefused", message)}
         before = xsvc.status
@@ -39,29 +39,29 @@ class FailureReports:
     async def status_refused(
         self, record: Record, xsvc: ExternalService, status: ExternalServiceStatus, error: RefusedError
     ) -> None:
-        """The API server does not want the status, or it is too large: the list of endpoints is left out of it."""
+        """The API server refuses the status, or the status is too large: write it without its list of endpoints."""
         message = f"This status could not be written as a whole: {error.error.message}"
         values = {"Accepted": ConditionValue("False", "WriteRefused", message)}
         await self._report(record, xsvc, replace(status, endpoints=None), values)
 
     async def failed(self, record: Record, xsvc: ExternalService) -> None:
-        """Nothing could be decided, for a reason that nobody thought of."""
+        """Nothing could be decided, because of a bug."""
         await self._report(record, xsvc, xsvc.status, conditions.failed(xsvc))
 
     async def service_unreadable(self, record: Record, xsvc: ExternalService, bad: Unreadable) -> None:
-        """Nothing can be decided, because the Service of this name cannot be read."""
+        """Nothing can be decided, because the Service of the same name cannot be read."""
         values = conditions.unreadable(xsvc, "The Service of this name", bad.why)
         await self._report(record, xsvc, xsvc.status, values)
 
     def report_unreadable(self, record: Record, bad: Unreadable) -> None:
-        """The ExternalService itself cannot be read: an Event says so, once for each generation."""
+        """The ExternalService itself cannot be read: write an Event, once for each generation."""
         if record.unreadable_event != bad.metadata.generation:
             record.unreadable_event = bad.metadata.generation
             value = conditions.unread(bad.why)
             self._events.record(_empty(bad), "Warning", value.reason, value.message)
 
     async def unreadable(self, record: Record, bad: Unreadable) -> None:
-        """It could never be read since this process leads: the status says so, once for each generation."""
+        """It could never be read since this process leads: write the status, once for each generation."""
         if record.unreadable_status == bad.metadata.generation:
             return
         xsvc = _empty(bad)
@@ -72,7 +72,7 @@ class FailureReports:
         try:
             await self._writer.status_of_unreadable(bad.metadata, status)
         except RefusedError as refused:
-            # Before Kubernetes 1.30 (KEP-4008) a status is only taken together with a valid spec.
+            # Before Kubernetes 1.30 (KEP-4008) the API server takes a status only together with a valid spec.
             log.debug("a status is refused", object=str(record.key), error=str(refused))
         record.unreadable_status = bad.metadata.generation
 

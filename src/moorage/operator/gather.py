@@ -1,4 +1,4 @@
-"""Gathers what a decision about an ExternalService is made from, and has its sources and endpoints looked after."""
+"""Gathers what is known about an ExternalService for a decision, and keeps its sources and checks running."""
 
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -18,7 +18,7 @@ from moorage.probe.check import Check, Target, check_of, targets
 
 
 class SourcesLike(Protocol):
-    """What is needed of `outside.sources.RemoteSources`."""
+    """The part of `outside.sources.RemoteSources` that is used here."""
 
     @property
     def secrets(self) -> Shared[SecretKey, WatchedSecret]: ...
@@ -33,7 +33,7 @@ class SourcesLike(Protocol):
 
 
 class ProberLike(Protocol):
-    """What is needed of `outside.checks.RemoteProber`."""
+    """The part of `outside.checks.RemoteProber` that is used here."""
 
     @property
     def problem(self) -> Problem | None:
@@ -45,7 +45,7 @@ class ProberLike(Protocol):
 
 
 class Gatherer:
-    """`touched(key)` is called when something has changed that a snapshot of this ExternalService shows."""
+    """`touched(key)` is called when the snapshot of this ExternalService may have changed."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Gatherer:
         self._now = now
 
     def follow(self, key: ObjectKey) -> ExternalService | None:
-        """Have this ExternalService's sources followed. Returns it; None if it is gone, or going."""
+        """Follow this ExternalService's sources. Returns it; None if it is gone or being deleted."""
         xsvc = self._world.xsvcs.get(key)
         gone = xsvc is None or xsvc.metadata.deletion_timestamp is not None
         if gone or (xsvc and xsvc.spec.suspend):
@@ -86,12 +86,12 @@ class Gatherer:
             record.sources = record.failing_sources = 0
 
     def close(self) -> None:
-        """Watch no Secret any more."""
+        """Stop watching Secrets."""
         for record in self._records:
             self._trust_nothing(record)
 
     def snapshot(self, record: Record, xsvc: ExternalService) -> Snapshot:
-        """What is known, but for the endpoints: they must be merged first, and then `checked`."""
+        """The snapshot without its endpoints: call `merge` next, and then `checked`."""
         key = record.key
         slices = self._world.slices_of(key)
         names = {each.metadata.name for each in slices}
@@ -108,7 +108,7 @@ class Gatherer:
         )
 
     def checked(self, record: Record, snapshot: Snapshot) -> Snapshot:
-        """The same with what the checks say of its endpoints, which are checked from now on."""
+        """The snapshot with the health of its endpoints. From now on they are checked."""
         key, xsvc, merged = record.key, snapshot.xsvc, snapshot.merged
         if xsvc.spec.suspend:
             return snapshot
@@ -121,7 +121,7 @@ class Gatherer:
         return snapshot._replace(verdicts=record.health.verdicts, check_problem=problem, now=self._now())
 
     def _check(self, record: Record, xsvc: ExternalService, subjects: Mapping[str, Subject]) -> Problem | None:
-        """Have the endpoints checked. Returns why they cannot be."""
+        """Start to check the endpoints. Returns why they cannot be checked."""
         key, spec = record.key, xsvc.spec.health_check
         checked = targets(subjects)
         if spec is None or not checked:
@@ -139,7 +139,7 @@ class Gatherer:
             except MoorageError as error:
                 problem = Problem("InvalidCheck", str(error), xsvc.metadata.creation_timestamp or self._now())
         self._prober.remove(key)
-        # That a Secret has not been read yet is no problem.
+        # A Secret that has not been read yet is no problem.
         return problem if problem.reason != "Pending" else None
 
     @staticmethod

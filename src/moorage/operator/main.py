@@ -1,4 +1,4 @@
-"""The operator's process: waits for the Lease, leads, gives it back."""
+"""The operator's process: waits for the Lease, leads, and gives the Lease back."""
 
 import asyncio
 import signal
@@ -30,23 +30,23 @@ _MAKERS = Makers()
 
 
 class Options(NamedTuple):
-    """What the command line says."""
+    """The options of the command line."""
 
     configuration: Configuration
     namespace: str | None
-    """Of the Lease; None: the namespace that the Config names."""
+    """Namespace of the Lease; None: the namespace that the Config names."""
     identity: str | None
-    """In the Lease, made unique by what follows it; None: the host's name."""
+    """This process's name in the Lease, without the suffix that makes it unique; None: the host's name."""
     lease: str | None
-    """Name of the Lease; None: lead at once, without one."""
+    """Name of the Lease; None: lead at once, without a Lease."""
     listen: tuple[str | None, int]
 
 
 class Process:
-    """One operator process, leading or waiting to."""
+    """One operator process, which leads or waits to lead."""
 
     ASK_SECONDS = 10.0
-    """How often an API server that answered is asked whether it still does."""
+    """How often to ask an API server that answered whether it still does."""
 
     def __init__(self, client: Client, options: Options, makers: Makers = _MAKERS) -> None:
         self._client = client
@@ -58,7 +58,7 @@ class Process:
         self.identity = f"{options.identity}_{uuid.uuid4()}" if options.identity else process_identity()
 
     def missing(self) -> str | None:
-        """Why this process is not ready; None: it is. One that waits for the Lease is ready, too."""
+        """Why this process is not ready; None if it is. A process that waits for the Lease is ready, too."""
         if self._unreached is None and self._term is not None and not self._term.synced:
             return "leading, but not everything has been read yet"
         return self._unreached
@@ -101,7 +101,7 @@ class Process:
             self._metrics.rest()
 
     async def _ask(self) -> None:
-        """Keep finding out whether the API server answers."""
+        """Keep checking whether the API server answers."""
         failures = 0
         while True:
             try:

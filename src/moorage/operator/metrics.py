@@ -1,4 +1,4 @@
-"""What the operator tells Prometheus. No label's values grow with the number of objects."""
+"""The operator's metrics for Prometheus. The number of label values does not grow with the number of objects."""
 
 from collections.abc import Mapping
 from typing import get_args
@@ -10,7 +10,7 @@ from moorage.serving.metrics import ProcessMetrics
 
 
 class Metrics(ProcessMetrics):
-    """An operator process's."""
+    """The metrics of an operator process."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class Metrics(ProcessMetrics):
         )  # changed, unchanged, conflict, error
         self.failed_decisions = Counter(
             "moorage_failed_decisions",
-            "Looks at an ExternalService that a mistake in Moorage ended.",
+            "Looks at an ExternalService that failed because of a mistake in Moorage.",
             registry=registry,
         )
         self.unreadable = Gauge(
@@ -48,7 +48,7 @@ class Metrics(ProcessMetrics):
             ["kind", "verb", "result"],  # verb: create, patch, delete, status; result: ok, conflict, error
             registry=registry,
         )
-        self.external_services = Gauge("moorage_external_services", "ExternalServices there are.", registry=registry)
+        self.external_services = Gauge("moorage_external_services", "Number of ExternalServices.", registry=registry)
         self.endpoints = Gauge(
             "moorage_endpoints", "Endpoints by what the checks say.", ["health"], registry=registry
         )
@@ -80,7 +80,7 @@ class Metrics(ProcessMetrics):
         )
         self.restarts = Counter(
             "moorage_child_restarts",
-            "Times that a child process was started again.",
+            "How often a child process was started again.",
             ["part"],  # checks, sources
             registry=registry,
         )
@@ -92,7 +92,7 @@ class Metrics(ProcessMetrics):
         self.rest()
 
     def rest(self) -> None:
-        """This process does not lead: only the leader counts what there is, or it would be counted twice."""
+        """Stop counting objects, because this process does not lead: two processes would count everything twice."""
         self.refresh = lambda: None
         self.set_endpoints({})
         self.unreadable.clear()
@@ -101,12 +101,12 @@ class Metrics(ProcessMetrics):
             gauge.set(0)
 
     def set_endpoints(self, counts: Mapping[str, int]) -> None:
-        """How many endpoints have each verdict; those that are not named have none."""
+        """Set how many endpoints have each verdict; verdicts that are not named have none."""
         for health in get_args(Health):
             self.endpoints.labels(health).set(counts.get(health, 0))
 
     def set_sources(self, current: int, problem: int) -> None:
-        """How many sources have a current answer, and how many have a problem."""
+        """Set how many sources have a current answer, and how many have a problem."""
         self.sources.labels("current").set(current)
         self.sources.labels("problem").set(problem)
 

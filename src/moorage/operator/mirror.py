@@ -1,4 +1,4 @@
-"""A reflector's store that has our own writes before the watch shows them."""
+"""A reflector's store that includes our own writes before the watch shows them."""
 
 import asyncio
 from collections.abc import Callable, Hashable
@@ -12,22 +12,22 @@ K = TypeVar("K", bound=Hashable)
 
 
 class Mirror(Generic[T]):
-    """The newest known objects: those of the watch, or of the answers to writes since.
+    """The newest known objects: from the watch, or from answers to later writes.
 
-    Without it, a decision soon after a write would be made from the state before it, and be refused (409) or tell the
-    same news twice.
+    Without it, a decision soon after a write would start from the state before the write: the API server would refuse
+    it (409), or the same news would be told twice.
     """
 
     PATIENCE_SECONDS = 30.0
-    """How long a write's answer counts while the watch does not show it. If the object was gone again before the
-    watch could see it, it never will."""
+    """How long a write's answer counts while the watch does not show it. The watch never shows an object that is gone
+    again before it can be seen."""
 
     def __init__(self, store: Store[T], expired: Callable[[Change[T]], None] = lambda change: None) -> None:
-        """`expired` is called when a write's answer counts no longer, because its time is over."""
+        """`expired` is called when a write's answer no longer counts because its time is over."""
         self._store = store
         self._written = Store(store.indexes)
         self._until: dict[ObjectKey, float] = {}
-        """Of what was written, by the event loop's clock."""
+        """When each answer expires, by the event loop's clock."""
         self._expired = expired
 
     def get(self, key: ObjectKey) -> T | None:
@@ -35,18 +35,18 @@ class Mirror(Generic[T]):
         return self._written.get(key) or self._store.get(key)
 
     def by(self, index: Index[T, K], key: K) -> list[T]:
-        """The objects that `index`, which is one of the store's, finds under `key`; by namespace and name."""
+        """The objects that `index`, one of the store's indexes, finds under `key`; by namespace and name."""
         found = {each.metadata.key: each for each in self._store.by(index, key)}
         found = {name: each for name, each in found.items() if name not in self._written}
         found |= {each.metadata.key: each for each in self._written.by(index, key)}
         return [found[name] for name in sorted(found)]
 
     def wrote(self, obj: T, made: bool) -> None:
-        """Take the answer to a write; `made`: to one that made the object."""
+        """Take the answer to a write; `made`: the write created the object."""
         key = obj.metadata.key
         known = self.get(key)
         if not made and (known is None or known.metadata.uid != obj.metadata.uid):
-            return  # the watch was faster, and has shown that it is gone again
+            return  # the watch was faster: the object is gone again
         if _is_older(obj, self._store.get(key)):
             return  # the watch was faster
         loop = asyncio.get_running_loop()
@@ -55,11 +55,11 @@ class Mirror(Generic[T]):
         loop.call_later(self.PATIENCE_SECONDS, self._expire, key)
 
     def gone(self, key: ObjectKey) -> None:
-        """Forget a write's answer: there is no such object any more."""
+        """Forget a write's answer, because the object no longer exists."""
         self._drop(key)
 
     def watched(self, change: Change[T]) -> Change[T]:
-        """The watch shows a change, so an answer that is not newer goes. Returns the change as it is seen here."""
+        """Drop the answer if this change of the watch is as new. Returns the change as seen from here."""
         key, old, new = change
         written = self._written.get(key)
         if written is not None and (new is None or not _is_older(new, written)):

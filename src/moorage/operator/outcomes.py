@@ -1,4 +1,4 @@
-"""From the outcome of a check to the queue."""
+"""Puts ExternalServices into the queue when the outcome of a check matters to them."""
 
 from collections.abc import Callable
 
@@ -12,13 +12,13 @@ from moorage.operator.records import Records
 log = get_logger("moorage.operator")
 
 FIRST_VERDICTS_SECONDS = 0.05
-"""How long the first verdict of an endpoint waits for those of others, so that one write has them."""
+"""How long the first verdict of an endpoint waits for those of others, so that one write has them all."""
 REWORDED_SECONDS = 60.0
-"""How long another reason for the same verdict waits: most change again before that."""
+"""How long a new reason for the same verdict waits: most reasons change again before that."""
 
 
 class Outcomes:
-    """Takes the outcomes of checks. `again(key, seconds)` puts an ExternalService into the queue that one touches."""
+    """Takes the outcomes of checks. `again(key, seconds)` queues an ExternalService that an outcome concerns."""
 
     def __init__(
         self, records: Records, again: Callable[[ObjectKey, float], None], metrics: Metrics, now: Callable[[], str]
@@ -29,7 +29,7 @@ class Outcomes:
         self._now = now
 
     def take(self, key: ObjectKey, name: str, outcome: Outcome) -> None:
-        """One check of the endpoint of this name has ended."""
+        """Take the outcome of one check of this endpoint."""
         self._metrics.count_probe(outcome.success, outcome.seconds)
         record = self._records.get(key)
         if record is None:
@@ -37,7 +37,7 @@ class Outcomes:
         try:
             change = record.health.observe(name, outcome, self._now())
         except Exception:
-            log.exception("a check counts for nothing because of a mistake in Moorage", key=key, endpoint=name)
+            log.exception("the outcome of a check is lost because of a mistake in Moorage", key=key, endpoint=name)
             return
         match change:
             case Change("Verdict", before, after):

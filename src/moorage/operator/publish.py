@@ -1,4 +1,4 @@
-"""Carries out what was decided about an ExternalService: writes first, then its status, then Events."""
+"""Carries out a decision about an ExternalService: its writes, then its status, then Events."""
 
 from collections.abc import Callable, Iterable
 
@@ -15,7 +15,7 @@ log = get_logger("moorage.operator")
 
 
 class Publisher:
-    """Raises as `Writer` does; what the API server refuses for good is in the status by then."""
+    """Raises as `Writer` does. By then the status says what the API server refuses for good."""
 
     def __init__(self, writer: Writer, events: Deferred, now: Callable[[], str]) -> None:
         self._writer = writer
@@ -50,7 +50,7 @@ class Publisher:
                 raise
             except RefusedError as refused:
                 await self.failures.refused(record, xsvc, decision.status, refused)
-                # The status has these problems now, so the next decision takes them for known.
+                # The status has these problems now, so the next decision treats them as known.
                 reasons = {each.reason for each in decision.status.problems or ()}
                 self._record(xsvc, (each for each in decision.news if each.reason in reasons))
                 raise

@@ -24,13 +24,13 @@ from moorage.operator.writer import RefusedError, StaleError
 log = get_logger("moorage.operator")
 
 SETTLING_SECONDS = 1.0
-"""How long a new ExternalService's sources and first checks are waited for before anything is written."""
+"""How long to wait for the sources and first checks of a new ExternalService before writing anything."""
 MAX_NAMED_ADDRESSES = 10
-"""How many addresses of this cluster the log names at once."""
+"""How many addresses of this cluster one log record names."""
 
 
 class Reconciler:
-    """Level-triggered: whatever has happened, each call looks at all that there is now and does what is missing."""
+    """Level-triggered: whatever has happened, each call looks at the present state and does what is missing."""
 
     def __init__(
         self, world: World, gatherer: Gatherer, publisher: Publisher, records: Records, metrics: Metrics
@@ -43,10 +43,10 @@ class Reconciler:
         self._apart = Apart()
 
     async def __call__(self, key: ObjectKey) -> float | None:
-        """Look at this ExternalService. Returns the seconds after which to look again, None for when it is touched.
+        """Look at this ExternalService. Returns the seconds after which to look again; None: when it is touched.
 
-        A write that met an unexpected state is no failure: the watch will show that state, and if it does not soon,
-        the decision is made again. Raises MoorageError for failures.
+        A write that met an unexpected state is no failure: the watch will show that state, and if it does not, the
+        decision is soon made again. Raises MoorageError for failures.
         """
         record = self._records.get(key)
         if record is not None and (rest := record.pace.wait()) > 0:
@@ -84,7 +84,7 @@ class Reconciler:
                 self._metrics.reconcile_seconds.observe(asyncio.get_running_loop().time() - started)
 
     def close(self) -> None:
-        """Decide nothing any more."""
+        """Make no more decisions."""
         self._apart.close()
 
     async def _look(self, key: ObjectKey) -> tuple[bool, float | None]:
@@ -128,13 +128,13 @@ class Reconciler:
 
     def _unreached(self, record: Record, error: UnreachableError) -> float:
         record.unreached += 1
-        # Everything that is to be written fails alike: that is said once.
+        # All writes fail for the same reason: log it once.
         if record.unreached == 1 and not any(each.unreached for each in self._records if each is not record):
             log.warning("cannot write; endpoints stay as they are", error=str(error))
         return backoff(record.unreached, random.random())
 
     def _name_owners(self, record: Record) -> None:
-        """Log whose the refused addresses are: in the status, others' objects are not named."""
+        """Log whose addresses were refused: the status does not name objects of others."""
         whose = ((each, self._world.whose(each)) for each in sorted(record.addresses))
         if found := dict(islice((each for each in whose if each[1]), MAX_NAMED_ADDRESSES)):
             log.info("addresses of this cluster are no endpoints", object=str(record.key), addresses=found)
@@ -152,9 +152,9 @@ class Reconciler:
 
 
 def _settling(record: Record, snapshot: Snapshot) -> float | None:
-    """Seconds for which a new ExternalService is left alone, because more is about to be known of it.
+    """Seconds for which to leave a new ExternalService alone, because more will soon be known about it.
 
-    Else the first news of each would be out of date when they are read, and it would be written twice.
+    Otherwise its first Events would be out of date when somebody reads them, and it would be written twice.
     """
     if snapshot.xsvc.status.observed_generation is not None or snapshot.xsvc.spec.suspend:
         record.settled_at = None

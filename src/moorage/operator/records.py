@@ -11,9 +11,9 @@ from moorage.operator.endpoint_health import EndpointHealth
 
 SHARE, BURST_SECONDS = 0.1, 4.0
 """The share of the time that changes of one ExternalService may take, and how much at once: one whose endpoints come
-and go without end, or which somebody else changes back, must leave the API server and this process to the others.
-A change counts for a second at most, because failures are held by back-off anyway. A refusal counts for a second once
-the status says it: the watch then shows that status, which ends the back-off."""
+and go all the time, or that somebody keeps changing back, must leave time for the others. A change counts as at most
+a second, because back-off bounds failures anyway. A refusal counts as a second once the status says so: the watch
+then shows that status, which ends the back-off."""
 NOT_REPORTED = -1
 """No object has this generation."""
 
@@ -24,34 +24,34 @@ def _pace() -> Pace:
 
 @dataclass(slots=True)
 class Record:
-    """What is remembered of one ExternalService, from the first look at it until it is gone."""
+    """What the leader remembers about one ExternalService, from its first look until the object is gone."""
 
     key: ObjectKey
     health: EndpointHealth = field(default_factory=EndpointHealth)
     authority: CheckAuthority | None = None
-    """What its checks trust, if they name a Secret for that."""
+    """The authorities that its checks trust, if they name a Secret."""
     pace: Pace = field(default_factory=_pace)
-    """Of seconds of work on changes."""
+    """Limits the seconds of work on changes."""
     conflicts: int = 0
-    """In a row."""
+    """Failures in a row."""
     unreached: int = 0
-    """How often in a row the API server could not be reached to write."""
+    """How often in a row a write did not reach the API server."""
     settled_at: float | None = None
-    """If nothing was ever written of it: until when it may settle, by the event loop's clock."""
+    """If nothing has been written for it yet: until when to let it settle, by the event loop's clock."""
     obstacles: set[ObjectKey] = field(default_factory=set)
-    """Slices of others that have names which ours would have had."""
+    """Names that our slices cannot have, because slices of others have them."""
     sources: int = 0
     failing_sources: int = 0
     addresses: frozenset[str] = frozenset()
-    """Those that its sources have found, admitted or not, and those that are kept of silent sources; see `use`."""
+    """The addresses that its sources have found, admitted or not, and those kept for silent sources; see `use`."""
     unreadable_event: int | None = NOT_REPORTED
-    """The generation of which an Event said that it cannot be read."""
+    """The generation for which an Event has said that it cannot be read."""
     unreadable_status: int | None = NOT_REPORTED
-    """The generation of which the status says so, or cannot say so."""
+    """The generation for which the status says so, or cannot say so."""
 
 
 class Records:
-    """One for each ExternalService, and for each address the records that use it."""
+    """The records of all ExternalServices, and an index of them by address."""
 
     def __init__(self) -> None:
         self._records: dict[ObjectKey, Record] = {}
@@ -64,7 +64,7 @@ class Records:
         return self._records.get(key)
 
     def of(self, key: ObjectKey) -> Record:
-        """Made if need be."""
+        """The record of an ExternalService, created if there is none."""
         record = self._records.get(key)
         if record is None:
             record = self._records[key] = Record(key)
@@ -77,7 +77,7 @@ class Records:
             del self._records[key]
 
     def use(self, record: Record, addresses: frozenset[str]) -> None:
-        """It has, or would have, endpoints at these addresses."""
+        """Note that it has, or would have, endpoints at these addresses."""
         record.addresses = addresses
         self._users.put(record.key, addresses)
 

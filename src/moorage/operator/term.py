@@ -34,7 +34,7 @@ from moorage.outside.sources import RemoteSources
 log = get_logger("moorage.operator")
 
 COMPONENT = "moorage-operator"
-"""Who Events say they are from."""
+"""The reporter that Events name."""
 
 
 class RunningSources(SourcesLike, Protocol):
@@ -75,7 +75,7 @@ class MakeProber(Protocol):
 
 
 class Makers(NamedTuple):
-    """How the parts that reach beyond this cluster are made; tests make others."""
+    """Makes the parts that reach beyond this cluster; tests make others."""
 
     sources: MakeSources = partial(RemoteSources, start_sources, account=OPERATOR)
     prober: MakeProber = partial(RemoteProber, start_checks)
@@ -84,9 +84,9 @@ class Makers(NamedTuple):
 
 
 class Term:
-    """Made anew for each term: nothing of an earlier one counts.
+    """One term. A new one is made each time, so nothing is left from an earlier term.
 
-    `check` is called right before each write, and raises NotLeadingError once this process may not write any more.
+    `check` is called right before each write. It raises NotLeadingError once this process may no longer write.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Term:
         self.synced = False
         """Whether everything that decisions need has been read."""
         self.queue: Queue[ObjectKey] = Queue()
-        """Keys that are added before everything has been read wait: nobody works on them yet."""
+        """Keys that are added before everything has been read have to wait."""
         self._configuration = configuration
         self._metrics = metrics
         self._records = Records()
@@ -143,7 +143,7 @@ class Term:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._world.run())
                 await self._world.until_synced()
-                # The garbage collector need not walk through what stays, for 50 ms and more each time.
+                # The garbage collector need not walk through objects that stay, which takes 50 ms and more each time.
                 gc.collect()
                 gc.freeze()
                 self.synced = True
@@ -153,7 +153,7 @@ class Term:
                 tasks.create_task(self._recorder.run())
                 tasks.create_task(self._events.run())
                 for key in keys:
-                    # Their sources are asked while the first ones are worked on.
+                    # So their sources are asked while the first ones are worked on.
                     with suppress(Exception):  # what is wrong with one is reported when it is worked on
                         self._gatherer.follow(key)
                     self.queue.add(key)

@@ -1,4 +1,4 @@
-"""All that the leader reads of its own cluster, and which ExternalServices a change in it touches."""
+"""Everything that the leader reads from its own cluster, and which ExternalServices a change there touches."""
 
 import asyncio
 import random
@@ -52,7 +52,7 @@ ASK_NAME_SECONDS = 60.0
 
 
 def _owners_of(slice_: EndpointSlice) -> set[ObjectKey]:
-    """What a slice is found by: the Service that its label names, and the ExternalService that owns it."""
+    """The index keys of a slice: the Service that its label names, and the ExternalService that owns it."""
     meta = slice_.metadata
     service = contract.service_of(meta)
     owners = {service} if service else set()
@@ -66,10 +66,11 @@ BY_OWNER = Index(_owners_of)
 
 
 class World:
-    """Copies of what the API server has. `run` keeps them current until cancelled.
+    """Copies of the API server's objects. `run` keeps them current until cancelled.
 
-    `touched(key)` is called when something changes that decisions about this ExternalService read, `gate_changed()`
-    when the gate changes for all of them, `addresses_changed(addresses)` when it changes for these addresses only.
+    `touched(key)` is called when something changes that matters to decisions about this ExternalService,
+    `gate_changed()` when the gate changes as a whole, `addresses_changed(addresses)` when it changes for these
+    addresses only.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class World:
         return list(self._xsvcs.store)
 
     def unreadable(self, kind: type[ExternalService] | type[Service], key: ObjectKey) -> Unreadable | None:
-        """Why this object cannot be read; None if it can, or if there is none."""
+        """Why this object cannot be read; None if it can, or if it does not exist."""
         reflector: Reflector[Any] = self._xsvcs if kind is ExternalService else self._services
         return reflector.unreadable.get(key)
 
@@ -118,7 +119,7 @@ class World:
         return {each.kind: len(each.unreadable) for each in self._reflectors()}
 
     def whose(self, address: str) -> str | None:
-        """Whose an address of this cluster is; for the log only, because tenants may not know of each other."""
+        """Which object of this cluster has the address. For the log only: tenants must not see others' objects."""
         try:
             parsed = ip_address(address)
         except ValueError:
@@ -129,7 +130,7 @@ class World:
         return f"{what}: {key}" if what else None
 
     def slices_of(self, key: ObjectKey) -> list[EndpointSlice]:
-        """The slices of the Service of this name, and those that this ExternalService owns, by name."""
+        """The slices of the Service of the same name, and those that this ExternalService owns, by name."""
         return self.slices.by(BY_OWNER, key)
 
     def wrote(self, obj: Object, made: bool) -> None:
@@ -143,7 +144,7 @@ class World:
                 self.slices.wrote(obj, made)
 
     def gone(self, kind: type[Object], key: ObjectKey) -> None:
-        """There is no such object, as the API server said."""
+        """Forget the object: the API server has said that it does not exist."""
         if issubclass(kind, ExternalService):
             self.xsvcs.gone(key)
         elif issubclass(kind, Service):
@@ -165,19 +166,19 @@ class World:
             tasks.create_task(self._follow_server())
 
     async def until_synced(self) -> None:
-        """Wait until everything has been read once, and `gate` is made of it."""
+        """Wait until everything has been read once and `gate` has been made from it."""
         for reflector in (self._xsvcs, self._services, self._slices, self._nodes, self._pods):
             await reflector.synced.wait()
         await self._cidrs_known.wait()
         await self._server_known.wait()
-        # If everything had been read already, nothing else ran meanwhile, and the gate may still be due.
+        # If everything had been read already, nothing else has run meanwhile, and the gate may still be due.
         self._make_gate()
 
     def _reflectors(self) -> Iterable[Reflector[Object]]:
         return (self._xsvcs, self._services, self._slices, self._nodes, self._cidrs, self._pods)  # type: ignore[return-value]
 
     async def _follow_cidrs(self) -> None:
-        """Kubernetes has ServiceCIDRs since 1.33 (KEP-1880)."""
+        """Follow ServiceCIDRs, which Kubernetes has since 1.33 (KEP-1880)."""
         failures = 0
         while True:
             try:
@@ -205,7 +206,7 @@ class World:
             self._cidrs_known.set()
 
     async def _follow_server(self) -> None:
-        """Follow the addresses that the operator itself connects to. If a look-up fails, the last ones stay."""
+        """Follow the addresses that the operator itself connects to. If a look-up fails, the last answer stays."""
         host = urlsplit(self._client.config.server).hostname or ""
         loop = asyncio.get_running_loop()
         literal = as_kubernetes_reads(host)
@@ -242,14 +243,14 @@ class World:
             self._touch_known(owner)
 
     def _touch_known(self, key: ObjectKey) -> None:
-        """Most Services and slices are of no ExternalService."""
+        """Touch the ExternalService of this key, if there is one: most Services and slices have none."""
         if self.xsvcs.get(key) is not None:
             self._touched(key)
 
     def _node_changed(self, change: Change[Node]) -> None:
         key, _, node = change
         self._took(self._own.put(NODE, key, node_addresses(node)))
-        # A Node changes every few seconds, its ranges nearly never.
+        # A Node changes every few seconds, but its ranges hardly ever do.
         ranges = pod_ranges(node)
         if ranges != self._pod_ranges.pop(key, ()):
             self._gate_due()
@@ -264,9 +265,9 @@ class World:
             self._addresses_changed(changed)
 
     def _gate_due(self) -> None:
-        # Once for all Nodes of a list: a gate is made of all Nodes, and in a large cluster one for each of them would
-        # hold the event loop for longer than the Lease lasts. Whoever waits for the list is woken after this call;
-        # what is decided before it is touched by it.
+        # Once for all Nodes of a list: making a gate takes all Nodes, and one for each Node of a large cluster would
+        # hold up the event loop for longer than the Lease lasts. Tasks that wait for the list wake up after this
+        # call; it touches the ExternalServices that were decided on before.
         if not self._gate_is_due:
             self._gate_is_due = True
             asyncio.get_running_loop().call_soon(self._make_gate)
@@ -294,18 +295,18 @@ class World:
 
 
 def slim_pod(pod: Pod) -> Pod:
-    """Its addresses. A large cluster has a hundred times more pods than anything else that is read here."""
+    """A pod reduced to its addresses. A large cluster has a hundred times more pods than anything else read here."""
     status = PodStatus(phase=pod.status.phase, pod_ip=pod.status.pod_ip, pod_ips=pod.status.pod_ips)
     return Pod(metadata=_identity(pod), spec=PodSpec(host_network=pod.spec.host_network), status=status)
 
 
 def slim_node(node: Node) -> Node:
-    """Its addresses and ranges."""
+    """A Node reduced to its addresses and ranges."""
     return Node(metadata=_identity(node), spec=node.spec, status=NodeStatus(addresses=node.status.addresses))
 
 
 def slim_slice(slice_: EndpointSlice) -> EndpointSlice:
-    """The slice. Of one that is neither ours nor the API servers', one endpoint is kept, to show that it has some."""
+    """The slice. If it is neither ours nor the API servers', with one endpoint only, to show that it has some."""
     if not slice_.endpoints or any(each.kind == OWNER for each in slice_.metadata.owner_references or ()):
         return slice_
     if KUBERNETES in BY_OWNER.keys(slice_):

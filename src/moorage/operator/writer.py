@@ -18,15 +18,15 @@ R = TypeVar("R")
 
 
 class StaleError(Exception):
-    """A write met another state than the one that was decided from: decide again."""
+    """The object has changed since the decision: decide again."""
 
 
 class TakenError(StaleError):
-    """There is something of that name already."""
+    """An object of that name exists already."""
 
 
 class RefusedError(Exception):
-    """The API server refuses what was decided, and would refuse it the next time."""
+    """The API server refuses the write, and would refuse it again."""
 
     def __init__(self, what: str, error: ApiError) -> None:
         super().__init__(f"{what}: {error}")
@@ -37,8 +37,8 @@ class RefusedError(Exception):
 class Writer:
     """Writes for one term of leadership.
 
-    `check` is called right before each write, and raises if this process may not write any more. `wrote` gets each
-    answer, and whether that write created the object; `gone` gets what turned out not to be there.
+    `check` is called right before each write, and raises if this process may no longer write. `wrote` gets each
+    answer, and whether that write created the object; `gone` gets the objects that turn out not to exist.
     """
 
     def __init__(
@@ -56,10 +56,10 @@ class Writer:
         self._gone = gone
 
     async def do(self, write: Write) -> None:
-        """One write to a Service or a slice.
+        """Write to a Service or a slice once.
 
-        Raises StaleError if the object is not what it was (or unexpectedly there, or gone), RefusedError if the
-        server refuses it for good, and MoorageError if it should be tried again.
+        Raises StaleError if the object has changed (or unexpectedly exists, or is gone), RefusedError if the server
+        refuses the write for good, and MoorageError if the write should be tried again.
         """
         match write:
             case Create(obj):
@@ -87,7 +87,7 @@ class Writer:
         self._metrics.writes.labels(kind_of(kind).kind, verb, "ok").inc()
 
     async def status(self, xsvc: ExternalService, status: ExternalServiceStatus) -> ExternalService:
-        """Write the fields of the status that differ. Returns the object as it is then; raises as `do` does."""
+        """Write the fields of the status that differ. Returns the new state of the object; raises as `do` does."""
         meta = xsvc.metadata
         key = meta.key
         body = {
@@ -131,7 +131,7 @@ class Writer:
 
 
 def describe(write: Write) -> str:
-    """For a log: `create EndpointSlice backend-1`."""
+    """The write, for a log: `create EndpointSlice backend-1`."""
     match write:
         case Create(obj):
             kind, name = type(obj), obj.metadata.name
@@ -141,7 +141,7 @@ def describe(write: Write) -> str:
 
 
 def changes(old: ExternalServiceStatus, new: ExternalServiceStatus) -> dict[str, Any]:
-    """The merge patch (RFC 7386) that makes `new` of `old`: changed fields whole, None for those that go."""
+    """The merge patch (RFC 7386) from `old` to `new`: changed fields as a whole, None for removed ones."""
     before, after = msgspec.to_builtins(old), msgspec.to_builtins(new)
     return {field: after.get(field) for field in {**before, **after} if before.get(field) != after.get(field)}
 
@@ -153,7 +153,7 @@ def _classified(kind: type[Object], key: ObjectKey, verb: str, error: ApiError) 
     if error.status == 409 or (error.status == 404 and verb != "create"):
         return StaleError(f"{what}: {error}")
     if error.status == 422 and "metadata.uid" in error.message:
-        return StaleError(f"{what}: {error}")  # a precondition on the uid, as merge patches express it
+        return StaleError(f"{what}: {error}")  # this is how a merge patch states a precondition on the uid
     if error.status in (400, 403, 413, 422) or "request is too large" in error.message:
         return RefusedError(what, error)
     return error

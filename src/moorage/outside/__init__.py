@@ -1,1 +1,1 @@
-"""What speaks to servers that tenants choose, in processes of its own: health checks, and sources of endpoints."""
+"""Health checks and sources, in processes of their own, because they connect to servers that tenants choose."""

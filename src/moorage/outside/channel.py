@@ -12,24 +12,24 @@ M_co = TypeVar("M_co", covariant=True)
 
 MAX_MESSAGE_BYTES = 64 * 2**20
 HIGH_WATER_BYTES = 2**20
-"""With more of them waiting to be sent, `ready` waits until they have gone."""
+"""With more than this waiting to be sent, `ready` waits until they are gone."""
 
 
 class Channel(Protocol[M_co]):
-    """One end. What comes in is of type `M_co`."""
+    """One end of a channel. Incoming messages are of type `M_co`."""
 
     @property
     def full(self) -> bool:
-        """Whether more waits to be sent than should."""
+        """Whether too much is waiting to be sent."""
 
     async def receive(self) -> M_co | None:
-        """The next message; None: the other end has closed."""
+        """The next message; None once the other end has closed."""
 
     def send(self, message: object) -> None:
-        """Send a message, soon. It is kept until the other end takes it: see `ready`."""
+        """Send a message soon. It is kept until the other end takes it; see `ready`."""
 
     async def ready(self) -> None:
-        """Until there is room for more. Raises ConnectionError once the other end has closed."""
+        """Wait until there is room for more. Raises ConnectionError once the other end has closed."""
 
     def close(self) -> None: ...
 
@@ -46,14 +46,14 @@ class SocketChannel(Generic[M]):
 
     @classmethod
     async def over(cls, sock: socket.socket, incoming: type[M] | Any) -> "SocketChannel[M]":
-        """Over a connected stream socket, which it closes in the end."""
+        """A channel over a connected stream socket. It closes the socket at the end."""
         reader, writer = await asyncio.open_connection(sock=sock)
         return cls(reader, writer, incoming)
 
     async def receive(self) -> M | None:
-        """The next message; None: the other end has closed.
+        """The next message; None once the other end has closed.
 
-        Raises msgspec.DecodeError for what is no message, and ValueError for one of more than `MAX_MESSAGE_BYTES`.
+        Raises msgspec.DecodeError for anything but a message, and ValueError for more than `MAX_MESSAGE_BYTES`.
         """
         try:
             length = int.from_bytes(await self._reader.readexactly(4))
@@ -79,7 +79,7 @@ class SocketChannel(Generic[M]):
 
 
 class Coalesced:
-    """Calls `work` once for all calls within `seconds`, so that what they report goes in one message.
+    """Calls `work` once for all calls within `seconds`, so that one message reports on all of them.
 
     `work` returns whether everything was sent. If the other end takes no more, it is called again after a second.
     """

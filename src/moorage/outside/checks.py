@@ -14,14 +14,14 @@ from moorage.probe.check import Check, Target
 from moorage.probe.prober import Prober
 
 COLLECT_SECONDS = 0.01
-"""For which outcomes are collected: a message costs as much as some twenty outcomes."""
+"""How long to collect outcomes: a message costs as much as some twenty outcomes."""
 
 
 class RemoteProber:
-    """Checks endpoints in a child process, as `probe.prober.Prober` does in this one.
+    """Checks endpoints in a child process, like `probe.prober.Prober` in this one.
 
     `on_outcome`, `on_late` and `on_skipped` are those of the Prober. `changed()` is called after `problem` has
-    changed, `restarted()` when another child is to be started.
+    changed, `restarted()` before the child is started again.
     """
 
     def __init__(
@@ -40,17 +40,17 @@ class RemoteProber:
         self._on_skipped = on_skipped
         self._checked: dict[ObjectKey, SetChecks] = {}
         self._numbers: dict[int, tuple[ObjectKey, str]] = {}
-        """Whose outcomes these are: those of what an endpoint was before count for nothing."""
+        """The endpoint of each job: outcomes of earlier jobs are ignored."""
         self._last = 0
         self._link = Link("health checks", start, self._take, now=now, changed=changed, restarted=restarted)
 
     @property
     def problem(self) -> Problem | None:
-        """Why nothing is checked at the moment."""
+        """Why nothing is being checked."""
         return self._link.problem
 
     def set(self, key: ObjectKey, targets: Mapping[str, Target], check: Check) -> None:
-        """Check these endpoints of `key`, by name, and no others of it. Those that are the same go on undisturbed."""
+        """Check these endpoints of `key`, by name, and no others of it. Unchanged ones go on undisturbed."""
         before = self._checked.get(key)
         known = before.jobs if before is not None and before.check == check else {}
         jobs = {}
@@ -103,7 +103,7 @@ class LocalProber(Protocol):
 
 
 class ChecksWorker:
-    """The child: makes the checks, and reports how they went."""
+    """The child: makes the checks and reports their outcomes."""
 
     def __init__(self, channel: Channel[ToChecks], prober: Callable[..., LocalProber] = Prober) -> None:
         self._channel = channel
@@ -140,7 +140,7 @@ class ChecksWorker:
 
     def _flush(self) -> bool:
         if self._channel.full:
-            # The operator does not run. What it will want to know is how things are when it does again.
+            # The operator does not run at the moment. When it does again, only the newest outcomes will matter.
             self._ended = list({each[0]: each for each in self._ended}.values())
             self._late.clear()
             return False

@@ -9,7 +9,7 @@ class CheckJob(Message, frozen=True):
     """An endpoint that is to be checked."""
 
     number: int
-    """Names it in outcomes. It changes with the target and with the check."""
+    """Identifies it in outcomes. It changes with the target and the check."""
     target: Target
 
 
@@ -26,14 +26,14 @@ class RemoveChecks(Message, frozen=True):
 
 
 class Outcomes(Message, frozen=True):
-    """From the child: how some checks went."""
+    """From the child: outcomes of some checks."""
 
     ended: list[tuple[int, str | None, float]]
-    """For each check: the number of its CheckJob, why it failed (None: it did not), and how many seconds it took."""
+    """For each check: the number of its CheckJob, why it failed (None: success), and how many seconds it took."""
     late: list[float]
-    """For each check that was begun: how many seconds late."""
+    """For each check that was begun: how many seconds late it was."""
     skipped: int
-    """How many could not be made for want of files, ports or memory."""
+    """How many checks could not be made for lack of files, ports or memory."""
 
 
 ToChecks = Ping | SetChecks | RemoveChecks

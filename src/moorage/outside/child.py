@@ -21,17 +21,17 @@ class Limits(NamedTuple):
     """What a child may use, whatever it is sent."""
 
     memory: int
-    """Bytes of memory of its own (RLIMIT_DATA, which since Linux 4.7 counts all private writable mappings)."""
+    """Bytes of private memory (RLIMIT_DATA, which since Linux 4.7 counts all private writable mappings)."""
     files: int
     niceness: int
-    """Added to that of the operator, whose processor time comes first."""
+    """Added to the operator's nice value, because the operator's processor time comes first."""
 
 
 LIMITS: dict[Part, Limits] = {
     "checks": Limits(memory=160 * 2**20, files=3 * 8192, niceness=0),
     "sources": Limits(memory=192 * 2**20, files=4096, niceness=5),
 }
-"""The operator's Deployment has 512 MiB for all three processes."""
+"""The memory limit of the operator's Deployment, 512 MiB, is for all three processes."""
 
 
 class Worker(Protocol):
@@ -65,14 +65,14 @@ async def run(part: Part, sock: socket.socket) -> None:
     ending = asyncio.create_task(out_of_memory.wait())
     await asyncio.wait((serving, ending), return_when=asyncio.FIRST_COMPLETED)
     if out_of_memory.is_set():
-        # What is half done because of it cannot be known; a new process is.
+        # Nobody knows what is half done now; a new process starts from a known state.
         raise MemoryError(f"more than {LIMITS[part].memory // 2**20} MiB")
     ending.cancel()
     await work.close()
     await serving
 
 
-# Each imports only what is its own: the one for checks needs half the memory.
+# Each part imports only what it needs: the one for checks needs half the memory.
 
 
 async def _checks(sock: socket.socket) -> tuple[Channel[Any], Worker]:
@@ -103,7 +103,7 @@ async def serve(channel: Channel[Any], take: Callable[[Any], None]) -> None:
 
 def limit(limits: Limits) -> None:
     """Set the limits of this process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a person's Ctrl-C is for the operator, which ends this
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the operator, which ends this process
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     files = limits.files if hard == resource.RLIM_INFINITY else min(limits.files, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))

@@ -1,4 +1,4 @@
-"""The child process for sources: follows them, and reports what they know."""
+"""The child process for sources: follows them and reports what they find."""
 
 from collections.abc import Callable
 from functools import partial
@@ -31,7 +31,7 @@ _EVERYTHING = Ranges((ip_network(each), "not known to be outside this cluster ye
 
 
 class SourcesWorker:
-    """Follows the sources that it is sent, and reports what they know."""
+    """Follows the sources that the operator sends, and reports what they find."""
 
     def __init__(self, channel: Channel[ToSources], names: Names, now: Callable[[], str] = timestamp) -> None:
         self._channel = channel
@@ -121,7 +121,7 @@ class ReceivedSecret(ReadSecret):
 
 
 class ReceivedSecrets:
-    """The keys of Secrets that the operator sent, or is going to send."""
+    """The keys of Secrets that the operator has sent or will send."""
 
     def __init__(self) -> None:
         self._known: dict[SecretKey, ReceivedSecret] = {}
@@ -142,7 +142,7 @@ class ReceivedSecrets:
         self._known.setdefault(key, ReceivedSecret(key)).tell(content, problem)
 
     def forget(self, key: SecretKey) -> None:
-        """No source needs it any more."""
+        """Drop it: no source needs it any more."""
         self._known.pop(key, None)
 
 

@@ -1,4 +1,4 @@
-"""A child process that is kept running and kept up to date."""
+"""Keeps a child process running and up to date."""
 
 import asyncio
 import random
@@ -18,41 +18,41 @@ M = TypeVar("M")
 M_co = TypeVar("M_co", covariant=True)
 
 GRACE_SECONDS = 2.0
-"""In which a child that has ended may be back before anybody is told."""
+"""How long a child that has ended may take to come back before that becomes a problem."""
 HEARTBEAT_SECONDS = 5.0
-"""Between two questions whether the child still answers."""
+"""How often to ask whether the child still answers."""
 PATIENCE_SECONDS = 15.0
-"""After which a child that does not answer is killed."""
+"""How long a child may take to answer before it is killed."""
 FIRST_RESTART_SECONDS, MAX_RESTART_SECONDS = 0.2, 30.0
-"""Until a child that ended is started again: at first, and at most."""
+"""How long to wait before starting a child again: the first time, and at most."""
 RECOVERED_SECONDS = 60.0
-"""For which a child must live to count as well again."""
+"""How long a child must run until earlier failures are forgotten."""
 
 Messages = Callable[[], Iterable[object]]
-"""Makes messages when they are to be sent; others have their turn of the event loop between two of them."""
+"""Makes messages at the moment of sending; other tasks have their turn of the event loop between two messages."""
 
 
 class Child(Protocol[M_co]):
-    """A process that runs."""
+    """A running process."""
 
     @property
     def channel(self) -> Channel[M_co]: ...
 
     def kill(self) -> None:
-        """End it now: what it holds is not needed."""
+        """End it now; nothing that it holds is needed."""
 
     async def end(self) -> str:
-        """Wait for its end, and see to it. Returns how it ended, to be read after "the process"."""
+        """Wait for its end, and enforce it. Returns how it ended, to be read after "the process"."""
 
 
 Start = Callable[[], Awaitable[Child[M]]]
 
 
 class Link(Generic[M]):
-    """Keeps a child process running, and up to date: for each slot it gets the messages that were set last.
+    """Keeps a child process running and up to date: for each slot it gets the messages that were set last.
 
-    A slow child skips what has been replaced meanwhile. A new child gets the messages of all slots, in the order in
-    which the slots were first used.
+    A slow child skips messages that have been replaced meanwhile. A new child gets the messages of all slots, in the
+    order in which the slots were first used.
 
     `part` says what the child is for, in messages for people: "health checks". `take(message)` is called with each
     message from it, `started()` before a new child gets its first message, `changed()` after `problem` has changed,
@@ -83,7 +83,7 @@ class Link(Generic[M]):
         self._jitter = jitter
         self._slots: dict[Hashable, Messages] = {}
         self._unsent: dict[Hashable, Messages] = {}
-        """What is still to be sent, in this order."""
+        """Slots that are still to be sent, in this order."""
         self._wake = asyncio.Event()
         self._answered = 0
         self._down_since: str | None = None
@@ -91,12 +91,12 @@ class Link(Generic[M]):
         self._task = asyncio.create_task(self._run())
 
     def set(self, slot: Hashable, messages: Messages) -> None:
-        """Send these messages for the slot. `messages` may be called later, and again for the next child."""
+        """Set the messages of a slot. `messages` may be called later, and again for the next child."""
         self._slots[slot] = messages
         self._send(slot, messages)
 
     def unset(self, slot: Hashable, message: object) -> None:
-        """Forget the slot, and send `message`, which says so."""
+        """Forget the slot, and send `message` about that."""
         if self._slots.pop(slot, None) is not None:
             self._send(slot, lambda: [message])
 
@@ -107,7 +107,7 @@ class Link(Generic[M]):
             await self._task
 
     def _send(self, slot: Hashable, messages: Messages) -> None:
-        # Last, so that a message comes after those that were set before it, on which it may rest.
+        # Last, so that a message comes after earlier ones that it may depend on.
         self._unsent.pop(slot, None)
         self._unsent[slot] = messages
         self._wake.set()
@@ -187,7 +187,7 @@ class Link(Generic[M]):
             number += 1
             child.channel.send(Ping(number))
             for wait in (HEARTBEAT_SECONDS, PATIENCE_SECONDS - HEARTBEAT_SECONDS, 1.0):
-                # The last one is for an answer that came while this process itself did not run.
+                # The last one is for an answer that came while this process itself did not get to run.
                 await asyncio.sleep(wait)
                 if self._answered == number:
                     break

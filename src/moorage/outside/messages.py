@@ -4,7 +4,7 @@ import msgspec
 
 
 class Message(msgspec.Struct, tag=True, array_like=True, frozen=True):
-    """Goes over a channel."""
+    """A message over a channel."""
 
 
 class Ping(Message, frozen=True):

@@ -1,4 +1,4 @@
-"""How the operator starts its children."""
+"""Starts the operator's child processes."""
 
 import asyncio
 import socket
@@ -18,11 +18,11 @@ M = TypeVar("M")
 _INCOMING: dict[Part, Any] = {"checks": FromChecks, "sources": FromSources}
 
 ENDING_SECONDS = 2.0
-"""In which a child ends once its channel is closed; then it is killed."""
+"""How long a child may take to end once its channel is closed; then it is killed."""
 
 
 class ChildProcess(Generic[M]):
-    """A child, which ends when its channel is closed."""
+    """A child process, which ends when its channel is closed."""
 
     def __init__(self, process: asyncio.subprocess.Process, channel: Channel[M]) -> None:
         self.channel = channel
@@ -34,7 +34,7 @@ class ChildProcess(Generic[M]):
             self._process.kill()
 
     async def end(self, patience: float = ENDING_SECONDS) -> str:
-        """As `outside.link.Child`; it is killed after `patience` seconds."""
+        """Like `outside.link.Child`; the process is killed after `patience` seconds."""
         try:
             async with asyncio.timeout(patience):
                 status = await self._process.wait()
@@ -48,7 +48,7 @@ class ChildProcess(Generic[M]):
 
 
 async def start(part: Part) -> ChildProcess[Any]:
-    """Start the process of this part. Raises OSError where that cannot be done."""
+    """Start the process for this part. Raises OSError if that fails."""
     ours, theirs = socket.socketpair()
     with theirs:
         try:

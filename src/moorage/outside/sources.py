@@ -35,7 +35,7 @@ ADDRESSES_PER_MESSAGE = 2000
 
 
 class _RemoteSource:
-    """A source that the child follows, and what it last reported."""
+    """A source that the child follows, and its last report."""
 
     def __init__(self, follower: "RemoteFollower", follow: Follow, setting: Setting) -> None:
         self.on_change = setting.on_change
@@ -67,11 +67,11 @@ class _RemoteSource:
 
     @property
     def secret(self) -> SecretKey | None:
-        """The one that the child needs for it."""
+        """The key of a Secret that the child needs for it."""
         return secret_of(self._follow.namespace, self._follow.entry)
 
     def messages(self) -> Iterator[Follow]:
-        """What a child is sent. A new child keeps to the addresses that the last one had chosen."""
+        """The message to the child. A new child keeps the addresses that the last one had chosen."""
         if self._known.endpoints is None:
             yield self._follow
         else:
@@ -79,7 +79,7 @@ class _RemoteSource:
 
     def take(self, state: State) -> None:
         if state.endpoints is None:
-            # A child that was started anew knows less than the one before.
+            # A new child knows less than the one before.
             state = state._replace(endpoints=self._known.endpoints)
         if state != self._known:
             self._known = state
@@ -87,9 +87,9 @@ class _RemoteSource:
 
 
 class RemoteFollower:
-    """Follows sources in a child process, as `discovery.follower.LocalFollower` does in this one.
+    """Follows sources in a child process, like `discovery.follower.LocalFollower` in this one.
 
-    The child is given the content of the Secrets that they name, and the gate; it reads nothing of this cluster.
+    The child gets the content of the Secrets that they name, and the gate; it reads nothing from this cluster.
     """
 
     def __init__(
@@ -106,9 +106,9 @@ class RemoteFollower:
         self._running: dict[int, _RemoteSource] = {}
         self._last = 0
         self._taken: dict[SecretKey, tuple[ReadSecret, Callable[[], None], set[int]]] = {}
-        """With what was given to take it, and the sources that need it."""
+        """Each with the callback that took it, and the sources that need it."""
         self._changed: set[str] = set()
-        """Addresses of this cluster of which the child is still to be told."""
+        """Addresses of this cluster that the child does not know about yet."""
         self._link = Link(
             "sources",
             start,
@@ -118,13 +118,13 @@ class RemoteFollower:
             changed=self._problem_changed,
             restarted=restarted,
         )
-        # First, so that no source of a new child connects to anything before it knows what it may connect to.
+        # First, so that no source of a new child connects to anything before the child knows what is allowed.
         self._link.set(_GATE, self._set_gate)
         self._link.set(_OWN, self._set_own_addresses)
 
     @property
     def problem(self) -> Problem | None:
-        """Why what is known may be out of date."""
+        """Why the known endpoints may be out of date."""
         return self._link.problem
 
     def follow(self, namespace: str, label: str, entry: EndpointSource, setting: Setting) -> _RemoteSource:
@@ -140,11 +140,11 @@ class RemoteFollower:
         return remote
 
     def gate_changed(self) -> None:
-        """As `discovery.sources.Follower`. For single addresses there is `addresses_changed`."""
+        """See `discovery.sources.Follower`. For single addresses there is `addresses_changed`."""
         self._link.set(_GATE, self._set_gate)
 
     def addresses_changed(self, addresses: Iterable[str]) -> None:
-        """These addresses of this cluster have become something else."""
+        """These addresses of this cluster now belong to something else."""
         self._changed.update(addresses)
         self._link.set(_OWN, self._set_own_addresses)
 

@@ -17,7 +17,7 @@ class Follow(Message, frozen=True):
     """To the child: follow one entry of `spec.endpoints`, or take new `ports` and `failing` for it."""
 
     number: int
-    """Names it in SourceState."""
+    """Identifies it in SourceState."""
     namespace: str
     label: str
     """For the log."""
@@ -25,9 +25,9 @@ class Follow(Message, frozen=True):
     families: Families
     ports: Sequence[ExternalServicePort]
     failing: Mapping[str, str]
-    """Endpoints that fail their checks, each with the address at which it does."""
+    """Endpoints that fail their checks, each with the address that fails."""
     known: Mapping[str, str]
-    """Addresses of its endpoints by name, which it keeps where it can."""
+    """Addresses of its endpoints by name. It keeps them if it can."""
 
 
 class Unfollow(Message, frozen=True):
@@ -38,11 +38,11 @@ class SecretContent(msgspec.Struct, array_like=True, frozen=True):
     uid: str | None
     version: str | None
     data: dict[str, str]
-    """Base64. All keys but the one that was asked for are empty."""
+    """Base64. Only the requested key has a value."""
 
 
 class SetSecret(Message, frozen=True):
-    """To the child: the content of this key of a Secret, or why there is none."""
+    """To the child: the content of this key of a Secret, or why there is no content."""
 
     key: SecretKey
     content: SecretContent | None
@@ -54,20 +54,20 @@ class RemoveSecret(Message, frozen=True):
 
 
 class SetGate(Message, frozen=True):
-    """To the child: the ranges of the gate, in CIDR, each with what it is."""
+    """To the child: the ranges (CIDR) of the gate, each with what it is."""
 
     allowed: list[tuple[str, str]]
     refused: list[tuple[str, str]]
 
 
 class SetOwnAddresses(Message, frozen=True):
-    """To the child: what these addresses of this cluster are; None: nothing any more."""
+    """To the child: what these addresses of this cluster are; None: no longer in use."""
 
     what: dict[str, str | None]
 
 
 class SourceState(Message, frozen=True):
-    """From the child: what one source knows now."""
+    """From the child: what one source has found."""
 
     number: int
     state: State

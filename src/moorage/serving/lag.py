@@ -5,16 +5,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 PERIOD_SECONDS = 0.01
-"""Between two looks at the clock."""
+"""How often to look at the clock."""
 MAX_WAIT_SECONDS = 10.0
-"""A longer wait counts as this: the Lease is lost by then."""
+"""A longer wait counts as this much: the Lease is lost by then."""
 
 
 def waits(late: float) -> Iterator[float]:
     """The waits during a stall of `late` seconds, if something had been due every PERIOD_SECONDS.
 
-    The late look stands for all those that it kept from being made. If it counted once, a second in which nothing was
-    done would be as rare as 10 ms.
+    One late look stands for all the looks that were missed. If it counted once, a second of standstill would weigh as
+    little as 10 ms.
     """
     late = min(max(late, 0.0), MAX_WAIT_SECONDS)
     for missed in range(int(late / PERIOD_SECONDS) + 1):
@@ -23,7 +23,7 @@ def waits(late: float) -> Iterator[float]:
 
 @contextmanager
 def measured(observe: Callable[[float], None]) -> Iterator[None]:
-    """Call `observe` with the seconds by which the event loop is late, every PERIOD_SECONDS until the block ends."""
+    """Every PERIOD_SECONDS until the block ends, call `observe` with how many seconds late the event loop is."""
     loop = asyncio.get_running_loop()
     timer: asyncio.TimerHandle
 

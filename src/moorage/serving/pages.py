@@ -9,7 +9,7 @@ from moorage.serving.metrics import CONTENT_TYPE, ProcessMetrics
 from moorage.serving.server import Page, Pages
 
 FRESH_SECONDS = 1.0
-"""For which one exposition is given to all who ask: making it takes milliseconds in which nothing else is done."""
+"""How long one exposition is reused: making one holds up the event loop for milliseconds."""
 
 
 def parse_listen(text: str) -> tuple[str | None, int]:
@@ -21,7 +21,7 @@ def parse_listen(text: str) -> tuple[str | None, int]:
 
 
 def pages(metrics: ProcessMetrics, missing: Callable[[], str | None]) -> Pages:
-    """The pages of a process. `missing` says what it still needs to be ready; None: nothing."""
+    """The pages of a process. `missing` says why it is not ready; None if it is."""
     made: list[tuple[float, Page]] = []
 
     def readyz() -> Page:

@@ -1,6 +1,6 @@
-"""A small HTTP server for a few pages, which anybody may ask for, at a bounded cost.
+"""A small HTTP server for a few pages. Anybody may ask for them, and the cost is bounded.
 
-Not aiohttp's: that one keeps every connection that says nothing, and bounds neither their number nor their age.
+Not aiohttp's server: that keeps every silent connection, and limits neither their number nor their age.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ from moorage.log import get_logger
 log = get_logger("moorage.serving")
 
 MAX_CONNECTIONS = 128
-"""With one more, the client that has the most loses its oldest: so no client can keep the others out."""
+"""If there is one more, the client with the most connections loses its oldest, so no client can lock others out."""
 MAX_HEAD_BYTES = 8192
-"""Of a request."""
+"""The request line and headers."""
 MAX_CONNECTION_SECONDS = 10.0
-"""From when a connection is taken until it is closed, whatever the client does."""
+"""How long a connection lives, whatever the client does."""
 
 
 class Page(NamedTuple):
@@ -29,14 +29,14 @@ class Page(NamedTuple):
 
 
 Pages = Mapping[str, Callable[[], Page]]
-"""By path. Each is called on the event loop, so it must be quick."""
+"""Pages by path. They are called on the event loop, so they must be quick."""
 
 
 @contextlib.asynccontextmanager
 async def serving(listen: tuple[str | None, int], pages: Pages) -> AsyncIterator[int]:
-    """Answer GET and HEAD there while the block runs; the port is yielded. One connection carries one request.
+    """Answer GET and HEAD at this address while the block runs; yields the port. One request per connection.
 
-    Raises MoorageError where that address cannot be listened on.
+    Raises MoorageError if it cannot listen on that address.
     """
     host, port = listen
     connections = _Connections()
@@ -102,7 +102,7 @@ class _Connection(asyncio.Protocol):
         self._connections.remove(self._client, self)
 
     def end(self) -> None:
-        """Close at once. It no longer counts, although the event loop reports its end only later."""
+        """Close at once. It stops counting now, although the event loop reports its end only later."""
         self._connections.remove(self._client, self)
         self._transport.abort()
 
