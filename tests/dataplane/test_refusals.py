@@ -213,4 +213,4 @@ async def test_a_mistake_of_ours_over_one_port_costs_that_port(nft: Asked) -> No
     changed = {KEY: twins, KEYS[1]: port(KEYS[1], [7])}
     await sync.sync(GOOD | changed, changed)
     assert await same(nft, GOOD | {KEYS[1]: port(KEYS[1], [7])})
-    assert sync.refused[KEY].words == "ValueError, a mistake in Moorage; the log says more"
+    assert sync.refused[KEY].words == "ValueError, a bug in Moorage; the log says more"

@@ -317,7 +317,7 @@ async def test_a_mistake_over_one_service_costs_that_service_alone(
             await apply(fixture.client, slice_(f"203.0.113.{number}"))
             await apply(fixture.client, service("other", "10.96.0.101"), slice_(f"203.0.113.8{number}", name="other"))
             await fixture.carries("203.0.113.1", f"203.0.113.8{number}")
-        await warned(agent, "Service default/backend: KeyError, a mistake in Moorage", "last good state stays in use")
+        await warned(agent, "Service default/backend: KeyError, a bug in Moorage", "last good state stays in use")
         assert sum("KeyError, a mistake" in each.message for each in caplog.records) <= 1
         monkeypatch.undo()
         await apply(fixture.client, slice_("203.0.113.4"))

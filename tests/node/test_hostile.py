@@ -185,5 +185,5 @@ async def test_good_services_are_carried_among_hostile_ones(
         assert synchronizer.refused == {}
         slots = [each for each in await nft.elements("slots-tcp4") if each.key[0] == "10.96.5.5"]
         assert [each.value for each in slots] == [(endpoint, 8080)]
-        assert not any("mistake in Moorage" in warning for warning in agent.warnings)
+        assert not any("bug in Moorage" in warning for warning in agent.warnings)
         assert all(warning.isprintable() for warning in agent.warnings)

@@ -58,7 +58,7 @@ def metric(op: Operator, line: str) -> bool:
     return line in op.metrics.text().decode().splitlines()
 
 
-# --- a mistake of ours ---------------------------------------------------------------------------------------------
+# --- a bug ---------------------------------------------------------------------------------------------
 
 
 async def test_a_decision_that_fails_is_told_and_what_there_is_stays(

@@ -122,7 +122,7 @@ class Queue(Generic[K]):
                 if isinstance(error, MoorageError):
                     _log.warning("not done", key=str(key), error=str(error), retry_seconds=wait)
                 else:
-                    _log.exception("not done because of a mistake in Moorage", key=str(key), retry_seconds=wait)
+                    _log.exception("not done because of a bug in Moorage", key=str(key), retry_seconds=wait)
             except BaseException:
                 self._release(key)
                 raise

@@ -102,7 +102,7 @@ class Recorder:
             except MoorageError as error:
                 _log.debug("an event is lost", reason=entry.reason, error=str(error))
             except Exception:
-                _log.exception("an event is lost because of a mistake in Moorage", reason=entry.reason)
+                _log.exception("an event is lost because of a bug in Moorage", reason=entry.reason)
 
     async def _write(self, entry: _Entry) -> None:
         if self._is_one_of_many(entry):

@@ -225,7 +225,7 @@ class Reflector(Generic[T]):
             why = self._fault(kept)
             return kept if why is None else Unreadable(obj.metadata, why)
         except Exception as error:
-            self._log.exception("an object is left out because of a mistake in Moorage", object=str(obj.metadata.key))
+            self._log.exception("an object is left out because of a bug in Moorage", object=str(obj.metadata.key))
             return Unreadable(obj.metadata, repr(error))
 
     def _last_good(self, key: ObjectKey, bad: Unreadable) -> T | None:
@@ -247,14 +247,14 @@ class Reflector(Generic[T]):
     def _notify(self, change: Change[T]) -> None:
         key, _, new = change
         if not self._guarded(key, lambda: self._on_change(change)) and new is not None:
-            self.unreadable[key] = Unreadable(new.metadata, "a mistake in Moorage; the log says more")
+            self.unreadable[key] = Unreadable(new.metadata, "a bug in Moorage; the log says more")
 
     def _guarded(self, key: ObjectKey, call: Callable[[], None]) -> bool:
         """Whether `call` went well. A bug that one object meets must not keep others from being reported."""
         try:
             call()
         except Exception:
-            self._log.exception("an object is not dealt with because of a mistake in Moorage", object=str(key))
+            self._log.exception("an object is not dealt with because of a bug in Moorage", object=str(key))
             return False
         return True
 

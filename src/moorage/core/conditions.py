@@ -201,7 +201,7 @@ def suspended(xsvc: ExternalService) -> dict[str, ConditionValue]:
 def failed(xsvc: ExternalService) -> dict[str, ConditionValue]:
     """The conditions after a bug of ours kept a decision from being made."""
     message = (
-        "A mistake in Moorage keeps it from dealing with this ExternalService: Service and endpoints stay as they "
+        "A bug in Moorage keeps it from dealing with this ExternalService: Service and endpoints stay as they "
         "were, and it is tried again. The operator's log says more; please report it."
     )
     return {

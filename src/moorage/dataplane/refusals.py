@@ -108,6 +108,6 @@ class Refusals:
             raise
         except Exception as error:
             if len(ports) == 1:
-                log.error("a mistake in Moorage", port=next(iter(ports.values())).service, exc_info=error)
-            return f"{type(error).__name__}, a mistake in Moorage; the log says more"
+                log.error("a bug in Moorage", port=next(iter(ports.values())).service, exc_info=error)
+            return f"{type(error).__name__}, a bug in Moorage; the log says more"
         return None

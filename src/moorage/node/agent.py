@@ -116,7 +116,7 @@ class Agent:
                 if isinstance(error, MoorageError):
                     log.error(what, error=str(error), retry_seconds=round(wait, 1))
                 else:
-                    log.error(f"{what} because of a mistake in Moorage", exc_info=error, retry_seconds=round(wait, 1))
+                    log.error(f"{what} because of a bug in Moorage", exc_info=error, retry_seconds=round(wait, 1))
                 await asyncio.sleep(wait)
 
     def _take_refusals(self) -> None:
@@ -173,9 +173,7 @@ class Agent:
         return carried(service, self._slices.store.by(BY_SERVICE, key), self._scope) if service else Carried(())
 
     def _mistaken(self, subject: str, error: Exception) -> None:
-        what = (
-            f"{type(error).__name__}, a mistake in Moorage; the log says more, and its last good state stays in use"
-        )
+        what = f"{type(error).__name__}, a bug in Moorage; the log says more, and its last good state stays in use"
         if self._warn(subject, [f"{subject}: {what}"]):
             log.error("the mistake", subject=subject, exc_info=error)
 

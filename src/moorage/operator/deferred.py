@@ -42,4 +42,4 @@ class Deferred:
             try:
                 self._recorder.record(about, type_, reason, message)
             except Exception:
-                log.exception("an event is lost because of a mistake in Moorage", reason=reason)
+                log.exception("an event is lost because of a bug in Moorage", reason=reason)

@@ -24,7 +24,7 @@ class Metrics(ProcessMetrics):
         )  # changed, unchanged, conflict, error
         self.failed_decisions = Counter(
             "moorage_failed_decisions",
-            "Looks at an ExternalService that failed because of a mistake in Moorage.",
+            "Looks at an ExternalService that failed because of a bug in Moorage.",
             registry=registry,
         )
         self.unreadable = Gauge(

@@ -37,7 +37,7 @@ class Outcomes:
         try:
             change = record.health.observe(name, outcome, self._now())
         except Exception:
-            log.exception("the outcome of a check is lost because of a mistake in Moorage", key=key, endpoint=name)
+            log.exception("the outcome of a check is lost because of a bug in Moorage", key=key, endpoint=name)
             return
         match change:
             case Change("Verdict", before, after):

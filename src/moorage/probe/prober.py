@@ -303,7 +303,7 @@ class Prober:
             if isinstance(result, OSError) and result.errno:
                 result = words(result.errno)
             elif isinstance(result, Exception):
-                self._complain("a check failed because of a mistake in Moorage", each, result)
+                self._complain("a check failed because of a bug in Moorage", each, result)
                 result = f"internal error: {type(result).__name__}; the operator's log says more"
             outcome = Outcome(result is None, result, self._loop.time() - each.started)
             self._on_outcome(each.key, each.name, outcome)

@@ -142,7 +142,7 @@ def _page(pages: Pages, method: bytes, target: bytes, version: bytes) -> Page:
     try:
         return make()
     except Exception:
-        log.exception("a page could not be made because of a mistake in Moorage", path=target.decode("latin-1"))
+        log.exception("a page could not be made because of a bug in Moorage", path=target.decode("latin-1"))
         return _error(HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
