@@ -1,1 +1,1 @@
-"""Where endpoints come from: each source a loop that keeps a Resolution current."""
+"""Sources of endpoints. Each is a loop that keeps a Resolution current."""

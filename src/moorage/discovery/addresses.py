@@ -10,9 +10,9 @@ from moorage.errors import MoorageError
 
 
 def found(addresses: Iterable[StaticAddress]) -> tuple[Found, ...]:
-    """The endpoints of these entries, in their order.
+    """The endpoints of these entries, in order.
 
-    Text that is no address, or that programs read in different ways, stays as it is: the gate refuses it.
+    Text that is no address, or that programs read differently, stays as it is; the gate refuses it.
     """
     return tuple(_found(each) for each in addresses)
 

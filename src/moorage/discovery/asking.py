@@ -1,4 +1,4 @@
-"""A question to one name server, over UDP or TCP (RFC 7766)."""
+"""Asks one name server a question, over UDP or TCP (RFC 7766)."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,13 +8,13 @@ from moorage.discovery.wire import MalformedError, Message
 Server = tuple[str, int]
 """Address and port."""
 Fits = Callable[[bytes], Message | None]
-"""The answer in what came; None: it is no answer to what was asked."""
+"""Parses a message; None if it does not answer the question."""
 Ask = Callable[[Server, bytes, Fits], Awaitable[Message]]
-"""Raises OSError. How long it waits is for whoever calls it."""
+"""Asks one question. Raises OSError. The caller sets the time-out."""
 
 
 async def ask_by_udp(server: Server, question: bytes, fits: Fits) -> Message:
-    """Answers to other questions are ignored: anybody may send a datagram in the server's name."""
+    """Over UDP. Answers to other questions are ignored: anybody can send a datagram in the server's name."""
     loop = asyncio.get_running_loop()
     transport, protocol = await loop.create_datagram_endpoint(lambda: _Datagrams(fits), remote_addr=server)
     try:
@@ -39,7 +39,7 @@ class _Datagrams(asyncio.DatagramProtocol):
 
 
 async def ask_by_tcp(server: Server, question: bytes, fits: Fits) -> Message:
-    """Raises MalformedError also for an answer to another question."""
+    """Over TCP. Also raises MalformedError, for an answer to another question, too."""
     reader, writer = await asyncio.open_connection(*server)
     try:
         writer.write(len(question).to_bytes(2, "big") + question)

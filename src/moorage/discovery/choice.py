@@ -1,4 +1,4 @@
-"""Choosing one of several addresses of an endpoint."""
+"""Chooses one of several addresses of an endpoint."""
 
 import asyncio
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -9,7 +9,7 @@ from moorage.api.addresses import Family
 from moorage.discovery.resolver import MAX_TTL_SECONDS, Addresses, AddressType, Names
 
 Families = tuple[Family, ...]
-"""The families that endpoints may be of, the preferred one first."""
+"""The IP families that endpoints may have, the preferred one first."""
 
 _TYPES: dict[Family, AddressType] = {"IPv4": "A", "IPv6": "AAAA"}
 
@@ -21,18 +21,17 @@ def families_of(ip_families: Sequence[str] | None) -> Families:
 
 
 FIRST_REST_SECONDS, MAX_REST_SECONDS = 60.0, 600.0
-"""Until an address that failed its checks may be chosen again: at first, doubled each time, and at most."""
+"""How long an address that failed its checks rests: the first time (doubled each time), and at most."""
 
 
 def choose(
     current: str | None, candidates: Iterable[str], families: Families, resting: Container[str] = ()
 ) -> str | None:
-    """The address of one endpoint among canonical `candidates`: the current one while it is among them, else the
-    lowest of the first family; None where there is none of these families.
+    """One of the canonical `candidates` as the address of an endpoint: the current one while it is among them, else
+    the lowest of the first family; None if there is none of these families.
 
-    An endpoint is one instance: were another address taken at each answer (a name server turns them round), its
-    clients would be moved for nothing. Those that are `resting` are only taken where there is no other, the current
-    one first.
+    An endpoint is one instance: taking another address at each answer (name servers rotate them) would move its
+    clients for nothing. Addresses that are `resting` are only taken if there are no others, the current one first.
     """
     fitting = [each for each in candidates if _family(each) in families]
     usable = [each for each in fitting if each not in resting]
@@ -49,23 +48,23 @@ class _Rest(NamedTuple):
 
 
 class Choices:
-    """The address of each endpoint of a source, by the endpoint's name.
+    """The chosen address of each endpoint of a source, by the endpoint's name.
 
-    One whose checks fail goes on at another of its addresses, and stays there when the first is up again. An address
-    that was left for this rests. Where all others rest, the endpoint stays; those that have rested get another turn,
-    ever more rarely. Times are the event loop's.
+    An endpoint whose checks fail moves to another of its addresses, and stays there when the first is up again. The
+    address that it left has to rest. If all others are resting, the endpoint stays. Addresses that have rested get
+    another turn, but more and more rarely. Times are by the event loop's clock.
     """
 
     def __init__(self, families: Families, known: Mapping[str, str]) -> None:
         self.current: Mapping[str, str] = dict(known)
         self.failing: Mapping[str, str] = {}
-        """Which endpoints fail their checks, and at which address; it may not be the current one any more."""
+        """Which endpoints fail their checks, and at which address, which may no longer be the current one."""
         self._families = families
         self._rests: dict[str, dict[str, _Rest]] = {}
         self._due: dict[str, float] = {}
 
     def fails(self, name: str) -> bool:
-        """Whether this endpoint fails its checks at its current address."""
+        """Whether the endpoint fails its checks at its current address."""
         return name in self.failing and self.failing[name] == self.current.get(name)
 
     def of(self, name: str, candidates: Sequence[str]) -> str | None:
@@ -87,7 +86,7 @@ class Choices:
         return chosen
 
     def take(self, addresses: Mapping[str, str]) -> None:
-        """Take the endpoints and their addresses."""
+        """Set the endpoints and their addresses."""
         self.current = dict(addresses)
         for gone in self._rests.keys() - addresses.keys():
             del self._rests[gone]
@@ -95,12 +94,12 @@ class Choices:
 
     @property
     def due(self) -> float | None:
-        """Seconds until another address may be chosen although nothing has changed; None: never."""
+        """Seconds until another address may be chosen even if nothing changes; None: never."""
         return max(0.0, min(self._due.values()) - asyncio.get_running_loop().time()) if self._due else None
 
 
 async def addresses_of(names: Names, name: str, families: Families) -> Addresses:
-    """The addresses that `name` has in the first family in which it has any. Raises LookupFailedError."""
+    """The addresses of `name` in the first family in which it has any. Raises LookupFailedError."""
     least = MAX_TTL_SECONDS
     for each in families:
         found = await names.addresses(name, _TYPES[each])

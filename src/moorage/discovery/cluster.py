@@ -1,4 +1,4 @@
-"""The `cluster` source: the LoadBalancer Services of another cluster, each one endpoint."""
+"""The `cluster` source: each LoadBalancer Service of another cluster is an endpoint."""
 
 import asyncio
 import re
@@ -31,19 +31,19 @@ from moorage.errors import MoorageError
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 LOOK_AGAIN_SECONDS = 60.0
-"""After which a kubeconfig that was refused is looked at again."""
+"""How long until a kubeconfig that was refused is checked again."""
 MAX_MESSAGE_CHARACTERS = 500
 LOOKS_PER_SECOND = 5.0
-"""After a burst of 10. Looking at all Services takes some hundredths of a second, and a server may change them one by
-one."""
+"""After a burst of 10. Looking at all Services takes hundredths of a second, and a server may change them one at a
+time."""
 MAX_ADDRESSES = 16
-"""Of a host name, the lowest ones."""
+"""Of a host name; the lowest ones are used."""
 MAX_PORTS_NAMED = 5
 """In one note."""
 
 
 class _EndpointMade(NamedTuple):
-    """The endpoint made of a Service. It is made anew when the Service or an answer about its host names changes."""
+    """The endpoint for a Service. It is made again when the Service or an answer about its host names changes."""
 
     service: Service
     answers: tuple[Addresses | None, ...]
@@ -52,9 +52,9 @@ class _EndpointMade(NamedTuple):
 
 
 class ClusterServices(Source):
-    """Follows a Secret, the cluster that it leads to, and the host names that stand for load balancers there.
+    """Follows a Secret, the cluster that it gives access to, and the host names of load balancers there.
 
-    Endpoints stay while any of these cannot be read, also if the Secret or the right to read it is gone.
+    Endpoints stay while any of these cannot be read, even if the Secret or the right to read it is gone.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class ClusterServices(Source):
         self._balancers: LoadBalancers | None = None
         self._config_problem: Problem | None = None
         self._read: tuple[str | None, ...] | None = None
-        """uid and resourceVersion of the Secret as it was last read."""
+        """uid and resourceVersion of the Secret when it was last read."""
         self._hosts: dict[str, tuple[RepeatedLookup[Addresses], asyncio.Task[None]]] = {}
         self._choices = Choices(setting.families, setting.known)
         self._uids: dict[str, str | None] = {}
-        """Of the Services that are endpoints."""
+        """The chosen addresses of Services that are endpoints."""
         self._made: dict[ObjectKey, _EndpointMade] = {}
         self._pace = Pace(LOOKS_PER_SECOND, burst=10)
         self._tasks: asyncio.TaskGroup | None = None
@@ -96,7 +96,7 @@ class ClusterServices(Source):
                 self._secret = self._secrets.take(self._secret_key, self._again.set)
                 while True:
                     self._look()
-                    # A server that was refused for its address may be outside this cluster by now.
+                    # A server whose address was refused may be outside this cluster by now.
                     waits = [LOOK_AGAIN_SECONDS] if self._config_problem else []
                     waits += [] if (due := self._choices.due) is None else [due]
                     try:
@@ -131,7 +131,7 @@ class ClusterServices(Source):
     # --- from the Secret to a watch ------------------------------------------------------------------------------
 
     def _look(self) -> None:
-        """Take up whatever has changed."""
+        """Act on whatever has changed."""
         assert self._secret is not None
         secret = self._secret.secret
         if secret is None:
@@ -242,10 +242,11 @@ class ClusterServices(Source):
         return None
 
     def _kept(self, service: Service, notes: list[str]) -> str | None:
-        """The address of a Service whose status has none.
+        """The address to use for a Service whose status has none.
 
-        A tool may clear a status by mistake while the load balancer goes on. Where a Service is being deleted it is
-        cleared because the load balancer is gone; one that was made anew has another load balancer.
+        A tool may clear a status by mistake while the load balancer goes on. But the status of a Service that is
+        being deleted is cleared because the load balancer is gone, and one that was created again has another load
+        balancer.
         """
         where, name, uid = self._where(service), service.metadata.name, service.metadata.uid
         current = self._choices.current.get(name) if self._uids.get(name, uid) == uid else None
@@ -259,7 +260,7 @@ class ClusterServices(Source):
         return current
 
     def _none(self) -> str:
-        """The note for a cluster without a Service to follow."""
+        """The note about a cluster that has no Service to follow."""
         selector = selectors.text(self._spec.selector)
         which = f" matches {show(selector)}" if selector else " is there"
         return f"no Service of type LoadBalancer in namespace {self._spec.namespace} of the other cluster{which}"
@@ -340,7 +341,7 @@ class ClusterServices(Source):
 
 
 def _kubeconfig(secret: Secret, key: str) -> Kubeconfig | str:
-    """The kubeconfig in this key, or what is wrong with it."""
+    """The kubeconfig in this key of the Secret, or what is wrong with it."""
     try:
         return read_kubeconfig(secret, key)
     except MoorageError as error:

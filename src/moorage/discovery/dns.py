@@ -19,7 +19,7 @@ REASON = "LookupFailed"
 
 
 class AddressRecords(Source):
-    """A or AAAA: each address is an endpoint and its own name."""
+    """A or AAAA records: each address is an endpoint, named after itself."""
 
     def __init__(self, spec: DnsSource, type: AddressType, names: Names, setting: Setting) -> None:
         super().__init__(setting)
@@ -42,12 +42,12 @@ class AddressRecords(Source):
 
 
 class _Answer(NamedTuple):
-    """SRV records, and the addresses of their targets."""
+    """The answer to an SRV look-up, with the addresses of the targets."""
 
     servers: tuple[Server, ...]
     notes: tuple[str, ...]
     targets: Mapping[str, Addresses | str]
-    """Those of each target, or why there is no answer."""
+    """The addresses of each target, or why there is no answer."""
 
     @property
     def failed(self) -> tuple[str, ...]:
@@ -55,10 +55,10 @@ class _Answer(NamedTuple):
 
 
 class ServiceRecords(Source):
-    """SRV (RFC 2782): each target is an endpoint, with the record's port, priority and weight.
+    """SRV records (RFC 2782): each target is an endpoint, with the record's port, priority and weight.
 
-    A weight of 0 becomes 1, the smallest there is. A target with several ports is as many endpoints: that of the
-    lowest port has the target's name, the others their port after it.
+    A weight of 0 becomes 1, the smallest possible. A target with several ports becomes several endpoints: the one
+    with the lowest port has the target's name, the others have their port after it.
     """
 
     def __init__(self, spec: DnsSource, names: Names, setting: Setting) -> None:
@@ -68,9 +68,9 @@ class ServiceRecords(Source):
         self._choices = Choices(setting.families, setting.known)
         self._due: asyncio.TimerHandle | None = None
         self._right = setting.now()
-        """When all targets last had an answer."""
+        """When there was last an answer for every target."""
         self._failures = 0
-        """Look-ups in a row in which a target had none."""
+        """Look-ups in a row without an answer for some target."""
         self._following = RepeatedLookup(self._look_up, self._changed, now=setting.now, jitter=setting.jitter)
 
     async def run(self) -> None:
@@ -95,7 +95,7 @@ class ServiceRecords(Source):
         return answer, self._seconds(found.ttl, targets.values())
 
     def _seconds(self, ttl: float, answers: Collection[Addresses | str]) -> float:
-        """Until the next look-up: when the first of the answers expires, or soon where a target has none."""
+        """Seconds until the next look-up: when the first answer expires, or soon if there is none for some target."""
         waits = [ttl, *(each.ttl for each in answers if isinstance(each, Addresses))]
         if self._failures:
             jitter = self.setting.jitter()
@@ -122,7 +122,7 @@ class ServiceRecords(Source):
         endpoints = tuple(sorted(self._endpoints(answer, notes)))
         self._choices.take({each.name: each.address for each in endpoints})
         self._wake(self._choices.due)
-        # Where there are targets, and none of them has an answer, nothing is known.
+        # If there are targets but an answer for none of them, nothing is known.
         self.become(State(endpoints if endpoints or not answer.failed else None, problem, tuple(notes)))
 
     def _endpoints(self, answer: _Answer, notes: list[str]) -> Iterator[Found]:

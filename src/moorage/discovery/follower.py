@@ -19,16 +19,16 @@ from moorage.discovery.shared import Shared, supervised
 from moorage.discovery.source import Setting, Source, State
 
 RECOVERED_SECONDS = 30.0
-"""For which a source must have run since an internal error to count as well again."""
+"""How long a source must run after an internal error until the error is forgotten."""
 
 
 class _Running:
-    """A source, and the task that follows it."""
+    """A source and the task that runs it."""
 
     def __init__(self, source: Source, what: str) -> None:
         self._source = source
         self._crashed: Problem | None = None
-        """Why it does not run just now."""
+        """Why it is not running at the moment."""
         self.task = asyncio.create_task(supervised(self._run, self._crash, what=what))
 
     @property
@@ -67,10 +67,10 @@ class _Running:
 
 
 class LocalFollower:
-    """Follows sources, and gives each namespace its share of what they use.
+    """Follows sources, and limits what the sources of each namespace use.
 
     `names` answers look-ups, `secrets` has the Secrets with kubeconfigs. Every connection must pass `gate`. `now`
-    gives the time in RFC 3339.
+    returns the time in RFC 3339.
     """
 
     def __init__(self, names: Names, gate: Callable[[], Gate], secrets: Secrets, now: Callable[[], str]) -> None:
@@ -78,7 +78,7 @@ class LocalFollower:
         self._gate = gate
         self._secrets = secrets
         self._shares: WeakValueDictionary[str, Share] = WeakValueDictionary()
-        """By namespace, for as long as a source of it is followed."""
+        """By namespace, as long as one of its sources is followed."""
         self.clusters: Shared[SelectedServices, LoadBalancers] = Shared(
             lambda selected, changed: LoadBalancers(selected, self._share(selected.tenant), gate, changed, now)
         )

@@ -1,4 +1,4 @@
-"""A look-up that is repeated whenever its answer has expired."""
+"""Repeats a look-up whenever its answer has expired."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,9 +10,9 @@ from moorage.discovery.resolver import LookupFailedError
 T = TypeVar("T")
 
 FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 1.0, 30.0
-"""Until a look-up that failed is made again: at first, and at most."""
+"""How long until a failed look-up is tried again: the first time, and at most."""
 SPREAD = 0.05
-"""The share of a TTL by which a look-up may come late, so that not all are made at once."""
+"""The share of its TTL by which a look-up may be late, so that not all are made at once."""
 
 
 class Failure(NamedTuple):
@@ -20,14 +20,14 @@ class Failure(NamedTuple):
 
     message: str
     since: str
-    """RFC 3339: when the last good answer came, or, before there was one, when it was first asked for."""
+    """RFC 3339: when the last good answer came; before the first one, when it was first asked for."""
 
 
 class RepeatedLookup(Generic[T]):
-    """Keeps the last good answer of `look_up`, which is called again when that has expired.
+    """Keeps the last good answer of `look_up`, and calls it again when the answer has expired.
 
-    `look_up` returns the answer and for how many seconds it counts, or raises LookupFailedError: then `answer`
-    stays, and `failure` says why. `on_change` is called after either has changed.
+    `look_up` returns the answer and how many seconds it is valid, or raises LookupFailedError: then `answer` stays,
+    and `failure` says why. `on_change` is called after either has changed.
     """
 
     def __init__(

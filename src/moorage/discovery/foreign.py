@@ -1,8 +1,8 @@
-"""Services of another cluster, read out of its answers: only what is used, in no more memory than that takes.
+"""Decodes Services from another cluster's answers: only the fields that are used, in bounded memory.
 
 Whoever runs the other server chooses what it sends. A list of empty objects (`[{},{},...]`) would take some twenty
-times its bytes when it is decoded as it is. So what is not used is skipped without being decoded, and of every list
-only so many entries are.
+times its size in memory if it were fully decoded. So unused fields are skipped without decoding them, and only a
+bounded number of entries of each list is decoded.
 """
 
 from typing import Annotated, Any
@@ -27,29 +27,29 @@ MAX_PORTS = 100
 MAX_VERSION_CHARACTERS = 128
 """Of a uid or resourceVersion; kube-apiserver's have 36 and 20."""
 MAX_CONTINUE_CHARACTERS = 4096
-"""kube-apiserver's hold the last name in base64, so they have some hundreds."""
+"""kube-apiserver's contain the last name in base64, so they have a few hundred."""
 
 _Name = Annotated[str, Meta(max_length=253)]
 """A host name (RFC 1123, 2.1), or a name in Kubernetes."""
 _Address = Annotated[str, Meta(max_length=45)]
-"""IPv6 with the IPv4 address in it written out."""
+"""IPv6 with its IPv4 part written out."""
 _Version = Annotated[str, Meta(max_length=MAX_VERSION_CHARACTERS)]
 _Word = Annotated[str, Meta(max_length=16)]
 
 
 def _first(number: int, of: Any) -> Any:
-    """The type of a JSON array of which the first `number` entries are decoded; msgspec skips the others."""
+    """The type of a JSON array whose first `number` entries are decoded; msgspec skips the others."""
     fields = [(f"at{index}", of | None, None) for index in range(number)]
     return msgspec.defstruct(f"First{number}", fields, array_like=True, gc=False)
 
 
 def _entries(first: Any) -> list[Any]:
-    """The entries of such an array, without its nulls."""
+    """The entries of such an array, without nulls."""
     return [each for each in msgspec.structs.astuple(first) if each is not None] if first is not None else []
 
 
 class _Slim(msgspec.Struct, rename="camel", gc=False):
-    """Fields that are not named are skipped."""
+    """Base of the structs here. Fields that they do not name are skipped."""
 
 
 class _Meta(_Slim):
@@ -108,9 +108,9 @@ class _List(_Slim):
 
 
 class ForeignServices(Reading[Service]):
-    """Reads Services. Raises msgspec.DecodeError also for text that is longer than any in Kubernetes.
+    """Decodes Services. Also raises msgspec.DecodeError for text that is longer than any in Kubernetes.
 
-    Of a page one more than `MAX_SERVICES` is read at most, so that it shows that there are more.
+    It reads at most `MAX_SERVICES` plus one from a page; the extra one shows that there are more.
     """
 
     def __init__(self) -> None:
@@ -160,7 +160,7 @@ def _full(slim: _Service) -> Service:
 
 
 def _errors(ports: Any) -> list[dict[str, object]] | None:
-    """Of the ports of a load balancer, those that have an error."""
+    """The ports of a load balancer that have an error."""
     found: list[dict[str, object]] = [
         {"port": each.port, "protocol": each.protocol, "error": each.error}
         for each in _entries(ports)

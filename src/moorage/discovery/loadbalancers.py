@@ -1,4 +1,4 @@
-"""The LoadBalancer Services of another cluster, watched read-only."""
+"""Watches the LoadBalancer Services of another cluster, read-only."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -28,26 +28,26 @@ T = TypeVar("T", bound=Object)
 EVENTS_PER_SECOND = 50.0
 """After a burst of MAX_SERVICES. What a server sends beyond that waits in its own buffers."""
 REQUESTS_PER_SECOND = 1.0
-"""After a burst of 5. Back-off is only for what fails: a server may end each watch, or have each version expired, as
-soon as it has said something."""
+"""After a burst of 5. Back-off only limits failures, but a server may end each watch, or let each version expire,
+right after it has sent something."""
 
 
 class SelectedServices(NamedTuple):
-    """Which Services of which cluster. Sources of a namespace that select the same share one watch."""
+    """Which Services of which cluster to watch. Sources of a namespace that select the same ones share a watch."""
 
     tenant: str
-    """The namespace here whose share of the look-ups it takes."""
+    """The namespace in this cluster whose share of look-ups it uses."""
     config: Config
     namespace: str
     selector: str | None
 
 
 class TooManyClustersError(MoorageError):
-    """A namespace follows as many clusters as it may."""
+    """The namespace already follows as many clusters as it may."""
 
 
 class LoadBalancers:
-    """The selected Services, reduced to what is used of them."""
+    """The selected Services, reduced to the fields that are used."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class LoadBalancers:
 
     @property
     def services(self) -> Store[Service] | None:
-        """The Services as they were last seen; None before the first list."""
+        """The Services as last seen; None before the first list."""
         return self._reflector.store if self._reflector.synced.is_set() else None
 
     @property
@@ -100,7 +100,7 @@ class LoadBalancers:
 
 
 class _Slim:
-    """Passes on lists and watches of Services, reduced, and limited in number and rate."""
+    """Passes on lists and watches of Services, reduced to what is used and limited in number and rate."""
 
     def __init__(self, client: Client, handshakes: Pace | None = None) -> None:
         self._client = client
@@ -134,7 +134,7 @@ class _Slim:
                 yield event
 
     async def _turn(self) -> None:
-        """Wait until the next request may be sent, which may open a connection."""
+        """Wait until the next request, which may open a connection, may be sent."""
         await self._requests.turn()
         if self._handshakes is not None and (seconds := self._handshakes.wait()) > 0:
             await asyncio.sleep(seconds)

@@ -25,22 +25,22 @@ from moorage.errors import MoorageError
 
 PORT = 53
 MIN_TTL_SECONDS, MAX_TTL_SECONDS = 1.0, 300.0
-"""Bounds of how long an answer is used, whatever its TTL."""
+"""How long an answer is used at least and at most, whatever its TTL."""
 DEFAULT_TTL_SECONDS = 30.0
-"""For which an empty answer is used that has no SOA record, so no TTL (RFC 2308, section 5)."""
+"""How long an empty answer is used that has no SOA record, and so no TTL (RFC 2308, section 5)."""
 RECORDS_PER_SECOND = 100
-"""An answer with more is used for longer than its TTL says: it may have four thousand."""
+"""An answer with more is used for longer than its TTL says: it may have four thousand records."""
 RECORDS_PER_QUESTION = 50
-"""Reading so many, of whatever kind, costs as much as asking one more question."""
+"""Reading so many records, of whatever type, costs as much as asking one more question."""
 MAX_CNAMES = 8
-"""Followed one by one, where the name server does not follow them itself."""
+"""Followed one after the other if the name server does not follow them itself."""
 
 _PLAIN = re.compile(rb"[a-z0-9_.-]+")
 
 AddressType = Literal["A", "AAAA"]
 
 account: ContextVar[Callable[[float], object] | None] = ContextVar("account", default=None)
-"""Is told, after each answer, how many questions more it cost. To be set in the task that looks up."""
+"""Called after each answer with how many further questions it counts as. Set it in the task that does the look-up."""
 
 
 class LookupFailedError(MoorageError):
@@ -48,16 +48,16 @@ class LookupFailedError(MoorageError):
 
 
 class _FailedError(Exception):
-    """One name server gave no answer. Its text is for people, and follows the server's address."""
+    """One name server gave no answer. The text is for people; it comes after the server's address."""
 
 
 class Addresses(NamedTuple):
-    """The addresses in A or AAAA records; none: there is no such record, or no such name."""
+    """The addresses in A or AAAA records; none if there is no such record or no such name."""
 
     addresses: tuple[str, ...]
-    """Each in its canonical spelling, lowest first."""
+    """In canonical spelling, lowest first."""
     ttl: float
-    """Seconds for which it may be used: the least of the chain's TTLs, more for a large answer, within the bounds."""
+    """Seconds for which it may be used: the lowest TTL of the chain, more for a large answer, within the bounds."""
 
 
 class Server(NamedTuple):
@@ -67,7 +67,7 @@ class Server(NamedTuple):
     weight: int
     port: int
     target: str
-    """Lower case, without the last dot; "" for the root, which says that there is no such service."""
+    """Lower case, without the last dot; "" for the root, which means that there is no such service."""
 
 
 class Servers(NamedTuple):
@@ -86,14 +86,14 @@ class Names(Protocol):
 
 
 class Resolver:
-    """Asks the machine's name servers, those of `resolv_conf`, which is read again when it changes.
+    """Asks the machine's name servers, from `resolv_conf`, which is read again when it changes.
 
-    Names are absolute, no search list is gone through: `db` would otherwise be another name in every namespace, and
-    an NXDOMAIN would only be one of several answers. Asked is by EDNS, so that answers of 1,232 bytes fit into a
-    datagram; larger ones are asked for over TCP. At most `at_once` questions are under way together, each for at most
-    `lifetime` seconds; of more than `a_second` that are to be asked, after a burst of as many, some are asked later
-    than their TTL says: one costs about half a millisecond of the processor, which others need too. The records of an
-    answer count as well.
+    Names are absolute, and there is no search list: with one, `db` would be another name in every namespace, and an
+    NXDOMAIN would only be one of several answers. Questions use EDNS, so that answers of 1,232 bytes fit into a
+    datagram; larger ones are fetched over TCP. At most `at_once` questions run at the same time, each for at most
+    `lifetime` seconds. There are at most `a_second` questions a second, after a burst of as many; the others wait,
+    even beyond their TTL, because each costs about half a millisecond of processor time, which others need, too. The
+    records of an answer count as well.
     """
 
     def __init__(
@@ -106,7 +106,8 @@ class Resolver:
         at_once: int = 128,
         a_second: float = 200.0,
     ) -> None:
-        """`name_servers` (address and port) are asked in place of `resolv_conf`'s; `timeout` seconds each time."""
+        """`name_servers` (address and port) are asked instead of those in `resolv_conf`; `timeout` seconds each
+        time."""
         self._resolv_conf = resolv_conf
         self._name_servers = name_servers
         self._lifetime, self._timeout = lifetime, timeout
@@ -159,7 +160,7 @@ class Resolver:
                 name = message.name_in(records[0])
             referral, nothing = message.authority()
             if message.rcode == wire.NOERROR and nothing is None:
-                if referral:  # whom else to ask, not that there is nothing (RFC 2308, 2.2)
+                if referral:  # it says whom else to ask, not that there is nothing (RFC 2308, 2.2)
                     raise MoorageError("the name server only names others to ask; name a recursive one")
                 if name != asked:
                     continue

@@ -1,4 +1,4 @@
-"""Secrets of tenants, each watched by its name, for which a Role in that namespace suffices."""
+"""Watches Secrets of tenants, each by its name: a Role in the tenant's namespace is enough for that."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -15,10 +15,10 @@ from moorage.errors import MoorageError
 R = TypeVar("R")
 
 MAX_VALUE_BYTES = 64 * 2**10
-"""Of a kubeconfig, or of certificates: some forty. Reading and keeping them takes time and memory that all share, and
+"""Of a kubeconfig, or of some forty certificates. Reading and keeping them takes time and memory that all share, and
 a Secret may have a MiB."""
 _MAX_BASE64_CHARACTERS = (MAX_VALUE_BYTES // 3 + 1) * 4
-"""Kept of a value: of one that is too large, so much that it still is."""
+"""How much of a value is kept: enough to see that it is too large."""
 _MAX_NAMES = 5
 
 
@@ -35,7 +35,7 @@ OPERATOR = "moorage-system:moorage-operator"
 
 
 class ReadSecret(ABC):
-    """One key of a Secret, and its content while it may be read."""
+    """One key of a Secret, and its content as long as it may be read."""
 
     def __init__(self, key: SecretKey) -> None:
         self._key = key
@@ -44,21 +44,21 @@ class ReadSecret(ABC):
     @property
     @abstractmethod
     def secret(self) -> Secret | None:
-        """None while there is none, and once it may no longer be read.
+        """The Secret; None if it does not exist or may no longer be read.
 
-        It has no values but that of the key, which may be cut where it has more than `MAX_VALUE_BYTES`; of
-        others the first names.
+        It has only the value of the key, which may be cut if it has more than `MAX_VALUE_BYTES`, and the names of
+        the first other keys.
         """
 
     @property
     @abstractmethod
     def problem(self) -> Problem | None:
-        """Why there is no Secret; None also before the first answer."""
+        """Why there is no Secret; also None before the first answer."""
 
     def once(self, make: Callable[[Secret, str], R]) -> R:
-        """What `make` makes of the Secret, which is there, and of the key: called once for each state of it.
+        """The result of `make` for the existing Secret and the key. It is called once for each version of the Secret.
 
-        Whoever follows the Secret shares what is made. `make` raises nothing.
+        All who follow the Secret share the result. `make` must not raise.
         """
         if make not in self._made:
             assert self.secret is not None
@@ -68,7 +68,7 @@ class ReadSecret(ABC):
 
 
 class Secrets(Protocol):
-    """Keys of Secrets, followed while somebody has taken them."""
+    """Follows keys of Secrets, each as long as somebody has taken it."""
 
     def take(self, key: SecretKey, on_change: Callable[[], None]) -> ReadSecret: ...
 
@@ -125,7 +125,7 @@ class WatchedSecret(ReadSecret):
         self._watched.failed(MoorageError(f"internal error: {type(error).__name__}; the operator's log has more"))
 
     def _refused(self) -> str | None:
-        """Since when it may not be read; None: it may be."""
+        """Since when it may not be read; None: it may."""
         trouble = self._watched.trouble
         if trouble is not None and isinstance(trouble.error, ApiError) and trouble.error.status in (401, 403):
             return trouble.since

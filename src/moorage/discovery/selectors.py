@@ -1,4 +1,4 @@
-"""Label selectors as a list request has them."""
+"""Label selectors as query parameters of list requests."""
 
 from moorage.api.meta import LabelSelector
 
@@ -6,9 +6,9 @@ _OPERATORS = {"In": "in", "NotIn": "notin"}
 
 
 def text(selector: LabelSelector) -> str | None:
-    """`app=backend,tier in (a,b),!old`; None for the selector that takes all.
+    """`app=backend,tier in (a,b),!old`; None for a selector that matches everything.
 
-    What is not a selector comes out as none, and the API server says so: nothing is checked here.
+    Nothing is checked here: an invalid selector gives invalid text, which the API server refuses.
     """
     parts = [f"{key}={value}" for key, value in sorted((selector.match_labels or {}).items())]
     for each in selector.match_expressions or ():

@@ -1,4 +1,4 @@
-"""Tasks that run once for all who want the same."""
+"""Tasks that run once for all who need the same."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
@@ -46,9 +46,9 @@ def _tell(listeners: list[Callable[[], None]]) -> None:
 
 
 class Shared(Generic[K, R]):
-    """Runs one `R` for each key, for as long as somebody has taken it.
+    """Runs one `R` for each key, as long as somebody has taken it.
 
-    `make(key, on_change)` makes it; `on_change` reaches all who have it at the time.
+    `make(key, on_change)` makes it; its `on_change` calls those of all who have taken it.
     """
 
     def __init__(self, make: Callable[[K, Callable[[], None]], R]) -> None:
@@ -56,7 +56,7 @@ class Shared(Generic[K, R]):
         self._running: dict[K, tuple[R, asyncio.Task[None], list[Callable[[], None]]]] = {}
 
     def take(self, key: K, on_change: Callable[[], None]) -> R:
-        """What runs for `key`, started if need be. Give it back with the same `on_change`."""
+        """Take what runs for `key`; starts it if necessary. Give it back with the same `on_change`."""
         if key not in self._running:
             listeners: list[Callable[[], None]] = []
             made = self._make(key, partial(_tell, listeners))
@@ -67,7 +67,7 @@ class Shared(Generic[K, R]):
         return made
 
     def give_back(self, key: K, on_change: Callable[[], None]) -> None:
-        """Give back what was taken. It ends with the last one."""
+        """Give it back. It ends when the last one has given it back."""
         _, task, listeners = self._running[key]
         listeners.remove(on_change)
         if not listeners:
@@ -76,7 +76,7 @@ class Shared(Generic[K, R]):
 
     @property
     def running(self) -> list[R]:
-        """What runs, in the order in which it was begun."""
+        """All that run, in the order in which they were started."""
         return [made for made, _, _ in self._running.values()]
 
     @property

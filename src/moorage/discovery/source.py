@@ -11,14 +11,14 @@ from moorage.core.model import Found, Problem
 from moorage.discovery.choice import Families
 
 MAX_ENDPOINTS = 1000
-"""Of one source, as many as `addresses` may hold."""
+"""Of one source: as many as `addresses` may hold."""
 MAX_LOOKUPS_PER_SECOND = 20
-"""For all names of one source. If it has more, they are looked up less often than their TTL says."""
+"""For all names of one source. With more names, they are looked up less often than their TTL says."""
 MAX_NOTES = 10
 
 
 class State(NamedTuple):
-    """What a source knows; as in `core.model.Resolution`, but messages do not name the field yet."""
+    """What a source knows; like `core.model.Resolution`, but its messages do not name the field yet."""
 
     endpoints: tuple[Found, ...] | None = None
     problem: Problem | None = None
@@ -26,22 +26,22 @@ class State(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """What a source gets beside its spec."""
+    """What a source is given besides its spec."""
 
     on_change: Callable[[], None]
     """Called after `state` has changed."""
     families: Families = ("IPv4", "IPv6")
     ports: Sequence[ExternalServicePort] = ()
     known: Mapping[str, str] = {}
-    """Addresses of endpoints by name, as status had them: an operator that starts keeps to them."""
+    """Addresses of endpoints by name, from the status: an operator that starts keeps them."""
     now: Callable[[], str] = timestamp
     """RFC 3339."""
     jitter: Callable[[], float] = random.random
-    """In [0, 1)."""
+    """Returns a number in [0, 1)."""
 
 
 class Source(ABC):
-    """One entry of `spec.endpoints` that is followed. `run` keeps `state` current until it is cancelled."""
+    """Follows one entry of `spec.endpoints`. `run` keeps `state` current until it is cancelled."""
 
     def __init__(self, setting: Setting) -> None:
         self.state = State()
@@ -51,17 +51,17 @@ class Source(ABC):
     async def run(self) -> None: ...
 
     def set_ports(self, ports: Sequence[ExternalServicePort]) -> None:
-        """Take new ports. They only matter for notes."""
+        """Set the ports. They only matter for notes."""
         self.setting = self.setting._replace(ports=ports)
 
     def gate_changed(self) -> None:  # noqa: B027
-        """Ask the gate again about whatever it was asked."""
+        """The gate has changed: ask it again about every address."""
 
     def set_failing(self, addresses: Mapping[str, str]) -> None:  # noqa: B027
-        """Take which endpoints fail their checks, by name, each with the address at which it does."""
+        """Set which endpoints fail their checks: name -> the address that fails."""
 
     def become(self, state: State) -> None:
-        """Take a new state, cut to what a source may have, and call `on_change` if it differs."""
+        """Set the state, cut to what a source may have, and call `on_change` if it differs."""
         endpoints, problem, notes = state
         if endpoints is not None and len(endpoints) > MAX_ENDPOINTS:
             notes = (f"has {len(endpoints)} endpoints, of which the first {MAX_ENDPOINTS} are used", *notes)

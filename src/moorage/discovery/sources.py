@@ -1,4 +1,4 @@
-"""The sources of all ExternalServices, and what they know."""
+"""The sources of all ExternalServices, and what they have found."""
 
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -30,22 +30,22 @@ class FollowedSource(Protocol):
     def state(self) -> State: ...
 
     def set_ports(self, ports: Sequence[ExternalServicePort]) -> None:
-        """Take new ports. They only matter for notes."""
+        """Set the ports. They only matter for notes."""
 
     def set_failing(self, addresses: Mapping[str, str]) -> None:
-        """Take which endpoints fail their checks, by name, each with the address at which it does."""
+        """Set which endpoints fail their checks: name -> the address that fails."""
 
     def stop(self) -> None:
         """Stop following it. `on_change` is not called any more."""
 
 
 class Follower(Protocol):
-    """Follows sources: in this process (`discovery.follower`), or in another one (`outside.sources`)."""
+    """Follows sources in this process (`discovery.follower`) or in another one (`outside.sources`)."""
 
     def follow(self, namespace: str, label: str, entry: EndpointSource, setting: Setting) -> FollowedSource:
-        """Begin to follow a `dns` or `cluster` entry of an ExternalService in `namespace`.
+        """Start following a `dns` or `cluster` entry of an ExternalService in `namespace`.
 
-        `label` is its name in the log. `setting.on_change` is called after the state has changed, not from within
+        `label` is its name in the log. `setting.on_change` is called after the state has changed, but not from within
         this call.
         """
 
@@ -62,7 +62,7 @@ class _Entries:
     def __init__(self) -> None:
         self.spec: tuple[object, ...] | None = None
         self.entries: list[tuple[str, str, FollowedSource | Resolution]] = []
-        """Of each entry of `spec.endpoints`: its name for people, its field, and what follows it."""
+        """For each entry of `spec.endpoints`: its name for people, its field, and what follows it."""
         self.running: dict[bytes, FollowedSource] = {}
         self.failing: Mapping[str, str] = {}
         self.said: tuple[Resolution, ...] = ()
@@ -71,9 +71,9 @@ class _Entries:
 class FollowedSources:
     """Follows the sources of every ExternalService that is set.
 
-    `resolutions` is what they know at this time; `on_change(key)` is called when that has changed, though not from
-    within `set`. A source that a new spec still has is not started again, so its last good answer stays; one that
-    is new has `endpoints=None` until its first answer. Needs a running event loop.
+    `resolutions` is what they know at the moment; `on_change(key)` is called when that has changed, but not from
+    within `set`. A source that a new spec still has is not started again, so its last good answer stays; a new one
+    has `endpoints=None` until its first answer. Needs a running event loop.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class FollowedSources:
         self._entries: dict[ObjectKey, _Entries] = {}
 
     def set(self, key: ObjectKey, xsvc: ExternalService) -> None:
-        """Follow the sources of an ExternalService as its spec has them now. Cheap where the spec is the same."""
+        """Follow the sources in the present spec of an ExternalService. Cheap if the spec is the same."""
         followed = self._entries.setdefault(key, _Entries())
         spec = xsvc.spec.endpoints, xsvc.spec.ports, xsvc.spec.ip_families
         if spec == followed.spec:
@@ -123,7 +123,7 @@ class FollowedSources:
                     Problem("Invalid", "is not a source; give one of addresses, dns and cluster", self._now()),
                 )
             else:
-                # Two entries that are the same are followed once.
+                # Two equal entries are followed once.
                 identity = msgspec.json.encode((entry, setting.families))
                 follows = (
                     followed.running.get(identity)
@@ -149,14 +149,14 @@ class FollowedSources:
             running.stop()
 
     def resolutions(self, key: ObjectKey) -> tuple[Resolution, ...]:
-        """What each source knows, in the order of `spec.endpoints`; none for a key that is not set."""
+        """What each source knows, in the order of `spec.endpoints`; empty for a key that is not set."""
         followed = self._entries.get(key)
         return _resolve(followed) if followed else ()
 
     def failing(self, key: ObjectKey, addresses: Mapping[str, str]) -> None:
-        """These endpoints of an ExternalService, by name, fail their checks or pass no gate, at these addresses.
+        """These endpoints of an ExternalService fail their checks or do not pass the gate: name -> address.
 
-        One that has other addresses goes on at another. Cheap where they are the same as before.
+        An endpoint that has other addresses moves to another one. Cheap if nothing has changed.
         """
         followed = self._entries.get(key)
         if followed is not None and addresses != followed.failing:
@@ -185,7 +185,7 @@ class FollowedSources:
 
 
 class Sources(FollowedSources):
-    """Follows them in this process."""
+    """Sources that are followed in this process."""
 
     def __init__(
         self,
@@ -219,7 +219,7 @@ def _resolve(followed: _Entries) -> tuple[Resolution, ...]:
 
 
 def _label(entry: EndpointSource) -> tuple[str, str]:
-    """The field of a source, and its name for people. The field is "" if it is no source."""
+    """The field of a source, and its name for people. The field is "" if the entry is no source."""
     given = [kind for kind in ("addresses", "dns", "cluster") if getattr(entry, kind) is not None]
     if len(given) != 1:
         return "", "unknown"

@@ -1,4 +1,4 @@
-"""Kubeconfigs of tenants, from Secrets: read with a policy of their own, and used within its limits.
+"""Kubeconfigs of tenants, from Secrets, with a policy of their own and limits on their use.
 
 Whoever may write an ExternalService and a Secret chooses what the operator connects to and what it sends there. So
 nothing in such a kubeconfig may name a file (`tokenFile` would hand the operator's own token to a tenant's server), a
@@ -30,16 +30,16 @@ from moorage.discovery.secrets import MAX_VALUE_BYTES
 from moorage.errors import MoorageError
 
 MAX_VALUES = 2000
-"""Of a kubeconfig; a context with its cluster and user has some 40. They are read on the event loop."""
+"""Of a kubeconfig; a context with its cluster and user has some 40. They are parsed on the event loop."""
 MAX_KEY_BYTES = 4 * 2**10
-"""Of a client's key: RSA of 4096 bits has about 3.2 KiB. Each connection signs with it, for 12 ms with that one
-and for seconds with one of 16384 bits, while nothing else is done."""
+"""Of a client's key; RSA of 4096 bits has about 3.2 KiB. Each connection signs with the key while nothing else
+runs: that takes 12 ms with 4096 bits, and seconds with 16384."""
 MAX_ANSWER_BYTES = 8 * 2**20
-"""Of another cluster's answer; a page of 100 ordinary Services is about 400 KiB."""
+"""One answer of another cluster; a page of 100 ordinary Services has about 400 KiB."""
 MAX_LIST_BYTES = 4 * MAX_ANSWER_BYTES
 PAGE_OBJECTS = 100
 MAX_CONNECTIONS = 2
-"""To one server: its watch, and one for what is asked beside it."""
+"""To one server: one for the watch, and one for other requests."""
 TIMEOUT_SECONDS = 15.0
 """For one request to another cluster."""
 
@@ -57,7 +57,7 @@ TENANTS = Policy(
         "client-key": _FILES,
     },
     max_values=MAX_VALUES,
-    every_context=True,  # It must not matter which context is the current one.
+    every_context=True,  # The same must be refused whichever context is the current one.
     plain_http=False,
     anonymous=False,
     max_key_bytes=MAX_KEY_BYTES,
@@ -71,12 +71,12 @@ class Kubeconfig(NamedTuple):
     field: str
     """Secret, key and field that name the server."""
     tls: ssl.SSLContext | None
-    """Kept, so that all who connect by this kubeconfig share it."""
+    """Kept here so that all who connect with this kubeconfig share it."""
 
     def refusal(self, gate: Gate) -> str | None:
-        """Why the server may not be connected to, where its address says so, and what to do.
+        """Why one may not connect to this server, if its address alone tells, and what to do.
 
-        None for a name: it is looked up, and passes the gate, whenever a connection is opened.
+        None for a name: it is looked up, and checked by the gate, whenever a connection is opened.
         """
         host = urlsplit(self.config.server).hostname or ""
         try:
@@ -88,10 +88,10 @@ class Kubeconfig(NamedTuple):
 
 
 def read_kubeconfig(secret: Secret, key: str) -> Kubeconfig:
-    """The server and identity in the kubeconfig that is in `key` of `secret`.
+    """The server and identity of the kubeconfig in `key` of `secret`.
 
-    Raises MoorageError that names Secret, key and field: for anything in it that names a file, a program, a proxy or
-    another identity, in whichever of its contexts; for credentials that are missing, and TLS that is not verified.
+    Raises MoorageError with Secret, key and field if any of its contexts names a file, a program, a proxy or another
+    identity, and for missing credentials or TLS without verification.
     """
     where = f"Secret {secret.metadata.namespace}/{secret.metadata.name}"
     encoded = (secret.data or {}).get(key)
@@ -122,7 +122,7 @@ def read_kubeconfig(secret: Secret, key: str) -> Kubeconfig:
 def client_of(
     config: Config, names: Names, gate: Callable[[], Gate], *, pace: Pace | None = None, room: Room | None = None
 ) -> Client:
-    """A client of a tenant's server. Every connection must pass the gate, every answer is bounded.
+    """A client for a tenant's server. Every connection must pass the gate, and every answer is bounded.
 
     `pace` and `room` belong to the tenant's namespace.
     """
@@ -141,7 +141,7 @@ def client_of(
 
 
 class _Resolver(AbstractResolver):
-    """Absolute names only, by DNS only: no /etc/hosts, and no thread that waits."""
+    """Resolves absolute names, with DNS only: no /etc/hosts, and no waiting thread."""
 
     def __init__(self, names: Names) -> None:
         self._names = names

@@ -1,4 +1,4 @@
-"""A watch that knows since when it fails."""
+"""A watch that knows since when it has been failing."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -16,11 +16,11 @@ from moorage.errors import MoorageError
 T = TypeVar("T", bound=Object)
 
 GRACE_SECONDS = 5.0
-"""In which a broken connection may come back before anybody is told: servers restart, and end watches."""
+"""How long a broken connection may take to come back before that is a problem: servers restart and end watches."""
 
 
 class Trouble(NamedTuple):
-    """Why what was watched may be out of date."""
+    """Why the watched objects may be out of date."""
 
     error: MoorageError
     since: str
@@ -28,17 +28,17 @@ class Trouble(NamedTuple):
 
 
 def _is_transient(error: MoorageError) -> bool:
-    """Whether an error is likely to be over soon: no answer, a server that is busy or starting."""
+    """Whether an error is probably over soon: no answer, or a server that is busy or starting."""
     if isinstance(error, ApiError):
         return error.status == 429 or error.status >= 500
     return isinstance(error, UnreachableError)
 
 
 class MonitoredWatch:
-    """Passes on a client's lists and watches, and keeps `trouble`, which `on_change` is called about.
+    """Passes on a client's lists and watches, and keeps `trouble`; `on_change` is called when that changes.
 
-    It is called once more when the first watch begins: then a reflector has its first list. That a resource version
-    has expired (410) is part of normal service.
+    It is also called when the first watch begins: then a reflector has its first list. An expired resource version
+    (410) is part of normal service.
     """
 
     def __init__(self, client: ListWatch, on_change: Callable[[], None], now: Callable[[], str]) -> None:
@@ -48,7 +48,7 @@ class MonitoredWatch:
         self._now = now
         self._connected = False
         self._since = ""
-        """When it began to fail; "" while it does not."""
+        """Since when it has been failing; "" if it is not."""
         self._pending: asyncio.TimerHandle | None = None
         self._error: MoorageError | None = None
 
@@ -72,7 +72,7 @@ class MonitoredWatch:
             raise
 
     def failed(self, error: MoorageError) -> None:
-        """Call this when a list or a watch ended with `error`."""
+        """To be called when a list or a watch ended with `error`."""
         if isinstance(error, ApiError) and error.status == 410:
             return
         self._since = self._since or self._now()

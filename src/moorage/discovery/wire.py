@@ -1,8 +1,8 @@
-"""The wire format of DNS (RFC 1035, section 4): questions, and the parts of answers that are used.
+"""The wire format of DNS (RFC 1035, section 4): questions, and the parts of answers that Moorage uses.
 
-Whoever owns a name chooses what the answer holds, up to 64 KiB of it. A library that makes objects of every record
-takes seconds for some of them, of the time that all look-ups share. Here the records that are no answer are skipped,
-and names are read where they are compared or used.
+Whoever owns a name chooses what the answer holds, up to 64 KiB. A library that makes an object of every record takes
+seconds for some answers, and all look-ups share that time. Here the records that are no answer are skipped, and names
+are only read to compare or use them.
 """
 
 import struct
@@ -13,9 +13,9 @@ A, CNAME, NS, SOA, AAAA, SRV, OPT = 1, 5, 2, 6, 28, 33, 41
 CLASS_IN = 1
 NOERROR, NXDOMAIN = 0, 3
 MAX_UDP_BYTES = 1232
-"""Of a UDP answer, as asked for by EDNS (RFC 6891): what passes every path in one piece."""
+"""Of a UDP answer; EDNS (RFC 6891) announces it. Datagrams of this size pass every path in one piece."""
 MAX_POINTERS = 16
-"""In one name; name servers need one or two."""
+"""Compression pointers in one name; name servers need one or two."""
 MAX_NAME_BYTES = 255
 
 _HEADER = struct.Struct("!HHHHHH")
@@ -23,18 +23,18 @@ _RECORD = struct.Struct("!HHIH")
 _TRUNCATED, _RESPONSE, _RECURSE = 0x0200, 0x8000, 0x0100
 
 Name = bytes
-"""In lower case: each label after its length, without the empty one at the end."""
+"""A name in lower case: each label after its length, without the empty one at the end."""
 
 
 class MalformedError(Exception):
-    """This is no DNS message."""
+    """This is not a valid DNS message."""
 
 
 class Record(NamedTuple):
     type: int
     ttl: int
     at: int
-    """Where in the message its data begin, and how long they are."""
+    """Where in the message the data begins, and how long it is."""
     length: int
 
 
@@ -45,7 +45,7 @@ def question(id: int, name: Name, type: int, *, edns: bool) -> bytes:
 
 
 class Message:
-    """An answer. It and its methods raise MalformedError for what is none."""
+    """An answer. It and its methods raise MalformedError for anything malformed."""
 
     def __init__(self, wire: bytes) -> None:
         self._wire = wire
@@ -57,7 +57,7 @@ class Message:
             self.rcode = flags & 0xF
             self.truncated = bool(flags & _TRUNCATED)
             self.asked: tuple[Name, int, int] | None = None
-            """Name, type and class; a server that did not understand the question may leave it out."""
+            """The question: name, type and class. A server that did not understand it may leave it out."""
             self._records = _HEADER.size
             if questions:
                 name, at = self._name(_HEADER.size)
@@ -66,10 +66,10 @@ class Message:
         except struct.error:
             raise MalformedError from None
         self.records = self._answers + self._authorities + additional
-        """In all sections, as the header says."""
+        """The number of records in all sections, according to the header."""
 
     def answers(self, type: int) -> dict[Name, list[Record]]:
-        """The records of this type, and the CNAMEs, by owner."""
+        """The records of this type and the CNAMEs, by owner."""
         found: dict[Name, list[Record]] = {}
         for at, record in self._section(self._records, self._answers):
             if record.type in (type, CNAME):
@@ -77,9 +77,9 @@ class Message:
         return found
 
     def authority(self) -> tuple[bool, int | None]:
-        """Whether it names other servers to ask; for how many seconds it says that there is nothing (RFC 2308, 5).
+        """Whether it names other servers to ask, and how many seconds its negative answer is valid (RFC 2308, 5).
 
-        None: it does not say that.
+        None: it is not a negative answer.
         """
         at = self._records
         for _, record in self._section(at, self._answers):

@@ -1,4 +1,4 @@
-"""Checks as plain data."""
+"""Health checks as plain data."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -20,13 +20,13 @@ class Target(NamedTuple):
     """Where a check goes."""
 
     address: str
-    """An IP address in its canonical spelling: no check looks up a name."""
+    """An IP address in canonical spelling: checks never look up names."""
     port: int
 
 
 class Tls(NamedTuple):
     server_name: str | None = None
-    """None: the host's name, else the address."""
+    """None: the name in `host`, or else the address."""
     ca: str | None = None
     """PEM certificates to trust; None: the system's."""
     verify: bool = True
@@ -37,7 +37,7 @@ class Http(NamedTuple):
     host: str | None = None
     """The Host header; None: address and port."""
     statuses: tuple[tuple[int, int], ...] = ((200, 399),)
-    """The first and the last of each range that is expected."""
+    """The first and the last status of each expected range."""
     tls: Tls | None = None
 
 
@@ -51,7 +51,7 @@ class Check(NamedTuple):
 
 
 def targets(subjects: Mapping[str, Subject]) -> dict[str, Target]:
-    """By endpoint name: where to check it. Only of endpoints that are checked."""
+    """Where to check each endpoint, by name; without the endpoints that are not checked."""
     return {
         name: Target(each.address, each.check.port or each.port)
         for name, each in subjects.items()
@@ -60,9 +60,9 @@ def targets(subjects: Mapping[str, Subject]) -> dict[str, Target]:
 
 
 def check_of(spec: HealthCheck, ca: str | None = None) -> Check:
-    """The check that `spec.healthCheck` asks for; `ca` is what `http.tls.caSecretRef` leads to.
+    """The check in `spec.healthCheck`; `ca` is the content of `http.tls.caSecretRef`.
 
-    Raises MoorageError that names the field, for what an older schema may have let in.
+    Raises MoorageError with the field for values that an older schema may have let in.
     """
     http = None if spec.http is None else _http(spec.http, ca)
     return Check(float(spec.interval_seconds), float(spec.timeout_seconds), http)
@@ -79,7 +79,7 @@ def _http(spec: HttpCheck, ca: str | None) -> Http:
 
 
 def _written(field: str, value: str) -> str:
-    # What has a line break in it could be read as further headers, or as a further request.
+    # A server could read a line break as the start of further headers, or of a further request.
     if not _VISIBLE.fullmatch(value):
         raise MoorageError(
             f"spec.healthCheck.http.{field}: {show(value)} has characters that a request cannot carry; "

@@ -1,4 +1,4 @@
-"""The connection of one HTTP check. Its server decides what comes, and when; here is how much of that is heeded."""
+"""The connection of one HTTP check, with limits on what the server may send, and how slowly."""
 
 import asyncio
 import socket
@@ -17,35 +17,35 @@ from moorage.probe.trust import Trust
 T = TypeVar("T")
 
 MAX_ANSWER_BYTES = 128 * 2**10
-"""Read of one connection: enough for a handshake, headers, and 64 KiB of an answer's body."""
+"""Read from one connection: enough for a handshake, headers, and 64 KiB of the answer's body."""
 FREE_READS = 4
-"""Made at once. Each further one waits first, STEP_SECONDS longer than the one before: a read costs the same however
-little it brings, and after a wait it brings more of what comes byte by byte."""
+"""Reads without a wait. Each further one waits first, STEP_SECONDS longer than the one before: a read costs the same
+however little it brings, and after a wait it brings more of an answer that comes byte by byte."""
 STEP_SECONDS = 0.001
 _READ_BYTES = 16 * 2**10
 _CLOSE_IN_ORDER = struct.pack("ii", 0, 0)
 
 
 class Connection(Protocol):
-    """A connection to be opened. All methods raise OSError, ssl.SSLError, or MoorageError with a text for people."""
+    """A connection. All methods raise OSError, ssl.SSLError, or MoorageError with a text for people."""
 
     @property
     def waits(self) -> bool:
-        """Whether it waits for other connections of this process at the moment, and not for the server."""
+        """Whether it is waiting for other connections of this process, and not for the server."""
 
     async def open(self, target: Target) -> None: ...
 
     async def send(self, data: bytes) -> None: ...
 
     async def receive(self) -> bytes:
-        """The next bytes; empty at the end."""
+        """The next bytes; empty at the end of the stream."""
 
     async def finish(self) -> None:
-        """Reads on until the server closes, and then closes in order. Without this, `close` resets the connection."""
+        """Reads until the server closes, then closes normally. Without this, `close` resets the connection."""
 
 
 class Plain:
-    """TCP, over a socket that does not block."""
+    """TCP, over a non-blocking socket."""
 
     waits = False
 
@@ -78,10 +78,10 @@ class Plain:
 
 
 class Encrypted:
-    """TLS in memory: the event loop's own takes a buffer of 256 KiB for each connection.
+    """TLS in memory, because the event loop's own TLS takes a buffer of 256 KiB for each connection.
 
-    Whatever is done with what the server sent is done in `threads`, when it is the turn of `namespace`; and so is the
-    context made. `trust` may raise MoorageError.
+    Everything that depends on the server's data runs in `threads`, when it is the turn of `namespace`, and so does
+    making the context. `trust` may raise MoorageError.
     """
 
     def __init__(
@@ -129,13 +129,13 @@ class Encrypted:
     async def finish(self) -> None:
         while await self.receive():
             pass
-        with suppress(ssl.SSLError):  # of a server that has closed without a word
+        with suppress(ssl.SSLError):  # the server has closed without saying so in TLS
             self._tls.unwrap()
         await self._flush()
         await self._plain.finish()
 
     def _decrypt(self) -> bytes:
-        """All plaintext that can be read by now."""
+        """All plaintext that can be read so far."""
         parts = []
         try:
             while data := self._tls.read(_READ_BYTES):
@@ -149,7 +149,7 @@ class Encrypted:
         return b"".join(parts)
 
     async def _read_until(self, done: Callable[[], T]) -> T:
-        """Reads until `done` no longer wants more. Returns what it does."""
+        """Reads until `done` needs no more data. Returns its result."""
         while True:
             if not self._in.pending:
                 data = await self._plain.receive()
@@ -172,7 +172,7 @@ class Encrypted:
         finally:
             self._turn = None
             self._threads.abandon(turn)
-            del turn  # as an error that it ends with refers to this frame
+            del turn  # because the error that ends it refers to this frame
 
     async def _flush(self) -> None:
         if self._out.pending:

@@ -1,8 +1,8 @@
 """HTTP(S) checks: one GET on a connection of its own. Only the status of the answer counts.
 
-Not aiohttp, which keeps the headers: whoever runs a server that is checked would decide how much memory the operator
-takes, a megabyte or more a check. Nothing is kept here but the status line, a redirect is a status like any other,
-and no name is looked up.
+Not aiohttp, which keeps the headers: whoever runs a checked server would decide how much memory the operator takes,
+a megabyte or more for each check. Here only the status line is kept, a redirect is a status like any other, and no
+name is looked up.
 """
 
 import asyncio
@@ -20,16 +20,16 @@ from moorage.probe.tcp import is_local_failure, new_socket, words
 
 MAX_STATUS_LINE_BYTES = 1024
 MAX_HEADERS_BYTES = 16 * 2**10
-"""With the status lines of interim answers."""
+"""Includes the status lines of interim answers."""
 MAX_HEADER_LINES = 200
-"""They are read one by one, at every check."""
+"""They are read one after the other, at every check."""
 FINISHING_SECONDS = 1.0
-"""In which the rest of an answer is read."""
+"""How long reading the rest of an answer may take."""
 _STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9]{2})(?: [^\r\n]*)?")
 _HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH = 62, 64
 """OpenSSL's X509_V_ERR_*."""
 _PLAIN = "does the port speak plain HTTP?"
-"""Releases of OpenSSL from 3.2.1 to 3.5.4 have other words for it than those before and after them."""
+"""OpenSSL 3.2.1 to 3.5.4 has other words for it than earlier and later releases."""
 _HINTS = {
     "wrong version number": _PLAIN,
     "record layer failure": _PLAIN,
@@ -38,9 +38,9 @@ _HINTS = {
 
 
 async def finish(connection: Connection, seconds: float = FINISHING_SECONDS) -> None:
-    """Reads the rest of an answer, so that the server sees the connection end in order.
+    """Reads the rest of an answer, so that the server sees a normal end of the connection.
 
-    If that takes long, or goes wrong, the connection is reset.
+    If that takes too long or fails, the connection is reset.
     """
     with suppress(OSError, MoorageError):
         async with asyncio.timeout(seconds):
@@ -53,10 +53,10 @@ async def get(
     connect: Callable[[socket.socket], Connection] = Plain,
     then: Callable[[Connection, str | None], Awaitable[None]] = lambda connection, _: finish(connection),
 ) -> str | None:
-    """None if the answer has an expected status, else one line that says why not. It takes as long as the server.
+    """None if the answer has an expected status, else a line that says why not. It takes as long as the server does.
 
-    Once there is a status, `then` has the same and the connection, which is closed when it returns. Raises OSError
-    where this process or machine has no more files, ports or memory.
+    Once there is a status, `then` gets the same result and the connection, which is closed when `then` returns.
+    Raises OSError if this process or machine has no more files, ports or memory.
     """
     with new_socket(target.address) as sock:
         connection = connect(sock)
@@ -87,7 +87,7 @@ def request(target: Target, http: Http) -> bytes:
 
 
 class Reading:
-    """An answer's status, from its bytes as they come. Keeps one line at most."""
+    """Finds the status of an answer in its bytes as they come. Keeps at most one line."""
 
     def __init__(self) -> None:
         self._line = bytearray()
@@ -96,10 +96,10 @@ class Reading:
         self._lines = 0
 
     def feed(self, data: bytes) -> int | None:
-        """The status once the headers are complete; None: there is more to come.
+        """The status once the headers are complete; None before that.
 
-        Interim answers (1xx, RFC 9110 15.2) are passed over. Raises MoorageError for what is not HTTP/1, and for
-        headers that are too long or too many.
+        Interim answers (1xx, RFC 9110 15.2) are skipped. Raises MoorageError for anything but HTTP/1, and for headers
+        that are too long or too many.
         """
         self._size += len(data)
         lines = data.split(b"\n")
@@ -123,7 +123,7 @@ class Reading:
         return None
 
     def _ends(self) -> bool:
-        """Takes the line that is complete; whether it ends the headers of a final answer."""
+        """Takes a complete line. Returns whether it ends the headers of a final answer."""
         line = bytes(self._line).rstrip(b"\r")
         self._line.clear()
         if self._status is None:
@@ -159,7 +159,7 @@ def server_name(target: Target, http: Http) -> str:
         return target.address
     name, colon, port = http.host.rpartition(":")
     bare = name if colon and port.isdigit() and (name.endswith("]") or ":" not in name) else http.host
-    # A dot at the end makes a name absolute for the DNS; certificates have none, and RFC 6066 sends none.
+    # A dot at the end makes a name absolute in DNS; certificates and SNI (RFC 6066) have no such dot.
     return bare.removeprefix("[").removesuffix("]").removesuffix(".")
 
 

@@ -21,7 +21,7 @@ WAITED = "it waited for its turn, after TLS handshakes that take long"
 
 
 class Job(Protocol):
-    """What is checked. Equal only to itself."""
+    """An endpoint to check. Equal only to itself."""
 
     @property
     def key(self) -> ObjectKey: ...
@@ -37,27 +37,27 @@ J = TypeVar("J", bound=Job)
 J_contra = TypeVar("J_contra", bound=Job, contravariant=True)
 
 Result = str | Exception | None
-"""None: success. Text: the endpoint's failure. Exception: the check could not be made, or has a bug."""
+"""None: success. Text: the endpoint failed. Exception: the check could not be made, or has a bug."""
 Ended = Callable[[J, Result], None]
 
 
 class Checks(Protocol[J_contra]):
-    """Checks of one kind. Each one has one result, unless it is aborted, and not from within `begin`."""
+    """Checks of one kind. Each has one result, unless it is aborted. The result never comes from within `begin`."""
 
     def begin(self, job: J_contra) -> None:
-        """May raise; then the check is over, without a result."""
+        """Begin a check. It may raise; then the check is over without a result."""
 
     def abort(self, job: J_contra) -> str | None:
-        """End a check without a result. Returns what it was doing, if that was not waiting for the endpoint."""
+        """End a check without a result. Returns what it was doing, unless it was waiting for the endpoint."""
 
     def poll(self) -> None:
-        """Report results now, rather than in the event loop's next turn."""
+        """Report results now and not in the event loop's next turn."""
 
     def close(self) -> None: ...
 
 
 class TcpChecks(Generic[J]):
-    """A TCP connection can be opened."""
+    """Checks that a TCP connection can be opened."""
 
     def __init__(self, ended: Ended[J]) -> None:
         self._connects: Connector[J] = Connector(ended)
@@ -72,10 +72,10 @@ class TcpChecks(Generic[J]):
 
 
 class HttpChecks(Generic[J]):
-    """A GET is answered with an expected status.
+    """Checks that a GET is answered with an expected status.
 
-    The result is reported as soon as it is known. Then the rest of the answer is read, so that the server sees the
-    connection end in order: within the check's time-out, and on MAX_FINISHING connections at once. Others are reset.
+    The result is reported as soon as it is known. Then the rest of the answer is read, so that the server sees a
+    normal end: within the check's time-out, and on at most MAX_FINISHING connections at once. Others are reset.
     """
 
     def __init__(self, ended: Ended[J]) -> None:
@@ -83,12 +83,12 @@ class HttpChecks(Generic[J]):
         self._loop = asyncio.get_running_loop()
         self._running: dict[J, _Running] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        """Of these, and of those that are finishing."""
+        """Tasks of running checks, and of those that are reading the rest."""
         self._places: Slots[_Running] = Slots(MAX_FINISHING, MAX_FINISHING // 4)
         self._threads = Threads()
         self._trusted = TrustStore()
         self._trust: WeakKeyDictionary[J, Trust] = WeakKeyDictionary()
-        """As long as there is the job, or a Secret that changes would be read again for each check."""
+        """Kept as long as the job: otherwise each check would read the certificates again."""
 
     def begin(self, job: J) -> None:
         running = self._running[job] = _Running()

@@ -17,28 +17,28 @@ from moorage.probe.tcp import is_local_failure, words
 
 MAX_TCP_CHECKS = 8192
 MAX_HTTP_CHECKS = 512
-"""With TLS each may take 100 KiB. One namespace has half of them at most."""
+"""With TLS each may take 100 KiB. A namespace gets at most half of them."""
 OPEN_FILES = 3 * MAX_TCP_CHECKS
-"""They suffice for all these checks and the rest of the process."""
+"""Enough for all these checks and the rest of the process."""
 RLIMIT = resource.RLIMIT_NOFILE
 JITTER = 0.05
-"""Share of the interval by which it is shortened at most, so that checks do not stay in step with anything."""
+"""The interval is shortened by up to this share, so that checks do not stay in step with anything."""
 TICK_SECONDS = 0.005
-"""Checks that are due so soon after another begin with it, which spares the event loop a turn for each."""
+"""Checks that are due this soon after another one begin together with it: that saves turns of the event loop."""
 BATCH = 64
-"""Checks that are begun before others have their turn of the event loop."""
+"""How many checks to begin before other tasks have their turn of the event loop."""
 HELD_UP_SECONDS = 0.05
-"""If this process notices a time-out later than that, it looks once more whether the answer has come."""
+"""If this process notices a time-out this late, it looks once more whether the answer has come."""
 MAX_STALE_ENTRIES = 4096
-"""Of the heap, beside as many entries as are not."""
+"""Stale entries in the heap, on top of as many valid ones."""
 COMPLAIN_EVERY_SECONDS = 60.0
-"""Between two log records of checks that could not be made."""
+"""How often to log that checks could not be made."""
 
 _log = get_logger("moorage.probe")
 
 
 class Scheduled:
-    """One endpoint, and the state of its checks."""
+    """An endpoint and the state of its checks."""
 
     __slots__ = (
         "__weakref__",
@@ -64,27 +64,28 @@ class Scheduled:
         self.started = 0.0
         self.first = True
         self.queued = False
-        """Whether it waits for a slot."""
+        """Whether it is waiting for a slot."""
         self.running = False
         self.prolonged = False
         self.token = 0
-        """Of the one entry in the heap that is about what it does now."""
+        """The token of its one valid entry in the heap."""
 
 
 class Prober:
     """Checks endpoints until `close`.
 
-    `on_outcome(key, name, outcome)` is told of every check, in the event loop; it may call `set` and `remove`. An
-    endpoint that is new or has changed is checked at once, and nothing is told of a check of what it was before.
+    `on_outcome(key, name, outcome)` is called for every check, in the event loop; it may call `set` and `remove`. A
+    new or changed endpoint is checked at once; the outcome of a check of its old target is not reported.
 
-    Its next check is due an interval after the last was due, whenever that was begun, less up to JITTER; where a
-    check takes longer, the next follows at once. So an endpoint has one check at a time, and waits for no other's as
-    long as there are slots: MAX_TCP_CHECKS and MAX_HTTP_CHECKS, fewer where the process may not open so many files.
-    Where there are none the ExternalServices take turns; none has more than a quarter of them, and neither it nor its
-    namespace has as many as are free. Where more is due than can be begun at once the namespaces take turns.
+    The next check is due an interval after the last one was due, less up to JITTER, no matter when the last one
+    began; if a check takes longer than that, the next follows at once. So an endpoint has one check at a time, and
+    does not wait for others as long as there are slots: MAX_TCP_CHECKS and MAX_HTTP_CHECKS, or fewer if the process
+    may not open so many files. If there are none left, the ExternalServices take turns; none has more than a quarter
+    of the slots, and neither it nor its namespace has as many as are free. If more checks are due than can be begun
+    at once, the namespaces take turns.
 
-    `on_late(seconds)` is told how late each check was begun, `on_skipped()` of each that could not be made for want
-    of files, ports or memory here, which says nothing of the endpoint.
+    `on_late(seconds)` is called with how late each check was begun, `on_skipped()` for each check that could not be
+    made for lack of files, ports or memory here, which says nothing about the endpoint.
     """
 
     def __init__(
@@ -106,12 +107,12 @@ class Prober:
         self._loop = asyncio.get_running_loop()
         self._by_key: dict[ObjectKey, dict[str, Scheduled]] = {}
         self._heap: list[tuple[float, int]] = []
-        """When, token: the next check is due, or the running one has timed out."""
+        """(time, token): when the next check is due, or the running one has timed out."""
         self._current: dict[int, Scheduled] = {}
-        """By token. What is not in it is of the past; nothing else keeps what was dropped."""
+        """By token. Heap entries with other tokens are stale; nothing else keeps dropped endpoints."""
         self._due: OrderedDict[str, OrderedDict[Scheduled, None]] = OrderedDict()
-        """What is due and not begun yet, by namespace, in the order of their turns. Not dicts, which find their first
-        entry the slower the more were taken from the front."""
+        """Checks that are due but not begun yet, by namespace, in the order of their turns. Not dicts: taking entries
+        from the front makes finding the first one slower and slower."""
         self._tidy_at = MAX_STALE_ENTRIES
         self._tokens = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -123,7 +124,7 @@ class Prober:
         self._http_slots = _slots(min(max_http_checks, files // 8))
 
     def set(self, key: ObjectKey, targets: Mapping[str, Target], check: Check) -> None:
-        """Checks these endpoints of `key`, by name, and no others of it. Those that are the same are left alone."""
+        """Checks these endpoints of `key`, by name, and no others of it. Unchanged ones are left alone."""
         known = self._by_key.get(key, {})
         new = {}
         for name, target in targets.items():
@@ -175,7 +176,7 @@ class Prober:
         each.token = self._tokens
         self._current[each.token] = each
         if len(self._heap) >= self._tidy_at:
-            # Of endpoints that come and go, entries would stay until they are due: up to an hour.
+            # Entries of endpoints that come and go would stay until they are due: up to an hour.
             self._heap = [entry for entry in self._heap if entry[1] in self._current]
             heapq.heapify(self._heap)
             self._tidy_at = 2 * len(self._heap) + MAX_STALE_ENTRIES
@@ -202,7 +203,7 @@ class Prober:
 
     def _look(self) -> None:
         """Finds checks that are due, and checks that have timed out."""
-        self._tcp.poll()  # What was answered in time was, however late this comes to look.
+        self._tcp.poll()  # An answer that came in time counts, however late we look.
         now = self._loop.time()
         while self._heap and self._heap[0][0] <= now:
             when, token = heapq.heappop(self._heap)
@@ -215,7 +216,7 @@ class Prober:
                 self._due.setdefault(each.key.namespace, OrderedDict())[each] = None
 
     def _begin_due(self) -> None:
-        """Begins checks that are due, one of each namespace after the other: one that has many is late by itself."""
+        """Begins due checks, one of each namespace in turn: a namespace with many of them only delays itself."""
         for _ in range(BATCH):
             if not self._due:
                 break
@@ -237,14 +238,14 @@ class Prober:
     def _after(self, each: Scheduled) -> None:
         """Plans the next check."""
         if each.first:
-            # Those that began together spread over the interval.
+            # So that checks that began together spread over the interval.
             each.first = False
             gap = each.check.interval * self._jitter()
         else:
             gap = each.check.interval * (1 - JITTER * self._jitter())
         due = each.due + gap
         if due <= each.started:
-            due = each.started + gap  # What was missed is not made up for.
+            due = each.started + gap  # Missed checks are not made up for.
         each.due = max(due, self._loop.time())
         self._push(each, each.due)
 
@@ -281,7 +282,7 @@ class Prober:
 
     def _timed_out(self, each: Scheduled, now: float, late: float) -> None:
         if late > HELD_UP_SECONDS and not each.prolonged:
-            # The answer may have come while this process did not run.
+            # The answer may have come while this process did not get to run.
             each.prolonged = True
             self._push(each, now + min(late, each.check.timeout))
             return
@@ -323,10 +324,10 @@ class Prober:
 
 
 def _files() -> int:
-    """Asks for as many open files as it might need. Returns how many this process may have."""
+    """Raises the limit on open files as far as needed. Returns how many this process may have."""
     soft, hard = (OPEN_FILES if each == resource.RLIM_INFINITY else each for each in resource.getrlimit(RLIMIT))
     if soft < OPEN_FILES:
-        # The soft limit is often 1,024, for the sake of select(2), which nothing here uses.
+        # The soft limit is often 1,024, because of select(2), which nothing here uses.
         soft = min(OPEN_FILES, hard)
         resource.setrlimit(RLIMIT, (soft, resource.getrlimit(RLIMIT)[1]))
     return soft

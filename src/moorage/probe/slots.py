@@ -12,17 +12,18 @@ T = TypeVar("T")
 """Namespace and name of an ExternalService."""
 
 MAX_STALE_ENTRIES = 64
-"""Of a heap, beside as many entries as are not."""
+"""Stale entries in a heap, on top of as many valid ones."""
 
 
 class Slots(Generic[T]):
-    """At most `most` items have a slot at once, and at most `max_each` of one key.
+    """Gives slots to items: at most `most` at once, and at most `max_each` to one key.
 
-    Nor may a key, or all keys of a namespace together, have as many as are free: however many of them there are whose
-    items hold their slots for long, the next one that comes finds some. The items that get none wait. Next is the
-    namespace that has the fewest; in it the keys take turns, and of one key the oldest item is next.
+    Neither a key nor a namespace may have as many slots as are free: however many of them hold their slots for long,
+    the next one that comes still finds some. Items that get none wait. Next is the namespace that has the fewest
+    slots; in it the keys take turns, and the oldest item of a key is next.
 
-    Each step costs the same whether one key waits or thousands: that is when there is no time to look at all of them.
+    Each step costs the same whether one key waits or thousands do: with thousands there is no time to look at them
+    all.
     """
 
     def __init__(self, most: int, max_each: int) -> None:
@@ -31,15 +32,15 @@ class Slots(Generic[T]):
         self._of_key: Counter[ObjectKey] = Counter()
         self._of_namespace: Counter[str] = Counter()
         self._waiting: dict[str, dict[ObjectKey, dict[T, None]]] = {}
-        """By namespace, the keys in the order of their turns."""
+        """By namespace: keys in the order of their turns, and their items."""
         self._order: list[tuple[int, int, str]] = []
-        """A heap of the namespaces that wait: slots that it has, number, namespace."""
+        """A heap of waiting namespaces: (slots that it has, number, namespace)."""
         self._numbers: dict[str, int] = {}
-        """Of each namespace's one entry there that is true."""
+        """The number of each namespace's one valid entry there."""
         self._number = 0
 
     def take(self, key: ObjectKey, item: T) -> bool:
-        """Whether `item` has a slot now; if not, it waits until `give_back` names it."""
+        """Ask for a slot. Returns whether `item` has it now; if not, it waits until `give_back` returns it."""
         if self._of_namespace[key.namespace] < self._free and self._may(key):
             self._count(key, 1)
             return True
@@ -50,7 +51,7 @@ class Slots(Generic[T]):
         return False
 
     def give_back(self, key: ObjectKey) -> list[T]:
-        """Gives a slot back. Returns the items that have waited and have one now."""
+        """Give a slot back. Returns the waiting items that have one now."""
         self._count(key, -1)
         found = []
         while (following := self._following()) is not None:
@@ -81,8 +82,8 @@ class Slots(Generic[T]):
             entry = count, number, namespace = self._order[0]
             if self._numbers.get(namespace) == number:
                 if count >= self._free:
-                    break  # and so have all others
-                # Of a namespace that may have more, few keys can have all that is theirs.
+                    break  # and so do all others
+                # In a namespace that may have more, only few keys can have all they may have.
                 found = next(filter(self._may, self._waiting[namespace]), None)
                 aside.append(entry)
             heapq.heappop(self._order)

@@ -1,7 +1,7 @@
-"""TCP connections that are opened only to see whether that is possible.
+"""Opens TCP connections only to see whether that is possible.
 
 Thousands of checks a second go through here. So they share one epoll instance, which the event loop watches as one
-file: that takes a fifth of the processor time of a task and a transport for each.
+file: that takes a fifth of the processor time that a task and a transport for each would take.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ _KIND = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
 _OPENING = (0, errno.EINPROGRESS)
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC, errno.EADDRNOTAVAIL})
 _OPEN = frozenset({errno.ECONNRESET, errno.EPIPE})
-"""What has been opened may be reset before it is looked at; what is reset before it is open is refused (RFC 9293)."""
+"""An open connection may be reset before we look at it; a reset before it is open means refused (RFC 9293)."""
 _WORDS = {
     errno.ECONNREFUSED: "connection refused",
     errno.ECONNRESET: "connection reset",
@@ -36,10 +36,10 @@ _WORDS = {
 
 
 def is_local_failure(error: OSError, address: str) -> bool:
-    """Whether it is about this process or machine (no more files, ports or memory), and not about the endpoint.
+    """Whether an error is about this process or machine (no more files, ports or memory), not about the endpoint.
 
-    EADDRNOTAVAIL is also what connect(2) to an IPv6 `address` says where IPv6 is disabled: that does not pass, and as
-    any endpoint that cannot be reached, this one is unhealthy.
+    connect(2) to an IPv6 `address` also fails with EADDRNOTAVAIL if IPv6 is disabled. That does not pass by itself,
+    and like any endpoint that cannot be reached, this one is unhealthy.
     """
     return error.errno in _OURS and not (error.errno == errno.EADDRNOTAVAIL and ":" in address)
 
@@ -50,23 +50,23 @@ def words(number: int) -> str:
 
 
 def new_socket(address: str) -> socket.socket:
-    """A socket that does not block, for an IP address. Raises OSError where there are no more, or for a name.
+    """A non-blocking socket for an IP address. Raises OSError if there are no more sockets, and for a name.
 
-    It resets its connection when it is closed (socket(7), SO_LINGER with 0): neither side is left with one in
-    TIME-WAIT, which would hold a port here and memory on both sides for a minute after each check.
+    Closing it resets the connection (socket(7), SO_LINGER with 0), so that it stays in TIME-WAIT on neither side:
+    that would hold a port here and memory on both sides for a minute after each check.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    socket.inet_pton(family, address)  # connect would look up what is no address, and block
+    socket.inet_pton(family, address)  # connect would look up a name, and block
     sock = socket.socket(family, _KIND)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     return sock
 
 
 class Connector(Generic[T]):
-    """Connections that are being opened, each under a tag of the caller's.
+    """Connections that are being opened, each with a tag of the caller's.
 
-    `ended(tag, failure)` is called when one is open, with None, or when it cannot be opened, with the reason; never
-    from within `begin`. Either way the connection is closed by then. One that is not answered is there until `abort`.
+    `ended(tag, failure)` is called with None when a connection is open, or with the reason when it cannot be opened,
+    but never from within `begin`. By then the connection is closed. One without any answer stays until `abort`.
     """
 
     def __init__(self, ended: Callable[[T, str | None], None]) -> None:
@@ -79,7 +79,7 @@ class Connector(Generic[T]):
         self._loop.add_reader(self._epoll.fileno(), self.poll)
 
     def begin(self, tag: T, address: str, port: int) -> None:
-        """Opens a connection. Raises OSError where this process or machine has no more of something."""
+        """Opens a connection. Raises OSError if this process or machine has run out of something."""
         sock = new_socket(address)
         number = sock.connect_ex((address, port))
         if number in _OPENING:
@@ -99,7 +99,7 @@ class Connector(Generic[T]):
         self._loop.call_soon(self.poll)
 
     def abort(self, tag: T) -> None:
-        """Ends what was begun under `tag`, if it is not over, without a call of `ended`."""
+        """Ends the connection with this `tag`, if it is not over, without calling `ended`."""
         self._ended.pop(tag, None)
         file = self._files.pop(tag, None)
         if file is not None:
@@ -113,13 +113,13 @@ class Connector(Generic[T]):
             number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if event != select.EPOLLOUT else 0
             sock.close()
             self._ended[tag] = words(number) if number and number not in _OPEN else None
-        # Who is told may begin and abort others, and the numbers of the files above may be used again.
+        # `ended` may begin and abort others, which may reuse the file numbers above.
         while self._ended:
             tag = next(iter(self._ended))
             self._tell(tag, self._ended.pop(tag))
 
     def close(self) -> None:
-        """Ends all connections, without a call of `ended`."""
+        """Ends all connections, without calling `ended`."""
         for sock, _ in self._opening.values():
             sock.close()
         self._opening.clear()

@@ -1,4 +1,4 @@
-"""Runs steps of TLS beside the event loop: they take as long as servers make them take."""
+"""Runs steps of TLS in threads beside the event loop: servers decide how long they take."""
 
 import asyncio
 import threading
@@ -14,35 +14,35 @@ from moorage.probe.turns import Turns
 R = TypeVar("R")
 
 THREADS = 2
-"""At the event loop's priority: a thread that has less gets to run late on a busy machine, and may hold the
-interpreter's lock meanwhile, for which the event loop waits."""
+"""They have the event loop's priority: on a busy machine a thread with a lower one would run late, and might hold
+the interpreter's lock meanwhile, for which the event loop waits."""
 
 
 class Turn(Generic[R]):
-    """A step, and its result."""
+    """A step and its result."""
 
     def __init__(self, namespace: str, step: Callable[[], R], result: asyncio.Future[R]) -> None:
         self.namespace = namespace
         self.step = step
         self.result = result
         self.begun = False
-        """Whether it no longer waits for those of others."""
+        """Whether its turn has begun."""
 
 
 class Threads:
-    """Runs steps when it is their turn. There are no threads before there is a step.
+    """Runs steps when it is their turn. Threads start with the first step.
 
-    A thread takes the next step by itself: on a machine that is busy, to be run again costs more than the steps.
+    A thread takes the next step by itself: on a busy machine, waking a thread costs more than the steps.
     """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._pool = ThreadPoolExecutor(THREADS, "step")
         self._lock = threading.Lock()
-        """Of what follows."""
+        """For the fields below."""
         self._turns: Turns[Turn[Any]] = Turns(THREADS, time.monotonic())
         self._working = 0
-        """Threads that have, or look for, a step."""
+        """Threads that have a step or are looking for one."""
         self._closed = False
 
     def begin(self, namespace: str, step: Callable[[], R]) -> Turn[R]:
@@ -55,7 +55,7 @@ class Threads:
         return turn
 
     def abandon(self, turn: Turn[R]) -> None:
-        """Stop waiting for a step. One that has begun goes on, and counts until it has ended."""
+        """Stop waiting for a step. If it has begun, it goes on, and counts until it has ended."""
         with self._lock:
             self._turns.withdraw(turn.namespace, turn)
         turn.result.cancel()
@@ -79,7 +79,7 @@ class Threads:
                 self._loop.call_soon_threadsafe(settle)
             del (
                 settle
-            )  # An error refers to this frame; it and all that it holds would wait for the garbage collector.
+            )  # An error refers to this frame; the frame and all it holds would wait for the garbage collector.
 
     def _next(self) -> Turn[Any] | None:
         with self._lock:

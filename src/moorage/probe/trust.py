@@ -10,12 +10,12 @@ from moorage.errors import MoorageError
 from moorage.probe.check import Tls
 
 MAX_PEM_CHARACTERS = 256 * 2**10
-"""Of certificates that the checks of one namespace may trust at once. In use they take eleven times that."""
+"""Of certificates that the checks of one namespace may trust at once. OpenSSL takes eleven times that."""
 _FIELD = "spec.healthCheck.http.tls.caSecretRef"
 
 
 class Trust:
-    """Of one text. Of 64 KiB it takes 30 ms to make the context, so that is done once, where it is wanted first."""
+    """The context for one PEM text. With 64 KiB, making it takes 30 ms, so it is made once, at the first use."""
 
     def __init__(self, tls: Tls) -> None:
         self._tls = tls
@@ -25,11 +25,11 @@ class Trust:
 
     @property
     def made(self) -> bool:
-        """Whether `context` is there already."""
+        """Whether `context` has been made."""
         return self._context is not None or self._problem is not None
 
     def context(self) -> ssl.SSLContext:
-        """May be called in any thread. Raises MoorageError where the text has no certificates."""
+        """The context. May be called in any thread. Raises MoorageError if the text has no certificates."""
         with self._lock:
             if not self.made:
                 try:
@@ -42,17 +42,17 @@ class Trust:
 
 
 class TrustStore:
-    """Makes each Trust once, and keeps it for as long as somebody has it.
+    """Makes each Trust once, and keeps it as long as somebody has it.
 
-    With the machine's authorities it takes 0.8 MiB, and is the same for all. Of those with a text of their own a
-    namespace may have MAX_PEM_CHARACTERS.
+    The one with the machine's authorities takes 0.8 MiB, and all share it. The others of a namespace may have
+    MAX_PEM_CHARACTERS together.
     """
 
     def __init__(self) -> None:
         self._alive: WeakValueDictionary[tuple[str, Tls], Trust] = WeakValueDictionary()
 
     def of(self, namespace: str, tls: Tls) -> Trust:
-        """Raises MoorageError where the namespace would have too many."""
+        """The Trust for a PEM text. Raises MoorageError if the namespace would have too many characters."""
         whose = "" if tls.ca is None else namespace
         made_of = whose, tls._replace(server_name=None)
         trust = self._alive.get(made_of)

@@ -1,47 +1,47 @@
-"""Shares processor time among namespaces, where servers decide how much a step takes."""
+"""Shares processor time among namespaces: servers decide how much a step takes."""
 
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 HALF_LIFE_SECONDS = 10.0
-"""In which half of the time that a namespace took is forgotten."""
+"""How long until half of the time that a namespace took is forgotten."""
 LITTLE_SECONDS = 0.5
-"""One of the turns at any time is only for namespaces that have lately taken less."""
+"""One turn is always reserved for namespaces that have lately taken less than this."""
 TIDY_SECONDS = 16 * HALF_LIFE_SECONDS
 FORGET_SECONDS = 0.001
-"""So little time taken is not worth remembering."""
+"""Times below this are forgotten."""
 
 
 class Turns(Generic[T]):
     """Gives turns to items: `most` at once, and one to each namespace.
 
-    Next is the namespace that has lately taken the least time, and in it the item that has waited longest. So one
-    whose items take long waits for all others, and these do not wait long, however many such there are. `now` is in
-    seconds of any clock that does not go back.
+    Next is the namespace that has lately taken the least time, and in it the item that has waited longest. So a
+    namespace whose items take long waits for all others, and the others do not wait long, however many such
+    namespaces there are. `now` is in seconds of any monotonic clock.
     """
 
     def __init__(self, most: int, now: float) -> None:
         self._most = most
         self._waiting: dict[str, dict[T, None]] = {}
         self._running: dict[str, bool] = {}
-        """And whether it has lately taken more than LITTLE_SECONDS."""
+        """The running namespaces, each with whether it has lately taken more than LITTLE_SECONDS."""
         self._taken: dict[str, float] = {}
-        """By namespace, in seconds of `_since`: what was taken later counts for more than it was."""
+        """Time taken, by namespace, in seconds as of `_since`: later times count for more."""
         self._since = now
 
     def wait(self, namespace: str, item: T) -> None:
         self._waiting.setdefault(namespace, {})[item] = None
 
     def withdraw(self, namespace: str, item: T) -> None:
-        """Stop `item` from waiting, if it does."""
+        """Stop `item` from waiting, if it is."""
         items = self._waiting.get(namespace, {})
         items.pop(item, None)
         if not items:
             self._waiting.pop(namespace, None)
 
     def following(self, now: float) -> T | None:
-        """Begin the turn of the next item. None: no item waits, or there is no turn for it."""
+        """Begin the turn of the next item. None: no item waits, or no turn is free for it."""
         able = [namespace for namespace in self._waiting if namespace not in self._running]
         if len(self._running) == self._most or not able:
             return None
