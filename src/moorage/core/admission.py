@@ -13,7 +13,7 @@ from moorage.api.networking_v1 import ServiceCIDR
 
 Network = IPv4Network | IPv6Network
 Holder = tuple[str, ObjectKey]
-"""What an address is, and whose."""
+"""What an address is."""
 
 
 CLUSTER_IP = "a cluster IP of this cluster"
@@ -23,15 +23,16 @@ NODE = "an address of a node of this cluster"
 POD = "the address of a pod of this cluster"
 API_SERVER = "an address of this cluster's API server"
 _KINDS = (CLUSTER_IP, NODE, POD, API_SERVER, LOAD_BALANCER, EXTERNAL_IP)
-"""An address that is several of these counts as the first of them: whoever writes Services can claim the last two."""
+"""An address that is several of these counts as the first of them: anybody who writes Services can claim the last
+two."""
 
 
 class Ranges:
-    """Networks, each with what it is. A look-up takes a step for each prefix length, not for each network."""
+    """Networks, each with what it is. A look-up takes one step for each prefix length, not for each network."""
 
     def __init__(self, networks: Iterable[tuple[Network, str]] = ()) -> None:
         self._what: dict[tuple[int, int, int], str] = {}
-        """By version, prefix length and the network's first bits; the first of two that are the same stays."""
+        """By version, prefix length and the network's first bits; of two equal networks the first stays."""
         for network, what in networks:
             bits = int(network.network_address) >> (network.max_prefixlen - network.prefixlen)
             self._what.setdefault((network.version, network.prefixlen, bits), what)
@@ -40,11 +41,11 @@ class Ranges:
         }
 
     def find(self, address: IPv4Address | IPv6Address) -> str | None:
-        """What the smallest network that holds `address` is; None if none does."""
+        """What the smallest network around `address` is; None if there is none."""
         version = address.version
         lengths = self._lengths[version]
         if not lengths:
-            return None  # the operator's configuration seldom allows anything, and each endpoint asks
+            return None  # the configuration seldom allows anything, and this runs for each endpoint
         number, width = int(address), address.max_prefixlen
         for length in lengths:
             what = self._what.get((version, length, number >> (width - length)))
@@ -53,7 +54,7 @@ class Ranges:
         return None
 
     def __iter__(self) -> Iterator[tuple[Network, str]]:
-        """What `Ranges` can be made of again, also in another process."""
+        """The entries, from which `Ranges` can be made again, also in another process."""
         for (version, length, bits), what in self._what.items():
             address = (IPv4Address if version == 4 else IPv6Address)(bits << ((32 if version == 4 else 128) - length))
             yield ip_network((address, length)), what
@@ -65,23 +66,23 @@ class Ranges:
 
 
 class Gate(NamedTuple):
-    """What may not be an endpoint: everything inside the cluster, and what no endpoint can be.
+    """Says which addresses may not be endpoints: everything inside the cluster, and special addresses.
 
-    The operator's own configuration wins over everything. A gate names no objects: whoever may write an
-    ExternalService reads what it says, and may not be allowed to see the pods of others.
+    The operator's own configuration takes precedence. A gate names no objects: its words reach everybody who may
+    write an ExternalService, and they may not be allowed to see the pods of others.
     """
 
     allowed: Ranges = Ranges()
     refused: Ranges = Ranges()
     own: Mapping[str, str] = MappingProxyType({})
-    """The cluster's own addresses, in their canonical spelling, each with what it is. If these are `Addresses`, the
-    gate sees their changes, and need not be made anew for each pod."""
+    """The cluster's own addresses, in canonical spelling, each with what it is. If these are `Addresses`, the gate
+    sees their changes, and need not be made again for each pod."""
 
     def refusal(self, address: str) -> str | None:
-        """Why `address` is not let through, as words after "is": `a loopback address`; None if it is let through.
+        """Why `address` is refused, in words to follow "is": `a loopback address`; None if it is admitted.
 
         An IPv6 address that leads to an IPv4 one (mapped, NAT64, 6to4, Teredo, ...) must pass as both, unless it is
-        itself in an allowed range.
+        in an allowed range itself.
         """
         try:
             parsed = read(address)
@@ -109,7 +110,7 @@ class Gate(NamedTuple):
         return self._inside(address)
 
     def _inside(self, address: IPv4Address | IPv6Address) -> str | None:
-        # Ranges first: what is said of an address in one must not show whether a pod has it just now.
+        # Ranges first: the words about an address in a range must not show whether a pod has it at the moment.
         return self.refused.find(address) or self.own.get(str(address))
 
 
@@ -121,11 +122,11 @@ def gate_of(
     service_cidrs: Iterable[ServiceCIDR] = (),
     own: Mapping[str, str] = MappingProxyType({}),
 ) -> Gate:
-    """The gate of a cluster with the ranges of these Nodes and ServiceCIDRs, and with the operator's configuration.
+    """The gate for the ranges of these Nodes and ServiceCIDRs and for the operator's configuration.
 
     `allow` and `refuse` are ranges (CIDR) or addresses; raises ValueError for anything else. `own` are the addresses
-    of the cluster's objects; with `Addresses` a new gate is only needed when a range changes. What Nodes and
-    ServiceCIDRs have in place of a range, and is none, is ignored.
+    of the cluster's objects; with `Addresses` a new gate is only needed when a range changes. Text in Nodes and
+    ServiceCIDRs that is not a range is ignored.
     """
     ranges: list[tuple[Network, str]] = [
         (ip_network(text, strict=False), f"in the range {text}, which the operator's configuration refuses")
@@ -139,18 +140,18 @@ def gate_of(
 
 
 class Addresses(Mapping[str, str]):
-    """The addresses of a cluster's objects, canonical, each with what it is (`POD`, ...).
+    """The canonical addresses of a cluster's objects, each with what it is (`POD`, ...).
 
-    They are kept object by object; a change costs the same however many there are.
+    They are kept by object. A change costs the same however many objects there are.
     """
 
     def __init__(self) -> None:
         self._of: dict[Holder, tuple[str, ...]] = {}
         self._holders: dict[str, list[Holder]] = {}
-        """Several if objects share an address, or if one of them is gone and the watch has not said so yet."""
+        """Several if objects share an address, or if one is gone and the watch has not shown that yet."""
 
     def put(self, what: str, key: ObjectKey, addresses: Iterable[str]) -> frozenset[str]:
-        """Set the addresses of this kind that an object has. Returns those that are something else than before."""
+        """Set the addresses of this kind that an object has. Returns the addresses whose meaning has changed."""
         holder = what, key
         old, new = self._of.get(holder, ()), tuple(dict.fromkeys(addresses))
         if old == new:
@@ -172,7 +173,7 @@ class Addresses(Mapping[str, str]):
         return frozenset(each for each, before in changed.items() if self._what(each) != before)
 
     def holder(self, address: str) -> Holder | None:
-        """Whose an address is; None if it is nobody's. For the operator's log only."""
+        """Which object has an address; None if none does. For the operator's log only."""
         return min(self._holders.get(address, ()), key=_rank, default=None)
 
     def _what(self, address: str) -> str | None:
@@ -198,9 +199,9 @@ def _rank(holder: Holder) -> tuple[int, ObjectKey]:
 
 
 def pod_addresses(pod: Pod | None) -> Iterable[str]:
-    """A pod's addresses, canonical; for None, a pod that is gone, none.
+    """A pod's canonical addresses; none for None, which is a pod that is gone.
 
-    Pods in the host's network have the node's address, which the Node has too; pods that have ended have none.
+    Pods in the host's network have the node's address, which belongs to the Node; pods that have ended have none.
     """
     if pod is None or pod.spec.host_network or pod.status.phase in ("Succeeded", "Failed"):
         return ()
@@ -208,7 +209,7 @@ def pod_addresses(pod: Pod | None) -> Iterable[str]:
 
 
 def node_addresses(node: Node | None) -> Iterable[str]:
-    """A Node's addresses, canonical. Some clouds put a host name in place of an address: that is ignored."""
+    """A Node's canonical addresses. Host names, which some clouds put in place of addresses, are ignored."""
     return _canonical(each.address for each in node.status.addresses or ()) if node else ()
 
 
@@ -218,10 +219,10 @@ def pod_ranges(node: Node | None) -> tuple[str, ...]:
 
 
 def service_addresses(service: Service | None) -> dict[str, Iterable[str]]:
-    """A Service's addresses, canonical, by what they are.
+    """A Service's canonical addresses, by what they are.
 
-    Cluster IPs are among them because no object has their range before Kubernetes 1.33. Of a load balancer that has
-    only a host name no address is known.
+    Cluster IPs are included because before Kubernetes 1.33 no object has their range. If a load balancer has only a
+    host name, no address is known.
     """
     spec = service.spec if service else ServiceSpec()
     balancer = service.status.load_balancer if service else None
@@ -233,7 +234,7 @@ def service_addresses(service: Service | None) -> dict[str, Iterable[str]]:
 
 
 def slice_addresses(slice_: EndpointSlice | None) -> Iterable[str]:
-    """The addresses of a slice's endpoints, canonical."""
+    """The canonical addresses of a slice's endpoints."""
     return _canonical(address for each in (slice_.endpoints if slice_ else None) or () for address in each.addresses)
 
 

@@ -16,9 +16,9 @@ from moorage.core.view import SourceRow, View
 
 MIRRORING = "endpointslicemirroring-controller.k8s.io"
 TYPES = ("Accepted", "Resolved", "Healthy", "Ready", *progress.TYPES)
-"""In this order: the reason why a later one is not as it should be is often in an earlier one."""
+"""In this order, because an earlier one often explains why a later one is not true."""
 MAX_MESSAGE_CHARACTERS = 2000
-"""It is read in a terminal, and a status has to fit into etcd."""
+"""People read it in a terminal, and a status has to fit into etcd."""
 _NOT_ACCEPTED = ("AddressRefused", "Unchangeable", "TooManyEndpoints")
 
 
@@ -31,7 +31,7 @@ class ConditionValue(NamedTuple):
 
 
 def values(view: View) -> dict[str, ConditionValue]:
-    """All that the view shows, by type."""
+    """All conditions that follow from the view, by type."""
     found = {"Accepted": accepted(view), "Resolved": resolved(view), "Healthy": healthy(view)}
     found["Ready"] = ready(view, found)
     if progress.awaited(view):
@@ -40,9 +40,9 @@ def values(view: View) -> dict[str, ConditionValue]:
 
 
 def accepted(view: View) -> ConditionValue:
-    """Whether everything that was asked for is done: one refused address leaves the others in use.
+    """Accepted: whether everything in the spec is done. One refused address leaves the others in use.
 
-    A name in `spec.drain` that no endpoint has does not change that: that endpoint may be gone already.
+    A name in `spec.drain` that no endpoint has does not matter here: that endpoint may be gone already.
     """
     if view.unreadable:
         return unread(view.unreadable)
@@ -60,7 +60,7 @@ def accepted(view: View) -> ConditionValue:
 
 
 def resolved(view: View) -> ConditionValue:
-    """Whether all sources have a current answer."""
+    """Resolved: whether all sources have a current answer."""
     sources = view.sources
     found = any(each.found for each in sources)
     notes = [f"{each.name}: {note}" for each in sources for note in each.notes]
@@ -91,7 +91,7 @@ def _problem(source: SourceRow, problem: Problem) -> str:
 
 
 def healthy(view: View) -> ConditionValue:
-    """Whether all endpoints pass their checks."""
+    """Healthy: whether all endpoints pass their checks."""
     spec, total = view.xsvc.spec, len(view.endpoints)
     checked = [each for each in view.endpoints if each.verdict.health != "Unchecked"]
     if not total:
@@ -128,7 +128,7 @@ def healthy(view: View) -> ConditionValue:
 
 
 def ready(view: View, others: Mapping[str, ConditionValue]) -> ConditionValue:
-    """Whether clients reach an endpoint, and only those that they should; `others`, the three before it, say why."""
+    """Ready: whether clients reach an endpoint, and only the right ones; the three `others` say why."""
     if view.taken:
         return ConditionValue("False", view.taken.reason, view.taken.message)
     if view.foreign:
@@ -160,7 +160,7 @@ def ready(view: View, others: Mapping[str, ConditionValue]) -> ConditionValue:
 
 
 def withheld(row: EndpointRow, priority: int | None) -> str | None:
-    """Why an endpoint takes no new connections, if not for its health; `priority` is the one that is used."""
+    """Why an endpoint takes no new connections, apart from its health; `priority` is the one in use."""
     match row.withheld:
         case "Drained":
             return "drained: spec.drain names it"
@@ -177,7 +177,7 @@ def withheld(row: EndpointRow, priority: int | None) -> str | None:
 
 
 def _foreign(xsvc: ExternalService, slices: Sequence[EndpointSlice]) -> str:
-    """What to do about slices of our Service that others wrote."""
+    """What is wrong, and what to do, if others have written slices of our Service."""
     namespace, name = xsvc.metadata.namespace, xsvc.metadata.name
     found = [each.metadata.name for each in slices]
     managers = {(each.metadata.labels or {}).get(MANAGED_BY_LABEL) for each in slices}
@@ -199,7 +199,7 @@ def suspended(xsvc: ExternalService) -> dict[str, ConditionValue]:
 
 
 def failed(xsvc: ExternalService) -> dict[str, ConditionValue]:
-    """The conditions after a bug of ours kept a decision from being made."""
+    """The conditions after a bug of ours has prevented a decision."""
     message = (
         "A bug in Moorage keeps it from dealing with this ExternalService: Service and endpoints stay as they "
         "were, and it is tried again. The operator's log says more; please report it."
@@ -211,7 +211,7 @@ def failed(xsvc: ExternalService) -> dict[str, ConditionValue]:
 
 
 def unreadable(xsvc: ExternalService, what: str, why: str) -> dict[str, ConditionValue]:
-    """The conditions while nothing is done because `what` (`This ExternalService`) has a field of a wrong type."""
+    """The conditions while nothing is done because `what` (`This ExternalService`) cannot be read."""
     message = f"{what} cannot be read, so Service and endpoints stay as they were; correct it: {why}"
     return {
         "Accepted": ConditionValue("False", "Unreadable", message),
@@ -220,13 +220,13 @@ def unreadable(xsvc: ExternalService, what: str, why: str) -> dict[str, Conditio
 
 
 def unread(why: str) -> ConditionValue:
-    """Accepted while the last spec that could be read is carried out, because the present one cannot be."""
+    """Accepted while the last readable spec is carried out, because the present one cannot be read."""
     message = f"This ExternalService cannot be read, so what it said before stays in force; correct it: {why}"
     return ConditionValue("False", "Unreadable", message)
 
 
 def _as_before(xsvc: ExternalService, reason: str, message: str) -> ConditionValue:
-    """Ready if nothing is written: clients reach what they reached before."""
+    """Ready while nothing is written: clients reach the same endpoints as before."""
     ready = next((each for each in xsvc.status.conditions or () if each.type == "Ready"), None)
     match ready.status if ready else "Unknown":
         case "True" | "False" as status:
@@ -236,7 +236,7 @@ def _as_before(xsvc: ExternalService, reason: str, message: str) -> ConditionVal
 
 
 def refused(why: Complaint) -> dict[str, ConditionValue]:
-    """The conditions of a spec of which nothing can be made."""
+    """The conditions of a spec that cannot be carried out."""
     return {
         "Accepted": ConditionValue("False", why.reason, why.message),
         "Ready": ConditionValue("False", "NotAccepted", f"What was made before stays as it is. {why.message}"),
@@ -249,10 +249,10 @@ def conditions(
     now: str,
     others: Iterable[Condition] | None = None,
 ) -> list[Condition]:
-    """The conditions of a status in the order of `TYPES`; those of other people come last.
+    """The conditions of a status in the order of `TYPES`; those of other controllers come last.
 
-    They are `values`, and what `others` (None: the status of `xsvc`) says of other types. Stalled is added if it
-    holds. A time changes only if the status of that condition does.
+    They are `values`, and those of other types in `others` (None: the status of `xsvc`). Stalled is added if it
+    holds. The time of a condition changes only if its status does.
     """
     previous = {each.type: each for each in xsvc.status.conditions or ()}
     theirs = previous.values() if others is None else others
@@ -290,7 +290,7 @@ def _sentence(text: str) -> str:
 
 
 def several(sentences: Iterable[str]) -> str:
-    """Sentences, in one line."""
+    """Joins sentences into one line."""
     return ". ".join(each.rstrip(".") for each in sentences)
 
 
@@ -300,5 +300,5 @@ def counted(count: int, what: str) -> str:
 
 
 def cut(text: str, characters: int) -> str:
-    """`text`, shortened to this many characters if need be."""
+    """`text`, shortened to this many characters if necessary."""
     return text if len(text) <= characters else text[: characters - 1] + "…"

@@ -15,10 +15,10 @@ from moorage.core.view import View, view_of
 
 
 def decide(snapshot: Snapshot) -> Decision:
-    """What to write, what the status shall say, and which Events to record.
+    """What to write, the new status, and which Events to record.
 
-    If nothing has changed, the decision is to do nothing and to keep the status. It may take a second decision, from
-    what the first one wrote, to arrive: some changes must wait until the Service has changed.
+    If nothing has changed, the decision is to do nothing and to keep the status. Some changes must wait until the
+    Service has changed; they take a second decision, which starts from what the first one wrote.
     """
     xsvc, now = snapshot.xsvc, snapshot.now
     if xsvc.metadata.deletion_timestamp is not None:
@@ -30,14 +30,14 @@ def decide(snapshot: Snapshot) -> Decision:
 
     view = view_of(snapshot)
     status = status_of(view, now)
-    # If the Service is somebody else's, our slices go: by their label Kubernetes takes them for its.
+    # If the Service is somebody else's, our slices go: Kubernetes would use them for it because of their label.
     writes = slices.changes(xsvc, None, (), snapshot.slices) if view.taken else _writes(snapshot, view)
     return Decision(writes, status, news(view, status))
 
 
 def _writes(snapshot: Snapshot, view: View) -> tuple[Write, ...]:
-    """A new Service is made before its slices, lest they belong to one that somebody else makes; it is changed after
-    them, so that its ports have endpoints from the first moment."""
+    """Puts writes in order. A new Service is made before its slices, or they might belong to one that somebody else
+    makes. A Service is changed after its slices, so that its new ports have endpoints from the first moment."""
     service = snapshot.service
     of_service = services.changes(snapshot.xsvc, service)
     of_slices = slices.changes(snapshot.xsvc, service, view.endpoints, snapshot.slices)
@@ -45,7 +45,7 @@ def _writes(snapshot: Snapshot, view: View) -> tuple[Write, ...]:
 
 
 def _left_alone(xsvc: ExternalService, values: Mapping[str, ConditionValue], now: str) -> Decision:
-    """Nothing is written but these conditions."""
+    """Write nothing but these conditions."""
     status = replace(
         xsvc.status,
         observed_generation=xsvc.metadata.generation,

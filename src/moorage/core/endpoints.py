@@ -14,18 +14,18 @@ from moorage.core.model import Complaint, Endpoint, Found, Resolution
 from moorage.core.ownership import owns
 
 MAX_ENDPOINTS = 1000
-"""Of an ExternalService, as of one source. A decision about 1,000 takes some 16 ms, and the status lists them in some
-100 KiB; one about 16,000 took 0.3 s."""
+"""Of one ExternalService; the same as for one source. A decision about 1,000 takes some 16 ms, and the status lists
+them in some 100 KiB; a decision about 16,000 took 0.3 s."""
 _MAX_CANDIDATES = 2 * MAX_ENDPOINTS
-"""Candidates that are looked at: refused ones do not count as endpoints, but cost time as well."""
+"""How many candidates are looked at: refused ones are no endpoints, but they cost time, too."""
 MAX_NAMES = 3
-"""How many names of a kind a message has."""
+"""How many names of one sort a message lists."""
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 class Refusing(Protocol):
-    """What is needed of `core.admission.Gate`."""
+    """The part of `core.admission.Gate` that is used here."""
 
     def refusal(self, address: str) -> str | None: ...
 
@@ -36,12 +36,12 @@ class Merged(NamedTuple):
     endpoints: tuple[Endpoint, ...]
     """Sorted by name; no two have the same name, or the same address and port."""
     complaints: tuple[Complaint, ...] = ()
-    """AddressRefused: the gate does not let it through. TooManyEndpoints: more than MAX_ENDPOINTS. EndpointConflict:
-    another one has its name, or its address and port."""
+    """AddressRefused: the gate refuses an address. TooManyEndpoints: there are more than MAX_ENDPOINTS.
+    EndpointConflict: another endpoint has the same name, or the same address and port."""
 
     @property
     def refused(self) -> dict[str, str]:
-        """The address of each that the gate did not let through, by name."""
+        """The addresses that the gate refused, by name."""
         return {
             each.endpoint: each.address
             for each in self.complaints
@@ -51,11 +51,11 @@ class Merged(NamedTuple):
 
 class _Candidate(NamedTuple):
     where: str
-    """Of the spec: `spec.endpoints[0].dns`."""
+    """The field of the spec: `spec.endpoints[0].dns`."""
     found: Found
     source: str
     kept: bool
-    """It was there before: its source has not answered since this process started."""
+    """It was in use before, and its source has not answered since this process started."""
 
 
 def merge(
@@ -64,14 +64,14 @@ def merge(
     gate: Refusing,
     slices: Sequence[EndpointSlice] = (),
 ) -> Merged:
-    """The endpoints that come of `resolutions`, one for each source of the spec.
+    """Merges `resolutions`, one for each source of the spec, into endpoints.
 
-    The first to claim a name, or an address and port, gets it. Of more than MAX_ENDPOINTS those in use, by the status
-    and `slices`, go first, then those that come first. A source that has not answered yet keeps the endpoints that
-    the status has of it, and those in our `slices` that the status does not have (a process may end between writing
-    the two); if nothing would be left because of it, all endpoints stay. Everything passes the gate, also what is
-    kept: it may have become a pod's address since. But an endpoint in use stays if a Service claims its address as
-    an external IP: whoever writes Services, in any namespace, may claim any address.
+    The first to claim a name, or an address and port, gets it. If there are more than MAX_ENDPOINTS, those in use,
+    according to the status and `slices`, go first, then those that come first. A source that has not answered yet
+    keeps its endpoints from the status, and those in our `slices` that the status does not have (a process may end
+    between writing the two); if nothing would be left because of such a source, all endpoints stay. Everything must
+    pass the gate, even endpoints that are kept: a pod may have the address by now. But an endpoint in use stays if a
+    Service claims its address as an external IP: whoever writes Services, in any namespace, may claim any address.
     """
     target = _only_target(xsvc.spec)
     taken: dict[str, Endpoint] = {}
@@ -105,7 +105,7 @@ def merge(
 
 
 class _Used:
-    """The endpoints that were used before."""
+    """The endpoints that were in use before."""
 
     def __init__(self, xsvc: ExternalService, slices: Sequence[EndpointSlice]) -> None:
         self._xsvc = xsvc
@@ -127,9 +127,9 @@ def _too_many(names: Sequence[str]) -> Iterator[Complaint]:
 
 
 def unknown_drains(xsvc: ExternalService, resolutions: Sequence[Resolution], merged: Merged) -> Sequence[Complaint]:
-    """A complaint about each name in `spec.drain` that no endpoint has. It says which names there are.
+    """A complaint about each name in `spec.drain` that no endpoint has, with the names that exist.
 
-    None as long as a source has not answered: the endpoint may be one of its.
+    No complaints as long as a source has not answered: it may have that endpoint.
     """
     if len(resolutions) < len(xsvc.spec.endpoints or ()) or any(each.endpoints is None for each in resolutions):
         return []
@@ -155,14 +155,15 @@ def listed(names: Sequence[str]) -> str:
 
 
 def _only_target(spec: ExternalServiceSpec) -> int | None:
-    """The port of endpoints that have none of their own; None if the spec has several ports, so that none may."""
+    """The port of endpoints without a port of their own; None if the spec has several ports, so that none may have
+    one."""
     return (spec.ports[0].target_port or spec.ports[0].port) if len(spec.ports) == 1 else None
 
 
 def _candidates(
     xsvc: ExternalService, resolutions: Sequence[Resolution], slices: Sequence[EndpointSlice]
 ) -> Iterator[_Candidate]:
-    """Possible endpoints in order of precedence: those that were found, then those that are kept."""
+    """Possible endpoints in order of precedence: first those that were found, then those that are kept."""
     sources = xsvc.spec.endpoints or []
     something = False
     for index, resolution in enumerate(resolutions):
@@ -191,7 +192,7 @@ def _candidates(
 
 
 def _place(static: Sequence[StaticAddress], number: int, found: Found) -> str:
-    """`addresses[2].address`: by position, unless the source has left some out."""
+    """`addresses[2].address`, by position, unless the source has left some out."""
     if number < len(static) and static[number].address == found.address:
         return f"addresses[{number}].address"
     fits = (index for index, each in enumerate(static) if found.address == each.address or found.name == each.name)
@@ -199,7 +200,7 @@ def _place(static: Sequence[StaticAddress], number: int, found: Found) -> str:
 
 
 def _known(xsvc: ExternalService, slices: Sequence[EndpointSlice]) -> Iterator[tuple[str, Found]]:
-    """What was used before, with its source; "" if that is not known."""
+    """Endpoints that were in use before, with their source, which is "" if unknown."""
     known = set()
     for each in xsvc.status.endpoints or ():
         known.add(each.name)

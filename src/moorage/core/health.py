@@ -1,4 +1,4 @@
-"""From the outcomes of checks to verdicts, and from verdicts to which endpoints are ready."""
+"""Turns outcomes of checks into verdicts, and verdicts into which endpoints are ready."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -10,17 +10,17 @@ from moorage.core.model import Endpoint, Verdict
 
 
 class Outcome(NamedTuple):
-    """How one check of one endpoint went."""
+    """The outcome of one check of one endpoint."""
 
     success: bool
     message: str | None = None
     """Why it failed, in one line for people; the same words for the same failure."""
     seconds: float = 0.0
-    """How long it took."""
+    """How many seconds it took."""
 
 
 class Subject(NamedTuple):
-    """What a verdict is about; if it changes, the verdict may no longer hold."""
+    """What a verdict is about. If it changes, the verdict may no longer hold."""
 
     address: str
     port: int
@@ -47,14 +47,15 @@ class Published(NamedTuple):
 
     ready: frozenset[str]
     frozen: bool
-    """Whether unhealthy endpoints are among them, because too few are healthy to believe the checks, or were so until
-    a moment ago."""
+    """Whether unhealthy endpoints are among them, because so few are healthy that the checks are doubted, or were
+    until a moment ago."""
 
 
 def subjects(spec: ExternalServiceSpec, endpoints: Iterable[Endpoint]) -> dict[str, Subject]:
-    """What to check of each endpoint, by name: its own port, else the target of the first TCP port.
+    """What to check of each endpoint, by name: its own port, or else the target of the first TCP port.
 
-    UDP has no handshake that a check could see: if no port is TCP and the check has none, endpoints are not checked.
+    UDP has no handshake that a check could see: if no port is TCP and the check names none, endpoints are not
+    checked.
     """
     tcp = any(port.protocol == "TCP" for port in spec.ports)
     check = spec.health_check if tcp or (spec.health_check and spec.health_check.port) else None
@@ -63,25 +64,25 @@ def subjects(spec: ExternalServiceSpec, endpoints: Iterable[Endpoint]) -> dict[s
 
 
 def checked_port(spec: ExternalServiceSpec, own: int | None) -> int:
-    """The port that is checked of an endpoint; `own` is its own port, if it has one."""
+    """Which port of an endpoint is checked; `own` is its own port, if it has one."""
     return (spec.health_check.port if spec.health_check else None) or own or _target(spec)
 
 
 def _target(spec: ExternalServiceSpec) -> int:
-    """The target of the first TCP port, else of the first."""
+    """The target of the first TCP port, or else of the first port."""
     first = next((port for port in spec.ports if port.protocol == "TCP"), next(iter(spec.ports), None))
     return (first.target_port or first.port) if first else 0
 
 
 def initial(subject: Subject, now: str) -> State:
-    """The state of an endpoint that nobody has checked yet; `now` is RFC 3339."""
+    """The state of an endpoint that has not been checked yet; `now` is RFC 3339."""
     return State(subject, Verdict("Unknown" if subject.check else "Unchecked", since=now))
 
 
 def resume(status: EndpointStatus, subject: Subject, now: str) -> State:
-    """The state that a new leader begins with: the verdict in the status, if it is about this address and port.
+    """The state that a new leader starts with: the verdict in the status, if it is about this address and port.
 
-    An endpoint that is unhealthy and ready was kept by a panic: its verdict is doubted until its first check.
+    An endpoint that is unhealthy but ready was kept by a panic: its verdict is doubted until its first check.
     """
     same_port = subject.own_port is None if status.port is None else subject.port == status.port
     if status.address != subject.address or not same_port:
@@ -99,11 +100,11 @@ def resume(status: EndpointStatus, subject: Subject, now: str) -> State:
 
 
 def revise(state: State, subject: Subject, now: str) -> State:
-    """The state of an endpoint whose subject has become `subject`.
+    """The state of an endpoint whose subject is now `subject`.
 
-    Another address or port is another instance, of which nothing is known. With another check the verdict stays, so
-    that editing a check takes no endpoint out of use, and counting begins anew. Other times and thresholds change
-    nothing.
+    With another address or port it is another instance, about which nothing is known. With another check the verdict
+    stays, so that editing a check takes no endpoint out of use, but counting starts again. Other times and thresholds
+    change nothing.
     """
     old = state.subject
     if old == subject:
@@ -125,10 +126,10 @@ def follow(
     status: Sequence[EndpointStatus],
     now: str,
 ) -> dict[str, State]:
-    """The states of the endpoints that there are now, by name: kept, resumed from the status, or new.
+    """The states of the present endpoints, by name: kept, resumed from the status, or new.
 
-    An endpoint under a new name is the same instance if it has the same address and port. It keeps its verdict, so
-    that no service is without endpoints until they are checked under their new names.
+    An endpoint with a new name but the same address and port is the same instance. It keeps its verdict, or a service
+    would have no endpoints until they are checked under their new names.
     """
     written = {each.name: each for each in status}
     renamed = {(each.address, each.port): each for each in status if each.name not in wanted}
@@ -146,16 +147,16 @@ def follow(
 def observe(state: State, outcome: Outcome, now: str) -> State:
     """The state after one more check; `now` is RFC 3339.
 
-    The first outcome decides about an endpoint of which nothing is known; after that `fall` failures in a row make it
-    unhealthy, and `rise` successes in a row healthy. The verdict has a failure's message only once it is unhealthy,
-    and keeps the last one until it is healthy.
+    The first outcome decides if nothing is known about the endpoint; after that, `fall` failures in a row make it
+    unhealthy, and `rise` successes in a row make it healthy. The verdict has the message of a failure only while the
+    endpoint is unhealthy, and then the newest one.
     """
     check = state.subject.check
     if check is None:
         return state
     health = state.verdict.health
     if outcome.success and health == "Healthy" and not state.failures:
-        return state  # nearly always, and there is nothing to count
+        return state  # the usual case: there is nothing to count
     if outcome.success:
         successes = state.successes + 1
         if health == "Unknown" or (health == "Unhealthy" and successes >= check.rise):
@@ -174,12 +175,12 @@ def ready_set(previous: AbstractSet[str], verdicts: Mapping[str, Verdict], thres
     """Which endpoints take new connections, by name.
 
     Healthy and unchecked ones do; an unknown one does if it did before (`previous`, as last published). If at most
-    `threshold_percent` of those that were checked are healthy (0: none is), the checks are doubted rather than the
-    endpoints: those that took connections go on doing so, whatever their verdicts.
+    `threshold_percent` of the checked ones are healthy (0: none is), the checks are doubted and not the endpoints:
+    those that took connections go on doing so, whatever their verdicts.
 
     Checks do not all fail at the same moment: when the operator's own network is down, the first verdict must not
-    take an endpoint out before the last one shows that all fail. So only those that passed their last check count as
-    healthy for this. And an endpoint that was kept stays as long as its own last check passed: else those that
+    take an endpoint out before the last one shows that all fail. So only endpoints that passed their last check count
+    as healthy here. And an endpoint that was kept stays as long as its own last check passed: otherwise those that
     recover first would have to serve all clients.
     """
     healthy = {name for name, verdict in verdicts.items() if verdict.health == "Healthy"}

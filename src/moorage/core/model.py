@@ -1,4 +1,4 @@
-"""The plain data between sources, health, decision and writes."""
+"""The plain data that sources, health, decisions and writes exchange."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -15,14 +15,14 @@ class Found(NamedTuple):
     name: str
     """Stable, a DNS label: the same instance has the same name when its address changes."""
     address: str
-    """In its canonical spelling (`api.addresses.canonical`); not yet admitted by the gate."""
+    """In canonical spelling (`api.addresses.canonical`); the gate has not admitted it yet."""
     port: int | None = None
-    """None: each port's targetPort."""
+    """None: the targetPort of each port."""
     weight: int = 1
     priority: int = 0
-    """As of SRV (RFC 2782): a lower number is preferred."""
+    """As in SRV records (RFC 2782): a lower number is preferred."""
     leaving: bool = False
-    """It is being deleted where it was found: it keeps its clients while it serves, and takes no new ones."""
+    """It is being deleted at its source: it keeps its clients while it serves, and takes no new ones."""
 
 
 class Problem(NamedTuple):
@@ -42,11 +42,11 @@ class Resolution(NamedTuple):
     source: str
     """For people: `addresses`, `dns/db.example.com`, `cluster/backend`."""
     endpoints: tuple[Found, ...] | None
-    """The last good answer; None: there was none yet, so no endpoint may be removed because of it."""
+    """The last good answer; None: there has been none yet, so no endpoint may be removed for its sake."""
     problem: Problem | None = None
     """None: `endpoints` is current."""
     notes: tuple[str, ...] = ()
-    """What people should know though it is no failure: "Service backend/b3 has no load-balancer address yet"."""
+    """Things to know that are no failure: "Service backend/b3 has no load-balancer address yet"."""
 
 
 class Endpoint(NamedTuple):
@@ -62,19 +62,19 @@ class Endpoint(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What the checks of one endpoint have come to."""
+    """The result of the checks of one endpoint."""
 
     health: Health
     since: str | None = None
-    """RFC 3339: when `health` became what it is."""
+    """RFC 3339: when `health` last changed."""
     message: str | None = None
     """Why the last check failed."""
     turning: bool = False
-    """Whether the last check says otherwise: a healthy endpoint failed it, or an unhealthy one passed it."""
+    """Whether the last check contradicts `health`: a healthy endpoint failed it, or an unhealthy one passed it."""
 
 
 class Complaint(NamedTuple):
-    """Something that the spec asks for and that is not done."""
+    """Something in the spec that is not done."""
 
     reason: str
     """One CamelCase word, for a condition."""
@@ -82,18 +82,18 @@ class Complaint(NamedTuple):
     """A sentence that names the field, and says what to do."""
     source: str | None = None
     endpoint: str | None = None
-    """By name; with source and address, what the complaint is about, whatever the message says."""
+    """The endpoint's name. Source, endpoint and address identify the complaint, whatever its message says."""
     address: str | None = None
 
 
 class Create(NamedTuple):
-    """POST: fails if there is such an object."""
+    """POST: fails if the object exists."""
 
     obj: Service | EndpointSlice
 
 
 class Patch(NamedTuple):
-    """A merge patch (RFC 7386). `body` has uid and resourceVersion, so it fails if the object is another by now."""
+    """A merge patch (RFC 7386). `body` has uid and resourceVersion, so it fails if the object has changed."""
 
     kind: type[Service] | type[EndpointSlice]
     namespace: str
@@ -113,7 +113,7 @@ Write = Create | Patch | Delete
 
 
 class News(NamedTuple):
-    """What becomes a Kubernetes Event of the ExternalService."""
+    """A future Kubernetes Event about the ExternalService."""
 
     type: Literal["Normal", "Warning"]
     reason: str
@@ -124,8 +124,8 @@ class Decision(NamedTuple):
     """What to do about one ExternalService, in this order."""
 
     writes: tuple[Write, ...]
-    """To be done one after the other; the first failure ends the attempt."""
+    """To be made one after the other; the first failure ends the attempt."""
     status: ExternalServiceStatus
-    """The status once all writes are done; equal to the present one if nothing has changed."""
+    """The status after all writes; equal to the present one if nothing has changed."""
     news: tuple[News, ...]
     """To be recorded once the status is written."""

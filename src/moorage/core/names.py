@@ -7,16 +7,17 @@ MAX_LABEL_CHARACTERS = 63
 
 
 def of_address(address: str) -> str:
-    """The name of an endpoint that has none but its canonical address: `203-0-113-11`, `2001-db8--11`.
+    """The name of an endpoint that has only a canonical address: `203-0-113-11`, `2001-db8--11`.
 
-    A DNS label, as in the names that cluster DNS gives pods. A "::" at either end gets the zero that it stands for.
+    A DNS label, as in the names that cluster DNS gives pods. A "::" at either end becomes the zero that it stands
+    for.
     """
     name = address.replace(".", "-").replace(":", "-")
     return ("0" if name.startswith("-") else "") + name + ("0" if name.endswith("-") else "")
 
 
 def of_dns_name(name: str) -> str:
-    """The name of an endpoint that is known by a DNS name (an SRV record's target): `db1-example-com`.
+    """The name of an endpoint that has a DNS name (the target of an SRV record): `db1-example-com`.
 
     A DNS label. A name that would be too long, or has characters that a label cannot have, ends in a hash.
     """

@@ -1,6 +1,6 @@
-"""Finds what Kubernetes Events say: the difference between the status that was written and the one that will be.
+"""Finds the news for Kubernetes Events: the difference between the last status and the next one.
 
-Only facts are compared, so other words for the same fact are no news, nor is anything after a restart.
+Only facts are compared, so neither other words for the same fact nor a restart is news.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,13 +21,13 @@ from moorage.core.status import MAX_PROBLEMS, problem_key
 from moorage.core.view import SourceRow, View
 
 MAX_SINGLE = 3
-"""Up to this many news of one kind get an Event each; more share one."""
+"""Up to this many news of one sort get an Event each; more share one Event."""
 MAX_EVENT_CHARACTERS = 1000
-"""An Event's message may have 1,024."""
+"""The message of an Event may have 1,024."""
 
 
 def news(view: View, status: ExternalServiceStatus) -> tuple[News, ...]:
-    """What has happened since the status of the view's ExternalService was written, if `status` is the new one."""
+    """What has happened since the ExternalService's status was last written; `status` is the new one."""
     xsvc = view.xsvc
     if status == xsvc.status:
         return ()
@@ -42,7 +42,7 @@ def news(view: View, status: ExternalServiceStatus) -> tuple[News, ...]:
 
 
 def news_of_readiness(xsvc: ExternalService, status: ExternalServiceStatus) -> tuple[News, ...]:
-    """What has happened if nothing was done: whether Ready has become another."""
+    """What has happened if nothing was done: only a change of Ready counts."""
     return tuple(_readiness(_by_type(xsvc.status).get("Ready"), _by_type(status).get("Ready")))
 
 
@@ -53,7 +53,7 @@ def _by_type(status: ExternalServiceStatus) -> dict[str, Condition]:
 def _each_or_all(
     type_: Literal["Normal", "Warning"], reason: str, what: str, lines: Sequence[tuple[str, str]]
 ) -> Iterator[News]:
-    """One for each of `lines` (name, sentence), or one for all: "12 endpoints added: a, b, c and 9 more"."""
+    """One Event for each of `lines` (name, sentence), or one for all: "12 endpoints added: a, b, c and 9 more"."""
     if len(lines) <= MAX_SINGLE:
         for _, sentence in lines:
             yield News(type_, reason, sentence)

@@ -1,4 +1,4 @@
-"""Whose an object is. Objects of others are never changed."""
+"""Who owns an object. Objects of others are never changed."""
 
 from moorage.api.meta import ObjectMeta, OwnerReference
 from moorage.api.moorage_v1alpha1 import GROUP, VERSION, ExternalService
@@ -7,9 +7,9 @@ KIND = "ExternalService"
 
 
 def reference(xsvc: ExternalService) -> OwnerReference:
-    """The owner reference of our objects, by which Kubernetes' garbage collector removes them after `xsvc`.
+    """The owner reference of our objects, so that Kubernetes' garbage collector removes them after `xsvc`.
 
-    Without blockOwnerDeletion: it needs more rights in clusters with OwnerReferencesPermissionEnforcement.
+    Without blockOwnerDeletion, which needs more rights in clusters with OwnerReferencesPermissionEnforcement.
     """
     assert xsvc.metadata.uid is not None, "an object that was read has a uid"
     return OwnerReference(
@@ -27,7 +27,7 @@ def owns(xsvc: ExternalService, meta: ObjectMeta) -> bool:
 
 
 def predecessor_owns(xsvc: ExternalService, meta: ObjectMeta) -> bool:
-    """Whether it was made for an earlier ExternalService of the same name; then it is about to be deleted."""
+    """Whether it was made for an earlier ExternalService of the same name. Then it will soon be deleted."""
     return any(
         each.controller and each.kind == KIND and each.name == xsvc.metadata.name and each.uid != xsvc.metadata.uid
         for each in meta.owner_references or ()

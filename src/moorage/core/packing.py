@@ -1,4 +1,4 @@
-"""Which endpoint goes into which EndpointSlice. None moves without need (KEP-752)."""
+"""Decides which endpoint goes into which EndpointSlice. Endpoints do not move without need (KEP-752)."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -10,36 +10,36 @@ MAX_ENDPOINTS_PER_SLICE = 100
 
 
 class SliceKey(NamedTuple):
-    """What all endpoints of one slice have in common."""
+    """What all endpoints of a slice share."""
 
     address_type: str
-    """The API server never changes it."""
+    """It can never be changed."""
     ports: tuple[EndpointPort, ...]
 
 
 class SliceContents(NamedTuple):
-    """What a slice holds: the names of its endpoints, in their order."""
+    """The content of a slice: the names of its endpoints, in order."""
 
     key: SliceKey
     names: tuple[str, ...]
 
 
 class Packing(NamedTuple):
-    """Where the wanted endpoints are to be."""
+    """The slices in which the wanted endpoints will be."""
 
     kept: tuple[SliceContents, ...]
-    """The existing slices, in the order given; one without names is to be deleted."""
+    """The existing slices, in the given order; a slice without names is to be deleted."""
     new: tuple[SliceContents, ...]
     losing: frozenset[int]
-    """Indexes of those of `kept` that lose a wanted endpoint to another slice, or that still have one which another
-    slice has by now. None of them gains one: so if all others are written first, every endpoint is in a slice at any
-    time."""
+    """Indexes of slices in `kept` that lose a wanted endpoint to another slice, or still have one that is in another
+    slice by now. None of them gains an endpoint. So if all others are written first, every endpoint is in a slice at
+    any time."""
 
 
 def pack(wanted: Mapping[str, SliceKey], existing: Sequence[SliceContents]) -> Packing:
-    """Endpoints (`wanted`, by name) stay where they are; others go to slices with room, then to new ones.
+    """Endpoints (`wanted`, by name) stay where they are; new ones go to slices with room, then to new slices.
 
-    If all endpoints of a slice get the same other ports, the slice gets them. Slices are never merged.
+    If all endpoints of a slice get the same new ports, the slice gets these ports. Slices are never merged.
     """
     settled: set[str] = set()
     keys: list[SliceKey] = []
@@ -98,7 +98,7 @@ def pack(wanted: Mapping[str, SliceKey], existing: Sequence[SliceContents]) -> P
 
 
 def _other_key(wanted: Mapping[str, SliceKey], contents: SliceContents, settled: set[str]) -> SliceKey | None:
-    """The ports that a slice can change to if none of its endpoints keeps those that it has."""
+    """The ports that a slice can change to, if none of its endpoints keeps the present ones."""
     for name in contents.names:
         key = wanted.get(name)
         if key is not None and name not in settled and key.address_type == contents.key.address_type:

@@ -1,8 +1,8 @@
-"""Whether an ExternalService will come by itself to what its spec says: the conditions Stalled and Reconciling.
+"""Whether an ExternalService will reach what its spec says by itself: the conditions Stalled and Reconciling.
 
-They are there only while they hold. kstatus (sigs.k8s.io/cli-utils/pkg/kstatus), by which Flux and others judge
-objects, takes Stalled for Failed and Reconciling for InProgress; without them Ready decides. They are for tools: what
-they say is in the other conditions, too.
+They exist only while they hold. kstatus (sigs.k8s.io/cli-utils/pkg/kstatus), which Flux and others use to judge
+objects, reads Stalled as Failed and Reconciling as InProgress; without them Ready decides. They are for tools: the
+other conditions have the same information.
 """
 
 from collections.abc import Mapping
@@ -13,14 +13,15 @@ from moorage.core.view import SourceRow, View
 TYPES = ("Reconciling", "Stalled")
 
 OF_THE_SPEC = frozenset({"Invalid", "InvalidCheck"})
-"""Reasons of Resolved that only an edit of the ExternalService ends. The others end with a source, or with a Secret,
-which are watched or asked again: whoever deploys them together with it need not touch it."""
+"""Reasons of Resolved that only an edit of the ExternalService ends. The others end when a source or a Secret
+changes. These are watched or asked again, so if they are deployed together with the ExternalService, it need not be
+touched."""
 NOT_READY = frozenset({"NameTaken", "ForeignSlices", "Withheld", "WriteRefused", "Suspended"})
 """Reasons why Ready is not True that only a person ends."""
 
 
 def stalled_by(found: Mapping[str, Condition]) -> Condition | None:
-    """Which of the conditions, by type, says that nothing gets on until a person acts; None: none does."""
+    """The condition that says that nothing will change until a person acts; None if there is none."""
     if (accepted := found.get("Accepted")) and accepted.status == "False":
         return accepted
     if (resolved := found.get("Resolved")) and (resolved.reason in OF_THE_SPEC or resolved.reason == "NoSources"):
@@ -31,8 +32,8 @@ def stalled_by(found: Mapping[str, Condition]) -> Condition | None:
 
 
 def awaited(view: View) -> SourceRow | None:
-    """A source of which nothing is in use yet, because it has never answered.
+    """A source that has never answered, so that none of its endpoints is in use.
 
-    One whose last endpoints are in use is not waited for: its clients are served, as before it failed.
+    A failing source whose last endpoints are in use does not count: its clients are still served.
     """
     return next((each for each in view.sources if each.found is None and not each.kept), None)

@@ -1,4 +1,4 @@
-"""Which endpoints take new connections, and why others do not."""
+"""Decides which endpoints take new connections, and says why others do not."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
@@ -9,30 +9,30 @@ from moorage.core.health import ready_set
 from moorage.core.model import Endpoint, Verdict
 
 Withheld = Literal["Drained", "Leaving", "NoFamily", "StandsBy", "NameTaken"]
-"""Why an endpoint takes no new connections, if not for its health: `spec.drain` names it; it is being deleted where
-it was found; the Service has no address of its family; a lower SRV priority is used; the Service is not ours."""
+"""Why an endpoint takes no new connections, apart from its health: `spec.drain` names it; it is being deleted at its
+source; the Service has no address of its family; a lower SRV priority is in use; the Service is not ours."""
 
 
 class EndpointRow(NamedTuple):
-    """One endpoint: what its checks say, and what is published of it."""
+    """One endpoint: the verdict of its checks, and what is published about it."""
 
     endpoint: Endpoint
     verdict: Verdict
     ready: bool
     """It takes new connections."""
     serving: bool
-    """It goes on with those that it has."""
+    """It keeps its present connections."""
     withheld: Withheld | None = None
 
 
 class Readiness(NamedTuple):
-    """All endpoints of an ExternalService, in the order in which they were given."""
+    """All endpoints of an ExternalService, in the given order."""
 
     rows: tuple[EndpointRow, ...]
     panic: bool
     """Whether unhealthy endpoints stay ready, because the checks are doubted."""
     priority: int | None = None
-    """The SRV priority that is used; None: none is."""
+    """The SRV priority that is in use; None: none is."""
 
 
 def readiness_of(
@@ -42,13 +42,13 @@ def readiness_of(
     slices: Sequence[EndpointSlice],
     families: Sequence[str] | None,
 ) -> Readiness:
-    """What to publish of `endpoints`.
+    """Decides what to publish about `endpoints`.
 
-    Endpoints that `spec.drain` names take no new connections, nor do those that are leaving, nor those of a family
-    that the Service does not have; so none of these counts for the panic threshold. Of the others the lowest SRV
-    priority that has a ready endpoint is used (RFC 2782), and the rest stands by; an endpoint that is ready only
-    because its checks are doubted does not hold back others that are up. What was published last is read from our
-    `slices`, which are written before the status. `families` are those of the Service's cluster IPs; None: not known.
+    Endpoints that `spec.drain` names take no new connections, nor do those that are leaving or are of a family that
+    the Service does not have, so these do not count for the panic threshold. Of the others, the lowest SRV priority
+    with a ready endpoint is in use (RFC 2782), and the rest stand by; an endpoint that is ready only because its
+    checks are doubted does not hold back others that are up. What was published last is read from our `slices`, which
+    are written before the status. `families` are those of the Service's cluster IPs; None: unknown.
     """
     drained = {each.endpoint for each in xsvc.spec.drain or ()}
     unchecked = Verdict("Unknown" if xsvc.spec.health_check else "Unchecked")
@@ -84,7 +84,7 @@ def readiness_of(
 
 
 def _sound(usable: Sequence[Endpoint], verdicts: Mapping[str, Verdict]) -> Sequence[Endpoint]:
-    """Those that decide which priority is used: if one surely is up, those that are up or coming up; else all."""
+    """Endpoints that decide which priority is used: if one is surely up, those that are up or coming up; else all."""
     known = [verdicts[each.name] for each in usable]
     if all(verdict.health == "Unhealthy" or verdict.turning for verdict in known):
         return usable
@@ -94,7 +94,7 @@ def _sound(usable: Sequence[Endpoint], verdicts: Mapping[str, Verdict]) -> Seque
 
 
 def without_service(readiness: Readiness) -> Readiness:
-    """The same while the Service of this name is not ours, so that nothing can be published."""
+    """The readiness while the Service of this name is not ours, so that nothing can be published."""
     return readiness._replace(rows=tuple(each._replace(ready=False, withheld="NameTaken") for each in readiness.rows))
 
 
@@ -106,7 +106,7 @@ def family_of(endpoint: Endpoint) -> str:
 def _published(
     xsvc: ExternalService, slices: Sequence[EndpointSlice], endpoints: Sequence[Endpoint]
 ) -> tuple[set[str], set[str]]:
-    """The names of `endpoints` that were published ready, and serving; an endpoint may have had another name then."""
+    """The names of `endpoints` that were published as ready, and as serving, maybe under another name."""
     names = {each.name for each in endpoints}
     now = {(each.address, each.port): each.name for each in endpoints}
     ready, serving, seen = set(), set(), set()

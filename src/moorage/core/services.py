@@ -28,7 +28,7 @@ _OF_OTHER_TYPES = (
 
 
 def taken(xsvc: ExternalService, service: Service | None) -> Complaint | None:
-    """Why `service` must not be touched; None if it is ours or not there."""
+    """Why `service` must not be touched; None if it is ours or does not exist."""
     if service is None or owns(xsvc, service.metadata):
         return None
     name = f"{xsvc.metadata.namespace}/{xsvc.metadata.name}"
@@ -46,7 +46,7 @@ def taken(xsvc: ExternalService, service: Service | None) -> Complaint | None:
 
 
 def unsupported(xsvc: ExternalService) -> Complaint | None:
-    """Why no Service can be made of this spec, which the schema should have refused."""
+    """Why no Service can be made from this spec, which the schema should have refused."""
     if not xsvc.spec.ports:
         return Complaint("NoPorts", "spec.ports: a Service needs a port; name at least one")
     if xsvc.spec.session_affinity == "Mooring" and xsvc.spec.proxy != "moorage":
@@ -59,7 +59,7 @@ def unsupported(xsvc: ExternalService) -> Complaint | None:
 
 
 def unchangeable(xsvc: ExternalService, service: Service | None) -> Complaint | None:
-    """What the spec asks for that the API server never changes in a Service that is there."""
+    """What the spec asks for that the API server never changes in an existing Service."""
     want, have = xsvc.spec.ip_families or [], (service.spec.ip_families if service else None) or []
     if not want or not have or want[0] == have[0]:
         return None
@@ -71,9 +71,9 @@ def unchangeable(xsvc: ExternalService, service: Service | None) -> Complaint | 
 
 
 def changes(xsvc: ExternalService, service: Service | None) -> tuple[Write, ...]:
-    """The write that makes `service` (ours, or None) as the spec says; none if it is so already.
+    """The write that brings `service` (ours, or None) to what the spec says; None if nothing is to be changed.
 
-    Fields that the spec says nothing about, and other labels and annotations, stay as others have set them.
+    Fields that the spec does not mention, and other labels and annotations, stay as others have set them.
     """
     if service is None:
         return (Create(_new(xsvc)),)
@@ -135,11 +135,11 @@ def _spec_patch(xsvc: ExternalService, have: ServiceSpec) -> dict[str, Any]:
 
 
 def _families_patch(xsvc: ExternalService, have: ServiceSpec) -> dict[str, Any]:
-    """The families and their policy, if the spec has them and the server can change them.
+    """The families and their policy, if the spec sets them and the server can change them.
 
     The server adds a second family if the policy asks for two, and removes it if the policy asks for one. So families
-    are only sent if the policy does not say it all, and a cluster of one family is not asked again and again for two
-    that are merely preferred.
+    are only sent if the policy is not enough, and a single-family cluster is not asked again and again for a second
+    one that is merely preferred.
     """
     families, present = xsvc.spec.ip_families or [], have.ip_families or []
     if families and present and families[0] != present[0]:
@@ -154,7 +154,7 @@ def _families_patch(xsvc: ExternalService, have: ServiceSpec) -> dict[str, Any]:
 
 
 def _policy(xsvc: ExternalService) -> str | None:
-    """The policy for the Service; the API server takes two families only with a policy that is for two."""
+    """The policy for the Service; the API server accepts two families only with a policy for two."""
     return xsvc.spec.ip_family_policy or ("RequireDualStack" if len(xsvc.spec.ip_families or ()) > 1 else None)
 
 
@@ -172,8 +172,8 @@ def _ports(xsvc: ExternalService) -> list[ServicePort]:
 
 
 def _affinity(xsvc: ExternalService) -> tuple[str, int | None]:
-    """Kubernetes' sessionAffinity, and its time-out in seconds. Mooring needs sessions, too: they keep clients where
-    they are until they are moored."""
+    """Kubernetes' sessionAffinity, and its time-out in seconds. Mooring needs sessions, too: they hold clients until
+    they are moored."""
     if xsvc.spec.session_affinity == "None":
         return "None", None
     config = xsvc.spec.session_affinity_config
@@ -199,7 +199,7 @@ def _marks(xsvc: ExternalService) -> contract.Marks:
 
 
 def proxy_of(xsvc: ExternalService) -> str | None:
-    """Who is to carry the Service; None: kube-proxy."""
+    """Who should carry the Service; None: kube-proxy."""
     return contract.PROXY if xsvc.spec.proxy == "moorage" else None
 
 

@@ -1,4 +1,4 @@
-"""The EndpointSlices of an ExternalService: at most 100 endpoints each, changed by as few writes as possible."""
+"""The EndpointSlices of an ExternalService: at most 100 endpoints each, changed with as few writes as possible."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from moorage.core.services import proxy_of
 
 
 def ours(xsvc: ExternalService, slices: Sequence[EndpointSlice]) -> list[EndpointSlice]:
-    """The slices that may be changed, by name."""
+    """The slices that we may change, by name."""
     found = [each for each in slices if owns(xsvc, each.metadata) and each.metadata.deletion_timestamp is None]
     return sorted(found, key=lambda each: each.metadata.name) if len(found) > 1 else found
 
@@ -29,9 +29,9 @@ def changes(
     rows: Sequence[EndpointRow],
     slices: Sequence[EndpointSlice],
 ) -> tuple[Write, ...]:
-    """The writes that make `slices` (all of the Service's, whoever owns them) what `rows` say.
+    """The writes that bring `slices` (all of the Service's, whoever owns them) to what `rows` say.
 
-    After each of them every endpoint that was ready and shall be ready is ready: slices gain before others lose.
+    After each write, every endpoint that was ready and should stay ready is ready: slices gain before others lose.
     `service` is ours, or None if there is none yet.
     """
     mine = ours(xsvc, slices)
@@ -72,9 +72,9 @@ def _loses(slice_: EndpointSlice, contents: SliceContents, by_name: Mapping[str,
 
 
 class _Ports:
-    """The ports of each endpoint: those of the spec, and those that the Service still has under another name.
+    """The ports of each endpoint: those in the spec, and those that the Service still has under another name.
 
-    A renamed port is in the slices under both names before the Service changes, and loses the old one afterwards.
+    A renamed port is in the slices under both names until the Service has changed; then the old name goes.
     """
 
     def __init__(self, xsvc: ExternalService, service: Service | None) -> None:
@@ -112,10 +112,10 @@ class _Shape(NamedTuple):
     proxy: str | None
     by_name: Mapping[str, EndpointRow]
     weights: Mapping[str, int]
-    """Of those that do not weigh 1."""
+    """Weights other than 1."""
 
     def new(self, contents: SliceContents, taken: set[str]) -> EndpointSlice:
-        """A new slice, under a name that is not in `taken`; the name is added there."""
+        """A new slice, with a name that is not in `taken`; the name is added to `taken`."""
         meta = self.xsvc.metadata
         number = 1
         while (name := f"{meta.name}-{number}") in taken:
@@ -133,7 +133,7 @@ class _Shape(NamedTuple):
         )
 
     def patch(self, slice_: EndpointSlice, contents: SliceContents) -> dict[str, Any]:
-        """A merge patch without its preconditions; empty if all is as it should be."""
+        """A merge patch without its preconditions; empty if nothing has to change."""
         body: dict[str, Any] = {}
         if metadata := self._marks(contents).patch(slice_.metadata):
             body["metadata"] = metadata
@@ -150,10 +150,10 @@ class _Shape(NamedTuple):
 
 
 def _proxy(xsvc: ExternalService, service: Service | None) -> str | None:
-    """Who is to carry the slices; kube-proxy looks for its label on Services and slices alike.
+    """Who should carry the slices; kube-proxy looks for its label on Services and slices alike.
 
-    Slices are given away only after their Service and taken back before it, so that who carries the Service has its
-    endpoints at any time: node agents look at all slices.
+    Slices are handed over only after their Service and taken back before it, so that whoever carries the Service
+    always has its endpoints: node agents look at all slices.
     """
     proxy = proxy_of(xsvc)
     if service is not None and contract.decode_service(service.metadata).contract.proxy != proxy:
@@ -162,7 +162,7 @@ def _proxy(xsvc: ExternalService, service: Service | None) -> str | None:
 
 
 def _weights(rows: Sequence[EndpointRow]) -> dict[str, int]:
-    """Weights that are not 1, brought into the range that node agents take: SRV's go up to 65,535."""
+    """Weights other than 1, scaled to the range that node agents accept: those of SRV records go up to 65,535."""
     most = max((each.endpoint.weight for each in rows), default=1)
     if most <= 1:
         return {}

@@ -1,4 +1,4 @@
-"""All that a decision about one ExternalService is made from, as one value."""
+"""Everything that a decision about one ExternalService is made from, as one value."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -12,32 +12,32 @@ from moorage.core.model import Problem, Resolution, Verdict
 
 
 class Snapshot(NamedTuple):
-    """What there is, and what is known, at one moment.
+    """The objects and what is known about them, at one moment.
 
-    To find out what a change would lead to, replace fields (`_replace`), call `merge` if they are among its inputs,
-    and decide from that.
+    To find out what a change would do, replace fields (`_replace`), call `merge` if they are among its inputs, and
+    decide from the result.
     """
 
     xsvc: ExternalService
-    """With the status that was written last. If the present spec cannot be read: with the last one that could."""
+    """With the status that was written last. If the present spec cannot be read, with the last readable one."""
     resolutions: Sequence[Resolution]
-    """One for each source of the spec; fewer if some have not been asked yet."""
+    """One for each source in the spec; fewer if some have not been asked yet."""
     gate: Refusing
     now: str
     """RFC 3339."""
     slices: Sequence[EndpointSlice] = ()
-    """All that belong to the Service of this name, by their label, or to `xsvc`, by their owner."""
+    """All slices that belong to the Service of this name, by label, or to `xsvc`, by owner."""
     service: Service | None = None
-    """The one of the same name, whoever owns it."""
+    """The Service of the same name, whoever owns it."""
     merged: Merged = Merged(())
-    """The endpoints; see `merge`. Which there are must be known before they can be checked."""
+    """The endpoints; see `merge`. They must be known before they can be checked."""
     verdicts: Mapping[str, Verdict] = MappingProxyType({})
-    """By name of the endpoint."""
+    """By the endpoint's name."""
     check_problem: Problem | None = None
     """Why the endpoints cannot be checked."""
     unreadable: str | None = None
     """Why the present spec cannot be read."""
 
     def merge(self) -> "Snapshot":
-        """The same with `merged` made of the ExternalService, resolutions, gate and slices."""
+        """The same with `merged` made from the ExternalService, resolutions, gate and slices."""
         return self._replace(merged=merge(self.xsvc, self.resolutions, self.gate, self.slices))

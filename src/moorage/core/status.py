@@ -1,4 +1,4 @@
-"""What the status says beside its conditions: endpoints and problems, in a size that etcd takes."""
+"""The status apart from its conditions: endpoints and problems, in a size that etcd accepts."""
 
 from collections.abc import Sequence
 
@@ -10,18 +10,18 @@ from moorage.core.readiness import EndpointRow
 from moorage.core.view import View
 
 MAX_ENDPOINT_CHARACTERS = 200
-"""Of an endpoint's message."""
+"""In the message of an endpoint."""
 MAX_PROBLEM_CHARACTERS = 500
-"""Of a problem's message."""
+"""In the message of a problem."""
 MAX_PROBLEMS = 100
 """In one status."""
 
 ProblemKey = tuple[str, str | None, str | None, str | None]
-"""What makes it the same problem, however it is worded: reason, source, endpoint, address."""
+"""Identifies a problem, however it is worded: reason, source, endpoint, address."""
 
 
 def status_of(view: View, now: str) -> ExternalServiceStatus:
-    """The status that says what `view` shows; `now` is RFC 3339."""
+    """The status for `view`; `now` is RFC 3339."""
     xsvc = view.xsvc
     return ExternalServiceStatus(
         observed_generation=xsvc.metadata.generation,
@@ -33,7 +33,7 @@ def status_of(view: View, now: str) -> ExternalServiceStatus:
 
 
 def endpoint_statuses(view: View, now: str) -> list[EndpointStatus]:
-    """What is known of each endpoint, by name."""
+    """What is known about each endpoint, by name."""
     previous = {each.name: each for each in view.xsvc.status.endpoints or ()}
     return [_endpoint(each, view.priority, previous.get(each.endpoint.name), now) for each in view.endpoints]
 
@@ -70,7 +70,7 @@ def _endpoint(row: EndpointRow, priority: int | None, previous: EndpointStatus |
 
 
 def problem_key(problem: ProblemStatus | Complaint) -> ProblemKey:
-    """What makes it the same problem, however it is worded."""
+    """Identifies a problem, however it is worded."""
     return problem.reason, problem.source, problem.endpoint, problem.address
 
 

@@ -1,4 +1,4 @@
-"""What is known of one ExternalService, as rows of facts. Conditions, status and news put them into words."""
+"""What is known about one ExternalService, as rows of facts. Conditions, status and news put them into words."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from moorage.core.readiness import EndpointRow, readiness_of, without_service
 from moorage.core.snapshot import Snapshot
 
 CHECK_SOURCE = "spec.healthCheck"
-"""What a check that cannot be made is called among the sources."""
+"""The source that a problem with making the checks is listed under."""
 _RANKS = ("AddressRefused", "Unchangeable", "TooManyEndpoints", "UnknownEndpoint", "EndpointConflict")
 
 
@@ -28,7 +28,7 @@ class SourceRow(NamedTuple):
     problem: Problem | None = None
     """Why its answer is not current."""
     kept: int = 0
-    """How many endpoints stay in use though there is a problem, or no answer yet."""
+    """How many endpoints stay in use although there is a problem or no answer yet."""
     notes: tuple[str, ...] = ()
 
 
@@ -41,22 +41,22 @@ class View(NamedTuple):
     panic: bool
     """Whether unhealthy endpoints stay ready, because the checks are doubted."""
     priority: int | None
-    """The SRV priority that is used."""
+    """The SRV priority that is in use."""
     sources: tuple[SourceRow, ...]
     asked: bool
     """Whether all sources have been asked."""
     complaints: tuple[Complaint, ...]
-    """What is not done of what the spec asks for, the most serious first."""
+    """What is not done of the spec, the most serious first."""
     taken: Complaint | None
     """Why the Service of this name must not be touched."""
     foreign: tuple[EndpointSlice, ...]
-    """Slices of our Service that others wrote."""
+    """Slices of our Service that others have written."""
     unreadable: str | None
     """Why the present spec cannot be read."""
 
 
 def view_of(snapshot: Snapshot) -> View:
-    """The facts that a snapshot shows."""
+    """The facts in a snapshot."""
     xsvc, merged = snapshot.xsvc, snapshot.merged
     taken = services.taken(xsvc, snapshot.service)
     service = None if taken else snapshot.service
