@@ -1,1 +1,1 @@
-"""The Kubernetes API as this project uses it: client, reflector, work queue, election, kubeconfigs."""
+"""Access to the Kubernetes API: client, reflector, work queue, election, kubeconfigs."""

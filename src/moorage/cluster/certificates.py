@@ -1,7 +1,7 @@
-"""Certificates and keys in PEM text (RFC 7468), and which of them cost too much to use.
+"""Certificates and keys in PEM text (RFC 7468). Refuses those that take too long to use.
 
-Whoever sends a kubeconfig or a bundle of authorities chooses the keys with which this process calculates. A few lines
-of our own read the little that matters: `cryptography` would take 14 MiB in each process.
+Whoever sends a kubeconfig or a bundle of authorities chooses the keys that this process calculates with. A few lines
+of our own read what matters: the cryptography package would take 14 MiB in each process.
 """
 
 import base64
@@ -15,8 +15,8 @@ MAX_CERTIFICATES = 100
 MAX_MODULUS_BITS = 8192
 """Of an RSA key; no authority has a longer one."""
 MAX_EXPONENT_BITS = 32
-"""Of an RSA key's public exponent, which is 65537 nearly everywhere. The longer it is, the longer
-it takes to verify a signature: 8 ms for RSA of 3072 bits with an exponent of as many."""
+"""Of an RSA key's public exponent, which is 65537 nearly everywhere. With a longer one, verifying a signature takes
+longer: 8 ms for RSA with 3072 bits and an exponent of the same length."""
 MAX_FACTOR_BITS = 2048
 """Of a prime factor of a client's RSA key: half of 4096."""
 
@@ -37,9 +37,9 @@ _USUAL = "use RSA, ECDSA with P-256, P-384 or P-521, or Ed25519"
 
 
 def certificates(text: str) -> list[bytes]:
-    """The certificates in PEM text, as DER. Whatever stands between them is skipped.
+    """The certificates in PEM text, as DER. Text between them is skipped.
 
-    Raises MoorageError where there is none, and for one that is cut off or not base64.
+    Raises MoorageError if there are none, and for one that is cut off or not base64.
     """
     found = []
     for number, (body, end) in enumerate(_CERTIFICATE.findall(text), start=1):
@@ -55,12 +55,12 @@ def certificates(text: str) -> list[bytes]:
 
 
 def pem(found: Iterable[bytes]) -> str:
-    """PEM text of these certificates and of nothing else."""
+    """PEM text with these certificates and nothing else."""
     return "".join(ssl.DER_cert_to_PEM_cert(each) for each in found)
 
 
 def check_certificates(found: Sequence[bytes]) -> None:
-    """Raises MoorageError for more certificates than anybody needs, and for keys that cost too much to use."""
+    """Raises MoorageError for more certificates than anybody needs, and for keys that take too long to use."""
     if len(found) > MAX_CERTIFICATES:
         raise MoorageError(f"{len(found)} certificates, more than {MAX_CERTIFICATES}; leave out those not needed")
     for number, certificate in enumerate(found, start=1):
@@ -73,10 +73,10 @@ def check_certificates(found: Sequence[bytes]) -> None:
 
 
 def check_key(text: str) -> str:
-    """The private key in PEM text, without anything else.
+    """The private key in PEM text, without other text.
 
-    Raises MoorageError where there are several or none, and for one that takes long to sign with, or even to read
-    (of DSA and DH keys OpenSSL calculates the public half).
+    Raises MoorageError if there are several keys or none, and for a key that takes long to sign with, or even to read
+    (for DSA and DH keys OpenSSL calculates the public half).
     """
     keys = list(_KEY.finditer(text))
     if len(keys) != 1:
@@ -93,7 +93,8 @@ def check_key(text: str) -> str:
 
 
 def _public_key(certificate: bytes) -> str | None:
-    """What is wrong with the key in a certificate's SubjectPublicKeyInfo (RFC 5280, section 4.1); None: nothing."""
+    """What is wrong with the key in a certificate's SubjectPublicKeyInfo (RFC 5280, section 4.1); None if nothing
+    is."""
     to_be_signed = _values(_content(_values(_only(certificate, _SEQUENCE))[0], _SEQUENCE))
     if to_be_signed[0][0] == _VERSION:
         to_be_signed = to_be_signed[1:]
@@ -110,7 +111,7 @@ def _private_key(label: str, key: bytes) -> str | None:
     """What is wrong with a key in PKCS #8 (RFC 5958), PKCS #1 (RFC 8017) or SEC 1 (RFC 5915)."""
     values = _values(_only(key, _SEQUENCE))
     if label == "EC PRIVATE KEY":
-        return None  # The certificate says which curve it has to be of.
+        return None  # The certificate determines the curve.
     if label == "PRIVATE KEY":
         rsa, why = _kind(_content(values[1], _SEQUENCE))
         if not rsa:
@@ -125,7 +126,7 @@ def _private_key(label: str, key: bytes) -> str | None:
 
 
 def _kind(algorithm: bytes) -> tuple[bool, str | None]:
-    """Whether an AlgorithmIdentifier is RSA's, and what is wrong with it."""
+    """Whether an AlgorithmIdentifier is for RSA, and what is wrong with it."""
     name, *parameters = _values(algorithm)
     oid = _content(name, _OID)
     if oid in _RSA:
@@ -146,7 +147,7 @@ def _rsa(modulus: int, exponent: int, longest: int) -> str | None:
 # --- DER (X.690) -------------------------------------------------------------------------------------------------
 
 _Value = tuple[int, bytes]
-"""Tag and content. What has no such shape raises ValueError or IndexError."""
+"""Tag and content of a value. Raises ValueError or IndexError for malformed data."""
 
 
 def _values(data: bytes) -> list[_Value]:

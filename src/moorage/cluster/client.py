@@ -1,4 +1,4 @@
-"""The client of the Kubernetes API: typed reads and small writes over aiohttp and msgspec.
+"""The client for the Kubernetes API: typed reads and small writes over aiohttp and msgspec.
 
 Our own, because lightkube (as of 1.0.1) sends `delete` without a body and so without preconditions, starts every
 watch without `allowWatchBookmarks` and with its read time-out switched off, so that a dead connection is never
@@ -67,14 +67,14 @@ class Listing(msgspec.Struct, Generic[T], frozen=True):
     items: list[T]
     resource_version: str
     unreadable: tuple[Unreadable, ...] = ()
-    """Those that are there and cannot be read."""
+    """Objects that exist but cannot be read."""
 
 
 class _Request(NamedTuple):
     method: str
     path: str
     params: Mapping[str, str | None] = MappingProxyType({})
-    """Those that are None are left out."""
+    """Parameters that are None are left out."""
     body: object = None
     content_type: str = JSON
     accept: str = JSON
@@ -86,10 +86,10 @@ class _Request(NamedTuple):
 class Client:
     """One API server. An async context manager; usable from one event loop.
 
-    Requests raise ApiError where the server refuses, UnreachableError where no answer came within `timeout`
-    seconds, AnswerError where it makes no sense. A request that gets a 429 is sent again after the
-    time that the answer asks for, at most `MAX_RETRIES` times, `MAX_RETRY_AFTER_SECONDS` each. One that gets a 401 is
-    sent again once, if the token file has another token by now. Nothing else is sent again.
+    Requests raise ApiError if the server refuses, UnreachableError if no answer comes within `timeout` seconds, and
+    AnswerError if the answer makes no sense. A request that gets a 429 is sent again after the time that the answer
+    asks for, at most `MAX_RETRIES` times and `MAX_RETRY_AFTER_SECONDS` each. One that gets a 401 is sent again once,
+    if the token file has another token by now. Nothing else is sent again.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Client:
         guard: Guard = Guard(),  # noqa: B008
         on_warning: Callable[[str], object] = lambda text: None,
     ) -> None:
-        """`on_warning` is called with the text of each warning that comes with an answer (KEP-1693)."""
+        """`on_warning` is called with the text of each warning in an answer (KEP-1693)."""
         self.config = config
         self._on_warning = on_warning
         self._timeout = timeout
@@ -130,7 +130,7 @@ class Client:
         self._connections.hang_up()
 
     async def get(self, kind: type[T], namespace: str | None, name: str) -> T:
-        """One object. `namespace` is None for kinds that have none."""
+        """One object. `namespace` is None for kinds that have no namespace."""
         return await self._call(kind, _Request("GET", object_path(kind_of(kind), namespace, name)))
 
     async def list(
@@ -144,10 +144,10 @@ class Client:
         reading: Reading[T] | None = None,
         metadata_only: bool = False,
     ) -> Listing[T]:
-        """All objects of a kind, of one namespace or of all, fetched in pages that are of one resource version.
+        """All objects of a kind in one namespace or in all, fetched in pages of one resource version.
 
-        `resource_version` None asks for the newest state, another for one not older than that. A list whose pages
-        expire while they are fetched (410) is fetched again in one piece. `reading` None reads all that `kind` has.
+        `resource_version` None asks for the newest state, a version for a state that is not older. A list whose pages
+        expire while they are fetched (410) is fetched again in one piece. `reading` None reads all fields of `kind`.
         `metadata_only` asks for `metadata` and nothing else.
         """
         path = collection_path(kind_of(kind), namespace)
@@ -194,11 +194,11 @@ class Client:
     ) -> AsyncGenerator[Event[T] | Bookmark | Unreadable, None]:
         """The changes after `resource_version`, in the server's order, until the server ends the watch.
 
-        The first item comes once the server has agreed: a Bookmark of `resource_version` itself. Close it with
-        `contextlib.aclosing`. Raises ApiError with status 410 where the server no longer has that version (list
-        again), UnreachableError where the connection breaks, its subclass SilentError where it is silent for
-        `idle_timeout` seconds. kube-apiserver sends a bookmark about each minute, but only of collections in which
-        something has changed since it started: silence alone does not tell whether a connection is dead.
+        The first item comes when the server has accepted the watch: a Bookmark of `resource_version` itself. Close it
+        with `contextlib.aclosing`. Raises ApiError with status 410 if the server no longer has that version (list
+        again), UnreachableError if the connection breaks, and its subclass SilentError if it is silent for
+        `idle_timeout` seconds. kube-apiserver sends a bookmark about every minute, but only for collections in which
+        something has changed since it started: silence alone does not show that a connection is dead.
         """
         path = collection_path(kind_of(kind), namespace)
         params = {
@@ -213,7 +213,7 @@ class Client:
         timeout = aiohttp.ClientTimeout(total=None, connect=self._timeout, sock_read=idle_timeout)
         begun_within, stands = min(self._timeout, idle_timeout), False
         try:
-            # A server can send interim answers (1xx) for ever, each in time.
+            # A server can send interim answers (1xx) without end, each of them in time.
             async with asyncio.timeout(begun_within):
                 response = await self._send(
                     _Request("GET", path, params, accept=accept), self._token.bearer(), timeout
@@ -236,14 +236,15 @@ class Client:
             raise self._nonsense(f"watch of {path}", error) from None
 
     async def create(self, obj: T) -> T:
-        """POST; ApiError 409 `AlreadyExists` where there is such an object. Answers what the server stored."""
+        """POST. Returns the object as the server stored it; ApiError 409 `AlreadyExists` if the object exists."""
         path = creation_path(kind_of(type(obj)), obj.metadata.namespace)
         return await self._call(type(obj), _Request("POST", path, body=with_type(obj)))
 
     async def replace(self, obj: T, subresource: str | None = None) -> T:
-        """PUT, with the object's own resourceVersion as precondition (409 `Conflict`); none: unconditional.
+        """PUT. The object's resourceVersion, if it has one, is a precondition (409 `Conflict`).
 
-        Fields that the struct does not know are lost: only for objects that Moorage wrote, or for subresources.
+        Fields that the struct does not know are lost, so use it only for objects that Moorage wrote, or for
+        subresources.
         """
         path = object_path(kind_of(type(obj)), obj.metadata.namespace, obj.metadata.name, subresource)
         return await self._call(type(obj), _Request("PUT", path, body=with_type(obj)))
@@ -259,10 +260,10 @@ class Client:
         subresource: str | None = None,
         field_manager: str | None = None,
     ) -> T:
-        """PATCH with any of the four content types; the answer is the object, also of the status subresource.
+        """PATCH with any of the four content types. Returns the object, also for the status subresource.
 
-        A merge patch with `metadata.resourceVersion` has that as its precondition (409 `Conflict`); one with
-        `metadata.uid` is refused where the object is another one by now (422 `Invalid`).
+        `metadata.resourceVersion` in a merge patch is a precondition (409 `Conflict`); a patch with `metadata.uid` is
+        refused if the object is another one by now (422 `Invalid`).
         """
         path = object_path(kind_of(kind), namespace, name, subresource)
         return await self._call(kind, _Request("PATCH", path, {"fieldManager": field_manager}, body, content_type))
@@ -270,7 +271,7 @@ class Client:
     async def apply(self, obj: dict[str, Any], *, field_manager: str, force: bool = False) -> dict[str, Any]:
         """Server-side apply of an unstructured object (KEP-555).
 
-        Raises ApiError 409 where another manager owns a field of it with another value, unless `force`.
+        Raises ApiError 409 if another manager owns one of the fields with another value, unless `force`.
         """
         params = {"fieldManager": field_manager, "force": "true" if force else None}
         return await self.raw("PATCH", manifest_path(obj), params=params, body=obj, content_type=APPLY_PATCH)
@@ -286,9 +287,9 @@ class Client:
         propagation: Literal["Foreground", "Background", "Orphan"] | None = None,
         grace_period_seconds: int | None = None,
     ) -> None:
-        """Delete one object, only if it still has that `uid` and `resource_version` where given (409 `Conflict`).
+        """Delete one object. `uid` and `resource_version` are preconditions if given (409 `Conflict`).
 
-        Where it has finalizers it stays, with a deletionTimestamp, until they are gone.
+        An object with finalizers stays, with a deletionTimestamp, until they are gone.
         """
         preconditions = {k: v for k, v in (("uid", uid), ("resourceVersion", resource_version)) if v is not None}
         options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions"}
@@ -311,7 +312,7 @@ class Client:
         content_type: str = JSON,
         accept: str = JSON,
     ) -> dict[str, Any]:
-        """Send any request, and return the answer unstructured. Parameters that are None are left out."""
+        """Send any request, and return the decoded JSON. Parameters that are None are left out."""
         request = _Request(method, path, params, body, content_type, accept)
         return await self._request(request, msgspec.json.Decoder(dict[str, Any]).decode)
 
@@ -342,7 +343,7 @@ class Client:
             wait = refusal.retry_after
             if response.status != 429 or attempt == MAX_RETRIES or wait is None or wait > MAX_RETRY_AFTER_SECONDS:
                 raise refusal
-            # Spread, or all that were refused together would come back together.
+            # With jitter, or requests that were refused together would come back together.
             await asyncio.sleep(wait * (1 + random.random() / 4))
         raise AssertionError("the last attempt returns or raises")
 
@@ -351,7 +352,7 @@ class Client:
     ) -> "aiohttp.client._RequestContextManager":
         if self._session is None:
             raise RuntimeError("the client is used outside its context manager")
-        self._connections.hang_up()  # or one that was opened when its address was let through would be used again
+        self._connections.hang_up()  # or a connection that was opened when its address was admitted would be reused
         headers = {"Accept": request.accept}
         if request.body is not None:
             headers["Content-Type"] = request.content_type

@@ -1,4 +1,4 @@
-"""The wall clock, as Kubernetes writes it. Only for people: nothing is decided by comparing two machines' clocks."""
+"""The wall clock, in Kubernetes' formats. Only for people: no decision compares the clocks of two machines."""
 
 import time
 from datetime import UTC, datetime
@@ -6,16 +6,16 @@ from functools import lru_cache
 
 
 def timestamp() -> str:
-    """Now, RFC 3339 in UTC with whole seconds (`metav1.Time`): `2027-01-01T00:00:00Z`."""
+    """The present time, RFC 3339 in UTC with whole seconds (`metav1.Time`): `2027-01-01T00:00:00Z`."""
     return _written(int(time.time()))
 
 
 @lru_cache(maxsize=1)
 def _written(seconds: int) -> str:
-    # Asked for with every health check, thousands of times a second.
+    # Called for every health check, thousands of times a second.
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def micro_timestamp() -> str:
-    """Now, RFC 3339 in UTC with six digits of a second (`metav1.MicroTime`): `2027-01-01T00:00:00.000000Z`."""
+    """The present time, RFC 3339 in UTC with microseconds (`metav1.MicroTime`): `2027-01-01T00:00:00.000000Z`."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

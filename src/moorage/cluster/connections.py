@@ -1,4 +1,4 @@
-"""How a client connects, and what limits it keeps to where somebody else chose the server."""
+"""How a client connects, and the limits for servers that somebody else chose."""
 
 import asyncio
 import socket
@@ -26,9 +26,9 @@ could be handled."""
 READ_AHEAD_BYTES = 16 * 2**10
 """Of a body, in aiohttp's buffer."""
 BUFFER_BYTES = 64 * 2**10
-"""Read at once, and waiting in the kernel and in TLS: a server can fill each of these, and leave it so."""
+"""For one read, and for what waits in the kernel and in TLS: a server can fill each of these and leave it full."""
 MAX_HEADERS, MAX_HEADER_BYTES = 64, 2048
-"""A watch keeps those of its answer for as long as it stands. kube-apiserver sends about ten."""
+"""A watch keeps the headers of its answer as long as it lasts. kube-apiserver sends about ten."""
 
 
 class RefusedAddressError(OSError):
@@ -65,7 +65,7 @@ class Guard(NamedTuple):
 
     @property
     def sizes(self) -> dict[str, Any]:
-        """What is held of one answer beside its body, as arguments of a ClientSession."""
+        """Limits on what is held of one answer besides its body, as arguments of a ClientSession."""
         if self.max_answer_bytes is None:
             return {}
         return {
@@ -81,9 +81,9 @@ class Guard(NamedTuple):
         return MAX_LINE_BYTES if self.max_answer_bytes is None else self.max_answer_bytes
 
     def socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
-        """An unconnected socket for `address`; RefusedAddressError where it is refused.
+        """An unconnected socket for `address`; RefusedAddressError if it is refused.
 
-        Here, not where a name is looked up: a name may lead elsewhere the next time (DNS rebinding).
+        The check is here and not in the look-up: a name may have another address the next time (DNS rebinding).
         """
         where = str(address[4][0])
         if why := self.refusal(where):
@@ -94,7 +94,7 @@ class Guard(NamedTuple):
         return made
 
     def holding(self) -> AbstractContextManager[Hold]:
-        """Counts what is held of one answer, until the block ends."""
+        """Counts what is held of one answer until the block ends."""
         return nullcontext(lambda size: None) if self.room is None else self.room.holding()
 
     async def read(self, response: aiohttp.ClientResponse, hold: Hold) -> bytes | bytearray:
@@ -117,13 +117,13 @@ class Guard(NamedTuple):
             return
         if objects > self.max_objects:
             raise AnswerError(f"more than {self.max_objects} objects; narrow the selector")
-        # A server may say without end that there is more.
+        # A server may go on saying that there is more.
         if pages > (most := 2 * -(-self.max_objects // self.page)):
             raise AnswerError(f"a list of {objects} objects in more than {most} pages")
 
 
 class Connections:
-    """A client's open connections, each within the limits of its guard."""
+    """A client's open connections, within the limits of its guard."""
 
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
@@ -138,7 +138,7 @@ class Connections:
             socket_factory=self._guard.socket,
             resolver=self._guard.resolver,
         )
-        # There is no public way below HTTP. A test holds that this is one.
+        # There is no public API below HTTP. A test checks that this way works.
         made._factory = cast(
             "partial[ResponseHandler]",
             partial(_Connection, asyncio.get_running_loop(), self._guard, self._open),
@@ -152,8 +152,8 @@ class Connections:
 
 
 class _Connection(ResponseHandler):
-    """aiohttp's end of a connection. Here every byte that a server sends is seen, also those that never become part
-    of an answer: interim answers (RFC 9110, 15.2), chunk extensions (RFC 9112, 7.1.1)."""
+    """aiohttp's end of a connection. It sees every byte that a server sends, even those that never become part of an
+    answer: interim answers (RFC 9110, 15.2) and chunk extensions (RFC 9112, 7.1.1)."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, guard: Guard, open: "set[_Connection]") -> None:
         super().__init__(loop)
@@ -164,7 +164,7 @@ class _Connection(ResponseHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._open.add(self)
-        # Only that of TLS has a buffer of its own.
+        # Only the transport of TLS has a buffer of its own.
         limit = getattr(transport, "set_read_buffer_limits", None)
         if limit is not None and self._guard.max_answer_bytes is not None:
             limit(BUFFER_BYTES)
@@ -182,7 +182,7 @@ class _Connection(ResponseHandler):
             self.transport.abort()
 
     def close(self) -> None:
-        # Not in order: the server could draw that out, and go on sending.
+        # Not a normal close: the server could draw that out and go on sending.
         self.abort() if self._guard.max_answer_bytes is not None else super().close()
 
     def data_received(self, data: bytes) -> None:
@@ -207,7 +207,7 @@ class _Connection(ResponseHandler):
 
 
 def keepalive_socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    """A socket whose peer's disappearance is noticed after 15 s of silence and 3 probes 5 s apart."""
+    """A socket that notices a dead peer after 15 s of silence and 3 probes 5 s apart."""
     family, kind, protocol, *_ = address
     connection = socket.socket(family, kind, protocol)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -7,7 +7,7 @@ K = TypeVar("K")
 
 
 class Dirty(Generic[K]):
-    """A set of keys that wait for work. A key that is added several times is taken once."""
+    """A set of keys that wait for work. A key that is added several times is returned once."""
 
     def __init__(self) -> None:
         self._keys: dict[K, None] = {}
@@ -18,12 +18,12 @@ class Dirty(Generic[K]):
         self._some.set()
 
     async def take(self) -> list[K]:
-        """All keys, oldest first, once there is one."""
+        """Wait for a key, then return all keys, oldest first."""
         await self._some.wait()
         return self.take_now()
 
     def take_now(self) -> list[K]:
-        """All keys, oldest first; none if there is none."""
+        """All keys, oldest first, without waiting."""
         self._some.clear()
         keys, self._keys = list(self._keys), {}
         return keys

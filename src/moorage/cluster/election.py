@@ -1,13 +1,12 @@
-"""One leader at a time, by a Lease (client-go's `tools/leaderelection`, with its timings and the same record).
+"""One leader at a time, by a Lease. The same record and timings as client-go's `tools/leaderelection`.
 
-Whoever holds the Lease renews it. A candidate takes it over once the record has not changed for as long as the
-record says, by the candidate's own monotonic clock: clocks of two machines are never compared. Every write carries
-the Lease's uid and resourceVersion, so that of two candidates one gets 409.
+The holder renews the Lease. A candidate takes it over if the record has not changed for as long as the record says,
+by the candidate's own monotonic clock: clocks of two machines are never compared. Every write has the Lease's uid and
+resourceVersion as preconditions, so if two candidates write, one gets 409.
 
 A Lease does not fence. The leader gives up five seconds before anybody else may begin, counted from when it *sent*
-the last renewal that was acknowledged; but a process that was frozen within a write learns of it too late. So
-writers ask `Leadership.check` right before each write, and the write itself carries uid and resourceVersion of what
-it changes.
+the last acknowledged renewal. But a process that was frozen during a write notices too late. So writers call
+`Leadership.check` right before each write, and the write itself has uid and resourceVersion as preconditions.
 """
 
 import asyncio
@@ -26,15 +25,15 @@ from moorage.errors import MoorageError
 from moorage.log import get_logger
 
 JITTER = 0.2
-"""Candidates spread their attempts by this share of the retry period. client-go's 1.2 would have one come up to 4.4 s
-after the Lease has expired; optimistic locking already sees to it that only one wins."""
+"""Candidates spread their attempts by this share of the retry period. client-go's 1.2 would delay an attempt by up to
+4.4 s after the Lease has expired; optimistic locking already makes sure that only one wins."""
 
 CONFLICTS = (404, 409, 422)
-"""What a write with uid and resourceVersion is answered when the object is not the one that was read."""
+"""The answers to a write with uid and resourceVersion if the object has changed."""
 
 
 class LeaseClient(Protocol):
-    """What an election needs of a client."""
+    """The part of a client that an election needs."""
 
     async def get(self, kind: type[Lease], namespace: str | None, name: str) -> Lease: ...
 
@@ -47,9 +46,9 @@ class Timings(NamedTuple):
     """Seconds; client-go's defaults."""
 
     lease: float = 15.0
-    """How long others wait after the last change of the record that they saw."""
+    """How long others wait after the last change of the record that they have seen."""
     renew: float = 10.0
-    """How long the leader goes on after the last renewal that was acknowledged."""
+    """How long the leader goes on after the last acknowledged renewal."""
     retry: float = 2.0
     """Between attempts to take or renew."""
 
@@ -58,24 +57,24 @@ TIMINGS = Timings()
 
 
 class NotLeadingError(MoorageError):
-    """This process may not write any more: it no longer leads, or does not know whether it does."""
+    """This process may no longer write: it does not lead, or does not know whether it does."""
 
 
 class Leadership:
-    """The right to act as leader, for as long as it is valid. It ends once and never comes back."""
+    """The right to act as leader. Once it has ended, it never comes back."""
 
     def __init__(self, until: float, term: int) -> None:
         self._until = until
         self.term = term
-        """`leaseTransitions` of the Lease: each new leader's is higher."""
+        """`leaseTransitions` of the Lease: it is higher for each new leader."""
 
     @property
     def until(self) -> float:
-        """The time of the event loop's clock at which it ends unless it is renewed."""
+        """When it ends unless it is renewed, by the event loop's clock."""
         return self._until
 
     def valid(self) -> bool:
-        """Whether this process leads now. Right also in a process that has just been thawed."""
+        """Whether this process leads now. Also right in a process that was frozen until now."""
         return asyncio.get_running_loop().time() < self._until
 
     def check(self) -> None:
@@ -95,10 +94,10 @@ Lead = Callable[[Leadership], Coroutine[Any, Any, None]]
 
 
 class Election:
-    """A candidate for one Lease. `identity` must be of this process alone (`process_identity`).
+    """A candidate for one Lease. `identity` must be unique to this process (`process_identity`).
 
-    `on_leader(identity)` is called when another holder is seen, this process included; `""` is nobody. Raises
-    ValueError for timings with which two leaders could overlap or no renewal could be repeated.
+    `on_leader(identity)` is called when the holder has changed, also to this process; `""` is nobody. Raises
+    ValueError for timings with which two leaders could overlap or a renewal could not be repeated.
     """
 
     def __init__(
@@ -121,11 +120,11 @@ class Election:
         self._timings = timings
         self._jitter, self._now, self._on_leader = jitter, now, on_leader
         self._lease: Lease | None = None
-        """As last seen."""
+        """The Lease as last seen."""
         self._changed_at = 0.0
-        """When its record was first seen as it is, by the event loop's clock."""
+        """When its present record was first seen, by the event loop's clock."""
         self._sent = False
-        """A claim is under way, or its fate is unknown: the Lease may be ours without our knowing."""
+        """A claim is under way, or its outcome is unknown: we may hold the Lease without knowing."""
         self._silent = False
         self._log = get_logger("moorage.cluster.election", lease=f"{namespace}/{name}", identity=identity)
 
@@ -135,11 +134,11 @@ class Election:
         return (self._lease and self._lease.spec.holder_identity) or ""
 
     async def run(self, lead: Lead) -> None:
-        """Wait for the Lease, then run `lead`; when the Lease is lost, cancel it and wait for the Lease again.
+        """Wait for the Lease, then run `lead`; if the Lease is lost, cancel `lead` and wait for the Lease again.
 
-        Returns when `lead` returns, and raises what it raises. The Lease is given back then, and also when this is
-        cancelled, after `lead` has come to its end, so that another candidate takes over at once. Until then it is
-        renewed: what `lead` does while it ends is still the leader's.
+        Returns when `lead` returns, and raises what it raises. After that, or when this is cancelled and `lead` has
+        ended, the Lease is given back, so that another candidate takes over at once. It is renewed until then: `lead`
+        is still the leader while it ends.
         """
         while True:
             leadership = await self._campaign()
@@ -170,7 +169,7 @@ class Election:
         return (min(left, self._timings.retry) if left > 0 else self._timings.retry) + spread
 
     async def _serve(self, leadership: Leadership, lead: Lead) -> bool:
-        """Whether `lead` came to its end by itself; False: the Lease was lost."""
+        """Whether `lead` ended by itself; False: the Lease was lost."""
         work = asyncio.create_task(lead(leadership))
         keeper = asyncio.create_task(self._keep(leadership))
         lost, stopped = False, True
@@ -178,7 +177,7 @@ class Election:
             await asyncio.wait({work, keeper}, return_when=asyncio.FIRST_COMPLETED)
             stopped = False
         finally:
-            # Work that ended because it was refused to write noticed before the keeper did.
+            # Work that ended because it was not allowed to write has noticed before the keeper.
             lost = keeper.done() or not leadership.valid()
             if lost:
                 leadership._end()
@@ -190,7 +189,7 @@ class Election:
             if not lost:
                 await self._release()
             if (lost or stopped) and not work.cancelled() and (error := work.exception()) is not None:
-                # It was over in any case; what broke at its end must be seen all the same.
+                # It was over anyway, but errors while it ended must be seen.
                 self._log.warning("the leader's work did not end well", exc_info=error)
         if not keeper.cancelled():
             keeper.result()
@@ -219,11 +218,11 @@ class Election:
     async def _claim(self) -> bool | None:
         """Try once to take or renew the Lease. True: it is ours. False: somebody else holds it. None: unknown."""
         try:
-            # Half, so that one request that hangs leaves time for another.
+            # Half, so that a request that hangs leaves time for another one.
             async with asyncio.timeout(self._timings.renew / 2):
                 held = await self._try()
         except (MoorageError, TimeoutError) as error:
-            # A conflict is no failure: somebody was faster, and the next attempt reads what is there now.
+            # A conflict is no failure: somebody was faster, and the next attempt reads the new state.
             if not (isinstance(error, ApiError) and error.status in CONFLICTS) and not self._silent:
                 # Once, not at every attempt.
                 why = str(error) or f"no answer for {self._timings.renew / 2:g} s"
@@ -235,7 +234,7 @@ class Election:
 
     async def _try(self) -> bool:
         if self.holder == self._identity:
-            # Nobody has changed it if this goes through; so one request is enough.
+            # If this succeeds, nobody has changed it, so one request is enough.
             try:
                 await self._write()
             except ApiError as error:
@@ -248,7 +247,7 @@ class Election:
         except ApiError as error:
             if error.status != 404:
                 raise
-            # Somebody deleted it under its holder, who goes on until its deadline.
+            # Somebody has deleted it while we hold it; we go on until our deadline.
             if self._others():
                 return False
             self._lease = None
@@ -258,11 +257,11 @@ class Election:
         return True
 
     def _others(self) -> bool:
-        """Whether somebody else held the Lease when it was last seen, and may still act on it."""
+        """Whether somebody else held the Lease when it was last seen, and may still lead."""
         return asyncio.get_running_loop().time() < self._expires_at()
 
     def _expires_at(self) -> float:
-        """Until when somebody else may act on the Lease as it was last seen; 0: nobody else holds it."""
+        """Until when somebody else may lead, as far as the Lease was last seen; 0: nobody else holds it."""
         if self._lease is None or self.holder in ("", self._identity):
             return 0.0
         seconds = self._lease.spec.lease_duration_seconds
@@ -288,7 +287,7 @@ class Election:
             else:
                 written = await self._patch(self._lease, spec)
         except ApiError as error:
-            # After a 5xx it may have been written all the same.
+            # After a 5xx it may have been written anyway.
             self._sent = error.status >= 500
             raise
         self._sent = False
@@ -301,14 +300,14 @@ class Election:
     def _see(self, lease: Lease) -> None:
         old, self._lease = self._lease, lease
         if old is None or old.metadata.uid != lease.metadata.uid or old.spec != lease.spec:
-            # Now that the answer is here, not when it was asked for: it may only seem younger than it is.
+            # The time of the answer, not of the request: the record may seem younger than it is, but not older.
             self._changed_at = asyncio.get_running_loop().time()
         if old is None or old.spec.holder_identity != lease.spec.holder_identity:
             self._log.info("the lease changed hands", leader=self.holder)
             self._on_leader(self.holder)
 
     async def _release(self) -> None:
-        """Give the Lease back where it is ours, within the retry period."""
+        """Give the Lease back if it is ours, within the retry period."""
         try:
             async with asyncio.timeout(self._timings.retry):
                 while not await self._released():
@@ -347,5 +346,5 @@ class Election:
 
 
 def process_identity() -> str:
-    """An identity that no other process has, and that tells people where it runs: `HOST_UUID`, as client-go's."""
+    """A unique identity that tells people where the process runs: `HOST_UUID`, as in client-go."""
     return f"{socket.gethostname()}_{uuid.uuid4()}"

@@ -8,11 +8,11 @@ from moorage.errors import MoorageError
 
 
 class UnreachableError(MoorageError):
-    """No answer: no connection, one that broke, or one on which nothing came in time. The server may have acted."""
+    """No answer: no connection, a broken one, or a time-out. The server may have acted on the request."""
 
 
 class SilentError(UnreachableError):
-    """Nothing came in time on an open watch: either nothing has changed, or the connection is dead."""
+    """An open watch was silent for too long: either nothing has changed, or the connection is dead."""
 
 
 class AnswerError(MoorageError):
@@ -23,8 +23,8 @@ class ApiError(MoorageError):
     """The server refused the request.
 
     `status` is the HTTP status, `reason` Kubernetes' word for it (`NotFound`, `Conflict`, `AlreadyExists`,
-    `Invalid`, `Expired`, ...), `message` the server's own sentence, `retry_after` the seconds after which it wants to
-    be asked again.
+    `Invalid`, `Expired`, ...), `message` the server's own sentence, `retry_after` the seconds to wait before asking
+    again.
     """
 
     def __init__(self, status: int, reason: str, message: str, retry_after: float | None = None) -> None:
@@ -40,7 +40,7 @@ class _Details(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class _Status(msgspec.Struct, frozen=True, rename="camel"):
-    """apimachinery's `metav1.Status`, as far as it is used."""
+    """The fields of apimachinery's `metav1.Status` that are used."""
 
     kind: str = ""
     code: int | None = None
@@ -53,13 +53,13 @@ _decoder = msgspec.json.Decoder(_Status)
 _MAX_MESSAGE_CHARACTERS, _MAX_REASON_CHARACTERS = 1000, 100
 _STATUSES = range(100, 600)
 _MAX_RETRY_AFTER_SECONDS = 24 * 3600
-"""Nobody waits longer, and a number may be too large for a float."""
+"""Nobody waits longer, and a larger number may not fit into a float."""
 
 
 def from_answer(body: bytes | bytearray | msgspec.Raw, status: int, retry_after: str | None = None) -> ApiError:
     """The error that an answer describes: a Status object, or, from something in between, any text.
 
-    `status` is that of HTTP, used where the Status has none; `retry_after` the header of that name, of which only
+    `status` is the HTTP status, for a Status without code; `retry_after` is the header of that name, of which only
     the form in seconds is understood (RFC 9110, 10.2.3; Kubernetes sends no other).
     """
     try:

@@ -13,11 +13,11 @@ from moorage.cluster.room import Hold
 T = TypeVar("T", bound=Object)
 
 MAX_LINE_BYTES = 32 * 2**20
-"""Of one event; etcd holds objects of at most 1.5 MiB."""
+"""One event; etcd holds objects of at most 1.5 MiB."""
 
 
 class Event(msgspec.Struct, Generic[T], frozen=True):
-    """One change. A DELETED object has its last state, or no longer matches the selectors."""
+    """One change. DELETED: the object is gone, or no longer matches the selectors; it has its last state."""
 
     type: Literal["ADDED", "MODIFIED", "DELETED"]
     object: T
@@ -39,7 +39,7 @@ class _Meta(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class _OnlyMeta(msgspec.Struct, frozen=True):
-    """A bookmark's object: its spec may hold nulls that the kind's own struct would refuse."""
+    """The object of a bookmark. Its spec may hold nulls that the kind's own struct would refuse."""
 
     metadata: _Meta
 
@@ -74,10 +74,10 @@ def read_event(line: bytes, read: Callable[[msgspec.Raw], T | Unreadable]) -> Ev
 async def lines(
     chunks: AsyncIterator[bytes], longest: int = MAX_LINE_BYTES, hold: Hold = lambda size: None
 ) -> AsyncIterator[bytes]:
-    """The lines of a stream, without their ends and without empty ones; AnswerError for one of over `longest` bytes.
+    """The non-empty lines of a stream, without line ends; AnswerError for a line of more than `longest` bytes.
 
-    `hold` is told how much there is of a line that has not ended yet. A last line without an end is dropped: the
-    connection broke within it.
+    `hold` is called with the size of the unfinished line. A last line without an end is dropped: the connection broke
+    in the middle of it.
     """
     rest = bytearray()
     async for chunk in chunks:

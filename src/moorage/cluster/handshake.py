@@ -1,7 +1,7 @@
-"""What the TLS handshake of a client may cost.
+"""Limits what a TLS handshake may cost the client.
 
-The server chooses its certificates. OpenSSL takes 100 KiB of them, and keys of which each takes 7 ms to check a
-signature with: half a second in which nothing else of the process runs, at every handshake.
+The server chooses its certificates. OpenSSL accepts 100 KiB of them, with keys that take 7 ms for each signature:
+half a second, at every handshake, in which nothing else in the process runs.
 """
 
 import builtins
@@ -12,22 +12,22 @@ from contextvars import ContextVar
 from typing import Any, Self
 
 MAX_HANDSHAKE_BYTES = 16 * 2**10
-"""Sent by a server until the handshake is over. Most send 2 to 4 KiB; five certificates of RSA-4096, one of which
-is for 100 names, make 12.3 KiB."""
+"""From a server, until the handshake is over. Most send 2 to 4 KiB; five certificates with RSA-4096, one of them for
+100 names, take 12.3 KiB."""
 MAX_CPU_SECONDS = 0.05
-"""Of processor time. With ordinary keys it is 1 to 4 ms."""
+"""Processor time of one handshake. With ordinary keys it takes 1 to 4 ms."""
 
 MAX_OVERHEAD_BYTES = 2**20
-"""Sent by a server after the handshake, beyond twice its data. Session tickets and new keys (RFC 8446, 4.6)
-are no data, so nobody above paces them; what surrounds a record has 22 bytes."""
+"""From a server after the handshake, in addition to twice its data. Session tickets and new keys (RFC 8446, 4.6) are
+not data, so no limit on data covers them; each record adds 22 bytes."""
 
 account: ContextVar[Callable[[float], None] | None] = ContextVar("account", default=None)
-"""Is told, after each step of a handshake, the seconds of processor time that it took. To be set in the task that
+"""Called after each step of a handshake with the seconds of processor time that it took. Set it in the task that
 connects."""
 
 
 class TooCostlyError(ssl.SSLError):
-    """The handshake was stopped because it costs too much. Its text is for people."""
+    """The handshake was stopped because it costs too much. The text is for people."""
 
     def __str__(self) -> str:
         return str(self.args[1])
@@ -36,8 +36,8 @@ class TooCostlyError(ssl.SSLError):
 class Handshake(ssl.SSLObject):
     """TLS of a connection. Its handshake ends with TooCostlyError beyond MAX_HANDSHAKE_BYTES or MAX_CPU_SECONDS.
 
-    A step that has begun cannot be ended: it may take longer than MAX_CPU_SECONDS, but no longer than certificates of
-    MAX_HANDSHAKE_BYTES make it. `do_handshake` may be called in a thread, other steps need not wait for it.
+    A step that has begun cannot be stopped: it may take longer than MAX_CPU_SECONDS, but certificates of
+    MAX_HANDSHAKE_BYTES limit that, too. `do_handshake` may be called in a thread; other steps need not wait for it.
     """
 
     _incoming: ssl.MemoryBIO
@@ -48,7 +48,7 @@ class Handshake(ssl.SSLObject):
 
     @classmethod
     def _create(cls, incoming: ssl.MemoryBIO, *args: Any, **named: Any) -> Self:
-        # The one way to the bytes that come in; SSLContext.wrap_bio calls it in all versions of Python since 3.7.
+        # The only way to see incoming bytes; SSLContext.wrap_bio calls it in all versions of Python since 3.7.
         self: Self = super()._create(incoming, *args, **named)  # type: ignore[misc]
         self._incoming = incoming
         self._account = account.get()
@@ -91,6 +91,6 @@ class Handshake(ssl.SSLObject):
 
 
 def bounded(context: ssl.SSLContext) -> ssl.SSLContext:
-    """The same context. Its connections, asyncio's too, keep to these bounds from now on."""
+    """Applies these limits to all future connections of the context, asyncio's too. Returns the same context."""
     context.sslobject_class = Handshake
     return context

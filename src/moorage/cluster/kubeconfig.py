@@ -1,7 +1,7 @@
 """Where an API server is and who we are there: from a kubeconfig, or from the pod we run in.
 
-Kubeconfigs are read by one parser, and by a policy that says what they may hold. Ours belongs to whoever started
-Moorage and may name files; those from Secrets belong to tenants and have another (`discovery.tenant`).
+One parser reads kubeconfigs, and a policy says what they may hold. Our own kubeconfig belongs to whoever started
+Moorage, and may name files; those in Secrets belong to tenants and have another policy (`discovery.tenant`).
 """
 
 import base64
@@ -23,20 +23,20 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where the kubelet mounts a pod's own credentials."""
 EXAMPLE = "https://203.0.113.10:6443"
 MAX_FILE_BYTES = 16 * 2**20
-"""Of our own kubeconfig: a bound for what is none, such as a device."""
+"""The most that is read of our own kubeconfig. It guards against files that never end, such as a device."""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """One API server and one identity. PEM fields hold PEM text; None means not given.
 
-    Raises MoorageError for a server that is no URL.
+    Raises MoorageError for a server that is not a URL.
     """
 
     server: str
-    """URL, as `urls.server_url` writes it."""
+    """The URL, in the form of `urls.server_url`."""
     token: str | None = None
     token_file: str | None = None
-    """Read again from time to time by the client, because the kubelet rotates it; `token` wins."""
+    """The client reads it again from time to time, because the kubelet rotates it. `token` takes precedence."""
     ca: str | None = None
     """None: the machine's own certificate authorities."""
     client_certificate: str | None = None
@@ -46,11 +46,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str = "default"
 
     def __post_init__(self) -> None:
-        # Here, because whoever compares with "https://" relies on it, also where no kubeconfig was read.
+        # Here, because comparisons with "https://" rely on it even if no kubeconfig was read.
         msgspec.structs.force_setattr(self, "server", _server(self.server))
 
     def __repr__(self) -> str:
-        """Without the credentials, which must not reach a log."""
+        """Leaves out the credentials, which must not get into a log."""
         return f"Config(server={self.server!r}, namespace={self.namespace!r})"
 
 
@@ -65,17 +65,17 @@ class Policy(NamedTuple):
     """What a kubeconfig may say."""
 
     refused_of_cluster: Mapping[str, str]
-    """Fields that must not be set, and what to do instead; `{field}` in it is the field's name."""
+    """Fields that must not be set, and what to do instead; `{field}` in the text stands for the field's name."""
     refused_of_user: Mapping[str, str]
     max_values: int
-    """How many values it is read for (`manifest_yaml.bounded_documents`)."""
+    """How many values a kubeconfig may have (`manifest_yaml.bounded_documents`)."""
     every_context: bool = False
-    """Whether fields are refused in clusters and users that are not used, too."""
+    """Whether to refuse such fields also in clusters and users that are not used."""
     plain_http: bool = True
     anonymous: bool = True
-    """Whether it may have no credentials."""
+    """Whether it may lack credentials."""
     max_key_bytes: int | None = None
-    """Bytes of a client's key."""
+    """Of a client's key."""
 
 
 _PROGRAMS = "programs that fetch credentials are never run; use a token or client-certificate-data"
@@ -97,7 +97,7 @@ OURS = Policy(
 )
 
 _Complain = Callable[[str, str], MoorageError]
-"""From field and what is wrong with it; the field may be empty."""
+"""Makes an error from a field, which may be empty, and what is wrong with it."""
 _Mapping = dict[str, Any]
 
 
@@ -110,7 +110,7 @@ class Parsed(NamedTuple):
 
 
 def load(path: str | os.PathLike[str], context: str | None = None) -> Config:
-    """The server and identity of `context`, or of the file's current-context, of our own kubeconfig.
+    """The server and identity in our own kubeconfig: of `context`, or of the file's current-context.
 
     File names in it are relative to the file. Raises MoorageError that names file and field for a file that cannot
     be read or understood, a context, cluster or user that is missing, and for credentials that need another program
@@ -135,10 +135,9 @@ def load(path: str | os.PathLike[str], context: str | None = None) -> Config:
 def parse(
     text: str, policy: Policy, complain: _Complain, *, context: str | None = None, directory: Path | None = None
 ) -> Parsed:
-    """The server and identity of `context`; None: of the current one.
+    """The server and identity of `context`; None: the current context.
 
-    File names in it are relative to `directory`; None: it may name no files, as `policy` says. Errors are made by
-    `complain`.
+    File names in it are relative to `directory`; None: `policy` allows no files. `complain` makes the errors.
     """
     file = _document(text, policy.max_values, complain)
     clusters, users, contexts = (_named(file, kind, complain) for kind in ("cluster", "user", "context"))
@@ -180,7 +179,7 @@ def parse(
 def in_cluster(environ: Mapping[str, str] = os.environ, directory: Path = SERVICE_ACCOUNT) -> Config:
     """The API server and service account of the pod that this process runs in.
 
-    Raises MoorageError where this is no pod, or one without a service account token.
+    Raises MoorageError if this is not a pod, or one without a service account token.
     """
     host, port = environ.get("KUBERNETES_SERVICE_HOST"), environ.get("KUBERNETES_SERVICE_PORT")
     if not host or not port:
@@ -212,7 +211,8 @@ def _document(text: str, max_values: int, complain: _Complain) -> _Mapping:
         if isinstance(found, UnquotedError):
             raise complain("", str(found))
         if isinstance(found, TextError):
-            # Its own words may quote what is there: half a certificate, or what whoever reads a status may not read.
+            # The parser's words may quote the text: half a certificate, or secrets that readers of a status must not
+            # see.
             what = "not valid YAML, or a key that is given twice; fetch the kubeconfig anew"
             raise complain("", f"line {found.line}: {what}")
         values.append(found.value)
@@ -250,7 +250,7 @@ def _refuse(clusters: dict[str, _Mapping], users: dict[str, _Mapping], policy: P
     ):
         for each, of in found.items():
             for field, why in refused.items():
-                # Tools write fields that are not set, too; Kubernetes takes names in any case.
+                # Tools also write fields that are not set; Kubernetes ignores the case of names.
                 if any(value for name, value in of.items() if name.lower() == field.lower()):
                     raise complain(f"{kind}s[{show(each)}].{kind}.{field}", why.format(field=field))
 
@@ -289,7 +289,7 @@ class _Fields(NamedTuple):
         return self.directory / self.text(field)
 
     def pem(self, name: str) -> str | None:
-        """PEM text, inline in `name`-data, which wins as in kubectl, or in a file."""
+        """PEM text, inline in `name`-data, which takes precedence as in kubectl, or in a file."""
         if data := self.text(f"{name}-data"):
             name = f"{name}-data"
             try:
@@ -310,7 +310,7 @@ class _Fields(NamedTuple):
 
 def _server_of(cluster: _Fields, policy: Policy) -> str:
     text = cluster.text("server")
-    if "@" in text:  # Also where it is no URL otherwise: a message must not quote a password.
+    if "@" in text:  # Even if it is not a URL: a message must not quote a password.
         raise cluster.error("server", "has a user name or password in it; use a token")
     try:
         server = _server(text)

@@ -13,9 +13,9 @@ T = TypeVar("T", bound=Object)
 
 
 def object_path(kind: Kind, namespace: str | None, name: str | None, subresource: str | None = None) -> str:
-    """The path of one object. Raises MoorageError where a name or namespace is missing or cannot be in a path.
+    """The path of one object. Raises MoorageError if a name or namespace is missing or cannot be in a path.
 
-    An empty name must never pass: DELETE on it would empty the whole collection.
+    An empty name must never pass: its path is that of the collection, and DELETE would empty it.
     """
     _check(kind, "name", name)
     if kind.namespaced:
@@ -24,14 +24,14 @@ def object_path(kind: Kind, namespace: str | None, name: str | None, subresource
 
 
 def collection_path(kind: Kind, namespace: str | None) -> str:
-    """The path of all objects of a kind, of one namespace or, with None, of all. Raises as `object_path`."""
+    """The path of all objects of a kind in one namespace, or with None in all. Raises as `object_path` does."""
     if namespace is not None:
         _check(kind, "namespace", namespace)
     return kind.path(namespace)
 
 
 def creation_path(kind: Kind, namespace: str | None) -> str:
-    """The path that a new object is posted to. Raises as `object_path`."""
+    """The path to post a new object to. Raises as `object_path` does."""
     if kind.namespaced:
         _check(kind, "namespace", namespace)
     return kind.path(namespace)
@@ -49,13 +49,13 @@ def manifest_kind(manifest: dict[str, Any]) -> Kind:
 
 
 def manifest_path(manifest: dict[str, Any]) -> str:
-    """The path of the object that an unstructured manifest describes. Raises as `manifest_kind` and `object_path`."""
+    """The path of the object in an unstructured manifest. Raises as `manifest_kind` and `object_path` do."""
     kind, metadata = manifest_kind(manifest), manifest["metadata"]
     return object_path(kind, metadata.get("namespace"), metadata.get("name"))
 
 
 def with_type(obj: T) -> T:
-    """`obj` with its apiVersion and kind, which items of a server's list lack."""
+    """`obj` with its apiVersion and kind, which the items of a list lack."""
     kind = kind_of(type(obj))
     return msgspec.structs.replace(obj, api_version=kind.api_version, kind=kind.kind)
 

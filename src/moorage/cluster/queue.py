@@ -1,4 +1,4 @@
-"""A work queue over keys, with the promises of client-go's `util/workqueue`."""
+"""A work queue of keys, with the guarantees of client-go's `util/workqueue`."""
 
 import asyncio
 import random
@@ -17,13 +17,13 @@ _log = get_logger("moorage.cluster.queue")
 class Queue(Generic[K]):
     """Keys that wait for work, each handed out to one worker at a time.
 
-    - However often a key is added before it is taken, it is taken once: work reads the state of that moment.
-    - A key that is added while somebody works on it is handed out again after that, never beside it.
-    - Of several times for which a key is added, the earliest counts.
+    - However often a key is added before it is taken, it is taken once: the work reads the state of that moment.
+    - A key that is added while a worker has it is handed out again afterwards, never at the same time.
+    - If a key is added for several times, the earliest counts.
     - After failures in a row a key waits longer each time: `first` seconds, doubled up to `longest`, less a jitter.
-      Something new about it (`add`) does not have to wait for that, and does not forget the failures.
+      `add` does not wait for that, and does not forget the failures.
 
-    Unlike `Dirty`, whose one reader takes all there is as one batch.
+    `Dirty` is simpler: its one reader takes all keys as one batch.
     """
 
     def __init__(
@@ -34,22 +34,22 @@ class Queue(Generic[K]):
         self._in_line: set[K] = set()
         self._in_work: set[K] = set()
         self._again: set[K] = set()
-        """In work, and to be handed out once more after that."""
+        """In work, and to be handed out again afterwards."""
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
         self._turns = asyncio.Lock()
 
     def __len__(self) -> int:
-        """How many keys could be taken now."""
+        """How many keys can be taken now."""
         return len(self._in_line)
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is in line or in work. Keys may still wait for a time."""
+        """Whether no key is in line or in work. Keys may still be waiting for their time."""
         return not self._in_line and not self._in_work
 
     def add(self, key: K, after: float = 0.0) -> None:
-        """Hand `key` out, or hand it out once `after` seconds have passed, unless it comes sooner anyway."""
+        """Hand out `key`, `after` seconds from now if given, unless it is due earlier anyway."""
         if after > 0:
             self._add_later(key, after)
             return
@@ -62,7 +62,7 @@ class Queue(Generic[K]):
             self._line.put_nowait(key)
 
     async def take(self) -> K:
-        """The key that has been in line for longest, once there is one; end it with `done` or `failed`."""
+        """Wait for a key and take the one that has been in line longest; end it with `done` or `failed`."""
         key = await self._line.get()
         self._in_line.discard(key)
         self._in_work.add(key)
@@ -73,11 +73,11 @@ class Queue(Generic[K]):
         self._failures.pop(key, None)
         self._release(key)
         if again_after is not None:
-            # Never at once: a worker that asks for no wait at all would never rest.
+            # Never at once: a worker that asks for no wait would never rest.
             self.add(key, max(again_after, self._first))
 
     def failed(self, key: K) -> float:
-        """The work on a key failed. Returns the seconds after which it comes again, unless it is added sooner."""
+        """The work on a key has failed. Returns the seconds until it comes again, unless it is added earlier."""
         self._failures[key] = self._failures.get(key, 0) + 1
         wait = backoff(self._failures[key], self._jitter(), first=self._first, longest=self._longest)
         self._release(key)
@@ -85,21 +85,20 @@ class Queue(Generic[K]):
         return wait
 
     def failures(self, key: K) -> int:
-        """How often in a row the work on a key has failed."""
+        """How many times in a row the work on a key has failed."""
         return self._failures.get(key, 0)
 
     def close(self) -> None:
-        """Forget all keys that wait for a time."""
+        """Forget all keys that wait for their time."""
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
 
     async def run(self, work: Callable[[K], Awaitable[float | None]], *, workers: int = 1) -> None:
-        """Work on keys as they come, on at most `workers` at once, until cancelled.
+        """Work on keys as they come, at most `workers` at once, until cancelled.
 
-        `work` answers the seconds after which the key is to be looked at again, None for when it is added. What it
-        raises counts as a failure of that key alone: neither an object that cannot be dealt with nor a mistake of
-        ours in dealing with it may stop the others.
+        `work` returns the seconds after which to work on the key again; None: when it is added. An exception counts
+        as a failure of that key alone: neither a bad object nor a bug of ours may stop the others.
         """
         try:
             async with asyncio.TaskGroup() as group:
@@ -111,8 +110,8 @@ class Queue(Generic[K]):
     async def _worker(self, work: Callable[[K], Awaitable[float | None]]) -> None:
         while True:
             async with self._turns:
-                # What is due besides, such as to renew a Lease, waits for the work that begins in one turn of the
-                # event loop: for that on one key, not on all that came together.
+                # Other tasks, such as renewing the Lease, wait for all work that begins in one turn of the event loop:
+                # so each turn begins the work on one key only.
                 await asyncio.sleep(0)
                 key = await self.take()
             try:

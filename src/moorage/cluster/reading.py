@@ -1,4 +1,4 @@
-"""Decoding objects from a server's answers."""
+"""Decodes objects from a server's answers."""
 
 from contextlib import suppress
 from typing import Generic, NamedTuple, Protocol, TypeVar
@@ -13,14 +13,14 @@ _ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Unreadable(msgspec.Struct, frozen=True):
-    """An object that cannot be decoded, beyond which one it is: an older or a newer schema let it in."""
+    """An object of which only the metadata can be decoded: an older or newer schema let it in."""
 
     metadata: ObjectMeta
     """Name, namespace, uid, resourceVersion and generation."""
     why: str
     """`Expected int, got str - at $.spec.ports[0].port`."""
     deleted: bool = False
-    """Whether a watch says that it is gone."""
+    """Whether a watch has reported that it is gone."""
 
 
 class Page(NamedTuple, Generic[T]):
@@ -29,12 +29,13 @@ class Page(NamedTuple, Generic[T]):
     items: list[T]
     resource_version: str
     more: str
-    """What to ask for the next page with (`continue`); "" where there is none."""
+    """The `continue` token for the next page; "" if this is the last one."""
     unreadable: tuple[Unreadable, ...] = ()
 
 
 class Reading(Protocol[T]):
-    """Both methods raise msgspec.DecodeError, UnicodeDecodeError or RecursionError for what cannot be decoded.
+    """Both methods raise msgspec.DecodeError, UnicodeDecodeError or RecursionError for answers that cannot be
+    decoded.
 
     Single objects that cannot be decoded may be returned as `Unreadable` instead.
     """
@@ -42,7 +43,7 @@ class Reading(Protocol[T]):
     def page(self, answer: bytes | bytearray) -> Page[T]: ...
 
     def one(self, text: bytes | msgspec.Raw) -> T | Unreadable:
-        """The object of an event of a watch."""
+        """Decodes the object in an event of a watch."""
         ...
 
 
@@ -73,7 +74,7 @@ _only_meta = msgspec.json.Decoder(_OnlyMeta)
 
 
 class Whole(Reading[T]):
-    """Decodes all fields that the kind's struct has. An object that cannot be decoded does not affect the others."""
+    """Decodes all fields of the kind's struct. An object that cannot be decoded does not affect the others."""
 
     def __init__(self, kind: type[T]) -> None:
         self._list: msgspec.json.Decoder[_List[T]] = msgspec.json.Decoder(_List[kind])  # type: ignore[valid-type]
@@ -90,7 +91,7 @@ class Whole(Reading[T]):
         try:
             return self._object.decode(text)
         except _ERRORS as error:
-            # Without a name, the whole answer is none: the list that follows has the object as well.
+            # Without a name the whole answer is useless: the list that follows has the object as well.
             return Unreadable(_which(text), str(error))
 
     def _one_by_one(self, answer: bytes | bytearray) -> Page[T]:

@@ -1,4 +1,4 @@
-"""Kubernetes Events: what has happened to an object, for `kubectl describe` (client-go's `tools/record`)."""
+"""Kubernetes Events, which `kubectl describe` shows for an object (client-go's `tools/record`)."""
 
 import asyncio
 import hashlib
@@ -23,7 +23,7 @@ _log = get_logger("moorage.cluster.recorder")
 
 
 class EventClient(Protocol):
-    """What a recorder needs of a client."""
+    """The part of a client that a recorder needs."""
 
     async def get(self, kind: type[Event], namespace: str | None, name: str) -> Event: ...
 
@@ -41,12 +41,13 @@ class _Entry(NamedTuple):
 
 
 class Recorder:
-    """Writes Events, one after the other, in its own time: `record` never waits, and what cannot be written is lost.
+    """Writes Events in the background, one after the other. `record` never waits; what cannot be written is lost.
 
-    It has client-go's bounds, so that an object that changes all the time floods nobody. An Event that repeats is
-    counted up. From the `MAX_SIMILAR`th message with one reason within `SIMILAR_SECONDS` they share one Event. For
-    each object there are `BURST_WRITES` writes at once, and then one each `REFILL_SECONDS`. Unlike in client-go, the
-    name of an Event follows from its text, so that the next leader counts it up, too.
+    It has client-go's limits, so that an object that changes all the time does not flood anybody. A repeated Event
+    only increases its count. From the `MAX_SIMILAR`th message with the same reason within `SIMILAR_SECONDS`, all
+    share one Event. Each object may have `BURST_WRITES` writes at once, and then one every `REFILL_SECONDS`. Unlike
+    in client-go, the name of an Event follows from its text, so that the next leader increases the count of the same
+    Event.
     """
 
     BURST_WRITES = 25
@@ -54,9 +55,9 @@ class Recorder:
     MAX_SIMILAR = 10
     SIMILAR_SECONDS = 600.0
     MAX_WAITING = 10_000
-    """Events that wait at most; more are dropped."""
+    """How many Events may wait; more are dropped."""
     MAX_REMEMBERED = 4_096
-    """Events, reasons and objects that are remembered."""
+    """How many Events, reasons and objects are remembered."""
 
     def __init__(
         self,
@@ -67,20 +68,20 @@ class Recorder:
         now: Callable[[], str] = timestamp,
         may_write: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`component` and `host` say who reports. `may_write` is asked before each write."""
+        """`component` and `host` are the reporter. `may_write` is asked before each write."""
         self._client, self._component, self._host = client, component, host
         self._now, self._may_write = now, may_write
         self._pending: asyncio.Queue[_Entry] = asyncio.Queue(self.MAX_WAITING)
         self._counts: _Recent[tuple[str, str], int] = _Recent(self.MAX_REMEMBERED)
         """Namespace and name of an Event -> its count."""
         self._similar: _Recent[tuple[str, str, str], tuple[float, frozenset[str]]] = _Recent(self.MAX_REMEMBERED)
-        """uid, type and reason -> when it was last given, and with which messages."""
+        """uid, type and reason -> when it last occurred, and with which messages."""
         self._budgets: _Recent[str, tuple[float, float]] = _Recent(self.MAX_REMEMBERED)
-        """uid -> how many writes may be made, as of that time of the event loop's clock."""
+        """uid -> how many writes it had left, and when that was, by the event loop's clock."""
 
     @property
     def waiting(self) -> int:
-        """How many Events are to be written."""
+        """How many Events wait to be written."""
         return self._pending.qsize()
 
     def record(self, about: Object | LocalObjectReference, type: str, reason: str, message: str) -> None:
@@ -156,7 +157,7 @@ class Recorder:
         last, messages = self._similar.get(key) or (now, frozenset())
         if now - last > self.SIMILAR_SECONDS:
             messages = frozenset()
-        # No more than are needed to know that there are many.
+        # No more than necessary to know that there are many.
         if len(messages) < self.MAX_SIMILAR:
             messages |= {entry.message}
         self._similar.put(key, (now, messages))
@@ -175,7 +176,7 @@ K = TypeVar("K")
 
 
 class _Recent(Generic[K, V]):
-    """A map that forgets what was put in longest ago."""
+    """A map that forgets its oldest entries."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -205,6 +206,6 @@ def reference_to(obj: Object) -> LocalObjectReference:
 
 
 def _name(entry: _Entry, message: str) -> str:
-    """The name of the Event: the same in any process for the same text about the same object."""
+    """The name of the Event: the same in every process for the same text about the same object."""
     text = "\n".join((entry.about.uid or "", entry.type, entry.reason, message))
     return f"{entry.about.name}.{hashlib.sha256(text.encode()).hexdigest()[:16]}"

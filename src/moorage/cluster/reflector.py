@@ -1,4 +1,4 @@
-"""A copy of a collection, kept current by list and watch."""
+"""Keeps a copy of a collection current by list and watch."""
 
 import asyncio
 import random
@@ -22,16 +22,16 @@ from moorage.log import get_logger
 T = TypeVar("T", bound=Object)
 
 MAX_RETRY_AFTER_SECONDS = 60.0
-"""A server may ask for a longer wait, and does not get it."""
+"""A server that asks for a longer wait does not get it."""
 IDLE_TIMEOUT_SECONDS = 100.0
-"""Of silence, after which a watch is opened anew. Where something changes now and then, kube-apiserver sends a
-bookmark about each minute."""
+"""How long a watch may be silent before it is opened again. If something changes now and then, kube-apiserver sends
+a bookmark about every minute."""
 MIN_WATCH_SECONDS = 1.0
-"""A watch that ends sooner, without an event, counts as a failure, or it would be opened in a busy loop."""
+"""A watch that ends earlier than this without an event counts as a failure; otherwise this would be a busy loop."""
 
 
 class ListWatch(Protocol):
-    """What a reflector needs of a client."""
+    """The part of a client that a reflector needs."""
 
     async def list(
         self, kind: type[T], namespace: str | None = None, *, label_selector: str | None, field_selector: str | None
@@ -50,29 +50,28 @@ class ListWatch(Protocol):
 
 
 class Reflector(Generic[T]):
-    """The objects of a kind, of one namespace or all, in `store`, without their managedFields.
+    """Keeps the objects of a kind, in one namespace or in all, in `store`, without their managedFields.
 
-    The store finds them by `indexes` too: `reflector.store.by(index, key)`.
+    The store also finds them by `indexes`: `reflector.store.by(index, key)`.
 
-    `synced` is set once the first list is in the store, and stays set: while the server cannot be reached the store
-    holds the last known state. `error` is then what went wrong, and None while the watch stands.
+    `synced` is set when the first list is in the store, and stays set: while the server cannot be reached, the store
+    holds the last known state. Then `error` says what went wrong; it is None while the watch works.
 
-    `on_change(change)` is called after the store has changed. It is called for every change since the last one, also
-    for objects that came and went while the server could not be reached, as far as they were ever in the store: an
-    object that was deleted and made again is reported as gone first. Of one list, what is gone is reported before
-    what is new, so that addresses are given up before they are taken.
+    `on_change(change)` is called after each change of the store. That includes changes that happened while the server
+    could not be reached: an object that was deleted and created again is first reported as gone. For one list,
+    objects that are gone are reported before new ones, so that addresses are given up before they are taken.
 
-    `answered` is set with `synced`, and also once the server has refused the list (403, 404): then nothing will come
-    before somebody changes that.
+    `answered` is set together with `synced`, and also when the server has refused the list (403, 404): then no list
+    will come before somebody changes that.
 
-    An object that cannot be read, that has a `fault`, or that `on_change`, `transform` or an index cannot deal with,
-    is in `unreadable` and costs itself alone. The store keeps its last good state, under the uid, resourceVersion and
-    generation that it has now. `on_unreadable(key)` is called when it is found, and when it is gone without having
-    been in the store.
+    An object that cannot be read, that has a `fault`, or that makes `on_change`, `transform` or an index fail, is in
+    `unreadable` and affects no others. The store keeps its last good state, under the uid, resourceVersion and
+    generation that it has now. `on_unreadable(key)` is called when that happens, and when such an object is gone
+    without having been in the store.
 
-    `transform` reduces each object to what is needed of it, in large collections; it must leave name, namespace, uid
-    and resourceVersion. `fault` says why an object cannot be used, to be read after its name; None if it can.
-    `idle_timeout`: seconds of silence after which a watch is given up and opened again.
+    `transform` reduces each object to what is needed, which matters for large collections; it must keep name,
+    namespace, uid and resourceVersion. `fault` says why an object cannot be used, in words that follow its name; None
+    if it can. `idle_timeout`: seconds of silence after which a watch is closed and opened again.
     """
 
     def __init__(
@@ -108,7 +107,7 @@ class Reflector(Generic[T]):
         self._idle_timeout = idle_timeout
         self._jitter = jitter
         self._version: str | None = None
-        """From which the watch goes on; None: list first."""
+        """The version from which to watch; None: list first."""
         self._failures = 0
         self._log = get_logger("moorage.cluster.reflector", kind=self.kind, namespace=namespace)
 
@@ -167,7 +166,7 @@ class Reflector(Generic[T]):
             await anext(events, None)
             self._connected()
             heard = False
-            # A quiet collection is as silent as a dead connection: the next watch tells them apart.
+            # A quiet collection is as silent as a dead connection: the next watch will show which it was.
             with suppress(SilentError):
                 async for event in events:
                     heard, self._failures = True, 0
@@ -229,7 +228,7 @@ class Reflector(Generic[T]):
             return Unreadable(obj.metadata, repr(error))
 
     def _last_good(self, key: ObjectKey, bad: Unreadable) -> T | None:
-        """The last good state of an object under its present version; None if there is none of this uid."""
+        """The last good state of an object with its present version; None if there is none with this uid."""
         good, meta = self.store.get(key), bad.metadata
         if good is None or good.metadata.uid != meta.uid:
             return None
@@ -250,7 +249,7 @@ class Reflector(Generic[T]):
             self.unreadable[key] = Unreadable(new.metadata, "a bug in Moorage; the log says more")
 
     def _guarded(self, key: ObjectKey, call: Callable[[], None]) -> bool:
-        """Whether `call` went well. A bug that one object meets must not keep others from being reported."""
+        """Whether `call` succeeded. A bug that one object triggers must not keep others from being reported."""
         try:
             call()
         except Exception:
@@ -274,19 +273,19 @@ class Reflector(Generic[T]):
             wait = max(wait, min(error.retry_after or 0.0, MAX_RETRY_AFTER_SECONDS))
         if not isinstance(error, UnreachableError):
             self._version = None
-        # Once, not at every attempt; that a version has expired is part of normal service.
+        # Once, not at every attempt. An expired version is part of normal service.
         if self.error is None and wait:
             self._log.warning(
                 "not watching; what is known stays in use", error=str(error), retry_seconds=round(wait, 1)
             )
-        # It stays for as long as nothing better comes, and would keep the answer with it, in the frames that it left.
+        # It is kept until something changes, and its frames would keep the whole answer in memory.
         error.__traceback__ = error.__context__ = None
         self.error = error
         await asyncio.sleep(wait)
 
 
 def _slim(obj: T) -> T:
-    """`obj` without its managedFields, which nobody reads, and which would be a good part of a store's memory."""
+    """`obj` without its managedFields, which nobody reads and which would take much of a store's memory."""
     if obj.metadata.managed_fields is None:
         return obj
     return replace(obj, metadata=replace(obj.metadata, managed_fields=None))

@@ -1,4 +1,4 @@
-"""Limits on how much of servers' answers is held in memory."""
+"""Limits how much of servers' answers is held in memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,17 +8,18 @@ from moorage.errors import MoorageError
 
 
 class NoRoomError(MoorageError):
-    """No more may be held."""
+    """The limit has been reached."""
 
 
 class Hold(Protocol):
-    """Called with the number of bytes that are held now, in place of the last. Raises NoRoomError for too many."""
+    """Called with the number of bytes that are held now; it replaces the last one. Raises NoRoomError for too
+    many."""
 
     def __call__(self, size: int) -> None: ...
 
 
 class House:
-    """`size` bytes, divided equally among the rooms that hold anything at the time."""
+    """`size` bytes, divided equally among the rooms that hold anything at the moment."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -26,9 +27,9 @@ class House:
 
 
 class Room:
-    """Bytes of answers from all servers of one tenant: at most `size`, and at most its part of `house`.
+    """Limits the bytes of answers from all servers of one tenant to `size`, and to its part of `house`.
 
-    When others come, they get their parts at once: this room keeps what it has, and gets no more.
+    When others come, they get their parts at once: this room keeps what it holds, but gets no more.
     """
 
     def __init__(self, size: int, house: House) -> None:
@@ -38,7 +39,7 @@ class Room:
 
     @contextmanager
     def holding(self) -> Iterator[Hold]:
-        """Holds one answer. When the block ends, nothing of it is held any more."""
+        """Holds one answer until the block ends."""
         mine = 0
 
         def hold(size: int) -> None:

@@ -1,7 +1,7 @@
-"""Objects by namespace and name, and by whatever else they are looked for.
+"""Objects by namespace and name, and by any number of indexes.
 
-After the tables of cilium/statedb: an index is declared once, as a function of an object, and nobody keeps a map by
-hand that has to be right after every kind of change.
+Modelled on the tables of cilium/statedb: an index is declared once, as a function of an object, so nobody has to keep
+a map right by hand after every kind of change.
 """
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
@@ -23,25 +23,25 @@ class Change(NamedTuple, Generic[T]):
 
 
 class Index(Generic[T, K]):
-    """Finds objects of a store by something of theirs, such as the Service that they belong to.
+    """Finds objects in a store by a property, such as the Service that they belong to.
 
-    `keys(obj)` says under which keys: none, one or several. It is a pure function.
+    `keys(obj)` returns the keys of an object: none, one or several. It must be pure.
     """
 
     def __init__(self, keys: Callable[[T], Iterable[K]]) -> None:
         self.keys = keys
 
     def touched(self, change: Change[T]) -> set[K]:
-        """The keys under which a change is seen: those of the object before it and after it."""
+        """The keys that a change affects: those of the object before and after it."""
         return {key for obj in (change.old, change.new) if obj is not None for key in self.keys(obj)}
 
 
 class Reverse(Generic[K, V]):
-    """For each value, the keys that have it. Keys without values, and values without keys, take no memory."""
+    """The keys for each value. Keys without values and values without keys take no memory."""
 
     def __init__(self) -> None:
         self._values: dict[K, tuple[V, ...]] = {}
-        """Mostly one: a set would take four times the memory."""
+        """Usually one: a set would take four times the memory."""
         self._keys: dict[V, set[K]] = {}
 
     def put(self, key: K, values: Iterable[V]) -> None:
@@ -78,11 +78,11 @@ class Store(Mapping[ObjectKey, T]):
         self._reverse: dict[Index[T, Any], Reverse[ObjectKey, Any]] = {index: Reverse() for index in self.indexes}
 
     def by(self, index: Index[T, K], key: K) -> list[T]:
-        """The objects that `index`, which is one of this store's, finds under `key`; by namespace and name."""
+        """The objects that `index`, one of this store's indexes, finds under `key`; by namespace and name."""
         return [self._objects[each] for each in sorted(self._reverse[index].keys(key))]
 
     def check(self, obj: T) -> None:
-        """Raises what an index raises for `obj`. `put` would raise it halfway."""
+        """Raises what an index raises for `obj`; in `put` it would be raised halfway."""
         for index in self.indexes:
             tuple(index.keys(obj))
 
@@ -93,13 +93,13 @@ class Store(Mapping[ObjectKey, T]):
             reverse.put(key, index.keys(obj))
 
     def discard(self, key: ObjectKey) -> T | None:
-        """Remove the object, and return it; None if there was none."""
+        """Remove the object and return it; None if there was none."""
         for reverse in self._reverse.values():
             reverse.put(key, ())
         return self._objects.pop(key, None)
 
     def replace(self, objects: Iterable[T]) -> None:
-        """Replace all objects by these."""
+        """Replace all objects with these."""
         self._objects.clear()
         for index in self.indexes:
             self._reverse[index] = Reverse()

@@ -11,23 +11,22 @@ from moorage.cluster.kubeconfig import Config
 from moorage.errors import MoorageError
 
 _CIPHERS = "@SECLEVEL=2:ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM"
-"""Python's own choice, without finite-field Diffie-Hellman."""
+"""Python's defaults, without finite-field Diffie-Hellman."""
 
 
 _shared: WeakValueDictionary[tuple[str | bool | None, ...], ssl.SSLContext] = WeakValueDictionary()
-"""By what they are made of, for as long as somebody has them."""
+"""By what they are made from; kept as long as somebody uses them."""
 
 
 def client_context(ca: str | None) -> ssl.SSLContext:
-    """TLS of a client that trusts the certificates in `ca` (PEM text), or None: the machine's authorities.
+    """TLS settings of a client that trusts the certificates in `ca` (PEM text; None: the machine's authorities).
 
-    Keys are agreed upon by ECDHE with P-256 only, which every server of TLS 1.3 has (RFC 8446, 9.1). The server
-    chooses among what it is offered, and the event loop stands still meanwhile: with the largest groups of
-    finite-field Diffie-Hellman for 0.15 s (ffdhe8192) and for over a second (10,000 bits). Handshakes are not
-    repeated on a connection (renegotiation of TLS 1.2), for the same reason. Raises MoorageError for what is no
-    certificate.
+    Key exchange is ECDHE with P-256 only, which every TLS 1.3 server has (RFC 8446, 9.1). The server chooses among
+    the groups that are offered, and the event loop stands still meanwhile: 0.15 s for finite-field Diffie-Hellman
+    with ffdhe8192, over a second with 10,000 bits. For the same reason, handshakes are not repeated on a connection
+    (renegotiation of TLS 1.2). Raises MoorageError for anything but certificates.
     """
-    # As bytes: of text the ssl module wants ASCII, and bundles of authorities have comments in UTF-8.
+    # As bytes: the ssl module only accepts ASCII text, but bundles of authorities have comments in UTF-8.
     trusted = None if ca is None else b"".join(certificates(ca))
     try:
         context = ssl.create_default_context(cadata=trusted)
@@ -36,19 +35,19 @@ def client_context(ca: str | None) -> ssl.SSLContext:
     context.set_ciphers(_CIPHERS)
     context.set_ecdh_curve("prime256v1")
     context.options |= ssl.OP_NO_RENEGOTIATION
-    # Python 3.13 began to insist on extensions that many authorities lack (RFC 5280 lets a self-signed one leave
-    # them out), so that no cluster of such an authority could be reached.
+    # Python 3.13 began to require extensions that many authorities lack (RFC 5280 lets self-signed ones leave them
+    # out), so clusters with such authorities could not be reached.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    # As Python 3.13 has it, and Go: what is given is trusted whether or not it signed itself.
+    # As in Python 3.13 and Go: a given certificate is trusted whether or not it is self-signed.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return context
 
 
 def inspected(config: Config) -> Config:
-    """`config` with nothing in its PEM text but the certificates and the key.
+    """`config` with only the certificates and the key in its PEM text.
 
-    Raises MoorageError for keys that cost too much (`cluster.certificates`): for a Config that others wrote, and
-    before anything else looks at them.
+    For a Config that others wrote: raises MoorageError for keys that cost too much (`cluster.certificates`), before
+    anything else uses them.
     """
     try:
         at = "certificate-authority"
@@ -63,17 +62,18 @@ def inspected(config: Config) -> Config:
 
 
 def inspected_certificates(text: str) -> str:
-    """The certificates in PEM text that others wrote, and nothing else. Raises MoorageError as `inspected` does."""
+    """Only the certificates in PEM text that others wrote. Raises MoorageError as `inspected` does."""
     found = certificates(text)
     check_certificates(found)
     return pem(found)
 
 
 def ssl_context(config: Config) -> ssl.SSLContext | None:
-    """The TLS settings for `config.server`, None where it is plain http.
+    """The TLS settings for `config.server`; None for plain http.
 
-    One is shared by all who have it and trust and present the same: with the machine's authorities it takes 0.8 MiB,
-    and some hundredths of a second. Raises MoorageError for certificates or keys that OpenSSL does not take.
+    Clients that trust and present the same certificates share them: with the machine's authorities they take 0.8 MiB
+    and some hundredths of a second to make. Raises MoorageError for certificates or keys that OpenSSL does not
+    accept.
     """
     if config.server.startswith("http://"):
         return None
@@ -103,8 +103,8 @@ def _made(config: Config) -> ssl.SSLContext:
 
 
 def _load_cert_chain(context: ssl.SSLContext, certificate: str, key: str) -> None:
-    # The ssl module takes files only; one in memory leaves no key on a disk and needs no writable directory. OpenSSL
-    # takes the first key in it, which must not be one that stands among the certificates.
+    # The ssl module only takes files; one in memory leaves no key on a disk and needs no writable directory. OpenSSL
+    # uses the first key in it, which must not be one among the certificates.
     memory = os.memfd_create("client-certificate")
     try:
         os.write(memory, f"{pem(certificates(certificate))}{key}\n".encode())

@@ -1,4 +1,4 @@
-"""The bearer token of a client, which may be in a file that changes from time to time."""
+"""The bearer token of a client, which may come from a file that changes from time to time."""
 
 import asyncio
 from pathlib import Path
@@ -7,7 +7,7 @@ from moorage.cluster.kubeconfig import Config, is_token
 from moorage.errors import MoorageError
 
 TOKEN_LIFE_SECONDS = 60.0
-"""After which a token file is read again, as in client-go. The kubelet writes a new token in good time."""
+"""How long until a token file is read again, as in client-go. The kubelet writes a new token early enough."""
 
 
 class Token:
@@ -31,7 +31,7 @@ class Token:
     def refused(self, sent: str | None) -> bool:
         """Call this after a 401 to `sent`. Returns whether there is another token to try. Raises as `bearer`.
 
-        A token can become useless early, after a node slept or when it is revoked, for all requests under way.
+        A token can become invalid early, after a node has slept or when it is revoked, for all requests under way.
         """
         if self._file is None:
             return False

@@ -1,4 +1,4 @@
-"""The URL of an API server, as kubectl reads it."""
+"""Reads the URL of an API server as kubectl does."""
 
 import posixpath
 from ipaddress import ip_address
@@ -17,14 +17,14 @@ def is_server_name(text: str) -> bool:
 
 
 def server_url(text: str) -> str:
-    """`text` as `scheme://host[:port][/path]`, so that equal servers are equal text.
+    """`text` as `scheme://host[:port][/path]`, so that equal servers have equal text.
 
-    Scheme and host are in lower case, names as IDNA has them (RFC 3490), the port is left out where it is the
-    scheme's own, and the path is cleaned as Go's path.Join does it: no `//`, no `..`, no slash at its end. Query and
-    fragment are left out. Raises ValueError for what is no such URL, with a user name too: it is not quoted.
+    Scheme and host are in lower case, names in IDNA form (RFC 3490), the scheme's default port is left out, and the
+    path is cleaned like Go's path.Join: no `//`, no `..`, no slash at the end. Query and fragment are left out.
+    Raises ValueError for anything else, and for a URL with a user name; its message does not quote the text.
     """
     if not text.isprintable() or " " in text:
-        raise ValueError("not printable")  # urlsplit would leave line breaks out
+        raise ValueError("not printable")  # urlsplit would drop line breaks
     parts = urlsplit(text)
     if parts.scheme not in _PORTS or "@" in parts.netloc or parts.port == 0:
         raise ValueError("no URL of a server")

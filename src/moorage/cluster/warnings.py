@@ -9,7 +9,7 @@ _HEADER = re.compile(r'299 +\S+ +"((?:[^"\\]|\\.)*)"')
 
 
 def warnings(headers: Iterable[str]) -> Iterator[str]:
-    """The texts of an answer's headers `Warning`, each on one line. Other codes than 299 are left out."""
+    """The texts of an answer's `Warning` headers, each as one line. Codes other than 299 are left out."""
     for header in headers:
         for text in _HEADER.findall(header):
             yield one_line(re.sub(r"\\(.)", r"\1", text))
