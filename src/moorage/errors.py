@@ -1,9 +1,9 @@
-"""The one error that is meant for a person."""
+"""The error that is meant for people."""
 
 
 class MoorageError(Exception):
-    """Something that a user or their cluster can put right.
+    """A problem that users can put right themselves or in their cluster.
 
-    The message is one line that names the object, the field, what was wrong and what to do. The command line
-    prints it and exits with 1; no stack trace is shown. Anything else that escapes is a bug.
+    The message is one line that names the object, the field, what was wrong and what to do. The command line prints
+    it and exits with 1, without a stack trace. Any other exception that escapes is a bug.
     """

@@ -1,7 +1,7 @@
-"""The one logger set-up: structlog, with the standard library's loggers (asyncio, aiohttp) joined to it.
+"""Sets up logging: structlog, also for the standard library's loggers (asyncio, aiohttp).
 
-Records go to standard error. A person at a terminal sees coloured columns, anything else logfmt or JSON lines, so
-that standard output is free for what a command prints.
+Records go to standard error, so that standard output is free for what a command prints. A terminal gets coloured
+columns, anything else logfmt or JSON lines.
 """
 
 import logging
@@ -16,7 +16,7 @@ LEVELS = ("debug", "info", "warning", "error")
 
 
 class Chosen(NamedTuple):
-    """What `configure` was last called with."""
+    """The arguments of the last call of `configure`."""
 
     level: str
     json: bool
@@ -26,7 +26,7 @@ _chosen = Chosen("info", False)
 
 
 def chosen() -> Chosen:
-    """The set-up that child processes are to have, too."""
+    """The set-up, for child processes."""
     return _chosen
 
 

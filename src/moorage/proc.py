@@ -1,4 +1,4 @@
-"""The one place that runs subprocesses."""
+"""Runs subprocesses. Nothing else does."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ from moorage.errors import MoorageError
 
 
 class Completed(NamedTuple):
-    """What a finished program left: exit status, and its output as text."""
+    """The result of a finished program: exit status, and output as text."""
 
     status: int
     stdout: str
@@ -25,7 +25,7 @@ _PACKAGES = {"nft": "nftables", "conntrack": "conntrack", "ip": "iproute2", "dns
 
 
 async def run(argv: Sequence[str], *, input: str | None = None) -> Completed:
-    """Run a program to its end and return its exit status and output, whatever the status is.
+    """Run a program to its end, and return its exit status and output, whatever the status is.
 
     Cancelling the call kills the program and waits for it. Raises ProgramMissingError, naming the Debian package.
     """
@@ -49,15 +49,15 @@ async def run(argv: Sequence[str], *, input: str | None = None) -> Completed:
 
 
 async def spawn(argv: Sequence[str], *, pass_fds: Sequence[int]) -> asyncio.subprocess.Process:
-    """Start a program that has these files, no input, and our output. Raises OSError where that fails."""
+    """Start a program with these files, without input, and with our output. Raises OSError if that fails."""
     return await asyncio.create_subprocess_exec(*argv, stdin=asyncio.subprocess.DEVNULL, pass_fds=tuple(pass_fds))
 
 
 @contextmanager
 def _readable(text: str | None) -> Iterator[int]:
-    """A file in memory that holds the text, to be read from its start; nothing for None.
+    """A file in memory with the text, positioned at its start; nothing for None.
 
-    A pipe holds 64 KiB: the event loop would have to feed it, turn by turn, while the program waits.
+    A pipe only holds 64 KiB: the event loop would have to feed it bit by bit while the program waits.
     """
     with open(os.memfd_create("input"), "w+b") as file:
         file.write((text or "").encode())

@@ -1,4 +1,4 @@
-"""The demo's frontend: asks the backend anew for every request, and answers with both names."""
+"""The demo's frontend: asks the backend again for every request, and answers with both names."""
 
 import ipaddress
 import os
@@ -12,7 +12,7 @@ from yarl import URL
 from moorage.apps.server import Handler, SettingError, listen, port_setting, serve
 
 TIMEOUT = aiohttp.ClientTimeout(total=10, connect=5, sock_read=5)
-"""Seconds: for all of a request; for name resolution and connecting; for each wait for the backend's bytes."""
+"""Seconds for a whole request; for name resolution and connecting; and for each wait for the backend's bytes."""
 
 
 class UnavailableError(Exception):
@@ -20,7 +20,8 @@ class UnavailableError(Exception):
 
 
 def backend_url(environment: Mapping[str, str]) -> URL:
-    """`http://$BACKEND_HOST:$BACKEND_PORT`; the host a name, an IPv4 or an IPv6 address, with or without brackets.
+    """`http://$BACKEND_HOST:$BACKEND_PORT`. The host is a name, an IPv4 address, or an IPv6 address with or without
+    brackets.
 
     Raises SettingError.
     """
@@ -56,7 +57,7 @@ async def ask(session: aiohttp.ClientSession, url: URL) -> str:
 
 
 def handler(hostname: str, session: aiohttp.ClientSession, url: URL) -> Handler:
-    """Answers `frontend[<hostname>] -> ` and the backend's line; 500 where the backend cannot be asked."""
+    """Answers `frontend[<hostname>] -> ` and the backend's line; 500 if the backend cannot be asked."""
 
     async def answer(_request: web.BaseRequest) -> web.Response:
         try:

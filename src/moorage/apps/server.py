@@ -1,4 +1,4 @@
-"""What the two programs share: their settings from the environment, the listening socket, and a clean end."""
+"""What the two programs share: settings from the environment, a listening socket, and a clean shutdown."""
 
 import asyncio
 import errno
@@ -19,11 +19,11 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class SettingError(Exception):
-    """The environment or the machine does not let the program start; the message is one line."""
+    """The program cannot start because of its environment or the machine; the message is one line."""
 
 
 def port_setting(environment: Mapping[str, str], name: str) -> int:
-    """The TCP port that the variable `name` holds, DEFAULT_PORT where it is unset or empty.
+    """The TCP port in the variable `name`, DEFAULT_PORT if it is unset or empty.
 
     Raises SettingError unless it is a decimal number from 1 to 65535.
     """
@@ -36,9 +36,9 @@ def port_setting(environment: Mapping[str, str], name: str) -> int:
 
 
 def listen(port: int) -> socket.socket:
-    """A socket that accepts IPv4 and IPv6 on all addresses; IPv4 only where the machine has no IPv6.
+    """A socket that accepts IPv4 and IPv6 on all addresses, or only IPv4 if the machine has no IPv6.
 
-    Raises SettingError where the port is taken or may not be had.
+    Raises SettingError if the port is taken or not permitted.
     """
     try:
         try:
@@ -69,14 +69,14 @@ async def serve(handler: Handler, listener: socket.socket) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
 
-    # The low-level server hands over every path as it came; a router would refuse some.
+    # The low-level server passes on every path as it is; a router would refuse some.
     runner = web.ServerRunner(web.Server(_only_get(handler)), shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
     await web.SockSite(runner, listener, backlog=MAX_BACKLOG).start()
     try:
         await stop.wait()
-        # Accept no more, and give what was accepted just now its turn: asyncio fails on a connection that it is
-        # still setting up when the server is closed (python/cpython issue 109564).
+        # Stop accepting, and let connections that were just accepted have their turn: asyncio fails on a connection
+        # that it is still setting up when the server is closed (python/cpython issue 109564).
         loop.remove_reader(listener)
         await asyncio.sleep(0)
     finally:

@@ -1,1 +1,1 @@
-"""The command line: one module per command, imported when it is called."""
+"""The command line. Each command is a module, which is imported when it is called."""

@@ -28,7 +28,7 @@ def backend() -> None:
 
 @command.command()
 def frontend() -> None:
-    """Ask the backend anew for every GET and answer with both names.
+    """Ask the backend again for every GET, and answer with both names.
 
     In the environment: BACKEND_HOST and BACKEND_PORT (8080 by default), the backend's; PORT: where to listen, 8080
     by default.

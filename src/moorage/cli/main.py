@@ -17,21 +17,22 @@ from moorage.cli import program
 from moorage.errors import MoorageError
 
 _SYSTEM_DIRECTORIES = ("/usr/local/sbin", "/usr/sbin", "/sbin")
-"""Where nft, ip, conntrack and dnsmasq are; Debian keeps them out of an ordinary user's PATH."""
+"""Directories with nft, ip, conntrack and dnsmasq that Debian leaves out of an ordinary user's PATH."""
 INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it: 128 + SIGINT."""
+"""Exit status after Ctrl-C, as in shells: 128 + SIGINT."""
 
 
 class Entry(NamedTuple):
     """One command of the table."""
 
     module: str
-    """Its attribute `command` is the click command."""
+    """The module; its attribute `command` is the click command."""
     help: str
-    """One line, so that `moorage --help` imports nothing."""
+    """One line, so that `moorage --help` need not import the module."""
     hidden: bool = False
     log_level: str | None = "warning"
-    """What it logs without `-v`: daemons "info". None: it does not use `moorage.log`, whose import takes time."""
+    """Its log level without `-v`: "info" for daemons. None: it does not use `moorage.log`, whose import takes
+    time."""
 
 
 COMMANDS: dict[str, Entry] = {
@@ -55,14 +56,14 @@ _LAB = ("demo", "lab")
 
 @functools.cache
 def added() -> dict[str, Entry]:
-    """The commands that other installed distributions add, such as the lab's."""
-    from importlib.metadata import entry_points  # takes longer than all else that is imported here
+    """The commands of other installed distributions, such as the lab's."""
+    from importlib.metadata import entry_points  # importing it takes longer than everything else here
 
     return {name: entry for point in entry_points(group=ADDED) for name, entry in point.load().items()}
 
 
 def find(name: str) -> Entry | None:
-    """The command of this name. Raises MoorageError for one of the lab's where the lab is not installed."""
+    """The command of this name. Raises MoorageError for one of the lab's if the lab is not installed."""
     entry = COMMANDS.get(name) or added().get(name)
     if entry is None and name in _LAB:
         raise MoorageError(f"{name}: the lab is not installed; install it from a clone of Moorage: pip install ./lab")
@@ -70,7 +71,7 @@ def find(name: str) -> Entry | None:
 
 
 class LazyGroup(click.Group):
-    """A group over `COMMANDS` and what is `added`, that imports a command's module when that command is called."""
+    """A group of `COMMANDS` and those `added`; it imports the module of a command when that is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for name, entry in (COMMANDS | added()).items() if not entry.hidden]
@@ -83,16 +84,16 @@ class LazyGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command. Raises a MoorageError for an error of the system, and for a bug in what people call.
+        """Run the command. Raises MoorageError for an error of the system, and for a bug in a command for people.
 
-        A bug in a daemon, or with -v, raises what it raises: its stack trace belongs into the log.
+        A bug in a daemon, or with -v, keeps its own exception: the stack trace belongs in the log.
         """
         try:
             return super().invoke(ctx)
         except (MoorageError, click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except OSError as error:
-            if error.errno == errno.EPIPE:  # whoever read this has enough; click ends without a word
+            if error.errno == errno.EPIPE:  # the reader has closed the pipe; click ends silently
                 raise
             where = f"{error.filename}: " if error.filename else ""
             raise MoorageError(f"{where}{error.strerror or error}") from error
@@ -144,15 +145,15 @@ def run(args: Sequence[str]) -> int:
 
 def main() -> None:
     """The entry point of the installed program."""
-    # Ctrl-C while a command is imported would be a stack trace, or lost in a callback. Whoever has something to end
-    # in order handles it.
+    # Ctrl-C during the import of a command would give a stack trace, or get lost in a callback. Commands that have
+    # something to clean up handle it themselves.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), *_SYSTEM_DIRECTORIES])
     sys.exit(run(sys.argv[1:]))
 
 
 def _bug(error: Exception) -> str:
-    """What an error that nobody foresaw says, and where it was raised."""
+    """The text of an unexpected exception, and where it was raised."""
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next

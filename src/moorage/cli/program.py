@@ -1,4 +1,4 @@
-"""How a person calls this program, for the commands that messages and help name."""
+"""How a person calls this program, for commands in messages and help."""
 
 import functools
 import os
@@ -6,21 +6,21 @@ import shutil
 import sys
 
 VARIABLE = "MOORAGE_PROGRAM"
-"""In the environment: what people type."""
+"""The environment variable with what people type."""
 
 
 @functools.cache
 def name() -> str:
-    """`moorage` where a shell finds that, else the path by which it was called, such as `.venv/bin/moorage`.
+    """`moorage` if a shell finds that, else the path by which it was called, such as `.venv/bin/moorage`.
 
-    As of the first call: what looks for other programs may change PATH later. A program that another one starts is
-    told with `VARIABLE`.
+    The first call decides, because PATH may be changed later to find other programs. A parent process passes the
+    result on in `VARIABLE`.
     """
     return os.environ.get(VARIABLE) or called(sys.argv[0], sys.executable, os.environ.get("PATH", os.defpath))
 
 
 def called(script: str, python: str, path: str) -> str:
-    """What to type for `script`, which `python` runs, where a shell searches `path`. Relative paths are kept."""
+    """What to type for `script`, which `python` runs, if a shell searches `path`. Relative paths are kept."""
     file = os.path.basename(script)
     if file not in ("moorage", "__main__.py") or shutil.which("moorage", path=path):
         return "moorage"

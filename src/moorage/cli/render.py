@@ -24,10 +24,10 @@ RANGES: dict[str, IPv4Network | IPv6Network] = {
     "IPv4": IPv4Network("10.96.0.0/12"),
     "IPv6": IPv6Network("fd00:10:96::/112"),
 }
-"""Where cluster IPs come from that manifests leave to the cluster: kubeadm's range for IPv4, one like it for IPv6."""
+"""Ranges for cluster IPs that manifests leave to the cluster: kubeadm's for IPv4, a similar one for IPv6."""
 
 _NO_LIMIT = 2**63
-"""Elements: what is printed is one transaction when nft reads it."""
+"""How many elements a transaction may have: nft reads the output as one transaction."""
 
 T = TypeVar("T", bound=Object)
 
@@ -36,7 +36,7 @@ class Rendered(NamedTuple):
     """What to print."""
 
     script: str
-    """For `nft -f -`, with comments about what the manifests left open."""
+    """For `nft -f -`, with comments about what the manifests leave open."""
     warnings: tuple[str, ...]
     """A line for each thing that was left out."""
 
@@ -69,7 +69,7 @@ def command(files: tuple[str, ...], more: tuple[str, ...], node: str, services: 
 
 
 def render(manifests: Iterable[Manifest], scope: Scope, *, learn6: bool) -> Rendered:
-    """The script that a node agent would carry out on an empty kernel for `manifests`, and what it leaves out. Pure.
+    """The script that a node agent would run on an empty kernel for `manifests`, and what it leaves out. Pure.
 
     `learn6`: whether IPv6 sessions are learned.
     """
@@ -97,7 +97,7 @@ def render(manifests: Iterable[Manifest], scope: Scope, *, learn6: bool) -> Rend
 def with_cluster_ips(services: dict[str, Service]) -> dict[str, Service]:
     """`services` by `namespace/name`, each with the cluster IPs that a cluster would give it.
 
-    The address is a hash of the name, so that one Service more or less changes no other's.
+    The address is a hash of the name, so that adding or removing a Service does not change those of others.
     """
     taken = {str(ip_address(each)) for service in services.values() for each in service.spec.every_cluster_ip}
     result = {}
@@ -137,7 +137,7 @@ def _comments(name: str, given: Service, service: Service, has_slices: bool) -> 
 def _slices(
     manifests: list[Manifest], services: dict[str, Service], warnings: list[str]
 ) -> dict[str, list[EndpointSlice]]:
-    """The slices of each Service by its `namespace/name`, those that mirror Endpoints included (KEP-752)."""
+    """The slices of each Service, by `namespace/name`, including those that mirror Endpoints (KEP-752)."""
     result: dict[str, list[EndpointSlice]] = defaultdict(list)
     for manifest, slice_ in _of(manifests, EndpointSlice):
         label = (slice_.metadata.labels or {}).get(SERVICE_NAME_LABEL)

@@ -110,8 +110,8 @@ class Queue(Generic[K]):
     async def _worker(self, work: Callable[[K], Awaitable[float | None]]) -> None:
         while True:
             async with self._turns:
-                # Other tasks, such as renewing the Lease, wait for all work that begins in one turn of the event loop:
-                # so each turn begins the work on one key only.
+                # Other tasks, such as renewing the Lease, wait for all work that begins in one turn of the event
+                # loop: so each turn begins the work on one key only.
                 await asyncio.sleep(0)
                 key = await self.take()
             try:

@@ -1,10 +1,10 @@
-"""Whether the kernel has what it should have: every difference as data. Reads, and repairs nothing.
+"""Compares the kernel's table with what it should be, and gives every difference as data. It repairs nothing.
 
 `read` says what the kernel has, `wanted` what it should have, `compare` what differs. The synchronizer reads and
 compares by the same functions (`reading`, `changes.compare`) and then repairs; `verify` and `status` only look.
 
-What rules say cannot be compared, because nft prints them in other words than it was given: their number is, and the
-digest of the version that wrote them.
+The text of rules cannot be compared, because nft prints them in another form than it was given. Their number is
+compared, and the digest of the version that wrote them.
 """
 
 from collections.abc import Iterable, Iterator
@@ -44,18 +44,19 @@ NOTHING = Content({}, set(), set())
 
 
 class Finding(NamedTuple):
-    """One thing that is not as it should be."""
+    """One difference."""
 
     subject: str
-    """What: `map services4`, `chain dnat-output`, `counter misses`, `table inet moorage`."""
+    """What differs: `map services4`, `chain dnat-output`, `counter misses`, `table inet moorage`."""
     have: str | None
-    """The kernel's; of a chain its hook and the number of its rules. None: it is not there. Empty: it is there."""
+    """What the kernel has; for a chain, its hook and the number of its rules. None: it does not exist. Empty: it
+    does."""
     want: str | None
-    """None: it should not be there. Empty: it should be there."""
+    """What it should be. None: it should not exist. Empty: it should."""
     key: str = ""
-    """Of an element: its key, as nft writes it."""
+    """The key of an element, as nft writes it."""
     unit: UnitKey | None = None
-    """Whose element it is; None: of several units, or of none."""
+    """The unit that the element belongs to; None: several units, or none."""
 
     def __str__(self) -> str:
         """One line for a person."""
@@ -68,10 +69,10 @@ class Finding(NamedTuple):
 
 
 async def audit(nft: Nft, state: NodeState, learns: Learns) -> list[Finding]:
-    """What differs from `state` in the kernel; empty where nothing does. Raises NftError.
+    """All differences between the kernel and `state`. Raises NftError.
 
-    `learns`: the families whose sessions can be learned. While an agent changes the table, what is under way is found
-    as well: look again before you call it a fault.
+    `learns`: the families whose sessions can be learned. While an agent is changing the table, its unfinished changes
+    show up as well: look again before you call it a fault.
     """
     return [
         *compare(await read(nft), wanted(state, learns)),
@@ -102,7 +103,7 @@ def wanted(state: NodeState, learns: Learns) -> Kernel:
 
 
 def compare(have: Kernel, want: Kernel) -> list[Finding]:
-    """Every difference. What is missing whole is one finding, and not one for each of its elements. Pure."""
+    """Every difference. A set or map that is missing is one finding, not one for each of its elements. Pure."""
     if not have.outline.containers and not have.outline.chains:
         return [Finding(f"table {TABLE}", None, "")]
     found = list(_outline(have.outline, want.outline))

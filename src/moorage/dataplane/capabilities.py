@@ -1,4 +1,4 @@
-"""What this machine's nft and kernel can do: found out once, at start."""
+"""Finds out, once at start, what this machine's nft and kernel can do."""
 
 import re
 import socket
@@ -9,7 +9,7 @@ from moorage.dataplane.nft import Nft
 from moorage.errors import MoorageError
 
 OLDEST_NFT = (1, 0, 6)
-"""The oldest nft that takes our rules: that of Debian 12."""
+"""The oldest nft that accepts our rules; Debian 12 has it."""
 
 TCP_LOOSE = Path("/proc/sys/net/netfilter/nf_conntrack_tcp_loose")
 
@@ -31,16 +31,17 @@ class Capabilities(NamedTuple):
     """What nft and the kernel can do."""
 
     learn6: bool = True
-    """IPv6 sessions can be learned (nft 1.1 can); without, IPv6 affinity is by the hash of the client's address."""
+    """It can learn IPv6 sessions (nft 1.1 can). Without that, IPv6 affinity is by the hash of the client's
+    address."""
     version: tuple[int, ...] = OLDEST_NFT
     tcp_loose: bool = True
-    """The kernel takes up TCP flows in the middle. Without it, clients of a removed endpoint are not reset."""
+    """The kernel picks up TCP flows in the middle. Without that, clients of a removed endpoint are not reset."""
     large_transactions: bool = True
     """nft can enlarge its socket buffer, so that a transaction may have far more than 4,400 elements."""
 
     @property
     def warnings(self) -> list[str]:
-        """What a person should know: one line each."""
+        """Limits that a person should know about, one line each."""
         lines = []
         if not self.learn6:
             found = ".".join(map(str, self.version))
@@ -54,7 +55,7 @@ class Capabilities(NamedTuple):
 
 
 def parse_version(line: str) -> tuple[int, ...]:
-    """The version in the first line of `nft --version`. Raises MoorageError if there is none, or it is too old."""
+    """The version in the first line of `nft --version`. Raises MoorageError if there is none or it is too old."""
     match = re.match(r"nftables v(\d+(?:\.\d+)*)", line)
     if match is None:
         raise MoorageError(f"nft --version: {line!r} has no version; install nftables 1.0.6 or newer")
@@ -65,18 +66,18 @@ def parse_version(line: str) -> tuple[int, ...]:
 
 
 async def probe(nft: Nft, tcp_loose: Path = TCP_LOOSE) -> Capabilities:
-    """Find out what they can do, and change nothing.
+    """Find out what they can do. Changes nothing.
 
-    Raises MoorageError where nft is missing, too old, or not permitted.
+    Raises MoorageError if nft is missing, too old, or not permitted.
     """
     version = parse_version(await nft.version())
-    await nft.chains()  # Without the permission to look, every check would fail, and mean nothing.
+    await nft.chains()  # Without permission, every check would fail and tell nothing.
     learn6 = await nft.check(_LEARN6)
     return Capabilities(learn6, version, _read_tcp_loose(tcp_loose), _may_enlarge_buffers())
 
 
 def _read_tcp_loose(path: Path) -> bool:
-    """Where there is no such file, conntrack is not loaded yet; it will start with its default, 1."""
+    """If the file does not exist, conntrack is not loaded yet; it will start with its default, 1."""
     try:
         return path.read_text().strip() != "0"
     except OSError:
@@ -84,7 +85,8 @@ def _read_tcp_loose(path: Path) -> bool:
 
 
 def _may_enlarge_buffers() -> bool:
-    """Whether the limit on socket buffers can be passed, which takes NET_ADMIN outside of any user namespace."""
+    """Whether this process may exceed the limit on socket buffers: that takes NET_ADMIN outside any user
+    namespace."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as trial:
         try:
             trial.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _BUFFER_BYTES)

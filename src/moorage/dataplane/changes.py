@@ -1,14 +1,15 @@
-"""From one state of the node to another: nft transactions, cut so that no half of a Service is ever visible. Pure.
+"""The nft transactions from one state of the node to another. No half of a Service is ever visible. Pure.
 
 The elements of a unit change in the steps that `schema.Step` names. *Prepare*: slots, and what may be learned, that
 nothing looks up yet. *Replace*, *flip*, *revoke*: the slots that change their endpoint, the verdict, and what may no
 longer be learned, always in one transaction. *Clear*: slots that nothing looks up any more. Slot tables of different
-sizes have no slot number in common, so the step from one size to another never shows a mixture. Where all of it is
-small it is one transaction. Only a flip that no transaction would take, of hundreds of endpoints at once, goes slot
-by slot.
+sizes have no slot number in common, so a change of the size never shows a mixture. If everything is small enough, it
+is one transaction. Only a flip that does not fit into any transaction, of hundreds of endpoints at once, goes slot by
+slot.
 
 In an unprivileged user namespace nft cannot enlarge its socket buffer: about 4,400 elements fit into a transaction.
-Elsewhere a larger one spares the kernel commits, and nft takes 2.4 KB of memory for each element. Hence the limits.
+Elsewhere larger transactions save commits in the kernel, but nft takes 2.4 KB of memory for each element. Hence the
+limits.
 """
 
 from collections import Counter
@@ -24,32 +25,32 @@ from moorage.dataplane.schema import DIGEST, TABLE, UNDER_WAY, WHOLE, Container,
 from moorage.dataplane.units import Learns
 
 MAX_ELEMENTS_SMALL, MAX_ELEMENTS_LARGE = 1_500, 40_000
-"""Most elements in one transaction where nft cannot, and where it can, enlarge its socket buffer."""
+"""How many elements one transaction may have if nft cannot enlarge its socket buffer, and if it can."""
 
 MAX_UNDIVIDED = 3_000
-"""Elements of a flip that is not divided even where they are more than the most: nft can still send them."""
+"""A flip of up to this many elements is not divided, even if it exceeds the limit: nft can still send it."""
 
 
 class Content(NamedTuple):
-    """Elements and chains of the table, by who needs them."""
+    """Elements and chains of the table, by which units need them."""
 
     units: Mapping[UnitKey, Elements]
-    """What belongs to one unit alone."""
+    """Elements that belong to one unit alone."""
     shared: set[Element]
-    """What several units may need."""
+    """Elements that several units may need."""
     chains: set[str]
-    """Those that are made on first use."""
+    """Chains that are made on first use."""
 
 
 class Difference(NamedTuple):
-    """An element that is not as it should be. Values are as nft writes them; empty in a set."""
+    """An element that differs. Values are as nft writes them; empty in a set."""
 
     container: Container
     key: str
     have: str | None
-    """None: it is not there."""
+    """None: it does not exist."""
     want: str | None
-    """None: it should not be there."""
+    """None: it should not exist."""
 
 
 def compare(have: Elements, want: Elements) -> Iterator[Difference]:
@@ -64,16 +65,16 @@ def compare(have: Elements, want: Elements) -> Iterator[Difference]:
 
 
 class Change:
-    """What to delete and to add, step by step; in each step first all that is deleted."""
+    """What to delete and add, step by step; each step deletes first."""
 
     def __init__(self, unit: UnitKey | None = None) -> None:
-        """`unit`: whose elements they are; None: of several."""
+        """`unit`: the unit that the elements belong to; None: several."""
         self.unit = unit
         self.delete: dict[Step, list[Difference]] = {step: [] for step in Step}
         self.add: dict[Step, list[Difference]] = {step: [] for step in Step}
 
     def take(self, differences: Iterable[Difference]) -> "Change":
-        """Put these right, too; returns itself."""
+        """Correct these elements, too; returns itself."""
         for each in differences:
             if each.want is None:
                 self.delete[each.container.delete].append(each)
@@ -85,30 +86,30 @@ class Change:
         return self
 
     def several(self, *steps: Step) -> tuple[list[Difference], list[Difference]]:
-        """What these steps delete, and what they add."""
+        """The elements that these steps delete and add."""
         return [each for step in steps for each in self.delete[step]], [
             each for step in steps for each in self.add[step]
         ]
 
 
 class Transaction(NamedTuple):
-    """A script for nft: all of it is carried out, or nothing."""
+    """A script that nft carries out as a whole or not at all."""
 
     script: str
     units: frozenset[UnitKey] = frozenset()
-    """Whose elements it changes, apart from those that several units need."""
+    """The units whose elements it changes, apart from shared ones."""
 
 
 class Ledger:
-    """What has been programmed, and the transactions that change it. Pure but for its own bookkeeping.
+    """Knows what has been programmed, and makes the transactions that change it. Pure, apart from its own state.
 
-    `change_to` both plans and takes note: if carrying it out fails, throw the ledger away and read the kernel.
+    `change_to` plans a change and records it as done: if carrying it out fails, drop the ledger and read the kernel.
     """
 
     def __init__(self, state: NodeState, learns: Learns, limit: int = MAX_ELEMENTS_SMALL) -> None:
         """`state`: what the kernel holds; `learns`: the families (4, 6) whose sessions can be learned.
 
-        `limit`: most elements in a transaction.
+        `limit`: how many elements a transaction may have.
         """
         self.state: NodeState = {}
         self.learns = learns
@@ -121,17 +122,17 @@ class Ledger:
 
     @property
     def digest(self) -> str:
-        """Identifies the state, whatever the order in which it came about: a sum of each unit's digest."""
+        """Identifies the state, whatever led to it: the sum of all units' digests."""
         return f"{self._digest:032x}"
 
     @property
     def content(self) -> Content:
-        """All that the kernel holds while it carries this state."""
+        """Everything that the kernel holds while it carries this state."""
         own = {key: units.own(unit, self.learns) for key, unit in self.state.items()}
         return Content(own, set(+self._shared), set(+self._chains))
 
     def change_to(self, changed: Mapping[UnitKey, Unit | None]) -> Iterator[Transaction]:
-        """Transactions that bring the kernel from the present state to one with `changed` in it."""
+        """Transactions that bring the kernel from the present state to one with `changed`."""
         pairs = [(key, self.state.get(key), new) for key, new in changed.items()]
         pairs = [(key, old, new) for key, old, new in pairs if old != new]
         chains, shared = set(+self._chains), set(+self._shared)
@@ -151,11 +152,11 @@ class Ledger:
     def repair(
         self, held: Content, same: Iterable[UnitKey] = (), *, under_way: bool = False
     ) -> Iterator[Transaction]:
-        """Transactions that bring a kernel whose content was read to this ledger's state.
+        """Transactions that bring a kernel with known content to this ledger's state.
 
-        `held`: what was read, but for the units in `same`, which are as they should be. Chains are written anew:
-        their rules may be an older version's. `under_way`: the mark of a change under way was there, and stays until
-        all is as it should be.
+        `held`: what was read, without the units in `same`, which are right already. Chains are written again, because
+        their rules may be from an older version. `under_way`: the mark of an unfinished change was there; it stays
+        until everything is right.
         """
         keys = (held.units.keys() | self.state.keys()).difference(same)
         return transactions(
@@ -172,10 +173,10 @@ class Ledger:
         )
 
     def trial(self) -> Iterator[str]:
-        """Scripts to ask nft about, each by itself: all chains and elements of this state, in a table of its own.
+        """Scripts to ask nft about, one at a time: all chains and elements of this state, in a separate table.
 
-        Where nft does not take one of them, what is wrong is in this state, and not in what the kernel holds. There
-        is at least one script; that of an empty state says whether nft takes anything at all.
+        If nft refuses one of them, the fault is in this state and not in what the kernel holds. There is at least one
+        script; that of an empty state shows whether nft accepts anything at all.
         """
         head = [*foundation(), *self._commands(set(+self._chains))]
         own = (self._own(unit) for unit in self.state.values())
@@ -230,10 +231,10 @@ def transactions(
     limit: int,
     under_way: bool = False,
 ) -> Iterator[Transaction]:
-    """The transactions, in order, made as they are taken; at least one.
+    """The transactions in order, generated on demand; at least one.
 
-    The digest goes with the first and comes back with the last. `make` and `drop` are commands that make chains, and
-    names of chains to delete.
+    The first removes the digest, the last writes it again. `make` holds commands that make chains, `drop` names of
+    chains to delete.
     """
     head = [f"flush set {TABLE} {DIGEST.name}", *make]
     deletes: list[Difference] = []
@@ -258,7 +259,7 @@ _UNDER_WAY = Difference(DIGEST, UNDER_WAY, None, "")
 
 
 class _Piece(NamedTuple):
-    """What must be deleted and added in one transaction."""
+    """Elements that must be deleted and added in one transaction."""
 
     unit: UnitKey | None
     delete: list[Difference]
@@ -280,13 +281,13 @@ def _pieces(changes: Iterable[Change], shared: Change, limit: int) -> Iterator[_
         if len(flip.delete) + len(flip.add) <= max(limit, MAX_UNDIVIDED):
             yield flip
         else:
-            # Each slot leads to its old or its new endpoint. A client may still be pinned to one that goes: sessions
+            # Each slot leads to its old or its new endpoint. A client may still get pinned to one that goes: sessions
             # are put right afterwards.
             yield from _parts(change, Step.REPLACE, limit)
             yield _Piece(change.unit, change.delete[Step.FLIP], change.add[Step.FLIP])
             yield from _parts(change, Step.REVOKE, limit)
         yield from _parts(change, Step.CLEAR, limit)
-    # An address is ours only once something carries it: until then its packets are nobody's to reject.
+    # An address becomes ours only when something carries it: until then we must not reject its packets.
     for each in shared.add[Step.FLIP]:
         yield _Piece(None, [], [each])
     for each in shared.delete[Step.CLEAR]:

@@ -1,6 +1,6 @@
-"""The kernel's connection tracking: which flows there are, which of them must end, and ending them.
+"""The kernel's connection tracking: lists flows, finds those that must end, and ends them.
 
-Flows are listed by the `conntrack` tool. They are deleted over netlink: `conntrack -D` reads the whole table for
+The `conntrack` tool lists flows. They are deleted over netlink: `conntrack -D` reads the whole table for
 each flow that it deletes (10 to 30 ms), and `conntrack -R`, which takes many commands, does so for each of them;
 over netlink 5,000 take 0.06 s. There a flow is named by its original addresses and ports and by its id, so that a
 new flow on the same ports is left alone (unless the kernel also gave it the old one's memory, which the id is of).
@@ -22,9 +22,9 @@ _NUMBERS = {"tcp": 6, "udp": 17}
 
 
 class Flow(NamedTuple):
-    """One tracked connection: how its client sent it, and from where to where the answers go.
+    """One tracked connection: the addresses and ports of the client's packets, and of the answers.
 
-    Where a flow was sent on to an endpoint, the reply's source is that endpoint.
+    If a flow was sent on to an endpoint, the source of the reply is that endpoint.
     """
 
     family: int
@@ -40,12 +40,12 @@ class Flow(NamedTuple):
     reply_destination: str
     reply_destination_port: int
     state: str | None = None
-    """Of TCP, as the kernel names it: `ESTABLISHED`, ..."""
+    """For TCP, the kernel's name of it: `ESTABLISHED`, ..."""
     id: int = 0
 
 
 class Conntrack(Protocol):
-    """What Moorage needs of connection tracking."""
+    """The part of connection tracking that Moorage needs."""
 
     async def flows(self, family: int) -> list[Flow]:
         """All TCP and UDP flows of family 4 or 6. Raises MoorageError."""
@@ -59,10 +59,10 @@ Endpoints = Mapping[tuple[str, str, int], Collection[tuple[str, int]]]
 
 
 def stale(flows: Iterable[Flow], endpoints: Endpoints) -> list[Flow]:
-    """Of `flows`, those that came to a service of `endpoints` and went to none of its endpoints.
+    """The `flows` to a service in `endpoints` that do not lead to one of its endpoints.
 
-    Flows that were there before their service are among them: they went to the service's address itself, and as
-    long as their client goes on sending (UDP) or sending its SYN again, the kernel does not look at the rules again.
+    They include flows that are older than their service: these went to the service's address itself, and as long as
+    their client goes on sending (UDP) or repeats its SYN, the kernel does not apply the rules again.
     """
     found = []
     for flow in flows:
@@ -84,7 +84,7 @@ _SLICE = 1 << 20
 
 
 def parse(listing: str) -> Iterator[Flow]:
-    """The TCP and UDP flows among the lines that `conntrack -L -o id` prints; others, such as ICMP, are not ours."""
+    """The TCP and UDP flows in the output of `conntrack -L -o id`; others, such as ICMP, do not matter here."""
     for match in _LINE.finditer(listing):
         protocol, state, source, destination, sport, dport, reply_source, reply_destination, *rest = match.groups()
         reply_sport, reply_dport, number = rest
@@ -168,9 +168,7 @@ class KernelConntrack:
     """The flows of the network namespace that this process is in."""
 
     def __init__(self, prefix: Sequence[str] = (), connect: Callable[[], socket.socket] = _netlink) -> None:
-        """`prefix`: words put before `conntrack`, and `connect`: makes the netlink socket, to reach another
-        namespace.
-        """
+        """To reach another namespace: `prefix` is put before `conntrack`, and `connect` makes the netlink socket."""
         self._prefix = tuple(prefix)
         self._connect = connect
 
@@ -187,7 +185,7 @@ class KernelConntrack:
             end = done.stdout.find("\n", position + _SLICE) + 1 or len(done.stdout)
             flows += parse(done.stdout[position:end])
             position = end
-            await asyncio.sleep(0)  # A table of 262,144 flows takes a second; others must get their turn.
+            await asyncio.sleep(0)  # A table of 262,144 flows takes a second; others need their turn.
         return flows
 
     async def delete(self, flows: Collection[Flow]) -> int:
@@ -202,7 +200,7 @@ class KernelConntrack:
 
 
 class FakeConntrack:
-    """A `Conntrack` in memory: a set of flows, and those that were deleted from it."""
+    """A `Conntrack` in memory: a set of flows, and the flows that were deleted from it."""
 
     def __init__(self, flows: Iterable[Flow] = ()) -> None:
         self.tracked = set(flows)

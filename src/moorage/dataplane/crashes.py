@@ -1,8 +1,8 @@
-"""An nft that is killed by a signal: what it was doing, which version it is, and whose table it cannot read.
+"""Explains an nft that was killed by a signal: what it was doing, its version, and whose table it cannot read.
 
-It happens where two versions of nft share a kernel. nft 1.0.6 dies by SIGSEGV over a plain set, or a verdict map,
-that a newer nft declared with `type`, also where that is in a table of somebody else that it only looks at
-(kubernetes/kubernetes issue 136786).
+It happens if two versions of nft share a kernel. nft 1.0.6 dies of SIGSEGV when it reads a plain set or a verdict map
+that a newer nft has declared with `type`, even in somebody else's table that it only looks at (kubernetes/kubernetes
+issue 136786).
 """
 
 import re
@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from moorage import proc
 
 MAX_TABLES = 20
-"""Most tables that are tried after a crash."""
+"""How many tables are tried after a crash."""
 
 Run = Callable[..., Awaitable[proc.Completed]]
 """Runs nft with these arguments."""
@@ -21,9 +21,9 @@ _TABLE = re.compile(r"^table (\S+) (\S+) \{", re.MULTILINE)
 
 
 def signal_of(done: proc.Completed) -> str | None:
-    """The signal that ended the program, `SIGSEGV` (11), ...; None where it ended by itself.
+    """The signal that ended the program, such as `SIGSEGV (11)`; None if it ended by itself.
 
-    A shell in between tells a signal as 128 and its number.
+    A shell in between reports a signal as 128 plus its number.
     """
     number = -done.status if done.status < 0 else done.status - 128
     if number <= 0:
@@ -37,10 +37,10 @@ def signal_of(done: proc.Completed) -> str | None:
 def words(
     name: str, done: proc.Completed, doing: str = "", version: str = "", unreadable: tuple[str, ...] = ()
 ) -> str:
-    """One line: what died by the signal `name`, and what to do.
+    """One line about an nft that the signal `name` killed, and what to do.
 
-    `doing`: what it was to do, as a person would type it; `version`: of nft; `unreadable`: tables, as `inet name`,
-    over which it dies as well.
+    `doing`: its arguments, as a person would type them; `version`: of nft; `unreadable`: tables, as `inet name`, that
+    kill it as well.
     """
     said = next((line for line in done.stderr.splitlines() if line.strip()), "")
     what = f"nft{' ' if version else ''}{version} was killed by {name}{f', doing: {doing}' if doing else ''}"
@@ -55,9 +55,9 @@ def words(
 
 
 async def explain(done: proc.Completed, name: str, doing: str, run: Run) -> str:
-    """`words`, once it is known which version it is and over which tables it dies. Changes nothing."""
+    """Finds out the version and which tables kill nft, and returns `words` about it. Changes nothing."""
     version = (await run("--version")).stdout.partition("\n")[0].removeprefix("nftables v").partition(" ")[0]
-    # Of all listings this one looks at no set. A family without tables is listed as nothing.
+    # The only listing that does not look at any set. A family without tables gives an empty list.
     listing = await run("list", "chains")
     unreadable = [
         f"{family} {table}"

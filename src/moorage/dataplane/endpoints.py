@@ -1,4 +1,4 @@
-"""EndpointSlices to the endpoints of a Service's ports, whatever the slices hold. Pure."""
+"""Reads the endpoints of a Service's ports from EndpointSlices, whatever these hold. Pure."""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -13,10 +13,10 @@ from moorage.api.show import show
 from moorage.dataplane.model import Target
 
 MAX_READ_OF_SERVICE = 20_000
-"""Most endpoints and ports of a Service's slices that are read: all are read again whenever one of them changes."""
+"""How many endpoints and ports of a Service's slices are read: all are read again whenever one slice changes."""
 
 PortName = tuple[str, str]
-"""Name (empty for none) and protocol (`TCP`, ...): they match the ports of Services with those of slices."""
+"""Name (may be empty) and protocol (`TCP`, ...): they match the ports of Services with those of slices."""
 
 
 class SliceEndpoint(NamedTuple):
@@ -35,16 +35,16 @@ class FamilySlices(NamedTuple):
     """The slices of one family."""
 
     ports: dict[PortName, list[tuple[int, list[SliceEndpoint]]]]
-    """Of each port that has a number: number and endpoints, slice by slice in the order of their names."""
+    """For each port with a number: number and endpoints, slice by slice, in the order of the slices' names."""
     empty: bool
-    """There are no endpoints."""
+    """Whether there are no endpoints."""
 
 
 NOTHING = FamilySlices({}, empty=True)
 
 
 def needed(slice_: EndpointSlice) -> EndpointSlice:
-    """`slice_` without what nobody reads here: a node holds the slices of the whole cluster."""
+    """`slice_` without the fields that nothing here reads: a node holds the slices of the whole cluster."""
     kept = replace(contract.slim(slice_.metadata), owner_references=None)
     return replace(slice_, metadata=kept, endpoints=[_needed(each) for each in slice_.endpoints or ()])
 
@@ -59,10 +59,10 @@ def _needed(endpoint: ApiEndpoint) -> ApiEndpoint:
 
 
 def fault(slice_: EndpointSlice) -> str | None:
-    """What keeps all of a slice from being used: the field and what is wrong with it; None where nothing does.
+    """Why a slice cannot be used at all: the field and what is wrong with it; None if it can.
 
-    kube-apiserver does not check the range of a slice's ports. A port without number means all ports, which no
-    proxy carries; kube-proxy reads 0 like that.
+    kube-apiserver does not check the range of a slice's ports. A port without a number means all ports, which no
+    proxy carries; kube-proxy treats 0 the same way.
     """
     for index, port in enumerate(slice_.ports or ()):
         if port.port is not None and not 0 <= port.port <= 65535:
@@ -71,9 +71,9 @@ def fault(slice_: EndpointSlice) -> str | None:
 
 
 def read(service: str, slices: Iterable[EndpointSlice], warnings: dict[str, None]) -> dict[str, FamilySlices]:
-    """The slices of `service` (`namespace/name`) by address type, `IPv4` or `IPv6`.
+    """Reads the slices of `service` (`namespace/name`), by address type, `IPv4` or `IPv6`.
 
-    `warnings` is given a line for each thing that is left out.
+    A line for each thing that is left out is added to `warnings`.
     """
     result: dict[str, FamilySlices] = {}
     room = MAX_READ_OF_SERVICE
@@ -108,9 +108,9 @@ def read(service: str, slices: Iterable[EndpointSlice], warnings: dict[str, None
 
 
 def best(slices: FamilySlices, port: PortName) -> dict[Target, SliceEndpoint]:
-    """The endpoints that serve a port. Where one is listed more than once, by its readiest entry, the first of these.
+    """The endpoints that serve a port. An endpoint that is listed more than once counts by its best entry.
 
-    So an old pod that ends, and whose address a new one has, does not hide it.
+    So an old pod that is ending does not hide a new one with the same address.
     """
     found: dict[Target, SliceEndpoint] = {}
     for number, endpoints in slices.ports.get(port, ()):
@@ -123,13 +123,13 @@ def best(slices: FamilySlices, port: PortName) -> dict[Target, SliceEndpoint]:
 
 
 def _readiness(found: SliceEndpoint) -> tuple[bool, bool, bool]:
-    # One that is terminating takes more than one that is not: new connections where nothing else does, if it serves,
-    # and if not, it keeps those that it has.
+    # A terminating endpoint is better than one that is merely not ready: if it serves, it takes new connections
+    # when nothing else does, and if not, it keeps the connections that it has.
     return found.ready, found.serving, found.terminating
 
 
 def _address(written: str, family: str) -> tuple[str, str | None]:
-    """An endpoint's address in its one spelling, and why it cannot be used."""
+    """An endpoint's address in canonical spelling, and why it cannot be used."""
     address, why = canonical_endpoint(written)
     if why is None and (":" in address) != (family == "IPv6"):
         why = f"not an {family} address, as the addressType says"

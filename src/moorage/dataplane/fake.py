@@ -1,10 +1,10 @@
 """nftables in memory, behind the interface of `moorage.dataplane.nft`, for tests.
 
-It knows exactly the commands that Moorage emits and refuses, loudly, every other; transactions are all or nothing,
-and errors are the kernel's. One test suite holds it and the kernel to the same behaviour. What differs: an expired
-element is gone at once, where the kernel counts it against the size of its set for about a second more.
+It knows exactly the commands that Moorage emits and refuses all others; transactions are all or nothing, and errors
+are the kernel's. One test suite checks that it and the kernel behave the same. One difference: an expired element is
+gone at once, while the kernel counts it against the size of its set for about a second more.
 
-Rules are kept as text: what they do to packets is the business of the packet tracer in the tests.
+Rules are kept as text; the packet tracer in the tests interprets them.
 """
 
 import math
@@ -60,7 +60,7 @@ class _Table:
 
 
 class FakeNft:
-    """An `Nft` in memory. `clock` returns seconds; only its differences matter."""
+    """An `Nft` in memory. `clock` returns seconds; only differences matter."""
 
     def __init__(self, clock: Callable[[], float], version: str = "nftables v1.1.3 (Commodore Bullmoose #4)") -> None:
         self._clock = clock
@@ -121,7 +121,7 @@ class FakeNft:
         return {name: chain.hook for name, chain in chains.items() if chain.hook and chain.hook.hook == hook}
 
     def rules(self, chain: str) -> tuple[str, ...]:
-        """The text of a chain's rules. Raises KeyError where there is no such chain."""
+        """The rules of a chain as text. Raises KeyError if there is no such chain."""
         return self._existing().chains[chain].rules
 
     def lookup(self, name: str, key: tuple[Word, ...]) -> Entry | None:
@@ -132,7 +132,8 @@ class FakeNft:
         return self._live(found, key)
 
     def update(self, name: str, key: tuple[Word, ...], value: tuple[Word, ...] | None, timeout: int) -> bool:
-        """What a rule's `update` does: add, or prolong and KEEP the old value and timeout. False: the set is full."""
+        """What a rule's `update` does: add an element, or prolong it and KEEP its value and timeout. False: the set
+        is full."""
         found = self._existing().sets[name]
         old = self.lookup(name, key)
         if old is None and self._full(found):
@@ -144,7 +145,7 @@ class FakeNft:
         return True
 
     def count(self, counter: str) -> None:
-        """Count one packet. Raises KeyError where there is no such counter."""
+        """Count one packet. Raises KeyError if there is no such counter."""
         self._existing().counters[counter] += 1
 
     # --- Transactions --------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The syntax of sets, elements and references, as far as the fake of nftables knows it. Pure."""
+"""The syntax of sets, elements and references that the fake nftables knows. Pure."""
 
 import ipaddress
 import re
@@ -23,11 +23,11 @@ _TYPES = {
 
 
 class RefusedError(Exception):
-    """Why one command is refused."""
+    """A command is refused, with the reason."""
 
 
 class Entry(NamedTuple):
-    """What a set or map has for a key."""
+    """The entry of a set or map for a key."""
 
     value: tuple[Word, ...] | str | None
     timeout: int | None
@@ -60,7 +60,7 @@ def references(rule: str) -> tuple[frozenset[str], frozenset[str], frozenset[str
 
 
 def parse_set(kind: str, spec: str) -> Set:
-    """A set or map without elements, from what stands between the braces. Raises RefusedError."""
+    """An empty set or map, from the text between the braces. Raises RefusedError."""
     parts = dict[str, str]()
     for part in spec.removesuffix(";").split(";"):
         word, _, rest = part.strip().partition(" ")
@@ -71,8 +71,9 @@ def parse_set(kind: str, spec: str) -> Set:
     flags = set(filter(None, parts.pop("flags", "").split(",")))
     size = int(parts.pop("size", 0)) or 2**31
     if "type" in written and (" . " not in key or data in ("", "verdict")):
-        # The kernel takes it, but an older nft crashes over what a newer one made so (kubernetes/kubernetes 136786).
-        # Of concatenations this is not known; only maps whose values both protocols use cannot say `typeof`.
+        # The kernel takes it, but an older nft crashes when a newer one has made it (kubernetes/kubernetes 136786).
+        # That is not known to happen with concatenations; only maps whose values both protocols use cannot say
+        # `typeof`.
         raise RefusedError(f"declared by type, {kinds}: declare it with typeof, or nft 1.0.6 may crash over it")
     if parts or (kind == "map") != bool(colon) or not flags <= {"dynamic", "timeout"}:
         raise RefusedError("the fake does not know this form of a set")
@@ -96,7 +97,7 @@ Parsed = tuple[tuple[Word, ...], tuple[Word, ...] | str | None, int | None, int 
 
 
 def parse_elements(found: Set, text: str) -> Iterator[Parsed]:
-    """The elements, from what stands between the braces. Raises RefusedError."""
+    """The elements, from the text between the braces. Raises RefusedError."""
     position = 0
     while position < len(text):
         match = _ELEMENT.match(text, position)

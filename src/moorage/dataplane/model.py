@@ -1,4 +1,4 @@
-"""What one node carries, as plain data. It knows nothing of nftables: another back end could take the same."""
+"""What one node carries, as plain data. It knows nothing about nftables: another back end could use the same."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ class ServiceAddress(NamedTuple):
     """The address, protocol and port that clients connect to; unique on a node."""
 
     address: str
-    """In the canonical text form of RFC 5952 (IPv6) or dotted decimal."""
+    """In canonical form: RFC 5952 for IPv6, dotted decimal for IPv4."""
     protocol: str
     """`tcp` or `udp`."""
     port: int
@@ -21,21 +21,21 @@ class ServiceAddress(NamedTuple):
 
 
 class Target(NamedTuple):
-    """Where packets are sent: an endpoint's address and port."""
+    """Where packets go: an endpoint's address and port."""
 
     address: str
     port: int
 
 
 class Endpoint(msgspec.Struct, frozen=True, gc=False):
-    """One endpoint that new connections may be sent to."""
+    """An endpoint that may get new connections."""
 
     name: str
-    """Its identity: the slot table is made from it. Unique within a ServicePort."""
+    """Its identity, from which the slot table is made. Unique within a ServicePort."""
     target: Target
     weight: int = 1
     local: bool = False
-    """It runs on this node, so it can be its own client; its source must then be masqueraded."""
+    """It runs on this node, so it can be its own client; then its source must be masqueraded."""
 
 
 class Balanced(msgspec.Struct, frozen=True, gc=False, tag=True):
@@ -48,7 +48,7 @@ class Balanced(msgspec.Struct, frozen=True, gc=False, tag=True):
 
 
 class ByClientIP(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """A client address stays with the endpoint of its last connection: Kubernetes' `sessionAffinity: ClientIP`."""
+    """A client address stays at the endpoint of its last connection: Kubernetes' `sessionAffinity: ClientIP`."""
 
     timeout_seconds: int
     """How long the session lasts after the client's last new connection: 1 to 86,400 (a day)."""
@@ -62,9 +62,9 @@ class ByClientIP(msgspec.Struct, frozen=True, gc=False, tag=True):
 Affinity = Balanced | ByClientIP
 """How a Service's port chooses an endpoint for a client.
 
-`Moored` will be the third: moorings first, then as `ByClientIP`; it will say how long such a session lasts, and
-whether a client whose mooring is not known yet is held or led by the hash. The moorings themselves are units of
-their own, not part of it: one that moves must not change its Service's port.
+`Moored` will be the third: moorings first, then as `ByClientIP`. It will say how long such a session lasts, and
+whether a client whose mooring is not known yet waits or follows the hash. The moorings themselves are units of their
+own: moving one must not change its Service's port.
 """
 
 
@@ -78,7 +78,7 @@ class ServicePort(msgspec.Struct, frozen=True, gc=False):
     """Sorted by name. None: new connections are rejected."""
     affinity: Affinity = Balanced()
     keeps: frozenset[Target] = frozenset()
-    """Targets that get no new connections but keep their flows: terminating, or serving though not ready."""
+    """Targets that get no new connections but keep their flows: terminating, or serving but not ready."""
 
     @property
     def targets(self) -> frozenset[Target]:
@@ -89,7 +89,7 @@ class ServicePort(msgspec.Struct, frozen=True, gc=False):
 UnitKey = ServiceAddress
 """What identifies a unit on its node."""
 Unit = ServicePort
-"""What comes, changes and goes by itself. A mooring will be one, too, with client and ServiceAddress as its key."""
+"""Something that comes, changes and goes on its own. A mooring will be one, too, by client and ServiceAddress."""
 
 NodeState = dict[UnitKey, Unit]
-"""All that a node carries."""
+"""Everything that a node carries."""

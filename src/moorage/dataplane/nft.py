@@ -1,6 +1,6 @@
-"""The one place that runs `nft`: transactions in, elements out.
+"""Runs `nft`: transactions go in, elements come out. Nothing else runs it.
 
-Why the command line and not netlink: `nft` checks and explains a script, and a person can repeat what was done.
+Why the command line and not netlink: `nft` checks a script and explains errors, and a person can repeat it.
 """
 
 import re
@@ -18,18 +18,18 @@ from moorage.errors import MoorageError
 FAMILY = "inet"
 TABLE_NAME = "moorage"
 TRIAL_NAME = "moorage-trial"
-"""The table in scripts that nft is asked about and that are never run."""
+"""The table in trial scripts, which nft only checks."""
 PROTOCOLS = {6: "tcp", 17: "udp"}
 
 Word = str | int
 
 
 class NftError(MoorageError):
-    """nft refused: its own words, from the first error, with the command and the part of it that it points at."""
+    """nft refused: its first error, with the command and the part of it that nft points at."""
 
 
 class NftCrashError(NftError):
-    """nft was killed by a signal. The script need not be at fault: a table of somebody else can be the cause."""
+    """nft was killed by a signal. The script need not be at fault: somebody else's table can be the cause."""
 
 
 class ListedElement(NamedTuple):
@@ -40,9 +40,9 @@ class ListedElement(NamedTuple):
 
     key: tuple[Word, ...]
     value: tuple[Word, ...] | str | None = None
-    """Of a verdict map: the name of the chain; of a set: None."""
+    """In a verdict map: the name of the chain. In a set: None."""
     timeout: int | None = None
-    """Seconds that it was given."""
+    """Its timeout in seconds."""
     expires: int | None = None
     """Seconds left, rounded down."""
     comment: str | None = None
@@ -59,16 +59,16 @@ class Hook(NamedTuple):
 
 
 class ListedChain(NamedTuple):
-    """A chain, but not what its rules say: nft prints them in other words than it was given."""
+    """A chain without the text of its rules: nft prints them in another form than it was given."""
 
     hook: Hook | None
-    """None: it is no base chain."""
+    """None: it is not a base chain."""
     rules: int
     """How many."""
 
 
 class Outline(NamedTuple):
-    """What the table consists of, apart from its elements."""
+    """The parts of the table, without their elements."""
 
     containers: frozenset[str]
     """The names of its sets and maps."""
@@ -78,34 +78,34 @@ class Outline(NamedTuple):
 
 
 class Nft(Protocol):
-    """What Moorage needs of nftables. Everything concerns the one table `inet moorage`."""
+    """The part of nftables that Moorage needs. Everything is about the one table `inet moorage`."""
 
     async def run(self, script: str) -> None:
-        """Carry out a script of commands as one transaction: all of it, or nothing and NftError.
+        """Carry out a script as one transaction: all of it, or none of it and NftError.
 
-        NftCrashError where nft is killed by a signal; so do all that list.
+        Raises NftCrashError if nft is killed by a signal, as do all methods that list.
         """
 
     async def refusal(self, script: str) -> str | None:
-        """Why nft refuses the script as one transaction; None where it would take it. Changes nothing.
+        """Why nft refuses the script as one transaction; None if it would accept it. Changes nothing.
 
-        That nft is killed by a signal counts as a refusal, and is told as that.
+        An nft that is killed by a signal counts as a refusal; the text says so.
         """
 
     async def check(self, script: str) -> bool:
-        """Whether nft would take the script: `refusal` is None."""
+        """Whether nft would accept the script: `refusal` is None."""
 
     async def elements(self, name: str) -> list[ListedElement]:
-        """The elements of one set or map; none where there is no such set or table."""
+        """The elements of one set or map; none if the set or the table does not exist."""
 
     async def chains(self) -> set[str]:
-        """The names of the table's chains; none where there is no table."""
+        """The names of the table's chains; none if the table does not exist."""
 
     async def outline(self) -> Outline:
-        """What the table consists of; nothing where there is no table."""
+        """The parts of the table; nothing if it does not exist."""
 
     async def packets(self, counter: str) -> int:
-        """How many packets a named counter has seen; 0 where there is no such counter or table."""
+        """How many packets a named counter has counted; 0 if the counter or the table does not exist."""
 
     async def version(self) -> str:
         """The first line of `nft --version`."""
@@ -115,7 +115,7 @@ class KernelNft:
     """nftables of the network namespace that this process is in. All methods may raise ProgramMissingError."""
 
     def __init__(self, prefix: Sequence[str] = ()) -> None:
-        """`prefix`: words put before `nft`, such as `nsenter --net=FILE`, to reach another namespace."""
+        """`prefix` is put before `nft` to reach another namespace: `nsenter --net=FILE`."""
         self._prefix = tuple(prefix)
 
     async def run(self, script: str) -> None:
@@ -142,7 +142,7 @@ class KernelNft:
         return parse_chains(listing) if listing is not None else set()
 
     async def outline(self) -> Outline:
-        # Terse: without elements, of which there may be a million.
+        # Terse: without the elements, of which there may be a million.
         listing = await self._list("table", FAMILY, TABLE_NAME, options=("--terse",))
         return parse_outline(listing) if listing is not None else Outline(frozenset(), {}, frozenset())
 
@@ -155,7 +155,7 @@ class KernelNft:
         return done.stdout.partition("\n")[0]
 
     async def _list(self, *words: str, options: Sequence[str] = ()) -> str | None:
-        """The listing as JSON; None where there is no such object."""
+        """The listing as JSON; None if the object does not exist."""
         done = await self._nft("--json", "--numeric", *options, "list", *words)
         if done.status == 0:
             return done.stdout
@@ -176,9 +176,9 @@ _LOCATION = re.compile(r"^/dev/stdin:(\d+):(\d+)-(\d+): ")
 
 
 def refusal(done: proc.Completed, script: str) -> str:
-    """One line for a run of nft that failed: its first error, with the command's head and the part at fault.
+    """One line about a run of nft that failed: its first error, with the start of the command and the part at fault.
 
-    nft repeats the whole line of the script, which may be one of a thousand elements.
+    nft itself repeats the whole line of the script, which may have a thousand elements.
     """
     first = next((line for line in done.stderr.splitlines() if line.strip()), "")
     if (killer := crashes.signal_of(done)) is not None:
@@ -207,7 +207,7 @@ class _Target(msgspec.Struct):
 
 
 class _Wrapped(msgspec.Struct):
-    """An element with anything besides its key. Whether there is anything varies, and so does the form."""
+    """An element that has more than a key. nft writes elements without more in another form."""
 
     val: "str | int | _Expression"
     timeout: int | None = None
@@ -253,7 +253,7 @@ class _Counter(msgspec.Struct):
 
 
 class _Object(msgspec.Struct):
-    """One of these; `metainfo`, which comes first, is none."""
+    """One of these; `metainfo`, which comes first, has none of them."""
 
     set: _Set | None = None
     map: _Set | None = None
@@ -270,7 +270,7 @@ _listing = msgspec.json.Decoder(_Listing)
 
 
 def parse_elements(listing: str) -> list[ListedElement]:
-    """The elements of the one set or map that is listed. Raises NftError for what nft does not print for ours."""
+    """The elements of the one set or map in a listing. Raises NftError for output that our sets never give."""
     for each in _decode(listing):
         found = each.set or each.map
         if found is not None:
@@ -280,12 +280,12 @@ def parse_elements(listing: str) -> list[ListedElement]:
 
 
 def parse_chains(listing: str) -> set[str]:
-    """The names of our table's chains among all that are listed."""
+    """The names of our table's chains, among all chains in a listing."""
     return {each.chain.name for each in _decode(listing) if each.chain is not None and each.chain.table == TABLE_NAME}
 
 
 def parse_outline(listing: str) -> Outline:
-    """What the one table that is listed consists of."""
+    """The parts of the one table in a listing."""
     objects = _decode(listing)
     rules = Counter(each.rule.chain for each in objects if each.rule is not None)
     chains = {
@@ -305,7 +305,7 @@ def parse_outline(listing: str) -> Outline:
 
 
 def parse_packets(listing: str) -> int:
-    """The packets of the one counter that is listed."""
+    """The packets of the one counter in a listing."""
     return sum(each.counter.packets for each in _decode(listing) if each.counter is not None)
 
 
@@ -317,7 +317,7 @@ def _decode(listing: str) -> list[_Object]:
 
 
 def _protocol_positions(types: object) -> frozenset[int]:
-    """Where in a key the protocol stands; the type may be one, a list, or (`typeof`, newer nft) an expression."""
+    """The position of the protocol in a key. The type may be one, a list, or (`typeof`, newer nft) an expression."""
     if isinstance(types, dict):
         types = types.get("typeof", types)
     if isinstance(types, dict):
@@ -359,9 +359,9 @@ def _word(word: Word) -> Word:
 
 
 def canonical(address: str) -> str:
-    """An address that nft or conntrack printed, in its one spelling: the last part of `::192.0.2.7` is `c000:207`.
+    """An address in nft's or conntrack's output, in canonical spelling: `::192.0.2.7` becomes `::c000:207`.
 
-    What is no such address is returned as it is.
+    Other text is returned as it is.
     """
     return str(IPv6Address(address)) if address.startswith("::") and "." in address else address
 

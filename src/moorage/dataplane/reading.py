@@ -1,4 +1,4 @@
-"""What the kernel has of the table: listed whole, or as little of it as the units' marks allow. Changes nothing."""
+"""Reads the table from the kernel: all of it, or as little as the units' marks allow. Changes nothing."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -23,11 +23,11 @@ from moorage.dataplane.schema import (
 
 
 class Recalled(NamedTuple):
-    """What the kernel has, as far as it may differ from what it should have."""
+    """The part of the kernel's content that may differ from what it should be."""
 
     content: Content
     same: frozenset[UnitKey] = frozenset()
-    """Units that are as they should be; their elements were not listed."""
+    """Units that are right already; their elements were not listed."""
 
 
 async def read_all(nft: Nft) -> Content:
@@ -37,7 +37,7 @@ async def read_all(nft: Nft) -> Content:
 
 
 async def recall(nft: Nft, ledger: Ledger) -> Recalled:
-    """What differs, or may differ, from the ledger's state, found with the units' marks. Raises NftError.
+    """Finds what differs, or may differ, from the ledger's state, by the units' marks. Raises NftError.
 
     The marks must be trustworthy: see `is_under_way`.
     """
@@ -60,17 +60,17 @@ async def recall(nft: Nft, ledger: Ledger) -> Recalled:
 
 
 async def is_under_way(nft: Nft) -> bool:
-    """Whether marks of units are not to be trusted: a change of one was under way, or rules are new."""
+    """Whether the units' marks cannot be trusted: a change was unfinished, or the rules are new."""
     return any(text(each.key) == UNDER_WAY for each in await nft.elements(DIGEST.name))
 
 
 async def comment(nft: Nft, container: Container) -> str | None:
-    """The comment of the first element of a set; None where there is none."""
+    """The comment of the first element of a set; None if there is none."""
     return next((each.comment for each in await nft.elements(container.name)), None)
 
 
 Listed = list[tuple[UnitKey | None, str, str]]
-"""Of each element: the unit that owns it, and key and value as nft writes them."""
+"""For each element: the unit that owns it, and key and value as nft writes them."""
 
 
 async def _listed(nft: Nft, container: Container) -> Listed:

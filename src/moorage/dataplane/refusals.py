@@ -1,9 +1,9 @@
-"""Ports that nft refuses although they look well formed: found, left out, and tried again.
+"""Finds ports that nft refuses although they look well formed, leaves them out, and tries them again.
 
-One transaction carries the changes of many Services, and one port that nft refuses fails them all. To find it, nft
-is asked about each half, and each half of that, in a table of its own that is never made: what somebody else may have
-changed in the real table plays no part there. Where nft refuses that table even without elements, no port is at
-fault: no permission, no memory, an nft that crashes.
+One transaction holds the changes of many Services, so one port that nft refuses makes all of them fail. To find it,
+nft is asked about each half, and each half of that, in a separate table that is never made, where changes by somebody
+else in the real table do not matter. If nft refuses that table even without elements, no port is at fault: there is
+no permission, no memory, or nft crashes.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from moorage.errors import MoorageError
 from moorage.log import get_logger
 
 MAX_QUESTIONS = 100
-"""Most questions that nft is asked in one search: enough to find about ten among thousands. What is not found by then
-is left out together, and looked at by itself when it is tried again."""
+"""How many questions one search may ask: enough to find about ten ports among thousands. Suspects that are left by
+then are left out together, and looked at one by one when they are tried again."""
 NOT_NARROWED_DOWN = (
     "nft refuses this port, or another that is left out with it; they are tried again in smaller groups"
 )
@@ -27,32 +27,32 @@ log = get_logger("moorage.dataplane")
 
 
 class Refused(NamedTuple):
-    """A port that is left out, because nft refuses it."""
+    """A port that is left out because nft refuses it."""
 
     port: ServicePort
-    """What was wanted."""
+    """The state that nft refused."""
     kept: ServicePort | None
-    """What the kernel has in its place: its last good state."""
+    """The state that the kernel has instead: the last good one."""
     words: str
     """Why, in nft's words."""
     found: bool = True
-    """False: it is left out with others, at least one of which nft refuses."""
+    """False: it is left out together with others, of which nft refuses at least one."""
 
 
 class Refusals:
-    """The ports that are left out at present, and the search for them."""
+    """The ports that are left out at the moment, and the search for them."""
 
     def __init__(self, nft: Nft, learns: frozenset[int], limit: int) -> None:
-        """`learns`: the families whose sessions are learned; `limit`: most elements in a transaction."""
+        """`learns`: the families whose sessions are learned; `limit`: how many elements a transaction may have."""
         self.refused: dict[ServiceAddress, Refused] = {}
         self._nft = nft
         self._learns = learns
         self._limit = limit
 
     def without(self, desired: Mapping[ServiceAddress, ServicePort]) -> Mapping[ServiceAddress, ServicePort]:
-        """`desired`, with their last good state in place of the ports that are left out.
+        """`desired`, with the last good state of ports that are left out.
 
-        A port of which another state is wanted by now is left out no longer.
+        A port whose desired state has changed is no longer left out.
         """
         for key, each in list(self.refused.items()):
             if desired.get(key) != each.port:
@@ -63,7 +63,7 @@ class Refusals:
         return left | {key: each.kept for key, each in self.refused.items() if each.kept is not None}
 
     def retry_refused(self) -> set[ServiceAddress]:
-        """Let ports be tried again: those that were left out in groups, or else all. Returns their keys."""
+        """Allow ports to be tried again: those that were left out in groups, or else all. Returns their keys."""
         keys = {key for key, each in self.refused.items() if not each.found} or set(self.refused)
         for key in keys:
             del self.refused[key]
@@ -72,9 +72,9 @@ class Refusals:
     async def find(
         self, ports: Mapping[ServiceAddress, ServicePort], kept: Mapping[ServiceAddress, ServicePort | None]
     ) -> bool:
-        """Find those of `ports` that nft refuses, and leave them out; returns whether there are any.
+        """Find the `ports` that nft refuses, and leave them out; returns whether there are any.
 
-        `kept`: what the kernel has of them. Raises MoorageError where nft cannot be asked.
+        `kept`: their states in the kernel. Raises MoorageError if nft cannot be asked.
         """
         if not ports or await self._why({}) is not None:
             return False
@@ -98,7 +98,7 @@ class Refusals:
         return True
 
     async def _why(self, ports: NodeState) -> str | None:
-        """Why nft refuses these ports, in its words; None where it takes them."""
+        """Why nft refuses these ports, in its words; None if it accepts them."""
         try:
             scripts = Ledger(ports, self._learns, self._limit).trial()
             while (script := await asyncio.to_thread(next, scripts, None)) is not None:

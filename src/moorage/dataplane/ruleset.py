@@ -1,4 +1,4 @@
-"""The rules. They do not grow: Services, endpoints and clients are elements of the maps in `schema`. Pure.
+"""The rules. They never grow: Services, endpoints and clients are elements of the maps in `schema`. Pure.
 
 A policy is shared by all ports with the same protocol, affinity, timeout and table size; its chain is made on
 first use. It looks for the client's session first, and then for a slot.
@@ -29,7 +29,7 @@ from moorage.dataplane.schema import (
 from moorage.dataplane.slots import first_slot
 
 SEED = 0x6D6F6F72
-"""Of the hash that gives a client its first slot; the same on every node and in every version."""
+"""Seed of the hash that gives a client its first slot; the same on every node and in every version."""
 
 
 class Chain(NamedTuple):
@@ -38,7 +38,7 @@ class Chain(NamedTuple):
     name: str
     rules: tuple[str, ...]
     hook: Hook | None = None
-    """Where the kernel enters it; None: only other rules and verdicts lead here."""
+    """Where the kernel enters it; None: only other rules and verdicts lead to it."""
 
     @property
     def commands(self) -> list[str]:
@@ -55,20 +55,20 @@ class Chain(NamedTuple):
 
 
 REFUSE = Chain("refuse", ("meta l4proto tcp reject with tcp reset", "reject with icmpx port-unreachable"))
-"""Refuses a connection by its protocol's own means."""
+"""Refuses a connection in the way of its protocol."""
 
 
 def base(learn6: bool) -> list[str]:
     """Commands that make the table with its sets and base chains, or bring an older one's rules up to date.
 
-    Applied in one transaction they change rules only where they differ in effect, and touch no element.
-    `learn6`: whether nft can learn IPv6 sessions (1.0.6 cannot); without, IPv6 affinity is by the hash alone.
+    In one transaction they change rules only where the effect differs, and do not touch elements. `learn6`: whether
+    nft can learn IPv6 sessions (1.0.6 cannot); without that, IPv6 affinity is by the hash alone.
     """
     return [*foundation(), *(line for chain in base_chains(learn6) for line in chain.commands)]
 
 
 def foundation() -> list[str]:
-    """Commands that make the table with all that policies and elements refer to, and no base chain."""
+    """Commands that make the table with everything that policies and elements refer to, but no base chains."""
     made = (each.declaration for each in CONTAINERS)
     counters = (f"add counter {TABLE} {each}" for each in COUNTERS)
     return [f"add table {TABLE}", *made, *counters, *REFUSE.commands]
@@ -85,17 +85,17 @@ def base_chains(learn6: bool) -> list[Chain]:
     learns = tuple(rule for family in FAMILIES if family is IPV4 or learn6 for rule in _learn_dispatch(family))
     return [
         *(Chain(f"dnat-{hook}", dispatch, Hook("nat", hook, -110)) for hook in ("prerouting", "output")),
-        # A pod's packet to an endpoint in the node's own network goes to input, and never to postrouting.
+        # A pod's packet to an endpoint in the node's own network goes to input, never to postrouting.
         *(Chain(f"learn-{hook}", learns, Hook("nat", hook, 90)) for hook in ("input", "postrouting")),
         Chain("masquerade-postrouting", tuple(map(_masquerade, FAMILIES)), Hook("nat", "postrouting", 100)),
     ]
 
 
 def _reset_midflow(family: Family) -> str:
-    """A flow that conntrack no longer knows (its endpoint is gone) is reset here, in the middle.
+    """Resets a flow that conntrack no longer knows because its endpoint is gone.
 
-    Translated instead, the packet would reach another endpoint, which knows nothing of the connection; behind a
-    stateful firewall it would vanish there and the client would hang. Needs nf_conntrack_tcp_loose=1 (default).
+    If its packets were translated, they would reach another endpoint, which knows nothing about the connection;
+    behind a stateful firewall they would vanish, and the client would hang. Needs nf_conntrack_tcp_loose=1 (default).
     """
     return f"{_to_ours(family)} tcp flags & (syn|ack) == ack reject with tcp reset"
 
@@ -105,7 +105,7 @@ def _dispatch(family: Family) -> str:
 
 
 def _reject(family: Family) -> str:
-    """What is ours and nothing carries: no endpoints, or no such port."""
+    """Rejects packets to our addresses that nothing carries: no endpoints, or no such port."""
     return f"{_to_ours(family)} goto {REFUSE.name}"
 
 
@@ -134,7 +134,7 @@ def _masquerade(family: Family) -> str:
 
 
 def policy_chain(policy: Policy, learns: bool) -> Chain:
-    """The policy's chain: session first, then slot. `learns`: whether sessions of its family can be learned.
+    """The chain of a policy: session first, then slot. `learns`: whether sessions of its family can be learned.
 
     The slot is looked up twice because kernels before 6.17 can miss an element of a hash set while another
     transaction commits; `misses` counts when the first look-up found nothing.
@@ -156,7 +156,7 @@ def policy_chain(policy: Policy, learns: bool) -> Chain:
 
 
 def learn_chain(policy: Policy) -> Chain:
-    """The chain that pins the client's address to the endpoint just chosen."""
+    """The chain that pins the client's address to the endpoint that was just chosen."""
     family, containers = _family(policy), OF_FAMILY[policy.family]
     original, target = _original(family), f"{family.ip} daddr . {policy.protocol} dport"
     guard = f"meta l4proto {policy.protocol} {original} . {target} @{containers.live.name}"

@@ -1,8 +1,8 @@
-"""What the table `inet moorage` consists of: each set, map and kind of chain, described once. Pure.
+"""The table `inet moorage`: each set, map and kind of chain, described once. Pure.
 
 Everything else follows from these descriptions: the commands that make the table (`ruleset`), the order in which
 elements change (`changes`), what is listed and what it means (`reading`), and what is compared (`audit`). To add a
-map, add a descriptor to `_of_family`; if it has units of its own, say in `units` which elements these have.
+map, add a descriptor to `_of_family`; if it has units of its own, say in `units` which elements they have.
 """
 
 import re
@@ -16,11 +16,11 @@ from moorage.dataplane.nft import FAMILY, TABLE_NAME, ListedElement, Word
 
 TABLE = f"{FAMILY} {TABLE_NAME}"
 MAX_SESSIONS = 262_144
-"""Most sessions of one family that the kernel keeps; beyond it new clients are held by the hash alone."""
+"""How many sessions of one family the kernel keeps; further clients are held by the hash alone."""
 
 
 class Family(NamedTuple):
-    """How nft names things in one address family."""
+    """nft's names in one address family."""
 
     number: int
     ip: str
@@ -40,7 +40,7 @@ class Field(Enum):
 
     CLIENT = "client"
     ADDRESS = "address"
-    """Of a Service; and so the next two."""
+    """A Service's address; the next two belong to it."""
     PROTOCOL = "protocol"
     PORT = "port"
     SLOT = "slot"
@@ -52,26 +52,26 @@ class Field(Enum):
 
 
 class Step(IntEnum):
-    """When an element of a unit is added, replaced or deleted while the unit changes, in this order.
+    """The steps, in order, in which a unit's elements are added, replaced or deleted when it changes.
 
-    All steps together are one transaction where that is small enough. Else FLIP is still one transaction, and, but
-    for changes that no transaction would take, REPLACE, FLIP and REVOKE together are one.
+    All steps are one transaction if that is small enough. Otherwise FLIP is still one transaction, and so are
+    REPLACE, FLIP and REVOKE together, except for changes that fit into no transaction.
     """
 
     PREPARE = 0
     """Nothing looks it up yet."""
     REPLACE = 1
-    """One by one it can lead to the old or to the new endpoint."""
+    """Each element leads to either the old or the new endpoint."""
     FLIP = 2
-    """Here the packets of new connections begin to see the unit's new state."""
+    """From here on, packets of new connections see the new state."""
     REVOKE = 3
-    """What no client may be given any more."""
+    """What no client may get any more."""
     CLEAR = 4
     """Nothing looks it up any more."""
 
 
 class ReadBack(Enum):
-    """How an agent that starts finds out which of its elements the kernel has."""
+    """How a starting agent finds out which elements the kernel has."""
 
     MARK = "they follow from the unit's mark and need no listing"
     LIST = "they have to be listed"
@@ -80,26 +80,26 @@ class ReadBack(Enum):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Container:
-    """A set or map of the table. Each exists once, and is compared by identity."""
+    """A set or map of the table. Each exists once and is compared by identity."""
 
     name: str
     family: Family
     key: tuple[Field, ...]
     value: tuple[Field, ...] = ()
-    """Empty: it is a set, whose elements may have a comment instead."""
+    """Empty: it is a set; its elements may have comments instead."""
     protocol: str | None = None
-    """Of all its elements, where their keys do not say it."""
+    """The protocol of all elements, if it is not part of their keys."""
     add: Step = Step.FLIP
     replace: Step = Step.FLIP
     delete: Step = Step.FLIP
     read_back: ReadBack = ReadBack.LIST
     owner: Callable[["Container", tuple[Word, ...]], UnitKey] | None = None
-    """To which unit an element with these words as its key belongs; None: several units may need it."""
+    """The unit that an element with these words as its key belongs to; None: several units may need it."""
     port: str = "th"
-    """What `typeof` calls a port. nft 1.0.6 refuses `th` in a rule that also matches the protocol, once the map is
-    read back from the kernel; there it is `tcp`, which means the same for UDP."""
+    """The word for a port in `typeof`. nft 1.0.6 refuses `th` in a rule that also matches the protocol, once the map
+    has been read back from the kernel; there it is `tcp`, which means the same for UDP."""
     learned: bool = False
-    """Rules add its elements, and these time out."""
+    """Rules add its elements, which time out."""
 
     @property
     def kind(self) -> str:
@@ -151,7 +151,7 @@ class Container:
 
 
 class Element(NamedTuple):
-    """An element to add or delete: key and value as nft writes them. In a set the value is the comment, or empty."""
+    """An element to add or delete: key and value as nft writes them. In a set the value is the comment or empty."""
 
     container: Container
     key: str
@@ -159,11 +159,11 @@ class Element(NamedTuple):
 
 
 Elements = dict[Container, dict[str, str]]
-"""Of each set or map: key -> value, both as nft writes them."""
+"""For each set or map: key -> value, both as nft writes them."""
 
 
 def service_of(container: Container, words: tuple[Word, ...]) -> ServiceAddress:
-    """The address of the Service that an element's key names."""
+    """The address of the Service in an element's key."""
     found = dict(zip(container.key, words, strict=True))
     return ServiceAddress(
         str(found[Field.ADDRESS]), container.protocol or str(found[Field.PROTOCOL]), int(found[Field.PORT])
@@ -179,29 +179,29 @@ class Containers(NamedTuple):
     """The sets and maps of one family; their names end with its number."""
 
     services: Container
-    """The policy's chain of each address, protocol and port."""
+    """Address, protocol and port -> the chain of the policy."""
     slots: dict[str, Container]
     """By protocol. A policy chain computes the slot: a hash of the client's address, or a random number, modulo the
     size of the port's table. Two maps, because only `typeof` can name a slot's type, and it names the protocol."""
     sessions: Container
-    """Clients' endpoints, learned from each new connection, with a timeout. A map of moorings will be like it."""
+    """Clients' endpoints, learned from each new connection, with a timeout. A map of moorings will be similar."""
     learners: Container
     """The chain that learns, for ports with sessions."""
     live: Container
-    """What they may learn. An endpoint that is taken out leaves this set in the transaction that changes its slots,
-    so that a packet that was sent to it before, and is still under way, cannot learn it again. It is no map to
-    verdicts: whenever one of those gets an element, the kernel walks through all verdict maps that rules use, looking
-    for loops: half a microsecond for each element, 60 ms for 100,000."""
+    """What they may learn. An endpoint that is taken out leaves this set in the same transaction that changes its
+    slots, so that a packet that is still on its way to it cannot learn it again. It is not a verdict map: whenever
+    one of those gets an element, the kernel searches all verdict maps in use for loops: half a microsecond for each
+    element, 60 ms for 100,000."""
     addresses: Container
-    """What is ours, so that what nothing carries is rejected at once."""
+    """Our addresses, so that packets that nothing carries are rejected at once."""
     carried: Container
-    """All that is carried. No rule looks here: the comment of each is the unit's mark (`units.mark`), which spares an
-    agent that starts again from listing what did not change: nft takes 2.4 KB of memory for each element."""
+    """Everything that is carried. No rule uses it: the comment of each element is the unit's mark (`units.mark`), so
+    that a restarted agent need not list what has not changed: nft takes 2.4 KB of memory for each element."""
     hairpin: Container
-    """Local endpoints that may be their own client, as source and destination."""
+    """Local endpoints that may be their own clients, as source and destination."""
 
     def each(self) -> Iterator[Container]:
-        """All of them, in the order in which they are made."""
+        """All of them, in the order of creation."""
         yield from (self.services, *self.slots.values(), self.sessions, self.learners, self.live)
         yield from (self.addresses, self.carried, self.hairpin)
 
@@ -239,16 +239,16 @@ def _of_family(family: Family) -> Containers:
 
 
 OF_FAMILY = {family.number: _of_family(family) for family in FAMILIES}
-"""By 4 and 6."""
+"""By family, 4 or 6."""
 RULES_DIGEST = Container("rules-digest", IPV4, (Field.NUMBER,), read_back=ReadBack.APART)
-"""Its one element's comment tells which version of the base rules is there. (`rules` is a keyword of newer nft.)"""
+"""The comment of its one element says which version the base rules are. (`rules` is a keyword in newer nft.)"""
 DIGEST = Container("digest", IPV4, (Field.NUMBER,), read_back=ReadBack.APART)
-"""WHOLE, with the digest of all units as its comment, while the table is as it should be; UNDER_WAY while marks of
-units are not to be trusted: a change of one that takes several transactions is under way, or rules are new."""
+"""WHOLE, with the digest of all units as its comment, while the table is right; UNDER_WAY while marks of units cannot
+be trusted: a change of a unit in several transactions is unfinished, or rules are new."""
 WHOLE, UNDER_WAY = "1", "2"
 
 CONTAINERS = (RULES_DIGEST, DIGEST, *(each for family in OF_FAMILY.values() for each in family.each()))
-"""All sets and maps, in the order in which they are made."""
+"""All sets and maps, in the order of creation."""
 COUNTERS = ("misses",)
 """Named counters of packets."""
 
@@ -259,7 +259,7 @@ def text(words: Iterable[Word]) -> str:
 
 
 def value_of(container: Container, listed: ListedElement) -> str:
-    """The value of an element that was listed, as nft writes it; of a set the comment, empty where there is none."""
+    """The value of a listed element, as nft writes it; in a set, the comment or an empty text."""
     if not container.value:
         return listed.comment or ""
     if isinstance(listed.value, str):
@@ -271,7 +271,7 @@ def value_of(container: Container, listed: ListedElement) -> str:
 
 
 class ChainNames:
-    """The names of the chains of one kind. One template both writes and reads them."""
+    """The names of one kind of chain. One template writes and reads them."""
 
     _FIELDS: ClassVar = {"seconds": r"\d+", "modulus": r"\d+", "protocol": "|".join(PROTOCOLS), "family": "[46]"}
 
@@ -285,7 +285,7 @@ class ChainNames:
         return self._template.format(**fields)
 
     def read(self, name: str) -> dict[str, str] | None:
-        """The fields that a name was written with; None for the name of a chain of another kind."""
+        """The fields in a name; None for the name of another kind of chain."""
         match = self._pattern.fullmatch(name)
         return match.groupdict() if match else None
 
@@ -297,12 +297,12 @@ MADE_ON_USE = (_BALANCED, _BY_CLIENT_IP, _LEARN)
 
 
 def is_made_on_use(chain: str) -> bool:
-    """Whether the chain is one that units need, and not one of the base ruleset."""
+    """Whether it is a chain that units need, and not one of the base ruleset."""
     return any(each.read(chain) is not None for each in MADE_ON_USE)
 
 
 class Policy(NamedTuple):
-    """How the endpoint of a new connection is chosen: one chain, shared by all units with the same policy."""
+    """How an endpoint is chosen for a new connection: one chain for all units with the same policy."""
 
     family: int
     protocol: str
@@ -325,7 +325,7 @@ class Policy(NamedTuple):
 
     @classmethod
     def of_chain(cls, name: str) -> "Policy | None":
-        """The policy whose chain has this name; None where it is no policy's."""
+        """The policy whose chain has this name; None if it is not the chain of a policy."""
         for kind in (_BALANCED, _BY_CLIENT_IP):
             if found := kind.read(name):
                 affinity = ByClientIP(int(found["seconds"])) if kind is _BY_CLIENT_IP else Balanced()

@@ -1,12 +1,12 @@
-"""Kubernetes Services and EndpointSlices to what the node should carry. Pure.
+"""Turns Kubernetes Services and EndpointSlices into what the node should carry. Pure.
 
 The rules are those of kube-proxy: endpoints are matched to ports by the port's name and protocol, so a named
 target port and a slice whose port differs from `targetPort` both work; only the first address of an endpoint
-counts; ready endpoints are used, and where there are none, those that are terminating but still serving (KEP-1669);
-of an endpoint that is listed more than once the entry that takes most connections counts.
+counts; ready endpoints are used, and if there are none, those that are terminating but still serving (KEP-1669);
+an endpoint that is listed more than once counts by its best entry.
 
-Whatever the objects hold, what leaves here is well formed: canonical addresses, of the family that they are used in,
-ports from 1 to 65535, timeouts as Kubernetes allows them.
+Whatever the objects hold, the result is well formed: canonical addresses of the right family, ports from 1 to 65535,
+and timeouts that Kubernetes allows.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -40,14 +40,14 @@ DEFAULT_AFFINITY_SECONDS = 10_800
 """Kubernetes' own default."""
 
 MAX_ENDPOINTS_OF_PORT = 1_000
-"""Most endpoints of a port that are carried: a table has 4,096 slots at most, and each should have four of them."""
+"""How many endpoints of a port are carried: a table has at most 4,096 slots, and each endpoint should have four."""
 MAX_ENDPOINTS_OF_SERVICE = 10_000
-"""Most endpoints of all ports and addresses of a Service together; a port without any counts as one."""
+"""How many endpoints all ports and addresses of a Service may have together; a port without any counts as one."""
 MAX_WARNINGS_OF_SERVICE = 10
-"""Most lines about one Service."""
+"""How many lines there may be about one Service."""
 
 MAX_CONFLICTS = 20
-"""Most lines about addresses that several Services claim."""
+"""How many lines there may be about addresses that several Services claim."""
 
 Addresses = Literal["cluster", "load-balancer"]
 
@@ -58,27 +58,27 @@ class Scope(NamedTuple):
     node: str
     """The node's own name: its endpoints are local."""
     labelled_only: bool = True
-    """Only Services that are labelled as carried by node agents; otherwise all that name no other proxy."""
+    """Only Services with the label for node agents; otherwise all that name no other proxy."""
     addresses: Addresses = "cluster"
     """Their cluster IPs, or the IPs of their load balancer (the lab's cloud)."""
 
 
 class Carried(NamedTuple):
-    """What a node carries of one Service, and a line for each thing that it leaves out, with the reason."""
+    """What a node carries of one Service, and a line with the reason for each thing that it leaves out."""
 
     ports: tuple[ServicePort, ...]
     warnings: tuple[str, ...] = ()
 
 
 def needed(service: Service) -> Service:
-    """`service` without labels and annotations that nobody reads here, and which may be large."""
+    """`service` without labels and annotations that nothing here reads; they may be large."""
     return replace(service, metadata=contract.slim(service.metadata))
 
 
 def fault(service: Service, scope: Scope) -> str | None:
-    """What keeps all of `service` from being carried: the field and what is wrong with it; None where nothing does.
+    """Why `service` cannot be carried at all: the field and what is wrong with it; None if it can.
 
-    kube-apiserver refuses most of this, but not all that runs in front of a node agent is a kube-apiserver.
+    kube-apiserver refuses most of this, but a node agent may have another API server.
     """
     if not _is_ours(service, scope):
         return None
@@ -96,9 +96,9 @@ def fault(service: Service, scope: Scope) -> str | None:
 
 
 def carried(service: Service, slices: Iterable[EndpointSlice], scope: Scope) -> Carried:
-    """What the node carries of `service`, whose EndpointSlices are `slices` (in any order).
+    """What the node carries of `service` with the EndpointSlices `slices` (in any order).
 
-    Nothing, and a warning, where `service` has a fault; a slice with a fault is left out.
+    If `service` has a fault, that is nothing, with a warning; a slice with a fault is left out.
     """
     name = f"{service.metadata.namespace}/{service.metadata.name}"
     if not _is_ours(service, scope):
@@ -140,7 +140,7 @@ def _is_ours(service: Service, scope: Scope) -> bool:
 
 
 def _written_addresses(service: Service, scope: Scope) -> list[tuple[str, str]]:
-    """Field and address of all to carry, as they are written; none for a headless Service."""
+    """Field and address, as written, of everything to carry; none for a headless Service."""
     if scope.addresses == "load-balancer":
         balancer = service.status.load_balancer
         given = [ingress.ip for ingress in (balancer.ingress if balancer else None) or ()]
@@ -149,7 +149,7 @@ def _written_addresses(service: Service, scope: Scope) -> list[tuple[str, str]]:
 
 
 def _first(name: str, warnings: Iterable[str]) -> tuple[str, ...]:
-    """No more than a person reads."""
+    """Cuts warnings to as many as a person reads."""
     all_ = tuple(warnings)
     if len(all_) <= MAX_WARNINGS_OF_SERVICE:
         return all_
@@ -180,13 +180,13 @@ def _named(name: str | None) -> str:
 
 
 def _other_ports(slices: FamilySlices) -> str:
-    """Some of the ports that there are, for a message."""
+    """Some of the existing ports, for a message."""
     some = [f"{protocol} {_named(name)}" for name, protocol in nsmallest(5, slices.ports)]
     return ", ".join(some) + (", ..." if len(slices.ports) > len(some) else "") or "none with a number"
 
 
 def _used(found: Mapping[Target, SliceEndpoint]) -> dict[Target, SliceEndpoint]:
-    """Those that take new connections."""
+    """The endpoints that take new connections."""
     ready = {target: each for target, each in found.items() if each.ready}
     return ready or {target: each for target, each in found.items() if each.terminating and each.serving}
 
@@ -197,7 +197,7 @@ def _service_port(
     used = _used(found)
     names = _names(used)
     carried = sorted(used, key=names.__getitem__)[:MAX_ENDPOINTS_OF_PORT]
-    # A pod that ends often fails its readiness check first, and still answers those whom it has.
+    # A pod that is ending often fails its readiness check first, but still answers its clients.
     keeps = {target for target, each in found.items() if each.serving or each.terminating}.difference(carried)
     return ServicePort(
         service=name,
@@ -212,7 +212,7 @@ def _service_port(
 
 
 def _names(found: Mapping[Target, SliceEndpoint]) -> dict[Target, str]:
-    """Each endpoint's identity: its hostname where it has one of its own, else its address, else address and port."""
+    """Each endpoint's identity: its hostname if unique, else its address if unique, else address and port."""
     names = {target: each.hostname or target.address for target, each in found.items()}
     for less_specific in (lambda target: target.address, lambda target: f"{target.address}:{target.port}"):
         count: dict[str, int] = {}
@@ -235,9 +235,9 @@ def _affinity(service: Service) -> Affinity:
 
 
 class Desired:
-    """What a node should carry, kept up to date Service by Service.
+    """What a node should carry, updated Service by Service.
 
-    Two Services can claim one address and port only by mistake; then the one whose name sorts first has it, and
+    Two Services can only claim the same address and port by mistake. Then the one whose name sorts first has it, and
     the other gets it when the first goes.
     """
 
@@ -248,7 +248,7 @@ class Desired:
         self._contested: set[ServiceAddress] = set()
 
     def put(self, service: str, ports: Iterable[ServicePort]) -> set[ServiceAddress]:
-        """Replace what is carried of `service` (`namespace/name`); returns the keys whose state changed."""
+        """Replace what is carried of `service` (`namespace/name`); returns the keys whose state has changed."""
         new = {port.key: port for port in ports}
         keys = self._keys.get(service, set()) | set(new)
         changed = set()

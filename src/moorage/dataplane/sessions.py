@@ -1,4 +1,4 @@
-"""Learned sessions, which pin clients to endpoints: read from the kernel, and corrected. Pure but for `read`."""
+"""Learned sessions, which pin clients to endpoints: reads and corrects them. Pure, except for `read`."""
 
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from moorage.dataplane.nft import Nft
 from moorage.dataplane.schema import OF_FAMILY, TABLE, Container, service_of, text
 
 MAX_CORRECTIONS = 500
-"""Most sessions that one transaction corrects; each is named up to three times."""
+"""How many sessions one transaction corrects; it names each of them up to three times."""
 
 
 class Session(NamedTuple):
@@ -34,7 +34,7 @@ class Session(NamedTuple):
 
 
 class Correction(NamedTuple):
-    """A session that this state would not have made: to forget, or to give another timeout."""
+    """A session that this state would not have made: it must be forgotten, or get another timeout."""
 
     session: Session
     timeout: int = 0
@@ -57,11 +57,11 @@ async def read(nft: Nft) -> list[Session]:
 def corrections(
     sessions: Iterable[Session], state: NodeState, keys: Collection[ServiceAddress] | None = None
 ) -> list[Correction]:
-    """What to change so that every session is one that the state could have made.
+    """The corrections after which every session is one that the state could have made.
 
-    `keys`: look only at sessions of these; None: at all. A session to an endpoint that is not in use, or of a
-    Service without affinity, is forgotten. One made under another timeout keeps its age: a shorter timeout can end
-    it, a longer one prolongs it.
+    `keys`: look only at their sessions; None: at all. A session with an endpoint that is not in use, or of a Service
+    without affinity, is forgotten. A session that was made under another timeout keeps its age: a shorter timeout can
+    end it, a longer one prolongs it.
     """
     result = []
     for session in sessions:
@@ -79,9 +79,9 @@ def corrections(
 def _left(session: Session, timeout: int) -> int:
     """Seconds that a session made under another timeout has left under this one.
 
-    A connection that renews a session gives it the new timeout's seconds, while the kernel goes on showing the old
-    timeout. What is left then exceeds the old timeout, or, with a shorter one, lies within the new: there a session
-    so old that it should have ended looks the same, and has its last seconds.
+    A connection that renews a session gives it the seconds of the new timeout, but the kernel goes on showing the old
+    timeout. With a longer new timeout, the seconds left then exceed the old one. With a shorter one they lie within
+    the new: a session so old that it should have ended looks the same, so it gets its last seconds.
     """
     if session.left > session.timeout or session.left <= timeout < session.timeout:
         return min(max(session.left, 1), timeout)
@@ -89,11 +89,11 @@ def _left(session: Session, timeout: int) -> int:
 
 
 def scripts(corrections: list[Correction]) -> Iterator[str]:
-    """Transactions that carry the corrections out.
+    """Transactions that make the corrections.
 
-    Deleting an element that has just expired would fail the whole transaction; adding it first (which changes
-    nothing where it is still there) makes the deletion safe. A client that was pinned anew in between makes the
-    addition fail instead: then read again.
+    Deleting an element that has just expired would make the whole transaction fail; adding it first (which changes
+    nothing if it still exists) makes the deletion safe. If the client has been pinned again in between, the addition
+    fails: then read again.
     """
     for start in range(0, len(corrections), MAX_CORRECTIONS):
         chunk = corrections[start : start + MAX_CORRECTIONS]

@@ -1,11 +1,11 @@
-"""Slot tables: which of a service's M slots leads to which endpoint.
+"""Slot tables: which of the M slots of a service leads to which endpoint.
 
 The kernel picks a slot in [0, M) for every new connection, by a hash of the client's address (sticky) or at random
 (balanced), and looks the endpoint up under (service, first slot of M + slot). Both expressions of nftables scale the
 number to M by multiplication (`reciprocal_scale`), so every slot is an equal share of the clients.
 
-Everything here is pure, and exact integer arithmetic or correctly rounded division: every node computes the same
-table from the same endpoints. docs/slots.md compares the ways to fill a table.
+Everything here is pure, with exact integer arithmetic or correctly rounded division, so every node computes the same
+table from the same endpoints. docs/slots.md compares ways to fill a table.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,36 +17,36 @@ from operator import truediv
 from struct import unpack
 
 MAX_SLOTS = 4096
-"""Slots of the largest table. A policy chain exists per M in use, and nft takes 2.4 KB of memory per element."""
+"""Size of the largest table. There is a policy chain for each M in use, and nft takes 2.4 KB for each element."""
 
 STICKY_SIZES = (24, 60, 120, 240, 480, 960, 1920, MAX_SLOTS)
-"""Sizes of sticky tables: many divisors, so that common endpoint counts share them evenly, and steps of about two."""
+"""Sizes of sticky tables: with many divisors, so that common endpoint counts divide them evenly, about doubling."""
 
 STICKY_SLOTS_PER_ENDPOINT = 4
 """Fewer would let one endpoint get more than 5/4 of another's clients; more would cost elements."""
 
 MAX_EXACT_SLOTS = 256
-"""Slots that any balanced service may have in order to follow its weights exactly."""
+"""How many slots a balanced service may use to follow its weights exactly."""
 
 LONG_TABLE_SLOTS, FIRST_TURNS = 500, 64
-"""Of tables with more than LONG_TABLE_SLOTS slots so many turns of each endpoint are worked out first: after them 64
-of 1,000 endpoints still have room."""
+"""In tables with more than LONG_TABLE_SLOTS slots, this many turns of each endpoint are computed first: after them,
+64 of 1,000 endpoints still have room."""
 
 
 def modulus(weights: Sequence[int], sticky: bool) -> int:
     """M, the number of slots of a service whose endpoints have these weights (each at least 1).
 
-    Balanced: the smallest M that follows the weights exactly; where that would be large, one that follows them to
-    within one slot. Sticky: a size from a ladder that has at least four slots for the lightest endpoint, so that
-    most changes of the endpoints keep M, because another M gives most clients another first choice.
-    Raises ValueError if there are no weights or one is below 1.
+    Balanced: the smallest M that follows the weights exactly; if that would be large, one that follows them to within
+    one slot. Sticky: a size from a ladder, with at least four slots for the lightest endpoint, so that most changes
+    of the endpoints keep M, because another M gives most clients another first choice. Raises ValueError if there are
+    no weights or one is below 1.
     """
     if not weights or min(weights) < 1:
         raise ValueError(f"weights must be at least one number, each at least 1: {list(weights)}")
     endpoints, total = len(weights), sum(weights)
     if endpoints == 1:
         return 1
-    lightest = -(-total // min(weights))  # endpoints there would be if all were as light as the lightest
+    lightest = -(-total // min(weights))  # how many endpoints there would be if all were as light as the lightest
     if sticky:
         return next((size for size in STICKY_SIZES if size >= STICKY_SLOTS_PER_ENDPOINT * lightest), MAX_SLOTS)
     return min(total // gcd(*weights), max(MAX_EXACT_SLOTS, 4 * endpoints, lightest), MAX_SLOTS)
@@ -63,10 +63,10 @@ def table(identities: Sequence[str], weights: Sequence[int], modulus: int) -> tu
     Depends on the set of (identity, weight) pairs only, not on their order. An endpoint has its exact share of the
     slots, modulus * weight / total, rounded down or up; with equal weights the counts differ by at most one.
 
-    Each endpoint prefers the slots in an order of its own, a permutation drawn from its identity. In turn k each
-    bids for its k-th preference and gets it if nobody has it and the endpoint has room. A heavier endpoint has its
-    turns more often. As in Maglev (Eisenbud et al., NSDI 2016, section 3.4), but a bid that is lost is not made up
-    for in the same turn, which halves what an added or removed endpoint changes for the others.
+    Each endpoint prefers the slots in its own order, a permutation drawn from its identity. In turn k each bids for
+    its k-th preference, and gets it if the slot is free and the endpoint has room. A heavier endpoint has turns more
+    often. This is as in Maglev (Eisenbud et al., NSDI 2016, section 3.4), but a lost bid is not made up for in the
+    same turn, which halves what an added or removed endpoint changes for the others.
 
     Raises ValueError if an identity occurs twice or has no weight.
     """
@@ -83,8 +83,8 @@ def table(identities: Sequence[str], weights: Sequence[int], modulus: int) -> tu
 
     owner = [-1] * modulus
     free = modulus
-    # Nearly all slots find their owner in the first turns; later ones are worked out for those alone that still have
-    # room. To repeat a bid that was lost changes nothing.
+    # Nearly all slots find their owner in the first turns; later ones are computed only for endpoints that still have
+    # room. Repeating a lost bid changes nothing.
     for turns in (FIRST_TURNS, modulus) if modulus > LONG_TABLE_SLOTS else (modulus,):
         bidders = [each for each in range(len(drawn)) if room[each] or (round_ups and may_round_up[each])]
         preferences = _preferences([drawn[each][0] for each in bidders], modulus, turns)
@@ -123,7 +123,8 @@ def _bids(
 ) -> Iterable[tuple[int, int]]:
     """(endpoint, slot) in the order of the turns: weight w has its turn k = 0, 1, ... at time k / w.
 
-    `beginnings`: the preferences go on beyond those given, so the bids end with the first endpoint that has no more.
+    `beginnings`: there are more preferences than those given, so the bids end with the first endpoint that has no
+    more.
     """
     if min(weights) == max(weights):
         return zip(cycle(bidders), chain.from_iterable(zip(*preferences, strict=False)), strict=False)

@@ -1,4 +1,4 @@
-"""Carry out what was decided: bring the kernel to the state that a node should carry."""
+"""Brings the kernel to the state that a node should carry."""
 
 import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -17,13 +17,13 @@ from moorage.errors import MoorageError
 from moorage.log import get_logger
 
 MAX_SWEEPS = 3
-"""Most rounds of looking for flows and sessions that went to an endpoint while it was being taken out."""
+"""How many times to look for flows and sessions that still reached an endpoint while it was being taken out."""
 MAX_CORRECTIONS = 5
-"""Most attempts in a sync to correct sessions that go on changing."""
+"""How many times one sync tries to correct sessions that keep changing."""
 MAX_SEARCHES = 10
-"""Most searches in a sync for ports that nft refuses."""
+"""How many times one sync searches for ports that nft refuses."""
 MAX_FAILED_SYNCS = 2
-"""Most syncs that may fail in a row before digests in the kernel are no longer trusted."""
+"""How many syncs may fail in a row before the digests in the kernel are no longer trusted."""
 
 log = get_logger("moorage.dataplane")
 
@@ -33,16 +33,16 @@ class Synced(NamedTuple):
 
     transactions: int = 0
     sessions: int = 0
-    """Sessions forgotten or given another timeout."""
+    """Sessions that were forgotten or got another timeout."""
     flows: int = 0
     """Flows whose clients will be reset at their next packet."""
 
 
 class Synchronizer:
-    """Brings the kernel of one node to the wanted state, and remembers what it has programmed.
+    """Brings the kernel of one node to the desired state, and remembers what it has programmed.
 
-    At start the kernel is read, and what differs is changed; digests in the kernel, of all and of each port, spare
-    reading what is as it should be. After a second error in a row they are not trusted: transactions are all or
+    At start it reads the kernel and changes what differs; digests in the kernel, of everything and of each port, make
+    it unnecessary to read what is right. After a second error in a row they are not trusted: transactions are all or
     nothing, so one that failed for a passing reason left them true, but somebody else may have changed elements.
     """
 
@@ -55,7 +55,7 @@ class Synchronizer:
         self._refusals = Refusals(nft, self._learns, self._limit)
         self._ledger: Ledger | None = None
         self.unfinished = False
-        """Some sessions changed at each attempt to correct them; the next sync tries again."""
+        """Some sessions changed during each attempt to correct them; the next sync tries again."""
         self._failed_syncs = 0
         """Syncs that failed in a row."""
         self._last = Transaction("")
@@ -64,11 +64,11 @@ class Synchronizer:
     async def sync(
         self, desired: Mapping[ServiceAddress, ServicePort], changed: Collection[ServiceAddress]
     ) -> Synced:
-        """Make the kernel carry `desired`, of which `changed` may differ from the last call that succeeded.
+        """Make the kernel carry `desired`. Only `changed` may differ from the last successful call.
 
-        A port that nft refuses is left out, and listed in `refused` until another state of it is wanted. Raises
-        NftError with nft's words, or another MoorageError. The kernel then has its last good state, or one between
-        two transactions: every Service is whole in it.
+        A port that nft refuses is left out, and listed in `refused` until its desired state changes. Raises NftError
+        with nft's words, or another MoorageError. Then the kernel has its last good state, or one between two
+        transactions; every Service is whole in it.
         """
         ledger, self._ledger = self._ledger, None
         self._failed_syncs += 1
@@ -81,7 +81,7 @@ class Synchronizer:
             except Exception as error:
                 if isinstance(error, MoorageError) and not isinstance(error, nft.NftError):
                     raise
-                # First those of the transaction that failed: asking about all of many ports takes long.
+                # First the ports of the failed transaction: asking about all of many ports takes long.
                 named = {key: suspects[key] for key in self._last.units if key in suspects}
                 if not (await self._refusals.find(named, kept) or await self._refusals.find(suspects, kept)):
                     raise
@@ -96,11 +96,12 @@ class Synchronizer:
 
     @property
     def refused(self) -> Mapping[ServiceAddress, Refused]:
-        """The ports that nft refuses. The kernel has their last good state; `sync` carries all others."""
+        """The ports that nft refuses. The kernel has their last good state; all others are carried."""
         return self._refusals.refused
 
     def retry_refused(self) -> set[ServiceAddress]:
-        """Let the next sync try refused ports again; returns their keys, which that sync must be given as changed."""
+        """Let the next sync try refused ports again; returns their keys, which must be among `changed` of that
+        sync."""
         return self._refusals.retry_refused()
 
     async def _change(
@@ -116,7 +117,7 @@ class Synchronizer:
         return Synced(count, forgotten, ended)
 
     async def intact(self) -> bool:
-        """Whether the kernel still holds what was last programmed; if not, the next `sync` reads it anew."""
+        """Whether the kernel still holds what was last programmed; if not, the next `sync` reads it again."""
         ledger = self._ledger
         if ledger is not None and await reading.comment(self._nft, DIGEST) != ledger.digest:
             self._ledger = None
@@ -124,7 +125,7 @@ class Synchronizer:
         return self._ledger is not None
 
     async def _start(self, desired: Mapping[ServiceAddress, ServicePort]) -> Synced:
-        """Take over whatever an earlier process, whole or killed in the middle, left in the kernel."""
+        """Take over whatever an earlier process has left in the kernel, even if it was killed in the middle."""
         ledger = Ledger(dict(desired), self._learns, self._limit)
         count, gone = 0, set[ServiceAddress]()
         digest = rules_digest(self._learn6)
@@ -133,7 +134,7 @@ class Synchronizer:
                 f"flush set {TABLE} {RULES_DIGEST.name}",
                 f'add element {TABLE} {RULES_DIGEST.name} {{ {WHOLE} comment "{digest}" }}',
             ]
-            # New rules may need other elements of the same units: until they have them, all is to be read.
+            # New rules may need other elements for the same units: until they have them, everything must be read.
             unknown = [
                 f"flush set {TABLE} {DIGEST.name}",
                 f"add element {TABLE} {DIGEST.name} {{ {UNDER_WAY} }}",
@@ -158,7 +159,8 @@ class Synchronizer:
             self._last = transaction
             running = asyncio.create_task(self._nft.run(transaction.script))
             try:
-                # Made while nft is at this one, and in a thread, so that others get their turn: it takes 50 ms each.
+                # Made while nft works on this one, and in a thread, so that other tasks get their turn: each takes 50
+                # ms.
                 transaction = await asyncio.to_thread(next, transactions, None)
             finally:
                 await running
@@ -172,11 +174,11 @@ class Synchronizer:
         pinned: Collection[ServiceAddress] | None,
         gone: Collection[ServiceAddress] = (),
     ) -> tuple[int, int]:
-        """Forget sessions and end flows that lead where the state no longer leads; how many of each.
+        """Forget sessions and end flows that contradict the state; returns how many of each.
 
-        `keys`: whose flows; None: those of every port of an address that the state has, and of those in `gone`.
-        `pinned`: whose sessions; None: all. Packets that were under way while the slots changed can still make a flow
-        to the old endpoint, so this goes on until nothing is found.
+        `keys`: ports whose flows to look at; None: every port of an address in the state, and those in `gone`.
+        `pinned`: ports whose sessions to look at; None: all. Packets on their way while the slots changed can still
+        make a flow to the old endpoint, so this repeats until nothing is found.
         """
         forgotten = ended = 0
         for _ in range(MAX_SWEEPS if keys is None or keys or pinned is None else 0):
@@ -202,7 +204,7 @@ class Synchronizer:
             if refused is None:
                 return len(wrong)
             log.info("a session changed while it was being corrected; reading them again", nft=str(refused))
-        # A client that connects all the time can do so for ever; all others are not to wait for it.
+        # A client that connects all the time can make this go on for ever; others must not wait for it.
         log.warning("some sessions went on changing while they were being corrected; trying later")
         return 0
 
@@ -223,7 +225,7 @@ class Synchronizer:
 
 
 def _lets_go(old: ServicePort | None, new: ServicePort | None) -> bool:
-    """Whether sessions or flows may now lead where they should not."""
+    """Whether sessions or flows may now be wrong."""
     if old is None or new is None:
         return True
     fewer = old.targets - new.targets or _may_keep(old) - _may_keep(new)
@@ -231,9 +233,9 @@ def _lets_go(old: ServicePort | None, new: ServicePort | None) -> bool:
 
 
 def _may_end(key: ServiceAddress, addresses: Collection[str]) -> bool:
-    """Whether flows to `key` can be ended well, where these are the addresses that are carried.
+    """Whether flows to `key` can be ended properly; `addresses` are those that are carried.
 
-    TCP clients of an address that is gone would get no reset from us, so their flows stay. UDP needs none, and a
+    TCP clients of an address that is gone would get no reset from us, so their flows stay. UDP needs no reset, and a
     client that goes on sending would keep its flow for ever.
     """
     return key.protocol == "udp" or key.address in addresses
@@ -244,7 +246,7 @@ def _may_keep(port: ServicePort | None) -> frozenset[Target]:
 
 
 def _keys(flows: Iterable[Flow], addresses: Collection[str]) -> set[ServiceAddress]:
-    """The ports of `addresses` that flows came to."""
+    """The ports of `addresses` that flows go to."""
     return {
         ServiceAddress(flow.destination, flow.protocol, flow.destination_port)
         for flow in flows

@@ -1,7 +1,8 @@
 """What a unit of the node's state has in the kernel: elements of its own, elements and chains that it shares. Pure.
 
-A unit is what comes, changes and goes by itself: a port of a Service today. Another kind of unit, such as a mooring,
-is another case in each function here, and a map in `schema` whose `owner` finds the unit of an element.
+A unit is something that comes, changes and goes on its own: today that is a port of a Service. Another kind of unit,
+such as a mooring, needs another case in each function here, and a map in `schema` whose `owner` finds the unit of an
+element.
 """
 
 import hashlib
@@ -15,14 +16,14 @@ from moorage.dataplane.schema import OF_FAMILY, Container, Element, Elements, Po
 from moorage.dataplane.slots import first_slot, modulus, table
 
 UNKNOWN = "?"
-"""The value of an element that is in the kernel, but was not listed."""
+"""The value of an element that is in the kernel but was not listed."""
 
 Learns = frozenset[int]
 """The families, 4 and 6, whose sessions can be learned."""
 
 
 def policy_of(unit: Unit) -> Policy | None:
-    """The policy that carries the unit's new connections; None where there is no endpoint to send them to."""
+    """The policy for the unit's new connections; None if there is no endpoint for them."""
     if not unit.endpoints:
         return None
     weights = [endpoint.weight for endpoint in unit.endpoints]
@@ -65,11 +66,11 @@ def _slot_keys(key: UnitKey, policy: Policy) -> list[str]:
 
 
 _table = lru_cache(maxsize=32)(table)
-"""A Service's ports mostly have the same endpoints, and what a port had before is asked for at each change."""
+"""Cached: a Service's ports usually have the same endpoints, and each change needs the old table, too."""
 
 
 def shared(unit: Unit) -> list[Element]:
-    """Elements that other units may need as well: each stays until nothing needs it."""
+    """Elements that other units may need, too: each stays until nothing needs it."""
     containers = OF_FAMILY[unit.key.family]
     local = {endpoint.target.address for endpoint in unit.endpoints if endpoint.local}
     return [
@@ -79,7 +80,7 @@ def shared(unit: Unit) -> list[Element]:
 
 
 def chain_names(unit: Unit, learns: Learns) -> list[str]:
-    """The names of the chains that the unit needs; other units may need them as well."""
+    """The names of the chains that the unit needs; other units may need them, too."""
     policy = policy_of(unit)
     if policy is None:
         return []
@@ -99,14 +100,14 @@ def chains(unit: Unit, learns: Learns) -> list[Chain]:
 
 
 def digest(unit: Unit) -> int:
-    """A number of 128 bits that differs for any two units."""
+    """A 128-bit number that differs for any two units."""
     plain = msgspec.structs.replace(unit, keeps=frozenset())
     encoded = msgspec.json.encode((plain, sorted(unit.keeps)))
     return int.from_bytes(hashlib.blake2b(encoded, digest_size=16).digest())
 
 
 def mark(unit: Unit) -> str:
-    """What tells whether the kernel carries the unit as it is, and by which chain if not: `DIGEST CHAIN`."""
+    """`DIGEST CHAIN`: tells whether the kernel carries the unit in this state, and its chain if not."""
     return _mark(unit, policy_of(unit))
 
 
@@ -115,7 +116,7 @@ def _mark(unit: Unit, policy: Policy | None) -> str:
 
 
 def remembered(key: UnitKey, mark: str, learns: Learns) -> Elements:
-    """The elements that a unit of which only key and mark are known has in the containers with `ReadBack.MARK`.
+    """The elements in containers with `ReadBack.MARK` of a unit of which only key and mark are known.
 
     Slots have the value UNKNOWN: it depends on the endpoints.
     """
