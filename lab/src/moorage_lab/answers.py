@@ -1,4 +1,4 @@
-"""Asking the demo's frontend, and what its answers come to."""
+"""Asks the demo's frontend and judges its answers."""
 
 import asyncio
 import re
@@ -12,29 +12,29 @@ import aiohttp
 from moorage_lab.narrator import Narrator
 
 SHOWN = 5
-"""Of many answers, so many are printed, or more: until two backends are seen."""
+"""How many of many answers are printed; more if that takes until a second backend shows."""
 REQUEST_SECONDS = 5.0
 POLL_SECONDS = 0.02
 
 
 class Answer(NamedTuple):
-    """What one request brought."""
+    """The result of one request."""
 
     text: str
-    """The frontend's line, or why there was none."""
+    """The frontend's line, or why there is none."""
     backend: str | None
-    """The backend pod that answered, None for a failure."""
+    """The backend pod that answered; None for a failure."""
 
 
 class Frontend:
-    """The frontend at `url`, each request to it on a connection of its own."""
+    """The frontend at `url`. Each request uses a new connection."""
 
     def __init__(self, url: str, narrator: Narrator) -> None:
         self.url = url
         self._narrator = narrator
 
     async def ask(self, count: int, *, quiet: bool = False) -> list[Answer]:
-        """So many requests, one after another; told unless `quiet`."""
+        """Make `count` requests, one after another; prints them unless `quiet`."""
         if not quiet:
             self._narrator.command(f"curl {self.url}", f"{count} times" if count > 1 else "")
         async with _session() as session:
@@ -46,7 +46,7 @@ class Frontend:
         return answers
 
     async def until_answer(self, seconds: float) -> Answer:
-        """The first answer of a backend, or the last failure: rules and names follow the API a moment later."""
+        """The first answer of a backend, or the last failure: rules and names follow the API with a short delay."""
         end = time.monotonic() + seconds
         while True:
             [answer] = await self.ask(1, quiet=True)
@@ -55,7 +55,7 @@ class Frontend:
             await asyncio.sleep(POLL_SECONDS)
 
     async def watch(self, seconds: float) -> list[Answer]:
-        """Ask again and again for so long, untold."""
+        """Ask again and again for `seconds`, without printing."""
         end = time.monotonic() + seconds
         answers = []
         async with _session() as session:
@@ -67,8 +67,8 @@ class Frontend:
     async def until_left(self, backend: str, seconds: float) -> tuple[float | None, int]:
         """Ask again and again until another than `backend` answers.
 
-        Returns the seconds from its last answer to that one, None if there is none in time, and how many requests
-        failed meanwhile.
+        Returns the seconds from its last answer to the other's first (None if that does not come in time), and how
+        many requests failed meanwhile.
         """
         end = time.monotonic() + seconds
         last, failed = time.monotonic(), 0
@@ -102,12 +102,12 @@ async def _get(session: aiohttp.ClientSession, url: str) -> Answer:
 
 
 def deployment_of(pod: str) -> str:
-    """The Deployment that a pod's name tells: `backend1` of `backend1-54467975d9-sp2h2`."""
+    """The Deployment of a pod, from the pod's name: `backend1` for `backend1-54467975d9-sp2h2`."""
     return pod.rsplit("-", 2)[0]
 
 
 def check_one_backend(narrator: Narrator, answers: Sequence[Answer]) -> str | None:
-    """Check that one backend answered all of them. Returns it, None if there was none such."""
+    """Check that one backend gave all answers. Returns that backend; None if there is none."""
     backends = {answer.backend for answer in answers}
     backend = backends.pop() if len(backends) == 1 else None
     narrator.check(
@@ -119,13 +119,13 @@ def check_one_backend(narrator: Narrator, answers: Sequence[Answer]) -> str | No
 
 
 def how_many_to_show(backends: Sequence[str | None]) -> int:
-    """How many of these answers to print: `SHOWN`, or more if it takes more until a second outcome is seen."""
+    """How many of these answers to print: `SHOWN`, or more if it takes longer until a second outcome shows."""
     second = next((i for i, backend in enumerate(backends) if backend != backends[0]), 0)
     return min(max(SHOWN, second + 1), len(backends))
 
 
 def shares(answers: Sequence[Answer]) -> str:
-    """`backend1-... 19, backend2-... 21`, and what the first failure was, if there is one."""
+    """`backend1-... 19, backend2-... 21`, and the first failure, if there is one."""
     counts = Counter(answer.backend for answer in answers)
     found = [f"{backend} {count}" for backend, count in sorted(counts.items(), key=str) if backend]
     if None in counts:

@@ -1,4 +1,4 @@
-"""The story's first act: the original's two clusters, and what a person does by hand."""
+"""The first act of the story: two clusters, and what a person does by hand."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ STICKY_REQUESTS = 20
 BALANCED_REQUESTS = 40
 SHOWN_FAILURES = 5
 BROKEN_SECONDS = 3.0
-"""For so long nobody acts: as long as the second act's health check may take."""
+"""How long nobody acts: as long as the health check in the second act may take."""
 
 Object = dict[str, Any]
 
@@ -42,7 +42,8 @@ class Act:
         self._manifest = [found.object for found in manifest.load([self._file])]
 
     async def tell(self) -> Outcome | None:
-        """Returns how it ended, None if it did not come so far. Raises MoorageError where it cannot go on."""
+        """Play the act. Returns how it ended; None if it did not get that far. Raises MoorageError if it cannot go
+        on."""
         addresses = await self._backends()
         self._frontend = await self._connect(addresses)
         pinned = await self._sticky("Affinity on: always the same backend")
@@ -101,7 +102,7 @@ class Act:
         return frontend
 
     async def _sticky(self, title: str) -> str | None:
-        """Switch affinity on. Returns the backend pod that answered all requests, None if there was none such."""
+        """Switch affinity on. Returns the backend pod that answered all requests; None if there is none."""
         self._narrator.step(title)
         service = self._service()
         if service["spec"].get("sessionAffinity") != "ClientIP":
@@ -116,7 +117,7 @@ class Act:
         await self._stage.edit(self._file, self._manifest, "sessionAffinity: ClientIP taken out")
         answers = await self._frontend.ask(BALANCED_REQUESTS)
         counts = Counter(answer.backend for answer in answers)
-        # 40 fair choices fall outside of 8..32 once in 10,000 runs.
+        # 40 fair choices are outside of 8..32 once in 10,000 runs.
         even = len(counts) == 2 and None not in counts and min(counts.values()) >= BALANCED_REQUESTS // 5
         self._narrator.check(
             even,

@@ -1,7 +1,7 @@
-"""What the lab's outer process and its supervisor say to each other, and the socket pair that carries it.
+"""Messages between the lab's outer process and its supervisor, and the socket pair that carries them.
 
-Messages are JSON, one a packet (SOCK_SEQPACKET), some with a file descriptor beside them (SCM_RIGHTS, unix(7)).
-The end of the one is an end-of-file for the other.
+Messages are JSON, one in each packet (SOCK_SEQPACKET), some with a file descriptor (SCM_RIGHTS, unix(7)). When one
+process ends, the other one reads end-of-file.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import msgspec
 from moorage_lab.topology import LabPlan
 
 _MAX_MESSAGE_BYTES = 1 << 17
-"""Bytes of one message; a socket buffer holds it (net.core.wmem_default is 212,992)."""
+"""Of one message; it fits into a socket buffer (net.core.wmem_default is 212,992)."""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -23,28 +23,28 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Start(Message, frozen=True, kw_only=True):
-    """To the supervisor, once, first: bring this up."""
+    """To the supervisor, once and first: start this lab."""
 
     plan: LabPlan
     directory: str
-    """The lab's, as the path is outside."""
+    """The lab's directory, as its path is outside."""
 
 
 class Stop(Message, frozen=True, kw_only=True):
-    """To the supervisor: end. So does the end of the channel."""
+    """To the supervisor: end the lab. The end of the channel means the same."""
 
 
 class Listen(Message, frozen=True, kw_only=True):
     """To the outer process: a TCP socket that listens on 127.0.0.1 is needed."""
 
     number: int
-    """Comes back in `Listening`."""
+    """Returned in `Listening`."""
     prefer: int
-    """The port to try first, and some after it; any other will do."""
+    """The port to try first, and then the next ones; any other will do."""
 
 
 class Listening(Message, frozen=True, kw_only=True):
-    """To the supervisor, with the socket's file descriptor."""
+    """To the supervisor, together with the socket's file descriptor."""
 
     number: int
     port: int
@@ -58,27 +58,27 @@ class Relay(msgspec.Struct, frozen=True, kw_only=True):
     service: str
     service_port: int
     address: str
-    """The load balancer's."""
+    """The load balancer's address."""
     port: int
 
 
 class Relays(Message, frozen=True, kw_only=True):
-    """To the outer process, whenever they change: all relays there are."""
+    """To the outer process, whenever they change: all present relays."""
 
     relays: list[Relay]
 
 
 class Ready(Message, frozen=True, kw_only=True):
-    """To the outer process, once: every API server answers. Cluster -> its kubeconfig's text."""
+    """To the outer process, once: every API server answers. Cluster -> text of its kubeconfig."""
 
     kubeconfigs: dict[str, str]
-    """For use outside of the lab."""
+    """For use outside the lab."""
     inside: dict[str, str]
-    """For use inside: to the address by which the clusters reach each other."""
+    """For use inside: with the address by which the clusters reach each other."""
 
 
 class Failed(Message, frozen=True, kw_only=True):
-    """To the outer process: the lab cannot go on, and why; the end of the channel follows."""
+    """To the outer process: why the lab cannot go on. The end of the channel follows."""
 
     message: str
 
@@ -103,18 +103,20 @@ class Channel:
         self.close()
 
     def close(self) -> None:
-        """End it. Closing twice is allowed."""
+        """Close it. Closing twice is allowed."""
         if self._socket.fileno() >= 0:
             asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()
 
     def send(self, message: Message, descriptor: int | None = None) -> None:
-        """Send at once. What the other end will not read any more is lost, without an error: its end is read here."""
+        """Send at once. If the other end is gone, the message is lost without an error: its end is noticed by
+        reading."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             socket.send_fds(self._socket, [msgspec.json.encode(message)], [] if descriptor is None else [descriptor])
 
     async def receive(self) -> tuple[Message, int | None] | None:
-        """The next message and the file descriptor that came with it (the caller's to close); None at the end."""
+        """The next message, and the file descriptor that came with it, which the caller must close; None at the
+        end."""
         while True:
             await self._readable.wait()
             try:

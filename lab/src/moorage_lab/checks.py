@@ -1,4 +1,4 @@
-"""Whether this machine can run a lab, and what to do where it cannot."""
+"""Checks whether this machine can run a lab, and says what to do if it cannot."""
 
 import os
 import shutil
@@ -26,8 +26,8 @@ UNSHARE = (
     *("unshare", "--user", "--map-root-user", "--net", "--pid", "--mount", "--uts"),
     *("--fork", "--kill-child", "--mount-proc"),
 )
-"""New namespaces of every kind that a lab needs, as root and as an ordinary user alike. `--kill-child`: without it
-the namespaces' first process would outlive a SIGKILL of `unshare`."""
+"""Makes every kind of namespace that a lab needs, for root and for an ordinary user alike. Without `--kill-child`,
+the first process in the namespaces would survive a SIGKILL of `unshare`."""
 
 _SYSCTLS = (
     "user/max_user_namespaces",
@@ -39,14 +39,15 @@ _SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
 def search_path(path: str) -> str:
-    """`path`, the directories where Debian keeps `ip` and `nft`, which an ordinary user's PATH lacks, and our own."""
+    """`path` with the directories of `ip` and `nft`, which Debian leaves out of an ordinary user's PATH, and our
+    own."""
     parts = [part for part in path.split(os.pathsep) if part]
     more = (*_SBIN, os.path.dirname(sys.executable))
     return os.pathsep.join([*parts, *(directory for directory in more if directory not in parts)])
 
 
 async def check() -> None:
-    """Return if a lab can run here. Raises MoorageError that says what to do: install packages, allow namespaces."""
+    """Raise MoorageError if no lab can run here. It says what to do: install packages, or allow namespaces."""
     path = search_path(os.environ.get("PATH", ""))
     if missing := [program for program in PACKAGES if shutil.which(program, path=path) is None]:
         packages = " ".join(sorted({PACKAGES[program] for program in missing}))
@@ -58,14 +59,14 @@ async def check() -> None:
 
 
 def has_ipv6() -> bool:
-    """Whether this machine's kernel has IPv6 at all: it can be built or booted without."""
+    """Whether this machine's kernel has IPv6: it can be built or booted without."""
     return os.path.exists("/proc/sys/net/ipv6")
 
 
 def explain(stderr: str, sysctls: Mapping[str, str | None], uid: int) -> str:
-    """One line on why `unshare` failed: what to do where a setting forbids it, else the program's own words.
+    """One line about why `unshare` failed: what to do if a setting forbids it, else the program's own words.
 
-    `sysctls`: path below /proc/sys -> its value, None where the kernel has none such.
+    `sysctls`: path below /proc/sys -> its value; None if the kernel does not have it.
     """
     for kind in ("user", "net"):
         name = f"user/max_{kind}_namespaces"

@@ -1,4 +1,4 @@
-"""Command lines that run a program inside a lab that runs: in a pod, on a node, at a gateway, in the internet."""
+"""Command lines that run a program in a running lab: in a pod, on a node, at a gateway, or in the internet."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,7 +19,7 @@ GATEWAY = "gateway"
 
 
 class PodPlace(NamedTuple):
-    """A pod, and the cluster it is in."""
+    """A pod and its cluster."""
 
     cluster: ClusterPlan
     pod: Pod
@@ -31,7 +31,7 @@ class PodPlace(NamedTuple):
         return pod_netns(self.cluster.name, self.pod.metadata.uid or "")
 
     def log(self, container: str | None) -> str:
-        """The file of a container's output, as its path is inside; of the only or first container by default.
+        """The file with a container's output, as a path inside the lab; by default of the first container.
 
         Raises MoorageError for a container that the pod does not have.
         """
@@ -44,15 +44,15 @@ class PodPlace(NamedTuple):
 
 
 def inside(state: LabState) -> list[str]:
-    """The command line prefix that enters the lab, into its internet. The lab's owner may, and so may root."""
+    """The command line prefix that enters the lab's internet. The lab's owner and root may do that."""
     namespaces = ["--user", "--preserve-credentials", "--mount", "--uts", "--pid", "--net"]
     return ["nsenter", f"--target={state.init_pid}", *namespaces, "--"]
 
 
 def on_node(state: LabState, cluster: str | None, name: str) -> list[str] | None:
-    """The prefix for a node, `gateway` or `internet`, of this cluster or of whichever has it; None if there is none.
+    """The prefix for a node, `gateway` or `internet`, in this cluster or in whichever has it; None if none does.
 
-    Nodes and gateways get their cluster's KUBECONFIG: the caller's leads to the machine, which is not there.
+    Nodes and gateways get their cluster's KUBECONFIG: the caller's one is for the machine, which they cannot reach.
     Raises MoorageError if several clusters have one.
     """
     if name == INTERNET:
@@ -72,7 +72,7 @@ def on_node(state: LabState, cluster: str | None, name: str) -> list[str] | None
 
 
 async def in_pod(state: LabState, place: PodPlace) -> tuple[list[str], dict[str, str]]:
-    """The prefix for a pod, and its processes' environment. Raises MoorageError where nothing runs in it."""
+    """The prefix for a pod, with the environment of its processes. Raises MoorageError if nothing runs in it."""
     name = place.pod.metadata.name
     pids = (await proc.run([*inside(state), "ip", "netns", "pids", place.netns])).stdout.split()
     for pid in pids:
@@ -86,9 +86,9 @@ async def in_pod(state: LabState, place: PodPlace) -> tuple[list[str], dict[str,
 async def find_pod(
     clients: Sequence[tuple[ClusterPlan, Client]], target: str, namespace: str | None
 ) -> PodPlace | None:
-    """The pod that `NAME`, `pod/NAME` or `deployment/NAME` means, in any of these clusters; None if there is none.
+    """The pod for `NAME`, `pod/NAME` or `deployment/NAME` in any of these clusters; None if there is none.
 
-    Of a deployment's pods, the first that is ready, else the first. Raises MoorageError if several clusters or
+    For a deployment, its first ready pod, or else its first pod. Raises MoorageError if several clusters or
     namespaces have it.
     """
     kind, _, name = target.rpartition("/")

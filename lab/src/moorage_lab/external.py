@@ -1,4 +1,4 @@
-"""The story's second act: the same with an ExternalService, which finds the addresses, checks them and keeps them."""
+"""The second act of the story: an ExternalService finds the addresses, checks them and keeps them right."""
 
 import asyncio
 import io
@@ -27,13 +27,13 @@ class Outcome(NamedTuple):
     """How the act ended."""
 
     without_pods: str
-    """The backend Deployment that has none now."""
+    """The backend Deployment that has no pods now."""
     outage: Outage | None
     """What clients saw until their connections went elsewhere; None if they never did."""
 
 
 class Act:
-    """Begins where the first act ended: with a Service by hand, and one of two backends without pods."""
+    """Begins where the first act ended: with a Service made by hand, and one of two backends without pods."""
 
     def __init__(self, stage: Stage, frontend: Frontend) -> None:
         self._stage, self._frontend = stage, frontend
@@ -43,7 +43,7 @@ class Act:
         self._manifest = [found.object for found in manifest.load([self._file])]
 
     async def tell(self, gone: str) -> Outcome | None:
-        """`gone` is the backend Deployment that has no pods. Returns how it ended, None if it did not come so far."""
+        """Play the act; Deployment `gone` has no pods. Returns how it ended; None if it did not get that far."""
         await self._nothing_is_taken_over(gone)
         await self._found()
         pinned = check_one_backend(self._narrator, await self._frontend.ask(REQUESTS))
@@ -104,7 +104,7 @@ class Act:
         )
 
     async def _one_goes_down(self, pinned: str) -> Outage | None:
-        """Its clients go on at the other one, without anybody's doing. Returns what they saw until then."""
+        """Its clients go on at the other one without anybody doing anything. Returns what they saw until then."""
         self._narrator.step("The pinned backend goes down")
         check = (await self._get()).spec.health_check or HealthCheck()
         bound = check.interval_seconds * check.fall + check.timeout_seconds
@@ -134,7 +134,7 @@ class Act:
         await waiting.deployments(self._a, manifests.deployments(third))
         address = (await self._stage.lab.relay("a", "backend", "backend3-lb")).address
         xsvc = await self._until(lambda xsvc: address in {each.address for each in _ready(xsvc)})
-        # What the kernel takes up after the next edit is to be that edit.
+        # So that the kernel's next change is the next edit.
         _, kernel = await self._stage.kernel()
         await kernel.until(lambda table: address in table, table=True, seconds=self._stage.effect_seconds)
         await self._show()
@@ -161,7 +161,7 @@ class Act:
         return await self._b.get(ExternalService, NAMESPACE, NAME)
 
     async def _until(self, holds: Callable[[ExternalService], bool]) -> ExternalService:
-        """The ExternalService as soon as it is so, or as it is after some seconds."""
+        """The ExternalService as soon as the condition holds, or after some seconds."""
         end = time.monotonic() + 2 * self._stage.effect_seconds
         while True:
             xsvc = await self._get()
@@ -174,7 +174,7 @@ class Act:
         self._narrator.table(await verbs.get(self._b, verbs.resolve("xsvc"), namespace=NAMESPACE))
 
     def _third(self) -> list[manifest.Manifest]:
-        """What backend2 consists of, as backend3."""
+        """The objects of backend2, copied as backend3."""
         text = self._stage.files.backend.read_text()
         parts = [part for part in text.split("\n---\n") if "backend2" in part]
         return manifest.load([io.StringIO("\n---\n".join(parts).replace("backend2", "backend3"))])

@@ -1,4 +1,4 @@
-"""The commands that the lab's messages and help name. Each works as it is printed: tests execute every one."""
+"""The commands in the lab's messages and help. Each works as it is printed: tests execute all of them."""
 
 from moorage.cli import program
 

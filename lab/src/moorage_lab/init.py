@@ -1,8 +1,8 @@
-"""The first process in the lab's PID namespace: starts the supervisor and reaps what others leave.
+"""The first process in the lab's PID namespace: starts the supervisor and reaps orphans.
 
-Its end ends every process of the namespace (pid_namespaces(7)), so it ends with the supervisor, however that ends.
-It is a process of its own so that reaping orphans never takes an exit status from asyncio. Run by
-`python -m moorage_lab.init CHANNEL`, the file descriptor of the channel's end.
+Its end ends every process in the namespace (pid_namespaces(7)), so it ends when the supervisor does, for whatever
+reason. It is a separate process so that reaping orphans never takes an exit status from asyncio. Run it with
+`python -m moorage_lab.init CHANNEL`, where CHANNEL is the file descriptor of the channel.
 """
 
 import os

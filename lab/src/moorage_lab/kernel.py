@@ -1,4 +1,4 @@
-"""Looking at what a node's kernel carries, from outside of the lab."""
+"""Looks at what a node's kernel carries, from outside the lab."""
 
 import time
 from collections.abc import Callable
@@ -14,11 +14,11 @@ class Kernel:
         self._prefix = prefix
 
     async def digest(self) -> str:
-        """What changes with every change of what the kernel carries, and nothing else. Raises MoorageError."""
+        """A digest of what the kernel carries. Raises MoorageError."""
         return await self._list("set", "inet", "moorage", "digest")
 
     async def table(self) -> str:
-        """The whole table of ours: rules, elements, sessions. Raises MoorageError."""
+        """Our whole table: rules, elements, sessions. Raises MoorageError."""
         return await self._list("table", "inet", "moorage")
 
     async def _list(self, *what: str) -> str:
@@ -28,9 +28,9 @@ class Kernel:
         return done.stdout
 
     async def until(self, holds: Callable[[str], bool], *, table: bool = False, seconds: float) -> float | None:
-        """When the digest, or the table, was first seen as it should be (time.monotonic); None: not in `seconds`.
+        """When the digest or the table was first seen as it should be (time.monotonic); None: not within `seconds`.
 
-        It looks again and again, so the truth is earlier by at most the time of one look, some milliseconds.
+        It polls, so the real time is earlier by up to the time of one look, which is some milliseconds.
         """
         end = time.monotonic() + seconds
         while True:

@@ -1,14 +1,14 @@
-"""Text that fits into a terminal's width, broken between words and between columns only. Pure."""
+"""Fits text into a terminal's width, with breaks only between words and between columns. Pure."""
 
 import re
 from collections.abc import Iterator, Sequence
 
 _GAPS = (3, 2, 1)
-"""Between columns: as kubectl has it, and less where that is too wide."""
+"""Gaps between columns: as in kubectl, and smaller if that is too wide."""
 
 
 def wrapped(text: str, width: int, first: str = "", then: str = "") -> str:
-    """Each line of `text`, behind `first`; one that is wider than `width` goes on behind `then`.
+    """Each line of `text` after `first`; a line that is wider than `width` continues after `then`.
 
     A word that is wider than `width` is left whole.
     """
@@ -29,9 +29,9 @@ def wrapped(text: str, width: int, first: str = "", then: str = "") -> str:
 
 
 def command(line: str, comment: str, width: int) -> str:
-    """A command line behind a prompt, with a backslash where it goes on; it can be pasted into a shell.
+    """A command line after a prompt, with a backslash where it continues; it can be pasted into a shell.
 
-    `comment` stands behind it, or in a line of its own before it.
+    `comment` comes after it, or in a line of its own before it.
     """
     whole = f"$ {line}   # {comment}" if comment else f"$ {line}"
     if len(whole) <= width:
@@ -42,7 +42,7 @@ def command(line: str, comment: str, width: int) -> str:
 
 
 def table(text: str, width: int) -> str:
-    """A table, as kubectl prints it; where it is too wide, with narrower gaps, and then in bands of columns."""
+    """A table in kubectl's form; if it is too wide, with smaller gaps, and if need be in several bands of columns."""
     rows = _cells(text.splitlines())
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     gap = next((gap for gap in _GAPS if sum(widths) + gap * (len(widths) - 1) <= width), _GAPS[0])
@@ -54,14 +54,14 @@ def table(text: str, width: int) -> str:
 
 
 def _cells(lines: Sequence[str]) -> list[list[str]]:
-    """The cells of lines whose columns begin where those of the first do."""
+    """The cells of lines whose columns begin at the same positions as in the first line."""
     starts = [match.start() for match in re.finditer(r"\S+( \S+)*", lines[0])]
     ends = [*starts[1:], None]
     return [[line[start:end].strip() for start, end in zip(starts, ends, strict=True)] for line in lines]
 
 
 def _bands(widths: Sequence[int], gap: int, width: int) -> Iterator[list[int]]:
-    """The columns that stand beside each other."""
+    """Groups columns that fit beside each other."""
     band: list[int] = []
     used = 0
     for column, own in enumerate(widths):

@@ -11,7 +11,7 @@ from moorage.errors import MoorageError
 from moorage_lab.topology import LabPlan
 
 DEFAULT_CLUSTERS = ("a=1", "b=2")
-"""Two clusters, the second with two nodes: what the demo's story needs."""
+"""Two clusters, the second with two nodes, as the demo's story needs them."""
 
 
 def parse_clusters(options: Sequence[str]) -> dict[str, int]:
@@ -44,17 +44,17 @@ def parse_files(options: Sequence[str], plan: LabPlan) -> dict[str, list[str]]:
 
 
 def load(files: dict[str, list[str]]) -> dict[str, list[Manifest]]:
-    """Cluster -> the objects of its files. Raises MoorageError for what is wrong in any of them."""
+    """Cluster -> the objects in its files. Raises MoorageError for all errors in them."""
     return {cluster: manifest.load(sources) for cluster, sources in files.items()}
 
 
 def deployments(manifests: Sequence[Manifest]) -> list[tuple[str, str]]:
-    """Namespace and name of the Deployments among them."""
+    """Namespace and name of each Deployment among them."""
     return [(found.namespace or "default", found.name) for found in manifests if found.kind.kind == "Deployment"]
 
 
 def load_balancers(manifests: Sequence[Manifest]) -> list[tuple[str, str]]:
-    """Namespace and name of the LoadBalancer Services among them that a relay leads to: those with a TCP port."""
+    """Namespace and name of each LoadBalancer Service among them that gets a relay: those with a TCP port."""
     return [
         (found.namespace or "default", found.name)
         for found in manifests

@@ -17,7 +17,7 @@ from moorage_lab.zone import Zone
 
 PORT = 53
 MAX_MESSAGE_BYTES = 65535
-"""Over TCP, whatever the query says that a datagram may have."""
+"""Over TCP, whatever datagram size the query allows."""
 IDLE_SECONDS = 5.0
 """How long a connection may be silent."""
 
@@ -25,7 +25,7 @@ _log = get_logger("moorage_lab.nameserver")
 
 
 class ZoneFile:
-    """The records of a file, read again when it has changed. No file: no records."""
+    """The records in a file, read again when it changes. No file means no records."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -33,7 +33,7 @@ class ZoneFile:
         self._zone = Zone()
 
     def zone(self) -> Zone:
-        """As the file says now; what cannot be read leaves what was read before."""
+        """The records in the file now. If it cannot be read, the last ones stay."""
         try:
             found = os.stat(self._path)
             read_as: tuple[int, ...] = (found.st_ino, found.st_mtime_ns, found.st_size)
@@ -47,7 +47,7 @@ class ZoneFile:
 
 
 async def serve(addresses: Sequence[str], path: Path, port: int = PORT) -> None:
-    """Answer on these addresses until SIGTERM or SIGINT. Raises OSError where it cannot listen."""
+    """Answer on these addresses until SIGTERM or SIGINT. Raises OSError if it cannot listen."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)

@@ -11,13 +11,13 @@ from rich.text import Text
 from moorage_lab import layout, picture
 
 Verdict = Literal["pass", "down"]
-"""How a check that holds is marked: all is well, or it is down, as the story wants it."""
+"""How to mark a check that holds: all is well, or the service is down because the story wants it."""
 _STYLES = {"pass": "bold white on green", "down": "bold black on yellow", "FAIL": "bold white on red"}
 _MARK = " " * 7
 
 
 class Narrator:
-    """Prints the story, in the width of its console, and keeps account of the checks."""
+    """Prints the story in the width of its console, and counts the checks."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -36,19 +36,19 @@ class Narrator:
         self._console.print(Rule(Text(title, "bold"), align="left", style="cyan"))
 
     def command(self, line: str, comment: str = "") -> None:
-        """What a person types."""
+        """Print a command that a person would type."""
         self._print(layout.command(line, comment, self._console.width), "bold cyan")
 
     def output(self, text: str) -> None:
-        """What a command prints."""
+        """Print the output of a command."""
         self._print(layout.wrapped(text, self._console.width, "  ", " " * 6))
 
     def table(self, text: str) -> None:
-        """A table that a command prints."""
+        """Print a table that a command would print."""
         self.output(layout.table(text, self._console.width - 2))
 
     def check(self, holds: bool, text: str, seen: str, verdict: Verdict = "pass") -> None:
-        """One line: `text` where it holds, what was `seen` in its place where it does not."""
+        """Print one line: `text` if the check holds, what was `seen` instead if it does not."""
         if holds:
             self.passed += 1
         else:
@@ -58,7 +58,7 @@ class Narrator:
         self._console.print(Text(f" {mark} ", _STYLES[mark]).append(f" {body}", "default on default"), soft_wrap=True)
 
     def picture(self, outages: dict[str, picture.Outage]) -> None:
-        """For how long the service was down, each time."""
+        """Print how long the service was down, each time."""
         for line in picture.draw(outages, self._console.width - 2):
             text = Text(f"  {line}")
             text.highlight_regex(f"{picture.DOWN}+", "red")
@@ -67,11 +67,11 @@ class Narrator:
         self._console.print()
 
     def told(self, what: str, text: str, label: int) -> None:
-        """One paragraph behind a label of so many columns."""
+        """Print one paragraph after a label of this many columns."""
         self._print(layout.wrapped(text, self._console.width, f"  {what.ljust(label)}", " " * (label + 2)))
 
     def to_try(self, title: str, commands: list[tuple[str, str]]) -> None:
-        """Commands, each below a line that says what it is for."""
+        """Print commands, each below a line that says what it is for."""
         self.step(title)
         for comment, line in commands:
             self._print(layout.wrapped(f"# {comment}", self._console.width, then="# "), "dim")
@@ -79,7 +79,7 @@ class Narrator:
 
     @property
     def holds(self) -> bool:
-        """Whether the story came to its end and all its checks hold."""
+        """Whether the story reached its end and all checks hold."""
         return self._ended and self.failed == 0
 
     def end(self) -> None:
@@ -95,7 +95,7 @@ class Narrator:
 
 
 def shown(file: Path) -> str:
-    """The file as a person in the current directory would write it."""
+    """The path as a person in the current directory would write it."""
     try:
         return str(file.relative_to(Path.cwd()))
     except ValueError:

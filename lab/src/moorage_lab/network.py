@@ -10,9 +10,9 @@ from moorage_lab import topology
 from moorage_lab.processes import entering
 
 RUN = Path("/run/moorage")
-"""The lab's own files, on its tmpfs: gone with the lab."""
+"""The lab's own files, on its tmpfs; they go with the lab."""
 STATE = RUN / "state"
-"""The lab's directory (`moorage_lab.state`) as it is seen inside."""
+"""The path of the lab's directory (`moorage_lab.state`) inside."""
 
 _MOUNT = """\
 cd "$1"
@@ -23,8 +23,8 @@ mount --no-canonicalize --bind . "$2"
 
 
 RESOLV_CONF = f"nameserver {topology.CLUSTER_DNS}\nnameserver {topology.INTERNET_DNS}\n"
-"""For all that runs on a node or a gateway, such as the operator; in the lab's internet the first does not answer.
-Pods have one of their own."""
+"""For everything on a node or a gateway, such as the operator; in the lab's internet the first server does not
+answer. Pods have their own file."""
 
 _MOUNT_RESOLV_CONF = """\
 printf %s "$1" > "$2"
@@ -35,8 +35,8 @@ printf %s "$1" > "$2"
 async def mount(directory: str) -> None:
     """Put a tmpfs on /run, the lab's directory at `STATE`, and the lab's own /etc/resolv.conf over the machine's.
 
-    `ip netns` and the services of the machine keep their state in /run, and so may the lab's directory: it is
-    mounted by where the shell is, since its path is hidden by then.
+    `ip netns` and the machine's services keep their state in /run, and the lab's directory may be there, too. By then
+    its path is hidden, so it is mounted from the shell's working directory.
     """
     await _run(["sh", "-ec", _MOUNT, "sh", directory, str(STATE)], "mounts")
     _touch("/etc/resolv.conf")
@@ -45,7 +45,7 @@ async def mount(directory: str) -> None:
 
 
 async def build(plan: topology.LabPlan) -> None:
-    """Make all network namespaces, links, addresses and routes. Raises MoorageError with the program's own words."""
+    """Make all network namespaces, links, addresses and routes. Raises MoorageError with the program's message."""
     await _run(["ip", "-batch", "-"], "network namespaces", topology.netns_names(plan))
     for netns in topology.network(plan):
         await _run(
@@ -61,10 +61,10 @@ def script(netns: topology.Netns) -> str:
 
 
 def _touch(link: str) -> None:
-    """Make the file that `link` leads to, where that may be.
+    """Make the file that `link` points to, if possible.
 
-    With systemd-resolved, resolv.conf is a link into /run. Where overlays cannot be mounted, pods mount their own
-    file over it, which needs it to exist.
+    With systemd-resolved, resolv.conf is a link into /run. If overlays cannot be mounted, pods mount their own file
+    over it, so it must exist.
     """
     path = os.path.realpath(link)
     with contextlib.suppress(OSError):

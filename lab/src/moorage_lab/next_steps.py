@@ -1,4 +1,4 @@
-"""What to try after the demo: commands that tests execute, too."""
+"""What to try after the demo. Tests execute these commands."""
 
 import shutil
 from pathlib import Path
@@ -9,7 +9,7 @@ from moorage_lab.state import LabState, kubeconfig
 
 
 def after_the_demo() -> list[tuple[str, str]]:
-    """(what for, command): what to do when the demo has ended."""
+    """(purpose, command) of what to do when the demo has ended."""
     return [
         ("The same, and the clusters stay up to play with", f"{program.name()} demo --keep"),
         ("Two clusters for services of your own: see the README", hints.run()),
@@ -17,7 +17,7 @@ def after_the_demo() -> list[tuple[str, str]]:
 
 
 def beside_the_demo(lab: LabState, directory: Path, scaled: str) -> list[tuple[str, str]]:
-    """(what for, command): what to do in another terminal with the clusters that the demo has left up.
+    """(purpose, command) of what to do in another terminal with the clusters that the demo has left running.
 
     `scaled`: the backend Deployment that has no pods.
     """

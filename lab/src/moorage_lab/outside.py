@@ -1,4 +1,4 @@
-"""The lab's outer process: starts the namespaces, binds sockets on the machine for them, and ends them."""
+"""The lab's outer process: starts the namespaces, opens sockets on the machine for them, and ends them."""
 
 import asyncio
 import contextlib
@@ -28,11 +28,11 @@ RELAY_SECONDS = 20.0
 STOP_SECONDS = 8.0
 """How long the supervisor may take to end; then its namespaces are ended by SIGKILL."""
 _MAX_PORTS_TRIED = 20
-"""From the preferred one upwards; after these any port will do."""
+"""From the preferred port upwards; after these, any port will do."""
 
 
 class Lab:
-    """A lab that is up."""
+    """A running lab."""
 
     def __init__(self, state: LabState, directory: Path) -> None:
         self.state = state
@@ -41,13 +41,13 @@ class Lab:
         """Notified after `state.relays` has changed."""
 
     def client(self, cluster: str, on_warning: Callable[[str], object] = lambda text: None) -> Client:
-        """A client of this cluster's API server, not yet entered; `on_warning` as `Client` has it."""
+        """A client for this cluster's API server, not yet entered; `on_warning` is that of `Client`."""
         return Client(kubeconfig.load(kubeconfig_path(self.directory, cluster)), on_warning=on_warning)
 
     async def relay(self, cluster: str, namespace: str, service: str) -> Relay:
-        """The relay to the first port of this Service, once connections go through it or some seconds have passed.
+        """The relay to the first port of this Service, once it lets connections through or some seconds have passed.
 
-        Raises MoorageError where there is none after RELAY_SECONDS.
+        Raises MoorageError if there is none after RELAY_SECONDS.
         """
         relay = await self._relay(cluster, namespace, service)
         await waiting.connections(relay.port)
@@ -70,10 +70,10 @@ class Lab:
 
 @contextlib.asynccontextmanager
 async def running(name: str, plan: LabPlan) -> AsyncIterator[Lab]:
-    """Start a lab, and end it when the block ends, however that ends. Nothing of it is left then.
+    """Start a lab, and end it when the block ends for whatever reason. Nothing of it is left then.
 
-    Raises MoorageError where the machine cannot run one, where one of this name runs, where it does not come up, and
-    in the middle of the block where the lab ends by itself.
+    Raises MoorageError if the machine cannot run one, if one of this name is running, if it does not start, and in
+    the middle of the block if the lab ends by itself.
     """
     await check()
     directory = LabDirectory.claim(name)
@@ -89,7 +89,7 @@ def listen(prefer: int) -> socket.socket:
     for port in (*range(prefer, min(prefer + _MAX_PORTS_TRIED, 65536)), 0):
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
-            # Not SO_REUSEPORT: two labs must not share a port. REUSEADDR only passes over connections in TIME_WAIT.
+            # Not SO_REUSEPORT: two labs must not share a port. REUSEADDR only ignores connections in TIME_WAIT.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(("127.0.0.1", port))
             listener.listen(1024)
@@ -123,7 +123,7 @@ class _Outside:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                # Ctrl-C at the terminal is for this process, which then ends the others in order.
+                # Ctrl-C at the terminal is meant for this process, which then ends the others in order.
                 start_new_session=True,
                 env={
                     **os.environ,
@@ -168,7 +168,7 @@ class _Outside:
             ready.cancel()
 
     async def _follow(self) -> None:
-        """Do what the supervisor asks for until it ends, or until that cannot be done."""
+        """Do what the supervisor asks for until it ends or something fails."""
         try:
             await self._serve()
         except (MoorageError, OSError) as error:
@@ -204,12 +204,12 @@ class _Outside:
 
     def _set(self, state: LabState) -> None:
         self.lab.state = state
-        # Not before the lab can be entered: a state without `init_pid` would mislead whoever reads it.
+        # Not before the lab can be entered: a state without `init_pid` would mislead its readers.
         if state.init_pid:
             self._directory.write(state)
 
     async def _end(self) -> None:
-        """End the namespaces: asked to, and after STOP_SECONDS, or when this is cancelled, by force."""
+        """End the namespaces: first by asking; after STOP_SECONDS, or when this is cancelled, by force."""
         self._channel.send(Stop())
         try:
             async with asyncio.timeout(STOP_SECONDS):
@@ -218,7 +218,7 @@ class _Outside:
             pass
         finally:
             if self._process.returncode is None:
-                # The kernel lets the first process inside go only when no other is left, and `unshare` waits for it.
+                # The kernel ends the first process inside only when no other is left, and `unshare` waits for it.
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(self.lab.state.init_pid or self._process.pid, signal.SIGKILL)
             self._following.cancel()

@@ -1,20 +1,20 @@
-"""The picture at the demo's end: for how long a service was down, with somebody's help and without. Pure."""
+"""The picture at the end of the demo: how long a service was down, with a person's help and without. Pure."""
 
 from typing import NamedTuple
 
 DOWN, UP = "█", "·"
 _SCALES = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-"""Seconds that a mark stands for."""
+"""How many seconds a mark stands for."""
 _TICK_MARKS = 10
 _TAIL_MARKS = 4
-"""Marks that show that it is up again."""
+"""How many marks show that it is up again."""
 
 
 class Outage(NamedTuple):
     """What a client saw of an endpoint that went away."""
 
     seconds: float
-    """Until a request was answered again."""
+    """How long until a request was answered again."""
     failed: int
     """Requests that failed meanwhile."""
 

@@ -1,4 +1,4 @@
-"""The lab's long-lived processes: started in their network namespace, started again when they die."""
+"""Starts the lab's long-running processes in their network namespaces, and starts them again when they die."""
 
 import asyncio
 import contextlib
@@ -14,18 +14,18 @@ from moorage.log import get_logger
 log = get_logger("moorage_lab")
 
 MOORAGE = (sys.executable, "-P", "-m", "moorage")
-"""This program, whatever the PATH is, and whatever modules lie in the current directory."""
+"""This program, whatever the PATH is, and whatever modules are in the current directory."""
 MIN_WAIT_SECONDS, MAX_WAIT_SECONDS = 0.2, 5.0
-"""Seconds before a process that died is started again; doubled each time."""
+"""Seconds before a dead process is started again; doubled each time."""
 STEADY_SECONDS = 10.0
-"""Seconds after which a process has been up long enough for the wait to begin anew."""
+"""How long a process must be up until the wait starts from the beginning."""
 
 
 class Program(NamedTuple):
     """One process to keep running."""
 
     name: str
-    """As logs and people call it; its output goes to `NAME.log`."""
+    """Its name in logs and for people; its output goes to `NAME.log`."""
     argv: Sequence[str]
     netns: str
     """`""`: the supervisor's own."""
@@ -36,13 +36,14 @@ class Program(NamedTuple):
 def entering(netns: str) -> list[str]:
     """The command line prefix that runs a program in this network namespace; `""` is the caller's own.
 
-    Not `ip netns exec`, which makes a mount namespace too: network namespaces made in there stay unknown elsewhere.
+    Not `ip netns exec`, which also makes a mount namespace: network namespaces made in there are not visible
+    elsewhere.
     """
     return ["nsenter", f"--net=/run/netns/{netns}", "--"] if netns else []
 
 
 async def keep_running(program: Program, logs: Path) -> None:
-    """Run it, and again whenever it ends, until cancelled: then it is asked to end, and awaited."""
+    """Run it, and again whenever it ends, until cancelled; then ask it to end, and wait for that."""
     wait, loop = MIN_WAIT_SECONDS, asyncio.get_running_loop()
     with (logs / f"{program.name}.log").open("ab") as output:
         while True:
@@ -55,7 +56,7 @@ async def keep_running(program: Program, logs: Path) -> None:
 
 
 async def run_once(program: Program, logs: Path) -> None:
-    """Run it until cancelled, then ask it to end, and await that. Raises MoorageError if it ends by itself."""
+    """Run it until cancelled, then ask it to end, and wait for that. Raises MoorageError if it ends by itself."""
     with (logs / f"{program.name}.log").open("ab") as output:
         status = await _run(program, output)
     raise MoorageError(
@@ -84,6 +85,6 @@ async def _run(program: Program, output: IO[bytes]) -> int:
     except asyncio.CancelledError:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
-        # Bounded by the supervisor's own end, which takes what is still there.
+        # This wait is bounded: the supervisor's own end kills what is left.
         await process.wait()
         raise

@@ -1,4 +1,4 @@
-"""Which processes a lab cluster consists of, and their command lines. Pure."""
+"""The processes of a lab cluster and their command lines. Pure."""
 
 from pathlib import Path
 
@@ -8,29 +8,29 @@ from moorage_lab.state import zone_file
 from moorage_lab.topology import API_PORT, INTERNET_DNS, ClusterPlan, LabPlan, internet_addresses
 
 FIRST_API_PORT = 16443
-"""On the machine, for the first cluster's API server; others take the next free ones."""
+"""On the machine, for the first cluster's API server; others take the next free ports."""
 
 API_SERVER, CONTROL = "apiserver", "control"
 
 
 class Files:
-    """Where one cluster's processes keep and find things; paths are those inside the lab."""
+    """Where the processes of one cluster keep and find files; paths inside the lab."""
 
     def __init__(self, run: Path, state: Path, cluster: str) -> None:
         self.directory = run / cluster
-        """Gone with the lab: lab-control's state."""
+        """lab-control's state, which goes with the lab."""
         self.plan = self.directory / "plan.json"
         self.inside = self.directory / "kubeconfig"
-        """To the gateway's public address, which every network namespace reaches."""
+        """Kubeconfig with the gateway's public address, which every network namespace reaches."""
         self.outside = self.directory / "outside.kubeconfig"
-        """To the socket on the machine."""
+        """Kubeconfig with the socket on the machine."""
         self.logs = state / "logs" / cluster
         self.dns_hosts = self.directory / DNS_HOSTS
         self.dns_pid = self.directory / DNS_PID
 
 
 def server_url(cluster: ClusterPlan) -> str:
-    """The API server as every network namespace of the lab reaches it."""
+    """The URL of the API server that works in every network namespace of the lab."""
     return f"https://{cluster.public_addresses[0]}:{API_PORT}"
 
 
@@ -48,7 +48,7 @@ def api_server(cluster: ClusterPlan, files: Files, listener: int, outside_port: 
 
 
 def name_server(lab: LabPlan, state: Path) -> Program:
-    """The internet's name server, for the names that people add. `state`: the lab's directory as it is inside."""
+    """The internet's name server, for the names that people add. `state`: the lab's directory, as a path inside."""
     argv = [*MOORAGE, "lab-names", "--zone", str(zone_file(state))]
     for address in internet_addresses(lab):
         argv += ["--address", address]
@@ -75,7 +75,7 @@ def _agents(cluster: ClusterPlan, files: Files) -> list[Program]:
 
 
 def _operator(cluster: ClusterPlan, files: Files) -> Program:
-    # It is the only one, and would wait for the Lease of the one before it whenever it is started again.
+    # It is the only one, and after a restart it would wait for the Lease of its predecessor.
     argv = [*MOORAGE, "operator", "--kubeconfig", str(files.inside), "--no-leader-election"]
     # From the gateway it reaches load balancers and other clusters' API servers, as any pod does.
     return Program("operator", [*argv, "--listen", "127.0.0.1:8080"], cluster.gateway)
@@ -85,9 +85,9 @@ def _dns(cluster: ClusterPlan, files: Files) -> Program:
     argv = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--log-facility=-"]
     argv += [f"--listen-address={address}" for address in cluster.dns_addresses]
     argv += ["--bind-interfaces", f"--pid-file={files.dns_pid}"]
-    # It would change to a user that the lab's user namespace does not have.
+    # Otherwise it would change to a user that does not exist in the lab's user namespace.
     argv += ["--user=root", "--group="]
-    # The records of this cluster; for all other names the internet's name server is asked, as CoreDNS does.
+    # The records of this cluster; like CoreDNS, it asks the internet's name server for all other names.
     argv += ["--no-hosts", f"--addn-hosts={files.dns_hosts}", "--no-resolv", f"--server={INTERNET_DNS}"]
     argv += [f"--local=/{cluster.domain}/", "--local-ttl=1", "--no-negcache"]
     return Program("dns", argv, cluster.gateway)

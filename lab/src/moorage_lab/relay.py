@@ -1,4 +1,4 @@
-"""Relays: TCP from a socket that listens on the machine to an address in the lab."""
+"""Relays TCP from a listening socket on the machine to an address in the lab."""
 
 import asyncio
 import socket
@@ -13,12 +13,12 @@ _CHUNK = 1 << 16
 
 
 class TcpRelay:
-    """Relays every connection of one listening socket to one address, each end of stream for itself."""
+    """Relays every connection of one listening socket to one address; passes on the end of each stream separately."""
 
     def __init__(self, listener: socket.socket, host: str, port: int) -> None:
         self._listener = listener
         self.target = (host, port)
-        """Where the next connection goes; may be changed."""
+        """Where the next connection goes; it may be changed."""
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -26,7 +26,7 @@ class TcpRelay:
         self._server = await asyncio.start_server(self._accept, sock=self._listener)
 
     async def close(self) -> None:
-        """Stop listening and break the connections that are open."""
+        """Stop listening, and break open connections."""
         assert self._server is not None
         self._server.close()
         for connection in list(self._connections):
@@ -65,14 +65,14 @@ class TcpRelay:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """End a connection by a reset (socket(7), SO_LINGER), as what it stands for has ended."""
+    """End a connection with a reset (socket(7), SO_LINGER), because the other side has ended that way."""
     if not writer.transport.is_closing():
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Copy until the end of the stream, and pass that on."""
+    """Copy until the end of the stream, and pass the end on."""
     while data := await reader.read(_CHUNK):
         writer.write(data)
         await writer.drain()

@@ -1,4 +1,4 @@
-"""Which relays there should be: one for every TCP port of every LoadBalancer Service that has an address."""
+"""Keeps a relay for every TCP port of every LoadBalancer Service that has an address."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from moorage_lab.channel import Relay
 from moorage_lab.relay import TcpRelay
 
 FIRST_PORT, PORTS_APART = 8080, 10
-"""On the machine: the first cluster's relays take ports from 8080, the second's from 8090, where they are free."""
+"""On the machine: the first cluster's relays take free ports from 8080 on, the second's from 8090 on."""
 
 
 class Entrance(NamedTuple):
@@ -43,9 +43,8 @@ def entrances(cluster: str, services: Iterable[Service]) -> dict[Entrance, str]:
 class RelayKeeper:
     """Keeps the relays of all clusters in step with their Services.
 
-    `clusters` are all there are, in their order. `listen(preferred port)` gets a socket on the machine and its port;
-    `publish` gets all relays after each
-    change.
+    `clusters` are all clusters, in order. `listen(preferred port)` returns a socket on the machine and its port;
+    `publish` is called with all relays after each change.
     """
 
     def __init__(
@@ -59,10 +58,10 @@ class RelayKeeper:
         self._publish = publish
         self._open: dict[Entrance, tuple[TcpRelay, Relay]] = {}
         self._ports: dict[Entrance, int] = {}
-        """Also of relays that are closed: a Service that is made again gets its port again, if it is still free."""
+        """Includes closed relays: a Service that is created again gets its old port if that is still free."""
 
     async def follow(self, cluster: str, client: Client) -> None:
-        """Keep one cluster's relays, until cancelled."""
+        """Keep one cluster's relays until cancelled."""
         changed = asyncio.Event()
         services = Reflector(client, Service, on_change=lambda change: changed.set())
         watching = asyncio.create_task(services.run())
@@ -77,7 +76,7 @@ class RelayKeeper:
                 await watching
 
     async def set(self, cluster: str, wanted: dict[Entrance, str]) -> None:
-        """Open and close relays of one cluster until they are these."""
+        """Open and close relays of one cluster so that it has exactly these."""
         before = [relay for _, relay in self._open.values()]
         for entrance in [entrance for entrance in self._open if entrance.cluster == cluster]:
             if wanted.get(entrance) != self._open[entrance][1].address:

@@ -1,4 +1,4 @@
-"""What the acts of the demo's story have in common: the lab, its clusters, and who tells."""
+"""What the acts of the demo's story share: the lab, its clusters, and the narrator."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from moorage_lab.state import labs
 EFFECT_SECONDS = 5.0
 """How long a change may take until its effect is seen."""
 SLACK_SECONDS = 0.5
-"""Seconds for what follows a verdict, until a client's next connection goes elsewhere."""
+"""From a verdict until a client's next connection goes elsewhere."""
 
 
 class Files(NamedTuple):
@@ -31,9 +31,9 @@ class Files(NamedTuple):
 
 
 def files() -> Files:
-    """The demo's manifests: installed with the package, or in the checkout it runs from.
+    """The demo's manifests: installed with the package, or in the checkout that it runs from.
 
-    Raises MoorageError where they are neither.
+    Raises MoorageError if there are none.
     """
     package = Path(moorage_lab.__file__).parent
     for directory in (package / "deploy" / "demo", package.parents[2] / "deploy" / "demo"):
@@ -54,18 +54,18 @@ class Stage:
         self._option = "" if len(labs()) == 1 else f" --name {lab.state.name}"
 
     def line(self, verb: str, cluster: str, rest: str) -> str:
-        """The command line that a person types."""
+        """The command line that a person would type."""
         return f"{program.name()} lab {verb}{self._option} --cluster {cluster} {rest}"
 
     async def scale(self, deployment: str, replicas: int) -> None:
-        """Set how many pods a Deployment of cluster A's backend has, and wait until it has them."""
+        """Scale a backend Deployment in cluster A, and wait until it has that many pods."""
         self.narrator.command(self.line("scale", "a", f"-n backend deployment/{deployment} --replicas {replicas}"))
         kind = verbs.resolve("deployment")
         self.narrator.output(await verbs.scale(self.a, kind, deployment, replicas, namespace="backend"))
         await waiting.deployments(self.a, [("backend", deployment)])
 
     async def edit(self, file: Path, manifest: Sequence[dict[str, Any]], edit: str) -> None:
-        """Apply a manifest of cluster B, edited; wait until the kernel of the frontend's node has taken it up."""
+        """Apply an edited manifest in cluster B, and wait until the kernel of the frontend's node has the change."""
         self.narrator.command(f"edit {shown(file)}", edit)
         self.narrator.command(self.line("apply", "b", f"-f {shown(file)}"))
         _, kernel = await self.kernel()
@@ -75,7 +75,7 @@ class Stage:
             raise MoorageError(f"{edit}: has not reached the kernel after {self.effect_seconds:g} s")
 
     async def kernel(self) -> tuple[str, Kernel]:
-        """The frontend's node, and its kernel."""
+        """The frontend's node and its kernel."""
         nodes = [pod.spec.node_name for pod in (await self.b.list(Pod, "frontend")).items if pod.spec.node_name]
         prefix = enter.on_node(self.lab.state, "b", nodes[0]) if nodes else None
         if prefix is None:

@@ -1,6 +1,6 @@
-"""Where a lab keeps what is needed outside of it, and which labs there are.
+"""Where a lab keeps files for use outside of it, and which labs are running.
 
-A directory per lab: `lock` (held by its outer process as long as it lives), `lab.json`, `CLUSTER.kubeconfig`,
+A directory per lab: `lock` (held by the outer process as long as it lives), `lab.json`, `CLUSTER.kubeconfig`,
 `CLUSTER.inside`, `names.zone`, and `logs/`.
 """
 
@@ -30,9 +30,9 @@ class LabState(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     pid: int
-    """Of the outer process; SIGTERM ends the lab."""
+    """Process id of the outer process; SIGTERM ends the lab."""
     init_pid: int
-    """Of the first process inside, as seen outside."""
+    """Process id of the first process inside, as seen from outside."""
     plan: LabPlan
     relays: list[Relay] = []
 
@@ -42,9 +42,9 @@ class LabState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def root() -> Path:
-    """The directory of this user's labs, made where it is missing.
+    """The directory of this user's labs; it is made if it is missing.
 
-    Raises MoorageError where somebody else could have made it: other users may write to the directory of temporary
+    Raises MoorageError if somebody else could have made it: other users may write to the directory for temporary
     files.
     """
     runtime = os.environ.get("XDG_RUNTIME_DIR")
@@ -60,13 +60,13 @@ def root() -> Path:
 
 
 def check_name(name: str) -> None:
-    """Raise MoorageError unless `name` can name a lab."""
+    """Raise MoorageError unless `name` is a valid name for a lab."""
     if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name):
         raise MoorageError(f"lab {name!r}: its name must be at most 63 lower-case letters, digits and hyphens")
 
 
 class LabDirectory:
-    """One lab's directory, owned by this process until `remove` or its end."""
+    """A lab's directory, owned by this process until `remove` or until it ends."""
 
     def __init__(self, path: Path, lock: int) -> None:
         self.path = path
@@ -74,9 +74,9 @@ class LabDirectory:
 
     @classmethod
     def claim(cls, name: str) -> "LabDirectory":
-        """Make the directory, empty; one that a killed lab left behind is used again.
+        """Make the directory, empty; one that a killed lab has left behind is reused.
 
-        Raises MoorageError where a lab of this name runs.
+        Raises MoorageError if a lab of this name is running.
         """
         check_name(name)
         path = root() / name
@@ -92,11 +92,12 @@ class LabDirectory:
         return cls(path, lock)
 
     def write(self, state: LabState) -> None:
-        """Write `lab.json`; readers see the old one or the new one."""
+        """Write `lab.json`; readers see either the old or the new content."""
         self.write_file("lab.json", msgspec.json.format(msgspec.json.encode(state)).decode())
 
     def write_file(self, name: str, text: str) -> Path:
-        """Write a file that only this user can read, and return its path; readers see the old one or the new one."""
+        """Write a file that only this user can read, and return its path; readers see either the old or the new
+        content."""
         new = self.path / f".{name}.new"
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
@@ -104,14 +105,14 @@ class LabDirectory:
         return new.replace(self.path / name)
 
     def remove(self) -> None:
-        """Remove the directory and let go of it."""
+        """Remove the directory and release its lock."""
         with alone(self.path.parent):
             shutil.rmtree(self.path, ignore_errors=True)
             os.close(self._lock)
 
 
 def labs() -> list[tuple[LabState, Path]]:
-    """The labs that run, by name, and their directories. What labs that were killed left behind is removed."""
+    """The running labs by name, and their directories. Removes what killed labs have left behind."""
     found = []
     directory = root()
     with alone(directory):
@@ -126,14 +127,14 @@ def labs() -> list[tuple[LabState, Path]]:
 
 
 def free_name(name: str) -> str:
-    """`name`, or where a lab of this name runs, the first of `name2`, `name3`, ... that none has."""
+    """`name`, or if a lab of this name is running, the first free one of `name2`, `name3`, ..."""
     taken = {state.name for state, _ in labs()}
     names = itertools.chain([name], (f"{name}{number}" for number in itertools.count(2)))
     return next(each for each in names if each not in taken)
 
 
 def find(name: str | None) -> tuple[LabState, Path]:
-    """The lab of this name, or the only one there is; MoorageError where there is none, or no telling which."""
+    """The lab of this name, or the only one; MoorageError if there is none, or if it is unclear which one."""
     running = labs()
     chosen = [lab for lab in running if name is None or lab[0].name == name]
     if len(chosen) == 1:
@@ -147,25 +148,25 @@ def find(name: str | None) -> tuple[LabState, Path]:
 
 
 def kubeconfig(path: Path, cluster: str) -> Path:
-    """The file by which `kubectl` reaches this cluster, in the lab's directory `path`."""
+    """The kubeconfig with which `kubectl` reaches this cluster, in the lab's directory `path`."""
     return path / f"{cluster}.kubeconfig"
 
 
 def inside_kubeconfig(path: Path, cluster: str) -> Path:
-    """The file by which this cluster is reached from inside the lab, as from another of its clusters."""
+    """The kubeconfig to reach this cluster from inside the lab, for instance from another cluster."""
     return path / f"{cluster}.inside"
 
 
 def zone_file(path: Path) -> Path:
-    """The DNS records of the lab's internet, in the lab's directory `path`."""
+    """The file with the DNS records of the lab's internet, in the lab's directory `path`."""
     return path / "names.zone"
 
 
 @contextlib.contextmanager
 def alone(directory: Path) -> Iterator[None]:
-    """No other process does this in the directory meanwhile.
+    """Locks the directory of all labs.
 
-    That of all labs: none claims, lists or removes labs, and the lock of a lab then tells whether it runs.
+    Meanwhile no other process claims, lists or removes labs, so the lock of a lab shows whether it is running.
     """
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -176,7 +177,7 @@ def alone(directory: Path) -> Iterator[None]:
 
 
 def _lock(path: Path) -> int | None:
-    """Take the lab's lock and return its file descriptor; None while another process has it."""
+    """Take the lab's lock and return its file descriptor; None if another process has it."""
     lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -187,7 +188,7 @@ def _lock(path: Path) -> int | None:
 
 
 def _read(path: Path) -> LabState | None:
-    """None for a lab that is only just starting."""
+    """The content of `lab.json`; None for a lab that is just starting."""
     try:
         return msgspec.json.decode((path / "lab.json").read_bytes(), type=LabState)
     except (FileNotFoundError, msgspec.MsgspecError):

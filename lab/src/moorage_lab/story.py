@@ -1,4 +1,4 @@
-"""The demo: the story of sticky connections between two clusters, told while it happens, every step checked."""
+"""The demo: a story of sticky connections between two clusters, printed while it happens, with every step checked."""
 
 from moorage_lab import by_hand, external
 from moorage_lab.answers import deployment_of
@@ -12,12 +12,12 @@ BY_HAND, EXTERNAL = "by hand", "ExternalService"
 
 
 async def tell(lab: Lab, narrator: Narrator, patience: float) -> str | None:
-    """The whole story, in a lab of the clusters `CLUSTERS`, which is left as the story ends.
+    """Tell the whole story, in a lab with the clusters `CLUSTERS`, which stays as it is at the end.
 
-    What is waited for, or held to a bound, may take `patience` seconds longer.
+    Every wait and every bound is `patience` seconds longer.
 
-    Returns the backend Deployment that has no pods then, None if the story did not come so far. Raises MoorageError
-    where it cannot go on.
+    Returns the backend Deployment that has no pods at the end; None if the story did not get that far. Raises
+    MoorageError if it cannot go on.
     """
     async with lab.client("a") as a, lab.client("b") as b:
         stage = Stage(lab, narrator, a, b, patience)
@@ -36,7 +36,7 @@ async def tell(lab: Lab, narrator: Narrator, patience: float) -> str | None:
 
 
 def _compare(narrator: Narrator, by_hand: Outage, external: Outage) -> None:
-    """What the same failure came to, twice."""
+    """Compare what the same failure meant each time."""
     narrator.act("The pinned backend went away, twice")
     narrator.output(f"{DOWN} requests fail   {UP} requests are answered")
     narrator.picture({BY_HAND: by_hand, EXTERNAL: external})

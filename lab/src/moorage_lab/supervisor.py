@@ -1,4 +1,4 @@
-"""The lab's supervisor: brings everything up inside the namespaces, keeps it up, and ends it in order.
+"""The lab's supervisor: starts everything inside the namespaces, keeps it running, and ends it in order.
 
 Its own network namespace is the lab's internet. It ends on request, or when the outer process is gone.
 """
@@ -26,11 +26,11 @@ log = logging.get_logger("moorage_lab")
 API_SECONDS = 25.0
 """How long an API server may take until it answers."""
 PODS_SECONDS, OTHERS_SECONDS = 3.0, 1.5
-"""How long pods, then the rest may take to end; what is still there ends with the PID namespace."""
+"""How long pods, and then the rest, may take to end; what is left after that ends with the PID namespace."""
 
 
 def main(channel: int) -> None:
-    """Run on this file descriptor, the channel's end, until the lab ends."""
+    """Run until the lab ends. The file descriptor is this end of the channel."""
     logging.configure("info")
     asyncio.run(_main(channel))
 
@@ -64,7 +64,7 @@ class Supervisor:
         self._followers: list[asyncio.Task[None]] = []
 
     async def listen_to_channel(self) -> None:
-        """Take what the outer process sends, until that asks for the end or is gone."""
+        """Handle messages of the outer process until it asks for the end or is gone."""
         while received := await self._channel.receive():
             message, descriptor = received
             match message:
@@ -76,9 +76,9 @@ class Supervisor:
                     self._asked.pop(message.number).set_result((listener, message.port))
 
     async def run(self, start: Start) -> None:
-        """Make the networks, start all processes, say when the API servers answer, and go on until cancelled.
+        """Make the networks, start all processes, report when the API servers answer, and go on until cancelled.
 
-        Raises MoorageError where that cannot be, and when an API server ends: what it knew is gone with it.
+        Raises MoorageError if that fails, and when an API server ends, because its data is gone then.
         """
         relays = RelayKeeper([cluster.name for cluster in start.plan.clusters], self._listen, self._publish)
         await network.mount(start.directory)
@@ -90,13 +90,13 @@ class Supervisor:
         logs.mkdir(exist_ok=True)
         name_server = programs.name_server(start.plan, network.STATE)
         self._processes.append(asyncio.create_task(keep_running(name_server, logs)))
-        # Not gather, whose end would end the API servers too, before the pods that report to them.
+        # Not gather: when it ends it would end the API servers, before the pods that report to them.
         done, _ = await asyncio.wait([*self._servers, *self._followers], return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             await task
 
     async def end(self) -> None:
-        """End the relays, then the pods, then all other processes, each within its time."""
+        """End the relays, then the pods, then all other processes, each within its time limit."""
         await _cancel(self._followers, OTHERS_SECONDS)
         await _cancel(self._pods, PODS_SECONDS)
         await _cancel([*self._processes, *self._servers], OTHERS_SECONDS)
@@ -123,7 +123,7 @@ class Supervisor:
         tasks.append(asyncio.create_task(keep_running(program, files.logs)))
 
     async def _reach(self, cluster: ClusterPlan, files: Files) -> kubeconfig.Config:
-        """Wait until the API server answers; how to reach it."""
+        """Wait until the API server answers. Returns how to reach it."""
         try:
             async with asyncio.timeout(API_SECONDS):
                 while True:
@@ -138,7 +138,7 @@ class Supervisor:
             raise MoorageError(f"lab: cluster {cluster.name}: its API server does not answer: {words}") from None
 
     async def _listen(self, prefer: int) -> tuple[socket.socket, int]:
-        """A socket that listens on the machine, and its port."""
+        """A listening socket on the machine, and its port."""
         number = next(self._numbers)
         asked: asyncio.Future[tuple[socket.socket, int]] = asyncio.get_running_loop().create_future()
         self._asked[number] = asked

@@ -1,4 +1,4 @@
-"""What the lab's networks look like, as data, and the `ip -batch`, `nft` and sysctl text that makes them. Pure.
+"""The lab's networks as data, and the `ip -batch`, `nft` and sysctl text that makes them. Pure.
 
 ```
             internet (the supervisor's own network namespace: public addresses only)
@@ -9,9 +9,9 @@
        pods 10.244.1.0/24            pods 10.244.1.0/24     pods 10.244.2.0/24
 ```
 
-Every line is a routed veth pair, there is no bridge. The private ranges are the same in each cluster: they are
-separate networks. A gateway routes between its nodes, masquerades what leaves its cluster, and owns a share of the
-load balancers' addresses. IPv6 has the same shape.
+Every line is a routed veth pair; there is no bridge. The private ranges are the same in each cluster, because they
+are separate networks. A gateway routes between its nodes, masquerades traffic that leaves its cluster, and owns a
+share of the load balancers' addresses. IPv6 has the same shape.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,9 +29,9 @@ API_PORT = 6443
 
 _INTERNET = ("198.51.100.254", "2001:db8:100::fffe")
 INTERNET_DNS = _INTERNET[0]
-"""Where the name server of all names outside of the clusters listens."""
+"""The address of the name server for all names outside the clusters."""
 CLUSTER_DNS = "10.240.0.53"
-"""Where each cluster's own does, the same address in each."""
+"""The address of each cluster's own name server; the same in every cluster."""
 _GATEWAY = ("10.240.0.1", "fd00:10:240::1")
 _DNS = (CLUSTER_DNS, "fd00:10:240::53")
 _PODS = ("10.244.0.0/16", "fd00:10:244::/48")
@@ -65,9 +65,9 @@ class ClusterPlan(msgspec.Struct, frozen=True, kw_only=True):
     gateway: str
     """Network namespace of the gateway: control plane, DNS server, masquerading, load balancer."""
     gateway_addresses: list[str]
-    """The gateway's on the node network; the API server listens there on `API_PORT`."""
+    """The gateway's addresses on the node network; the API server listens there on `API_PORT`."""
     public_addresses: list[str]
-    """The gateway's on the internet: the source of everything that leaves the cluster."""
+    """The gateway's addresses on the internet: the source of everything that leaves the cluster."""
     dns_addresses: list[str]
     """Where the cluster's DNS server listens, on port 53."""
     dns_service_addresses: list[str]
@@ -75,7 +75,7 @@ class ClusterPlan(msgspec.Struct, frozen=True, kw_only=True):
     pod_ranges: list[str]
     service_ranges: list[str]
     load_balancer_ranges: list[str]
-    """Where LoadBalancer Services' addresses are taken from. First and last address of a range are not used."""
+    """Ranges for the addresses of LoadBalancer Services. The first and last address of a range are not used."""
     nodes: list[NodePlan]
     domain: str = "cluster.local"
 
@@ -85,7 +85,7 @@ class LabPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Netns(NamedTuple):
-    """How one network namespace is set up, in this order: nft, sysctls, `ip -batch`."""
+    """The set-up of one network namespace, in this order: nft, sysctls, `ip -batch`."""
 
     name: str
     """`""`: the supervisor's own, the internet."""
@@ -105,7 +105,7 @@ class PodNetwork(NamedTuple):
     add: tuple[tuple[str | None, str], ...]
     """(network namespace or None for where the caller is, text): run in this order."""
     delete: tuple[tuple[str | None, str], ...]
-    """The same to undo it. Right after the first, the pod's address can be used again."""
+    """The same to undo it. Right after the first one, the pod's address can be reused."""
 
 
 def pod_netns(cluster: str, pod_id: str) -> str:
@@ -144,7 +144,7 @@ def pod_commands(node: NodePlan, pod_id: str, addresses: Sequence[str]) -> PodNe
 def plan(clusters: dict[str, int], *, ipv6: bool = True) -> LabPlan:
     """The plan of these clusters: name -> number of nodes.
 
-    Raises MoorageError for a name or a number that cannot be had.
+    Raises MoorageError for an impossible name or number.
     """
     if not 0 < len(clusters) <= MAX_CLUSTERS:
         raise MoorageError(f"a lab has 1 to {MAX_CLUSTERS} clusters, not {len(clusters)}")
@@ -183,12 +183,12 @@ def _cluster(index: int, name: str, nodes: int, ipv6: bool) -> ClusterPlan:
 
 
 def internet_addresses(lab: LabPlan) -> list[str]:
-    """Of the internet's own end of every cluster's line: the name server of all names outside is there."""
+    """The addresses of the internet's end of every cluster's line; the name server for all outside names is there."""
     return list(_INTERNET[: len(lab.clusters[0].public_addresses)])
 
 
 def netns_names(lab: LabPlan) -> str:
-    """`ip -batch` text that makes the network namespaces, the internet's aside."""
+    """`ip -batch` text that makes the network namespaces, except for the internet's."""
     return _text(
         f"netns add {name}"
         for cluster in lab.clusters
@@ -224,7 +224,7 @@ def _gateway(cluster: ClusterPlan) -> Netns:
         lines += _point_to_point("internet", address, internet)
         lines.append(f"route add default via {internet} dev internet")
     lines += [f"addr add {host(address)} dev lo" for address in cluster.dns_addresses]
-    # What nobody owns is refused here and not sent into the internet, which would send it back.
+    # Addresses that nobody owns are refused here: the internet would only send the packets back.
     for private, balancers in zip(_PRIVATE, cluster.load_balancer_ranges, strict=False):
         lines += [f"route add unreachable {private}", f"route add unreachable {balancers}"]
     for node in cluster.nodes:

@@ -1,4 +1,4 @@
-"""What `apply`, `get`, `delete` and `scale` do, for any kind; each returns the text that kubectl would print."""
+"""`apply`, `get`, `delete` and `scale` for any kind; each returns the text that kubectl would print."""
 
 import json
 from collections.abc import Iterable
@@ -17,11 +17,11 @@ Manifest = dict[str, Any]
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 _ORDER = ("Namespace", "Node", "Service", "Endpoints", "EndpointSlice", "Deployment")
-"""What others need comes first: namespaces before all, Services before the pods that look their names up."""
+"""Objects that others need come first: namespaces before everything, Services before the pods that look them up."""
 
 
 def resolve(resource: str) -> Kind:
-    """The kind that `svc`, `service`, `services` or `deployments.apps` names; MoorageError for an unknown one."""
+    """The kind for `svc`, `service`, `services` or `deployments.apps`; MoorageError for an unknown one."""
     kind = named(resource)
     if kind is None:
         raise MoorageError(f"resource {resource!r}: unknown; there are: {', '.join(kind.plural for kind in KINDS)}")
@@ -34,7 +34,7 @@ def full_name(kind: Kind, name: str) -> str:
 
 
 def in_order(manifests: Iterable[Manifest]) -> list[Manifest]:
-    """The manifests in the order in which they are applied; those of one kind stay in theirs."""
+    """The manifests in the order to apply them; manifests of one kind keep their order."""
     return sorted(manifests, key=lambda m: _ORDER.index(m["kind"]) if m.get("kind") in _ORDER else len(_ORDER))
 
 
@@ -43,11 +43,11 @@ async def apply(
 ) -> str:
     """Server-side apply of all manifests, one result line each: `service/backend serverside-applied`.
 
-    A manifest without namespace goes to the client's. Nothing is sent before all kinds and names are known. Then, as
-    with kubectl, a refusal of one object does not hold up the others; PartlyDoneError tells what was done.
+    A manifest without namespace goes to the client's. Nothing is sent before all kinds and names have been checked.
+    Then, as with kubectl, a refused object does not stop the others; PartlyDoneError says what was done.
 
-    The manager is kubectl's, so that a person can go on with `kubectl apply --server-side`: a field that another
-    manager had applied as well would stay when it is taken out of the file.
+    The field manager is kubectl's, so that a person can go on with `kubectl apply --server-side`: with another
+    manager, a field would stay after it has been removed from the file.
     """
     prepared = [_prepare(client, manifest) for manifest in in_order(manifests)]
     lines: list[str] = []
@@ -77,7 +77,7 @@ async def get(
     label_selector: str | None = None,
     output: Output = "",
 ) -> str:
-    """One object or all of a kind, in the columns that the server prints or as YAML, JSON or names.
+    """One object or all of a kind, in the server's columns or as YAML, JSON or names.
 
     `namespace` None is the client's own. Raises ApiError 404 for an object that does not exist.
     """
@@ -95,7 +95,7 @@ async def get(
         where = f" in {namespace} namespace" if namespace and kind.namespaced else ""
         return text or f"No resources found{where}."
     answer = await client.raw("GET", path, params=params)
-    # The items of a list do not say what they are.
+    # The items of a list have no kind.
     of_kind = {"apiVersion": kind.api_version, "kind": kind.kind}
     objects = [answer] if name is not None else [{**of_kind, **item} for item in answer.get("items") or []]
     if output == "name":
@@ -117,7 +117,7 @@ async def delete(client: Client, kind: Kind, name: str, *, namespace: str | None
 async def delete_manifests(client: Client, manifests: Iterable[Manifest]) -> str:
     """Delete the objects that the manifests name, in the reverse of the order in which they are applied.
 
-    One that is not there is said so in its line and is no error.
+    An object that does not exist is no error; its line says so.
     """
     lines = []
     for kind, manifest in reversed([_prepare(client, manifest) for manifest in in_order(manifests)]):
@@ -144,7 +144,7 @@ async def scale(client: Client, kind: Kind, name: str, replicas: int, *, namespa
 
 
 class PartlyDoneError(MoorageError):
-    """Some objects were refused. `done`: the lines of the others; `conflict`: whether force would have helped."""
+    """Some objects were refused. `done`: the lines about the others; `conflict`: whether force would have helped."""
 
     def __init__(self, message: str, done: str, conflict: bool) -> None:
         super().__init__(message)
@@ -153,9 +153,9 @@ class PartlyDoneError(MoorageError):
 
 
 def render_table(table: Manifest, *, wide: bool = False, namespaces: bool = False) -> str:
-    """A `meta.k8s.io/v1 Table` in columns as kubectl prints them, without those of a priority unless `wide`.
+    """A `meta.k8s.io/v1 Table` in kubectl's columns; columns with a priority only if `wide`.
 
-    Empty where there is no row. Raises AnswerError for anything but a table.
+    Empty if there are no rows. Raises AnswerError for anything but a table.
     """
     if table.get("kind") != "Table":
         raise AnswerError(f"asked for a Table, got {table.get('kind')!r}")
@@ -179,7 +179,7 @@ def _cell(value: object) -> str:
         return "<none>"
     if isinstance(value, bool):
         return str(value).lower()
-    # A terminal must not obey what somebody put in an object.
+    # Escape sequences in an object must not reach the terminal.
     return "".join(c if c.isprintable() else "?" for c in str(value).partition("\n")[0])
 
 
@@ -189,7 +189,7 @@ def _singular(kind: Kind) -> str:
 
 
 def _prepare(client: Client, manifest: Manifest) -> tuple[Kind, Manifest]:
-    """The manifest's kind, and the manifest with a namespace if it needs one. Raises as `manifest_path`."""
+    """The manifest's kind, and the manifest with a namespace if it needs one. Raises as `manifest_path` does."""
     kind, metadata = manifest_kind(manifest), manifest["metadata"]
     if kind.namespaced and not metadata.get("namespace"):
         manifest = {**manifest, "metadata": {**metadata, "namespace": client.config.namespace}}

@@ -1,4 +1,4 @@
-"""Waiting until the lab has done what was asked of its API servers."""
+"""Waits until the lab has done what its API servers were asked for."""
 
 import asyncio
 import contextlib
@@ -11,11 +11,11 @@ from moorage.errors import MoorageError
 
 POLL_SECONDS = 0.05
 _ANSWER_SECONDS = 1.0
-"""A connection that is still open after this time was let through by its relay."""
+"""If a connection is still open after this time, its relay has let it through."""
 
 
 async def deployments(client: Client, names: Iterable[tuple[str, str]], seconds: float = 60.0) -> None:
-    """Until each deployment (namespace, name) has the pods it should have, all of them ready, and no others.
+    """Wait until each deployment (namespace, name) has exactly the pods that it should have, all of them ready.
 
     Raises MoorageError that names one that has not, after `seconds`.
     """
@@ -33,7 +33,7 @@ async def deployments(client: Client, names: Iterable[tuple[str, str]], seconds:
 
 
 async def nodes(client: Client, count: int, seconds: float = 60.0) -> None:
-    """Until the cluster has `count` nodes. Raises MoorageError after `seconds`."""
+    """Wait until the cluster has `count` nodes. Raises MoorageError after `seconds`."""
     try:
         async with asyncio.timeout(seconds):
             while True:
@@ -45,10 +45,10 @@ async def nodes(client: Client, count: int, seconds: float = 60.0) -> None:
 
 
 async def connections(port: int, seconds: float = 5.0) -> None:
-    """Until a connection to this port of 127.0.0.1 is let through by its relay, or `seconds` have passed.
+    """Wait until the relay of this port of 127.0.0.1 lets a connection through, or `seconds` have passed.
 
     Pods can be ready some time before the load balancer's kernel has their addresses. Until then it refuses
-    connections, for which a relay resets its own.
+    connections, and the relay resets its own.
     """
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
@@ -61,10 +61,10 @@ async def connections(port: int, seconds: float = 5.0) -> None:
 async def _is_let_through(port: int) -> bool:
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    except ConnectionError:  # The reset can come before connect(2) has been looked at.
+    except ConnectionError:  # The reset can come before the result of connect(2) is seen.
         return False
     try:
-        writer.write_eof()  # Most servers answer that at once, by ending their side.
+        writer.write_eof()  # Most servers react to that at once, by closing their side.
         async with asyncio.timeout(_ANSWER_SECONDS):
             await reader.read(1)
     except ConnectionError:
@@ -77,7 +77,7 @@ async def _is_let_through(port: int) -> bool:
 
 
 def is_complete(deployment: Deployment) -> bool:
-    """Whether its status says that exactly the pods of its newest generation run, all ready."""
+    """Whether its status says that exactly the pods of its newest generation are running, all ready."""
     status, wanted = deployment.status, 1 if deployment.spec.replicas is None else deployment.spec.replicas
     counts = (status.replicas, status.updated_replicas, status.ready_replicas)
     return status.observed_generation == deployment.metadata.generation and all((n or 0) == wanted for n in counts)

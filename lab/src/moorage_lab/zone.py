@@ -1,4 +1,4 @@
-"""The names of the lab's internet: records that people add, and what a name server answers from them. Pure.
+"""The names in the lab's internet: records that people add, and a name server's answers from them. Pure.
 
 They are kept as text in master file form (RFC 1035, 5), which `dig` prints, too.
 """
@@ -23,16 +23,16 @@ from dns.rrset import RRset
 from moorage.errors import MoorageError
 
 TTL_SECONDS = 1
-"""Of every answer, also of those that say that there is nothing: a change is seen at once."""
+"""Of every answer, also of negative ones, so that changes are seen at once."""
 MAX_DATAGRAM_BYTES = 512
-"""Of an answer over UDP to a client that does not say what it can take (RFC 1035, 4.2.1)."""
+"""The largest answer over UDP to a client that does not announce a size (RFC 1035, 4.2.1)."""
 _CLUSTERS = "cluster.local."
 """Names below it are answered by each cluster's own name server."""
 _SOA = dns.rrset.from_text(".", TTL_SECONDS, "IN", "SOA", f"internet. lab.internet. 1 1 1 1 {TTL_SECONDS}")
 
 
 class Zone:
-    """All records, in the order in which they were added. Never changed in place."""
+    """All records, in the order in which they were added. Immutable."""
 
     def __init__(self, records: Iterable[RRset] = ()) -> None:
         self.records = tuple(records)
@@ -49,10 +49,10 @@ class Zone:
         return "".join(f"{rrset}\n" for rrset in self.records)
 
     def with_records(self, name: str, data: Sequence[str]) -> "Zone":
-        """With these records in place of all that `name` has.
+        """A zone in which these records replace all records of `name`.
 
         Each is an address, for an A or AAAA record, or `PRIORITY WEIGHT PORT TARGET`, for an SRV record (RFC 2782).
-        Raises MoorageError for a name or record that is none.
+        Raises MoorageError for an invalid name or record.
         """
         owner = parse_name(name)
         if owner.is_subdomain(dns.name.from_text(_CLUSTERS)):
@@ -64,7 +64,7 @@ class Zone:
         return Zone([*(rrset for rrset in self.records if rrset.name != owner), *added.values()])
 
     def without(self, name: str) -> "Zone":
-        """Without the records of `name`. Raises MoorageError where it has none."""
+        """A zone without the records of `name`. Raises MoorageError if it has none."""
         owner = parse_name(name)
         left = [rrset for rrset in self.records if rrset.name != owner]
         if len(left) == len(self.records):
@@ -81,7 +81,7 @@ class Zone:
         ]
 
     def answer(self, query: dns.message.Message) -> dns.message.Message:
-        """What a name server says that knows these names, and that there are no others (RFC 2308 for what is not)."""
+        """The answer of a name server that is authoritative for all names (RFC 2308 for names that do not exist)."""
         response = dns.message.make_response(query, recursion_available=True)
         response.flags |= dns.flags.AA
         if len(query.question) != 1:
@@ -98,9 +98,9 @@ class Zone:
         return response
 
     def answer_datagram(self, wire: bytes) -> bytes:
-        """The answer to a query over UDP: one that does not fit says that it is cut off.
+        """The answer to a query over UDP; an answer that does not fit is marked as truncated.
 
-        Raises dns.exception.DNSException for what is no query.
+        Raises dns.exception.DNSException for anything but a query.
         """
         query = dns.message.from_wire(wire)
         response = self.answer(query)
@@ -113,7 +113,7 @@ class Zone:
 
 
 def parse_name(text: str) -> Name:
-    """An absolute name, with or without the last dot. Raises MoorageError for what is none."""
+    """Parse an absolute name, with or without the last dot. Raises MoorageError for anything else."""
     try:
         name = dns.name.from_text(text)
     except dns.exception.DNSException as error:

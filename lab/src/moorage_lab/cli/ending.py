@@ -1,4 +1,4 @@
-"""How commands that stay end."""
+"""Ends commands that run until they are stopped."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ import click
 
 
 def until_told(program: Coroutine[Any, Any, None]) -> None:
-    """Run it until it ends or the user ends it: by Ctrl-C, SIGTERM, or by closing the terminal."""
+    """Run it until it ends or the user ends it, with Ctrl-C, SIGTERM, or by closing the terminal."""
 
     async def main() -> None:
         task = asyncio.ensure_future(program)
@@ -21,6 +21,6 @@ def until_told(program: Coroutine[Any, Any, None]) -> None:
     try:
         asyncio.run(main())
     except asyncio.CancelledError:
-        # The terminal may be what was closed.
+        # The terminal may have been closed.
         with contextlib.suppress(OSError):
             click.echo("ended")

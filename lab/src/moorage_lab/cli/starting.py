@@ -1,4 +1,4 @@
-"""What `moorage lab run` does, each step said when it begins or ends."""
+"""What `moorage lab run` does. It prints each step when it begins or ends."""
 
 import asyncio
 from collections.abc import Awaitable, Iterator
@@ -15,11 +15,11 @@ from moorage_lab.channel import Relay
 from moorage_lab.state import kubeconfig
 
 Loaded = dict[str, list[manifest.Manifest]]
-"""Cluster -> the objects that it gets."""
+"""Cluster -> its objects."""
 
 
 async def stay_up(name: str, plan: topology.LabPlan, loaded: Loaded) -> None:
-    """Start the lab, apply what was loaded, and stay until this is cancelled."""
+    """Start the lab, apply the loaded manifests, and wait until cancelled."""
     click.echo(f"lab {name}: starting {', '.join(map(_described, plan.clusters))}")
     async with outside.running(name, plan) as lab:
         async with AsyncExitStack() as stack:
@@ -42,7 +42,7 @@ async def stay_up(name: str, plan: topology.LabPlan, loaded: Loaded) -> None:
 
 
 async def apply(client: Client, loaded: list[dict[str, Any]], *, force: bool = False) -> None:
-    """Apply the objects and say of each what was done. Raises MoorageError that names those that were refused."""
+    """Apply the objects and print what was done. Raises MoorageError that names those that were refused."""
     try:
         click.echo(await verbs.apply(client, loaded, force=force))
     except verbs.PartlyDoneError as error:
@@ -67,14 +67,14 @@ def _counted(count: int, noun: str) -> str:
 
 
 async def _all(steps: Iterator[Awaitable[None]], noun: str) -> None:
-    """Take these steps at once, each of which waits for one of what `noun` names."""
+    """Run these steps at the same time; each waits for one `noun`."""
     if every := list(steps):
         click.echo(f"waiting for {_counted(len(every), noun)}")
         await asyncio.gather(*every)
 
 
 def _pods(lab: outside.Lab, clients: dict[str, Client], loaded: Loaded) -> Iterator[Awaitable[None]]:
-    """What there is to wait for until all pods that the manifests ask for are ready."""
+    """The steps that wait until all pods of the manifests are ready."""
     for cluster, found in loaded.items():
         for namespace, deployment in manifests.deployments(found):
             pods = hints.get(lab.state.name, cluster, f"-n {namespace} pods")
@@ -85,14 +85,14 @@ def _pods(lab: outside.Lab, clients: dict[str, Client], loaded: Loaded) -> Itera
 
 
 def _entrances(lab: outside.Lab, loaded: Loaded) -> Iterator[Awaitable[None]]:
-    """What there is to wait for, once pods are ready, until they are reached through their load balancers."""
+    """The steps that wait, once pods are ready, until their load balancers reach them."""
     for cluster, found in loaded.items():
         for namespace, service in manifests.load_balancers(found):
             yield _or_told(lab.relay(cluster, namespace, service))
 
 
 async def _or_told(step: Awaitable[object], hint: str = "") -> None:
-    """Do it; what goes wrong is told and ends nothing: in a lab that is up one can look into it."""
+    """Do it. A failure is printed but ends nothing: the user can look into it in the running lab."""
     try:
         await step
     except MoorageError as error:
@@ -100,7 +100,7 @@ async def _or_told(step: Awaitable[object], hint: str = "") -> None:
 
 
 async def _show_relays(lab: outside.Lab) -> None:
-    """Print the relays there are, and each new one, for ever."""
+    """Print the present relays, and then each new one, for ever."""
     shown: list[Relay] = []
     async with lab.changed:
         while True:

@@ -1,4 +1,4 @@
-"""What the lab plays of Kubernetes' control plane and kubelet, for one cluster.
+"""Plays the parts of Kubernetes' control plane and kubelet that the lab needs, for one cluster.
 
 Each controller is a pure function from listed objects to what should be (`deployments`, `scheduling`, `slices`,
 `mirroring`, `loadbalancers`, `dns`, `nodes`, `podstatus`); `manager` and `kubelet` are the loops around them, and
@@ -6,7 +6,7 @@ Each controller is a pure function from listed objects to what should be (`deplo
 """
 
 DNS_HOSTS = "dns/hosts"
-"""The hosts file of the cluster's dnsmasq, under the state directory: one `ADDRESS NAME` a line."""
+"""The hosts file of the cluster's dnsmasq, in the state directory: one `ADDRESS NAME` per line."""
 
 DNS_PID = "dns/dnsmasq.pid"
-"""The pid file of the cluster's dnsmasq, under the state directory; absent while none runs."""
+"""The pid file of the cluster's dnsmasq, in the state directory; absent while none runs."""

@@ -42,7 +42,7 @@ class ClusterDns:
             if stored is None:
                 await self._stores.seen([await self._client.create(slice_)])
             elif stored.metadata.owner_references != slice_.metadata.owner_references:
-                # Of a kube-dns that was deleted and is here again: the API server collects it.
+                # It belongs to an earlier kube-dns, which was deleted: the API server collects it.
                 await self._client.delete(EndpointSlice, dns.NAMESPACE, stored.metadata.name, uid=stored.metadata.uid)
 
     async def sync_hosts(self) -> None:
@@ -61,7 +61,7 @@ class ClusterDns:
 
 
 def write_changed(path: Path, text: str) -> bool:
-    """Put `text` into the file in one step; whether that changed it."""
+    """Write `text` to the file in one step; returns whether that changed it."""
     with suppress(FileNotFoundError):
         if path.read_text() == text:
             return False
@@ -73,7 +73,7 @@ def write_changed(path: Path, text: str) -> bool:
 
 
 def reload(pid_file: Path) -> None:
-    """Let the dnsmasq of the pid file read its hosts file again (SIGHUP); nothing where none runs."""
+    """Make the dnsmasq in the pid file read its hosts file again (SIGHUP); does nothing if none runs."""
     with suppress(FileNotFoundError, ValueError, ProcessLookupError):
         pid = int(pid_file.read_text())
         if Path(f"/proc/{pid}/comm").read_text().strip() == _PROGRAM:

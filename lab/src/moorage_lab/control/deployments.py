@@ -1,4 +1,4 @@
-"""Deployments to pods: how many, of which template, and the status that `kubectl rollout status` reads.
+"""Turns Deployments into pods, and makes the status that `kubectl rollout status` reads.
 
 Pods belong to their Deployment directly: no ReplicaSet objects, which nothing here needs. The rolling update has
 the default parameters of `apps/v1`, maxSurge and maxUnavailable of 25 %.
@@ -18,7 +18,7 @@ HASH_LABEL = "pod-template-hash"
 
 
 class Plan(NamedTuple):
-    """What to do for one Deployment, and the status that it should show now."""
+    """What to do for one Deployment, and the status that it should have now."""
 
     create: list[Pod]
     delete: list[Pod]
@@ -39,7 +39,7 @@ def is_ready(pod: Pod) -> bool:
 
 
 def plan(deployment: Deployment, pods: Sequence[Pod], suffix: Suffix, now: str) -> Plan:
-    """What `deployment` needs, given the pods that it owns and the time as RFC 3339."""
+    """What `deployment` needs, given the pods that it owns and the time (RFC 3339)."""
     replicas = 1 if deployment.spec.replicas is None else deployment.spec.replicas
     current = template_hash(deployment.spec.template)
     living = [pod for pod in pods if not _leaving(pod)]
@@ -91,7 +91,7 @@ def _status(deployment: Deployment, replicas: int, new: list[Pod], old: list[Pod
 def with_times(
     conditions: list[dict[str, object]], before: Sequence[dict[str, object]], now: str
 ) -> list[dict[str, object]]:
-    """`conditions` with lastTransitionTime: that of `before` where the status is unchanged, else `now`."""
+    """`conditions` with lastTransitionTime: that in `before` if the status is unchanged, else `now`."""
     known = {condition.get("type"): condition for condition in before}
     for condition in conditions:
         previous = known.get(condition["type"], {})
@@ -131,7 +131,7 @@ def _pod(deployment: Deployment, hash_: str, suffix: str) -> Pod:
 
 
 def _dispensability(pod: Pod) -> tuple[bool, bool, int, str]:
-    """Sorts first what is deleted first: without node, not ready, youngest (controller's ActivePods order)."""
+    """Sorts pods to delete first: without node, not ready, youngest (the controller's ActivePods order)."""
     age = (pod.metadata.creation_timestamp or "").translate({ord(sign): None for sign in "-:TZ."})
     return pod.spec.node_name is not None, is_ready(pod), -int(age or 0), pod.metadata.name
 

@@ -41,7 +41,7 @@ def service(plan: ClusterPlan) -> Service:
 
 
 def slices(plan: ClusterPlan, owner: Service) -> list[EndpointSlice]:
-    """The slices of `kube-dns` as it was read from the API server: one for each family, to the DNS server."""
+    """The slices of `kube-dns` as read from the API server: one for each family, with the DNS server."""
     return [
         EndpointSlice(
             api_version="discovery.k8s.io/v1",

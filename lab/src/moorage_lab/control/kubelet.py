@@ -1,6 +1,7 @@
-"""The kubelets of a cluster's nodes: every pod that is assigned to a node is run, watched, and reported.
+"""The kubelets of a cluster's nodes: they run, watch and report every pod that is assigned to a node.
 
-`Kubelet` knows neither the API client nor processes: it reports through `PodClient` and starts through `Runtime`.
+`Kubelet` knows neither the API client nor processes: it reports through `PodClient` and starts pods through
+`Runtime`.
 """
 
 import asyncio
@@ -24,13 +25,13 @@ from moorage_lab.control.scheduling import AddressesExhaustedError, AddressPool
 from moorage_lab.topology import ClusterPlan, NodePlan
 
 DEFAULT_GRACE_SECONDS = 30.0
-"""Seconds, Kubernetes' terminationGracePeriodSeconds."""
+"""Kubernetes' default of terminationGracePeriodSeconds."""
 PROBE_INTERVAL_SECONDS = 1.0
 PROBE_INTERVAL_AT_START_SECONDS = 0.1
 PROBES_AT_START = 100
-"""Probes at the short interval after each start."""
+"""How many probes use the short interval after each start."""
 RETRY_SECONDS = 1.0
-"""Seconds until something that failed for outside reasons is tried again."""
+"""How long until something that failed for outside reasons is tried again."""
 
 _log = get_logger("moorage_lab.control.kubelet")
 
@@ -39,14 +40,14 @@ class Process(Protocol):
     """A running container."""
 
     async def wait(self) -> int:
-        """Its exit code, once it and all that it started are gone; 128 + n for signal n."""
+        """Its exit code, once it and everything that it started are gone; 128 + n for signal n."""
 
     def send(self, number: int) -> None:
-        """Send a signal; SIGKILL goes to all that it started too. Nothing where it is gone."""
+        """Send a signal; SIGKILL also goes to everything that it started. Does nothing if it is gone."""
 
 
 class Runtime(Protocol):
-    """Starts pods. All of it raises MoorageError."""
+    """Starts pods. All methods raise MoorageError."""
 
     async def create(self, pod: Pod, node: NodePlan, addresses: list[str]) -> None:
         """Make the pod's network and files."""
@@ -54,19 +55,19 @@ class Runtime(Protocol):
     async def start(self, pod: Pod, node: NodePlan, container: Container) -> Process: ...
 
     async def remove(self, pod: Pod, node: NodePlan) -> None:
-        """Undo `create`, whatever of it was done."""
+        """Undo `create`, even if only a part of it was done."""
 
     async def answers(self, address: str, port: int) -> bool:
-        """Whether a TCP connection to the pod is accepted within a second. Raises nothing."""
+        """Whether the pod accepts a TCP connection within a second. Raises nothing."""
 
 
 class PodClient(Protocol):
-    """Reports to the API server. Raises MoorageError where that failed for now; a pod that is gone is no error."""
+    """Reports to the API server. Raises MoorageError if that fails for now; a pod that is gone is no error."""
 
     async def report(self, pod: Pod, status: dict[str, object]) -> None: ...
 
     async def finish(self, pod: Pod) -> None:
-        """Delete the pod, this very one by uid, without grace."""
+        """Delete exactly this pod (by uid) without grace."""
 
     def event(self, pod: Pod, type: str, reason: str, message: str) -> None:
         """Record an Event; never fails."""
@@ -95,7 +96,7 @@ class Worker:
         self._grace: float | None = None
 
     def stop(self, grace: float) -> None:
-        """Begin the end: SIGTERM now, SIGKILL after `grace` seconds; a later call can only shorten that."""
+        """Begin to stop it: SIGTERM now, SIGKILL after `grace` seconds; a later call can only shorten that."""
         if self._grace is not None and grace >= self._grace:
             return
         self._grace = grace
@@ -103,7 +104,7 @@ class Worker:
         asyncio.get_running_loop().call_later(grace, self._killing.set)
 
     async def run(self) -> None:
-        """Returns once the pod is stopped and nothing of it is left; so does cancelling it, without grace."""
+        """Returns when the pod is stopped and nothing of it is left. Cancelling it does the same without grace."""
         try:
             reporter = asyncio.create_task(self._report())
             try:
@@ -180,7 +181,7 @@ class Worker:
                 await asyncio.wait({exit_})
 
     async def _first(self, task: asyncio.Task[int], event: asyncio.Event) -> bool:
-        """Waits for either; whether the task is done."""
+        """Waits for either; returns whether the task is done."""
         waiter = asyncio.create_task(event.wait())
         try:
             await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
@@ -193,7 +194,7 @@ class Worker:
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
     async def _probe(self, state: ContainerState) -> None:
-        """Keeps `state.ready` true to what the container answers, also while it is stopping."""
+        """Keeps `state.ready` up to date with the container's answers, also while it is stopping."""
         port, since, probes = tcp_port(state.container), None, 0
         while True:
             if state.started_at != since:
@@ -242,7 +243,7 @@ class Kubelet:
         self._workers: dict[str, tuple[Worker, asyncio.Task[None]]] = {}
 
     def sync(self, pods: Collection[Pod]) -> None:
-        """Start workers for new pods, and stop those whose pods are being deleted or gone. Returns at once."""
+        """Start workers for new pods, and stop those of pods that are being deleted or gone. Returns at once."""
         mine = {pod.metadata.uid or "": pod for pod in pods if pod.spec.node_name in self._nodes}
         for uid, (worker, _) in self._workers.items():
             pod = mine.get(uid)
@@ -250,7 +251,7 @@ class Kubelet:
                 worker.stop(0)
             elif pod.metadata.deletion_timestamp is not None:
                 worker.stop(_grace(pod))
-        # Those that have addresses first, so that they keep them.
+        # Pods that have addresses first, so that they keep them.
         for uid, pod in sorted(mine.items(), key=lambda item: item[1].status.pod_ip is None):
             if uid not in self._workers:
                 self._start(uid, pod)

@@ -1,4 +1,4 @@
-"""The cloud's part for LoadBalancer Services: addresses from the cluster's public range."""
+"""Plays the cloud for LoadBalancer Services: gives them addresses from the cluster's public range."""
 
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_address, ip_network
@@ -6,15 +6,15 @@ from ipaddress import ip_address, ip_network
 from moorage.api.core_v1 import LoadBalancerIngress, Service
 
 _MAX_RANGE_ADDRESSES = 1 << 16
-"""Addresses of a range that are used: an IPv6 /64 has more than anybody can walk through."""
+"""How many addresses of a range are used: an IPv6 /64 has more than anybody can walk through."""
 
 
 def assign(services: Iterable[Service], ranges: Sequence[str]) -> list[tuple[Service, list[LoadBalancerIngress]]]:
-    """Those Services whose `status.loadBalancer.ingress` is not what it should be, and what it should be.
+    """The Services whose `status.loadBalancer.ingress` is wrong, each with what it should be.
 
-    A Service keeps its addresses while it is a LoadBalancer; `spec.loadBalancerIP` is honoured where it is free and
-    of the range; a range's first and last address are not used. Where a range is used up, that family is missing.
-    A Service with a `spec.loadBalancerClass` is another controller's, and so is its status.
+    A Service keeps its addresses while it is a LoadBalancer; `spec.loadBalancerIP` is honoured if it is in the range
+    and free; the first and last address of a range are not used. If a range is used up, that family is missing. A
+    Service with a `spec.loadBalancerClass` belongs to another controller, and so does its status.
     """
     ours = (service for service in services if not service.spec.load_balancer_class)
     services = sorted(ours, key=lambda service: (service.metadata.creation_timestamp or "", service.metadata.key))
@@ -34,7 +34,7 @@ def assign(services: Iterable[Service], ranges: Sequence[str]) -> list[tuple[Ser
 
 
 def _kept(service: Service, ranges: Sequence[str], used: set[str]) -> dict[str, str]:
-    """Family -> the address that the service has and keeps; added to `used`."""
+    """Family -> the address that the service has and keeps; also adds it to `used`."""
     kept: dict[str, str] = {}
     for entry in _ingress(service):
         family = _family(entry.ip)
@@ -75,7 +75,7 @@ def _families(service: Service) -> list[str]:
 
 
 def _family(address: str | None) -> str | None:
-    """None for what is no address: Kubernetes takes any text as `spec.loadBalancerIP`."""
+    """None for text that is no address: Kubernetes accepts any text as `spec.loadBalancerIP`."""
     try:
         return f"IPv{ip_address(address or '').version}"
     except ValueError:

@@ -49,7 +49,7 @@ async def _unless_gone(request: Awaitable[object]) -> None:
     try:
         await request
     except ApiError as error:
-        # A patch with the uid of a predecessor is invalid, a deletion with it is a conflict.
+        # A patch with the uid of a predecessor is invalid, a deletion a conflict.
         made_again = error.status == 409 or (error.status == 422 and "metadata.uid" in error.message)
         if error.status != 404 and not made_again:
             raise
@@ -79,7 +79,7 @@ async def control(plan: ClusterPlan, client: Client, state: Path, runtime: Runti
 
 
 def read_plan(topology: Path, cluster: str) -> ClusterPlan:
-    """The plan in the file. Raises MoorageError where it is none, or of another cluster."""
+    """The plan in the file. Raises MoorageError if it is not a plan, or for another cluster."""
     try:
         plan = msgspec.json.decode(topology.read_bytes(), type=ClusterPlan)
     except (OSError, msgspec.DecodeError) as error:

@@ -21,13 +21,13 @@ from moorage_lab.control.stores import Stores
 from moorage_lab.topology import ClusterPlan
 
 MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.05, 5.0
-"""Seconds until a round that failed is made again."""
+"""Seconds until a failed round is repeated."""
 
 _log = get_logger("moorage_lab.control.manager")
 
 
 class Controller(NamedTuple):
-    """One loop: what wakes it, and one round of it."""
+    """One loop: what wakes it up, and one round of it."""
 
     name: str
     wakes: tuple[type[Object], ...]
@@ -35,7 +35,7 @@ class Controller(NamedTuple):
 
 
 async def keep(controller: Controller, changed: asyncio.Event) -> None:
-    """Make a round at each change, until cancelled; a round that fails is made again after a growing pause."""
+    """Make a round at each change, until cancelled; a failed round is repeated after a growing pause."""
     failures = 0
     while True:
         await changed.wait()
@@ -45,7 +45,7 @@ async def keep(controller: Controller, changed: asyncio.Event) -> None:
             failures = 0
         except MoorageError as error:
             failures += 1
-            # A conflict, or a namespace or an owner that is just going: the next round sees it.
+            # A conflict, or a namespace or owner that is just being deleted: the next round sees the new state.
             usual = isinstance(error, ApiError) and error.status in (403, 404, 409) and failures < 5
             log = _log.debug if usual else _log.warning
             log("round failed", controller=controller.name, error=str(error), failures=failures)
@@ -54,7 +54,7 @@ async def keep(controller: Controller, changed: asyncio.Event) -> None:
 
 
 class Manager:
-    """The controllers of one cluster, kubelet and DNS aside."""
+    """The controllers of one cluster, except for kubelet and DNS."""
 
     def __init__(
         self,
@@ -188,7 +188,7 @@ class Manager:
         )
 
     async def _write(self, changes: slices.Changes) -> None:
-        """New slices first, so that no endpoint is missing in between."""
+        """Creates new slices first, so that no endpoint is missing in between."""
         written = [await self._client.create(slice_) for slice_ in changes.create]
         written += [await self._client.replace(slice_) for slice_ in changes.update]
         for slice_ in changes.delete:
@@ -205,7 +205,7 @@ class Manager:
 
 
 async def _each(parts: Iterable[Awaitable[None]]) -> None:
-    """Do all parts of a round, one after the other, also where some fail; then raise the first MoorageError."""
+    """Do all parts of a round, one after the other, even if some fail; then raise the first MoorageError."""
     failed: MoorageError | None = None
     for part in parts:
         try:
@@ -223,7 +223,7 @@ def _changes(before: msgspec.Struct, after: dict[str, object]) -> dict[str, obje
 
 
 async def run_controllers(stores: Stores, controllers: Sequence[Controller]) -> None:
-    """Run the loops until cancelled, from when the stores are filled."""
+    """Once the stores are filled, run the loops until cancelled."""
     wakes = [stores.subscribe(*controller.wakes) for controller in controllers]
     async with asyncio.TaskGroup() as group:
         group.create_task(stores.run())

@@ -9,7 +9,7 @@ MANAGED_BY = "endpointslicemirroring-controller.k8s.io"
 
 
 def wanted(endpoints: Endpoints) -> Wanted:
-    """What the mirrored slices hold: one group for each family and set of ports; nothing for no addresses."""
+    """The content of the mirrored slices: one group for each family and set of ports; nothing without addresses."""
     labels = {
         **(endpoints.metadata.labels or {}),
         SERVICE_NAME_LABEL: endpoints.metadata.name,

@@ -1,4 +1,4 @@
-"""Names as Kubernetes makes them: `frontend-8b5d86d8f-29j49`."""
+"""Makes names like Kubernetes does: `frontend-8b5d86d8f-29j49`."""
 
 from collections.abc import Callable
 from random import Random
@@ -11,16 +11,16 @@ Suffix = Callable[[], str]
 """A source of random suffixes: five characters of `ALPHABET`."""
 
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
-"""No vowels and no 0, 1, 3, so that no word comes out (apimachinery's `util/rand`)."""
+"""No vowels and no 0, 1, 3, so that names do not spell words (apimachinery's `util/rand`)."""
 
 _MAX_BASE_LENGTH = 58
-"""A generated name has at most 63 characters, so that it is also a host name (apiserver's `names.generate`)."""
+"""A generated name has at most 63 characters, so that it is a valid host name (apiserver's `names.generate`)."""
 
 
 def template_hash(template: PodTemplate) -> str:
     """The `pod-template-hash` of a template: FNV-1a of its JSON, its decimal digits in the safe alphabet.
 
-    Differs from Kubernetes' own value, which hashes Go's dump of the template, but is of the same form.
+    It differs from Kubernetes' own value, which hashes Go's dump of the template, but has the same form.
     """
     value = 0x811C9DC5
     for byte in msgspec.json.encode(template, order="deterministic"):

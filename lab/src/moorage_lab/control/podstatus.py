@@ -1,4 +1,4 @@
-"""A pod's status as the kubelet reports it, and when a container that died is started again."""
+"""A pod's status as the kubelet reports it, and when to start a dead container again."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,9 @@ from moorage_lab.control.deployments import with_times
 MIN_DELAY_SECONDS = 1.0
 MAX_DELAY_SECONDS = 30.0
 STEADY_SECONDS = 60.0
-"""Seconds that a container must have run for its back-off to begin anew."""
+"""How long a container must run until its back-off starts from the beginning."""
 FAILURE_THRESHOLD = 3
-"""Probes in a row that must fail until a ready container is not ready any more, as Kubernetes' default."""
+"""How many probes in a row must fail until a ready container is no longer ready; Kubernetes' default."""
 
 
 class ContainerState(msgspec.Struct):
@@ -25,7 +25,7 @@ class ContainerState(msgspec.Struct):
     waiting: tuple[str, str] | None = ("ContainerCreating", "")
     """Reason and message while it is not running."""
     last: dict[str, object] | None = None
-    """How it ended the last time: the `terminated` part of a container state."""
+    """How it last ended: the `terminated` part of a container state."""
     ready: bool = False
     failed_probes: int = 0
 
@@ -53,18 +53,18 @@ class ContainerState(msgspec.Struct):
 def restart_delay(deaths: int) -> float:
     """Seconds until the next start after `deaths` in a row: 0, then 1, 2, 4 ... 30.
 
-    Kubernetes begins at 10 s and ends at 300 s, which is long in a lab.
+    Kubernetes starts at 10 s and ends at 300 s, which is too long for a lab.
     """
     return 0.0 if deaths <= 1 else min(MAX_DELAY_SECONDS, MIN_DELAY_SECONDS * 2.0 ** min(deaths - 2, 30))
 
 
 def tcp_port(container: Container) -> int | None:
-    """The port that is probed: the container's first TCP port; None: it is ready while it runs."""
+    """The port to probe: the container's first TCP port; None: it is ready while it runs."""
     return next((port.container_port for port in container.ports or () if port.protocol == "TCP"), None)
 
 
 def previous_restarts(pod: Pod, container: str) -> int:
-    """The restart count to go on from: one more than the status has, where the status says it ever ran."""
+    """The restart count to continue from: one more than in the status, if the container has ever run."""
     for status in pod.status.container_statuses or ():
         if status.get("name") == container:
             count = status.get("restartCount")

@@ -1,7 +1,7 @@
 """Pods as real processes: a network namespace each, and the pod's name and files in UTS and mount namespaces.
 
-Nothing is pulled: a container runs its `command` from this machine, or, where it has none, this very program with
-the container's `args` (`args: [app, backend]` runs `moorage app backend`).
+Nothing is pulled: a container runs its `command` from this machine, or without one, this program with the container's
+`args` (`args: [app, backend]` runs `moorage app backend`).
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from moorage_lab.topology import ClusterPlan, NodePlan, pod_commands, pod_netns
 
 _PROBE_TIMEOUT_SECONDS = 1.0
 _KILL_TIMEOUT_SECONDS = 5.0
-"""Seconds that processes may take to go after SIGKILL."""
+"""How long processes may take to end after SIGKILL."""
 
 _ENTER = """\
 hostname "$1" || exit 126
@@ -29,10 +29,10 @@ mount -t overlay -o "lowerdir=$2:/etc" overlay /etc 2>/dev/null ||
 shift 2
 exec "$@"
 """
-"""Over /etc and not over its files, since /etc/resolv.conf may be missing or a dangling link."""
+"""Over /etc and not over single files, because /etc/resolv.conf may be missing or a dangling link."""
 
 _NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"
-"""The machine's own may ask resolvers of the machine (systemd-resolved, mDNS)."""
+"""Instead of the machine's own, which may ask resolvers of the machine (systemd-resolved, mDNS)."""
 
 
 class PodProcess:
@@ -47,7 +47,7 @@ class PodProcess:
 
     async def wait(self) -> int:
         status = await self._process.wait()
-        # What it left running would keep its ports.
+        # Processes that it left running would keep its ports.
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         return status if status >= 0 else 128 - status
@@ -69,7 +69,7 @@ class ProcessRuntime:
         self._plan, self._pods = plan, state / "pods"
 
     async def clear(self) -> None:
-        """Remove what a predecessor of this process left: processes, network namespaces and files of pods."""
+        """Remove what an earlier process has left: processes, network namespaces and files of pods."""
         prefix = pod_netns(self._plan.name, "")
         for line in (await _checked(["ip", "netns", "list"])).splitlines():
             name = line.split()[0] if line.split() else ""
@@ -91,7 +91,7 @@ class ProcessRuntime:
     async def start(self, pod: Pod, node: NodePlan, container: Container) -> PodProcess:
         directory = self._directory(pod)
         netns = node.netns if pod.spec.host_network else pod_netns(node.cluster, pod.metadata.uid or "")
-        # The first, so that no step of the way outlives this process.
+        # First, so that no intermediate process outlives this one.
         argv = ["setpriv", "--pdeathsig", "KILL", "nsenter", f"--net=/run/netns/{netns}"]
         argv += ["unshare", "--uts", "--mount"]
         argv += ["sh", "-c", _ENTER, "sh", hostname(pod), str(directory / "etc"), *command(container)]
@@ -122,7 +122,7 @@ class ProcessRuntime:
                 _, writer = await asyncio.open_connection(address, port)
         except OSError:  # TimeoutError is one
             return False
-        # A reset, not an orderly end: nothing of the probe is left in the pod or in connection tables.
+        # A reset, not a normal close: nothing of the probe is left in the pod or in connection tables.
         writer.transport.abort()
         return True
 
@@ -131,19 +131,19 @@ class ProcessRuntime:
 
 
 def hostname(pod: Pod) -> str:
-    """The pod's own name, unless its spec has another; at most 63 characters."""
+    """The pod's name, unless its spec has another one; at most 63 characters."""
     return (pod.spec.hostname or pod.metadata.name)[:63]
 
 
 def command(container: Container) -> list[str]:
-    """The program and its arguments, with `$(NAME)` replaced as Kubernetes does and `$$` for a dollar sign."""
+    """The program and its arguments, with `$(NAME)` replaced as in Kubernetes, and `$$` for a dollar sign."""
     values = {variable.name: variable.value or "" for variable in container.env or ()}
     program = container.command or MOORAGE
     return [_expand(word, values) for word in [*program, *(container.args or [])]]
 
 
 def environment(pod: Pod, container: Container, path: str) -> dict[str, str]:
-    """The container's environment: what the manifest says, over the least that programs need."""
+    """The container's environment: the manifest's, on top of the minimum that programs need."""
     values = {"PATH": path, "HOME": "/", "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1", "HOSTNAME": hostname(pod)}
     return values | {variable.name: variable.value or "" for variable in container.env or ()}
 
@@ -189,13 +189,13 @@ async def _checked(argv: list[str], text: str | None = None) -> str:
 
 
 async def _undo(node: NodePlan, pod_id: str) -> None:
-    """Take a pod's network away; what is not there is no error."""
+    """Remove a pod's network; missing parts are no error."""
     for netns, batch in pod_commands(node, pod_id, []).delete:
         await run(_ip(netns), input=batch)
 
 
 async def _kill_all(netns: str) -> None:
-    """Kill what runs in a network namespace and wait until it is gone, at most `_KILL_TIMEOUT_SECONDS` seconds."""
+    """Kill what runs in a network namespace, and wait until it is gone, at most `_KILL_TIMEOUT_SECONDS`."""
     deadline = asyncio.get_running_loop().time() + _KILL_TIMEOUT_SECONDS
     while pids := (await run(["ip", "netns", "pids", netns])).stdout.split():
         for pid in pids:

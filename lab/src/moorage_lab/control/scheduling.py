@@ -1,4 +1,4 @@
-"""Where pods go (least pods per node) and which addresses they get."""
+"""Decides where pods run (the node with the fewest pods) and which addresses they get."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -7,14 +7,14 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from moorage.api.core_v1 import Pod
 
 _RESERVED = 2
-"""The network's own address, and the first host, which is commonly the node's."""
+"""The network's own address and the first host, which is usually the node."""
 
 _MAX_RANGE_ADDRESSES = 1 << 16
-"""Addresses of a range that are used: an IPv6 /64 has more than anybody can walk through."""
+"""How many addresses of a range are used: an IPv6 /64 has more than anybody can walk through."""
 
 
 def assign(pods: Iterable[Pod], nodes: Sequence[str]) -> list[tuple[Pod, str]]:
-    """A node for each pod that has none and is not being deleted: the one with the fewest pods, first named first."""
+    """A node for each pod that has none and is not being deleted: the one with the fewest pods, then by name."""
     pods = sorted(pods, key=lambda pod: (pod.metadata.creation_timestamp or "", pod.metadata.name))
     load = Counter(pod.spec.node_name for pod in pods)
     placed: list[tuple[Pod, str]] = []
@@ -31,7 +31,7 @@ class AddressesExhaustedError(Exception):
 
 
 class AddressPool:
-    """The pod addresses of one node in one family; an address is given again only after all others have been."""
+    """The pod addresses of one node in one family; an address is reused only after all others have been used."""
 
     def __init__(self, cidr: str) -> None:
         self._network: IPv4Network | IPv6Network = ip_network(cidr)
@@ -43,7 +43,7 @@ class AddressPool:
         return any(address == used for used in self._used)
 
     def take(self, owner: str, wish: str | None = None) -> str:
-        """An address for `owner` (a pod's uid): `wish` where it is of this range and free, else the next free one.
+        """An address for `owner` (a pod's uid): `wish` if it is in this range and free, else the next free one.
 
         The same owner gets the same address again. Raises AddressesExhaustedError.
         """
@@ -65,11 +65,11 @@ class AddressPool:
         raise AddressesExhaustedError(f"{self._network}: all {span} pod addresses are in use")
 
     def release(self, owner: str) -> None:
-        """Free what `owner` holds, if anything."""
+        """Free the address of `owner`, if it has one."""
         self._used = {address: user for address, user in self._used.items() if user != owner}
 
     def _offset(self, address: str) -> int | None:
-        """Where in the range `address` is, None where it is not an address that the pool would give."""
+        """The position of `address` in the range; None if the pool would not give it out."""
         network = ip_network(address)
         if network.version != self._network.version:
             return None

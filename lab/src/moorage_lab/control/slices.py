@@ -40,7 +40,7 @@ class Wanted(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """Slices to create, to replace (each with the resourceVersion that it was read with) and to delete."""
+    """Slices to create, to replace (each with the resourceVersion as read) and to delete."""
 
     create: list[EndpointSlice]
     update: list[EndpointSlice]
@@ -48,7 +48,7 @@ class Changes(NamedTuple):
 
 
 def wanted(service: Service, pods: Iterable[Pod]) -> Wanted:
-    """What the slices of a Service with a selector hold, given the pods of its namespace."""
+    """The content of the slices of a Service with a selector, given the pods of its namespace."""
     publish = bool(service.spec.publish_not_ready_addresses)
     mine = [pod for pod in pods if labels_match(service.spec.selector, pod.metadata.labels) and _counts(pod)]
     groups: dict[SliceKey, list[Endpoint]] = defaultdict(list)
@@ -74,7 +74,7 @@ def reconcile(want: Wanted, existing: Iterable[EndpointSlice], suffix: Suffix) -
     """How to get from an owner's `existing` slices to `want` with few writes.
 
     An endpoint that is still wanted stays in its slice; new ones go first to slices that are written anyway, then to
-    unchanged ones with room, then to new slices. Several slices are never merged only to be fewer.
+    unchanged ones with room, then to new slices. Slices are never merged only to have fewer.
     """
     of_key: dict[SliceKey, list[EndpointSlice]] = defaultdict(list)
     changes = Changes([], [], [])
@@ -108,7 +108,7 @@ def _reconcile_group(
         room = MAX_ENDPOINTS - len(now)
         now += fresh[:room]
         del fresh[:room]
-    kept.sort(key=lambda pair: not pair[1])  # stable: an empty slice stays only where nothing else does
+    kept.sort(key=lambda pair: not pair[1])  # stable: an empty slice stays only if no other one does
     for number, (slice_, now) in enumerate(kept):
         if not now and number > 0:
             changes.delete.append(slice_)
@@ -193,7 +193,7 @@ def _ports(service: Service, pod: Pod) -> tuple[EndpointPort, ...]:
 
 
 def _target(port: ServicePort, pod: Pod) -> int | None:
-    """The pod's port number; None where the pod has no container port of that name (it is then left out)."""
+    """The pod's port number; None if the pod has no container port of that name: then it is left out."""
     if not isinstance(port.target_port, str):
         return port.target_port or port.port
     for container in pod.spec.containers:

@@ -1,4 +1,4 @@
-"""The objects that the controllers look at, kept current, and writes that the stores have seen."""
+"""Keeps the controllers' objects current, and waits until the stores have seen a write."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -31,7 +31,7 @@ class Stores:
         }
 
     def subscribe(self, *kinds: type[Object]) -> asyncio.Event:
-        """An event that is set at each change of these kinds; set from the start."""
+        """An event that is set at each change of these kinds, and at the start."""
         event = asyncio.Event()
         event.set()
         for kind in kinds:
@@ -45,7 +45,7 @@ class Stores:
                 group.create_task(reflector.run())
 
     async def synced(self) -> None:
-        """Returns once each store holds its first list."""
+        """Wait until each store holds its first list."""
         for reflector in self._reflectors.values():
             await reflector.synced.wait()
 
@@ -59,9 +59,9 @@ class Stores:
         return store.get(ObjectKey(namespace or "", name))
 
     async def seen(self, written: Iterable[Object]) -> None:
-        """Returns once the stores show these objects, as the API server answered them, or newer ones.
+        """Wait until the stores show these objects, as in the API server's answers, or newer ones.
 
-        Without this a controller would act once more on what it saw before its own writes. At most
+        Without this, a controller would act again on the state before its own writes. At most
         `CATCH_UP_SECONDS`: an object that was deleted at once is never seen.
         """
         loop = asyncio.get_running_loop()
