@@ -1,9 +1,9 @@
-"""A small Kubernetes API server in memory: what the lab's agents, `kubectl` and the tests talk to.
+"""A small Kubernetes API server in memory, for the lab's agents, `kubectl` and the tests.
 
 It speaks Kubernetes' REST paths for the kinds of `moorage.api.kinds.KINDS`, closely enough that `kubectl` and
-clients written for a real server cannot tell, for what they do with these kinds.
+clients for a real server do not notice a difference in what they do with these kinds.
 
-Why it was written and not taken: kmock, the one well-kept Python library that comes near (a Kubernetes emulator on
+Why we wrote our own: kmock, the one well-kept Python library that comes near (a Kubernetes emulator on
 aiohttp), says of itself that it stores objects "as is": no resource versions to conflict on, no list merging, no
 server-side apply, no defaults, no ClusterIPs, no history to resume a watch from. Those are what this package is
 about. Others (mockernetes) patch one client library instead of speaking HTTP.

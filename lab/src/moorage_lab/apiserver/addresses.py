@@ -35,14 +35,14 @@ class _Range:
         self._next = self.first
 
     def holds(self, address: str) -> bool:
-        """Whether the range may give out this address; its first one and IPv4's broadcast address it may not."""
+        """Whether the range may give out this address; not the first one, nor IPv4's broadcast address."""
         parsed = ip_address(address)
         if parsed.version != self.network.version or parsed not in self.network:
             return False
         return 1 <= int(parsed) - int(self.network.network_address) <= self.last
 
     def pick(self, used: dict[str, tuple[str, str]]) -> str | None:
-        """A free address, the next in turn that is not used; None when all are."""
+        """The next free address; None if all are used."""
         turns = (range(self._next, self.last + 1), range(self.first, self._next), range(1, self.first))
         for offset in chain(*turns):
             address = str(self.network[offset])
@@ -160,7 +160,7 @@ def _invalid(field: str, value: object, why: str) -> AllocationError:
 
 
 def _keep(spec: Obj, before: Obj) -> None:
-    """What an update leaves empty stays as it was (upstream `patchAllocatedValues`)."""
+    """Fields that an update leaves empty keep their values (upstream `patchAllocatedValues`)."""
     if not before:
         return
     for field in ("clusterIP", "ipFamilyPolicy"):

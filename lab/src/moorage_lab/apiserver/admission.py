@@ -1,4 +1,4 @@
-"""What stands between a decoded object and the store: types, validation, names, generation."""
+"""Checks and completes decoded objects on their way into the store: types, validation, names, generation."""
 
 import copy
 from typing import Any
@@ -16,8 +16,8 @@ _KEEPS_STATUS_ON_CREATE = {("", "Node")}
 def decoded(kind: Kind, body: Any, *, strict: bool) -> Obj:
     """A copy of a request's object with its type filled in and nulls taken out.
 
-    Raises StatusError 400 for what is no object of the kind, has a field of the wrong type, or, with `strict`, one
-    that the kind does not have.
+    Raises StatusError 400 if it is not an object of the kind, has a field of the wrong type, or, with `strict`, an
+    unknown field.
     """
     if not isinstance(body, dict):
         raise bad_request("the body of the request is not an object")
@@ -33,7 +33,7 @@ def decoded(kind: Kind, body: Any, *, strict: bool) -> Obj:
     errors = validation.validate(obj, strict=strict)
     mistyped = [error for error in errors if error.kind == validation_schema.WRONG_TYPE]
     if custom.is_custom(kind):
-        # Only metadata has types to decode into; the rest is for the validation, which answers 422.
+        # Only metadata is decoded into types; validation checks the rest, and answers 422.
         mistyped = [error for error in mistyped if error.path.startswith("metadata")]
     if mistyped:
         raise bad_request(
@@ -68,7 +68,7 @@ def has_status(kind: Kind) -> bool:
 
 
 def for_creation(kind: Kind, obj: Obj) -> None:
-    """Drop, in place, what a creation cannot set."""
+    """Drop, in place, the fields that a creation cannot set."""
     meta = metadata(obj)
     if meta.get("resourceVersion"):
         raise bad_request("resourceVersion should not be set on objects to be created")
@@ -79,7 +79,7 @@ def for_creation(kind: Kind, obj: Obj) -> None:
 
 
 def for_update(kind: Kind, obj: Obj, live: Obj, subresource: str) -> Obj:
-    """The proposed object with everything that this path may not write as it is in `live`."""
+    """The proposed object, with fields that this path may not write taken from `live`."""
     if subresource == "status":
         result = {**live, "metadata": {**live["metadata"], "managedFields": metadata(obj).get("managedFields")}}
         result = {**result, "status": obj["status"]} if "status" in obj else _without(result, "status")

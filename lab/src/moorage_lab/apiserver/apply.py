@@ -1,4 +1,4 @@
-"""Server-side apply and who owns which field (KEP-555; the algorithm is structured-merge-diff's `merge.Updater`)."""
+"""Server-side apply and field ownership (KEP-555; the algorithm is structured-merge-diff's `merge.Updater`)."""
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +12,7 @@ from moorage_lab.apiserver.status import Cause, StatusError, apply_conflict
 
 
 class Manager(NamedTuple):
-    """Who owns fields; one program has one of these per operation and subresource."""
+    """An owner of fields; a program has one of these per operation and subresource."""
 
     name: str
     operation: str
@@ -24,14 +24,14 @@ class Manager(NamedTuple):
 class Owned(NamedTuple):
     paths: frozenset[Path]
     time: str = ""
-    """When the set changed last, RFC 3339."""
+    """When the set last changed, RFC 3339."""
 
 
 Managers = Mapping[Manager, Owned]
 
 
 def read_managers(entries: Iterable[Any] | None) -> dict[Manager, Owned]:
-    """What `metadata.managedFields` says; entries without a manager or an operation are dropped (`[{}]` resets)."""
+    """Parses `metadata.managedFields`; entries without a manager or an operation are dropped (`[{}]` resets)."""
     found: dict[Manager, Owned] = {}
     for entry in entries or ():
         if isinstance(entry, dict) and entry.get("operation"):
@@ -65,7 +65,7 @@ def write_managers(managers: Managers) -> list[Obj]:
 
 
 def after_update(before: Obj, after: Obj, rules: Rules, managers: Managers, manager: Manager, now: str) -> Managers:
-    """The managers after a write that is no apply: the writer takes what it changed from everybody else."""
+    """The managers after a write other than apply: the writer takes the fields that it changed from all others."""
     set_, removed = fieldset.changed(before, after, rules)
     return _transfer(managers, manager, set_, set_ | removed, now)
 
@@ -127,7 +127,7 @@ def _merge(live: Any, config: Any, rules: Rules, fields: Fields) -> Any:
         applied = {key_of(item, rule): item for item in config}
         have = {key_of(item, rule): item for item in live}
         queue = [(key, item) for key, item in applied.items() if key in have]
-        # Items that both have take the order of what is applied, in the places that they have together.
+        # Items that both have get the order of the applied list, within the places that they occupy together.
         ordered = iter(queue)
         places = [next(ordered) if key in applied else (key, None) for key in have]
         result_items = [have[key] if item is None else _merge(have[key], item, rules, fields) for key, item in places]
@@ -138,7 +138,7 @@ def _merge(live: Any, config: Any, rules: Rules, fields: Fields) -> Any:
 def _prune(
     value: Any, rules: Rules, fields: Fields, path: Path, dropped: frozenset[Path], kept: frozenset[Path]
 ) -> Any:
-    """The value without the fields of `dropped`; None where nothing is left of it."""
+    """The value without the fields in `dropped`; None if nothing is left."""
     rule = rules.get(fields)
 
     def needed(place: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Kinds that have a CustomResourceDefinition: what kube-apiserver does by its schema, done by the same schema.
+"""Kinds that have a CustomResourceDefinition: does what kube-apiserver does, with the same schema.
 
 Defaults, unknown fields that are dropped, how lists merge, and the columns of tables.
 """
@@ -57,12 +57,12 @@ class Merge(NamedTuple):
 
     fields: tuple[str, ...]
     keys: tuple[str, ...]
-    """Of a list's items; none: the field is a map that is replaced as a whole."""
+    """The keys of a list's items; none: the field is a map that is replaced as a whole."""
 
 
 @cache
 def merges(kind: Kind) -> tuple[Merge, ...]:
-    """What the schema's list types and map types say."""
+    """The merge rules from the list types and map types in the schema."""
     return tuple(_merges(crds.schema(kind)))
 
 
@@ -84,13 +84,14 @@ class CustomColumn(NamedTuple):
 
 @cache
 def columns(kind: Kind) -> tuple[CustomColumn, ...]:
-    """The definition's printer columns, in their order."""
+    """The definition's printer columns, in order."""
     found = crds.definition(kind)["spec"]["versions"][0]["additionalPrinterColumns"]
     return tuple(CustomColumn(one["name"], one["type"], one["jsonPath"], bool(one.get("priority"))) for one in found)
 
 
 def value_at(obj: Obj, path: str) -> Any:
-    """What a column's JSONPath finds, None for nothing: fields, and `[?(@.type=="X")]` for a list's item."""
+    """The value at a column's JSONPath, None if there is none. Knows fields, and `[?(@.type=="X")]` for list
+    items."""
     value: Any = obj
     for name, key, wanted in _STEP.findall(path):
         if name:

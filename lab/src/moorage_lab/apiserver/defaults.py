@@ -1,4 +1,4 @@
-"""What the server fills in where a user said nothing (upstream `pkg/apis/*/v1/defaults.go`)."""
+"""Defaults that the server fills in (upstream `pkg/apis/*/v1/defaults.go`)."""
 
 from base64 import b64encode
 from collections.abc import Callable
@@ -53,7 +53,7 @@ def _service(service: Obj) -> None:
     if spec["type"] in ("NodePort", "LoadBalancer"):
         _fill(spec, externalTrafficPolicy="Cluster")
     if spec["type"] == "LoadBalancer":
-        # Upstream's default is true. Nobody opens node ports here, so none is allocated and the object says so.
+        # Upstream's default is true. Nothing opens node ports here, so none are allocated, and the object says so.
         _fill(spec, allocateLoadBalancerNodePorts=False)
     _child(service, "status").setdefault("loadBalancer", {})
 
@@ -124,7 +124,7 @@ def _secret(secret: Obj) -> None:
         }
     given = secret.get("stringData")
     if isinstance(given, dict) and isinstance(_child(secret, "data"), dict):
-        # Write-only: it wins over data, and is never shown.
+        # Write-only: it overrides data, and is never shown.
         folded = {key: b64encode(value.encode()).decode() for key, value in given.items() if isinstance(value, str)}
         if len(folded) == len(given):
             secret["data"].update(folded)

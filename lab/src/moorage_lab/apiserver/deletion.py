@@ -1,6 +1,6 @@
 """What a deletion means: preconditions, grace, finalizers, namespaces, and the garbage collection of dependents.
 
-A real cluster's garbage collector and namespace controller work behind the server; here what they would do is done
+In a real cluster the garbage collector and the namespace controller work in the background; here their work is done
 at once, in the same order.
 """
 
@@ -51,7 +51,7 @@ def delete_options(body: Any, query: dict[str, str]) -> DeleteOptions:
 
 
 def delete(writer: Writer, kind: Kind, obj: Obj, options: DeleteOptions) -> tuple[Obj, bool]:
-    """Delete the live object `obj`; its state then, and whether it is gone."""
+    """Delete the live object `obj`. Returns its state afterwards, and whether it is gone."""
     name, meta = name_of(obj), obj["metadata"]
     if options.uid and options.uid != meta["uid"]:
         raise status.conflict(
@@ -88,7 +88,7 @@ def delete(writer: Writer, kind: Kind, obj: Obj, options: DeleteOptions) -> tupl
 
 
 def is_done(writer: Writer, kind: Kind, obj: Obj) -> bool:
-    """Whether the object is marked for deletion and nothing holds it any more."""
+    """Whether the object is marked for deletion and nothing holds it back any more."""
     meta = obj["metadata"]
     if not meta.get("deletionTimestamp") or meta.get("deletionGracePeriodSeconds"):
         return False
@@ -97,12 +97,12 @@ def is_done(writer: Writer, kind: Kind, obj: Obj) -> bool:
 
 
 def finish(writer: Writer, kind: Kind, obj: Obj) -> Obj:
-    """Take the object out if it is done; its state then."""
+    """Remove the object if nothing holds it back. Returns its state afterwards."""
     return remove(writer, kind, obj) if is_done(writer, kind, obj) else obj
 
 
 def collect_orphan(writer: Writer, kind: Kind, obj: Obj) -> None:
-    """Delete a new object whose owners are all gone already: its controller had not yet seen that."""
+    """Delete a new object whose owners are all gone already, which its controller had not seen yet."""
     references = dig(obj, "metadata", "ownerReferences") or []
     known = [one for one in references if find_kind(one["apiVersion"], one["kind"])]
     if references and len(known) == len(references) and not _owned(writer, obj):
@@ -110,7 +110,7 @@ def collect_orphan(writer: Writer, kind: Kind, obj: Obj) -> None:
 
 
 def _grace(kind: Kind, obj: Obj, options: DeleteOptions) -> int:
-    """Seconds that the object is left to stop; only a pod that runs on a node gets any."""
+    """Seconds that the object has to stop; only a pod on a node gets any."""
     if (kind.group, kind.kind) != ("", "Pod"):
         return 0
     if not dig(obj, "spec", "nodeName") or dig(obj, "status", "phase") in ("Succeeded", "Failed"):
@@ -119,7 +119,7 @@ def _grace(kind: Kind, obj: Obj, options: DeleteOptions) -> int:
     asked = options.grace_seconds
     wanted = asked if asked is not None else (own if own is not None else _DEFAULT_GRACE_SECONDS)
     running = dig(obj, "metadata", "deletionGracePeriodSeconds")
-    # A second deletion may shorten the time, never lengthen it.
+    # A second deletion may shorten the time, but never lengthen it.
     return max(wanted, 0) if running is None else min(max(wanted, 0), int(running))
 
 
@@ -150,7 +150,7 @@ def _terminating(writer: Writer, kind: Kind, obj: Obj) -> Obj:
 
 
 def remove(writer: Writer, kind: Kind, obj: Obj) -> Obj:
-    """Take an object out and do what follows from it: its dependents go, and a namespace that waits is done."""
+    """Remove an object, then its dependents, and a namespace that was only waiting for this."""
     last = writer.remove(kind, obj)
     for dependent_kind, dependent in writer.store.dependents(last["metadata"]["uid"]):
         if not _owned(writer, dependent):

@@ -1,4 +1,4 @@
-"""What `/api`, `/apis` and `/version` answer, and which object a path means. All from the table of kinds."""
+"""The answers of `/api`, `/apis` and `/version`, and the object that a path means. All from the table of kinds."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from moorage.api.kinds import Kind
 from moorage_lab.apiserver.objects import Obj
 
 VERSION = "v1.37.2"
-"""The Kubernetes release whose behaviour is played."""
+"""The Kubernetes release whose behaviour is imitated."""
 _IN_ALL = ("pods", "services", "deployments", "replicasets", "externalservices")
 """What `kubectl get all` lists."""
 _VERBS = ("create", "delete", "get", "list", "patch", "update", "watch")
@@ -24,7 +24,7 @@ class Target(NamedTuple):
 
 
 def resolve(kinds: Sequence[Kind], path: str) -> Target | None:
-    """The target of a REST path with its parts already unquoted; None where there is no such resource."""
+    """The target of a REST path with its parts already unquoted; None if there is no such resource."""
     parts = path.strip("/").split("/")
     if parts[0] == "api" and len(parts) >= 3:
         group, version, rest = "", parts[1], parts[2:]
@@ -70,7 +70,7 @@ def group_versions(kinds: Sequence[Kind]) -> list[tuple[str, str]]:
 
 
 def document(kinds: Sequence[Kind], path: str) -> Obj | None:
-    """The discovery document at a path, None where there is none."""
+    """The discovery document at a path; None if there is none."""
     parts = path.strip("/").split("/")
     versions = group_versions(kinds)
     match parts:

@@ -1,4 +1,4 @@
-"""Failures that a test asks for: they happen to the next requests, and then no more."""
+"""Failures that a test asks for. They happen to the next requests, and then stop."""
 
 import asyncio
 from collections import deque
@@ -8,11 +8,11 @@ from moorage_lab.apiserver.status import StatusError, injected
 
 
 class Held:
-    """Requests that are not looked at until they are let go."""
+    """Requests that wait until the test lets them go."""
 
     def __init__(self) -> None:
         self.arrived = asyncio.Event()
-        """The first of them is there."""
+        """Set when the first of them has arrived."""
         self._free = asyncio.Event()
 
     def release(self) -> None:
@@ -20,27 +20,27 @@ class Held:
         self._free.set()
 
     async def pass_through(self) -> None:
-        """Wait as a request that is held."""
+        """Called by a held request: wait until it is let go."""
         self.arrived.set()
         await self._free.wait()
 
 
 class Fault(NamedTuple):
     code: int = 0
-    """HTTP status of the answer; 0: the request is only delayed."""
+    """HTTP status of the answer; 0: only delay the request."""
     retry_after: int | None = None
     """Seconds, sent as the Retry-After header."""
     delay: float = 0.0
-    """Seconds before the request is looked at."""
+    """Seconds to wait before handling the request."""
     method: str = ""
-    """Only requests with this method; any where empty."""
+    """Only requests with this method; empty: any."""
     path: str = ""
     """Only requests whose path has this in it."""
     held: Held | None = None
 
 
 class Faults:
-    """Faults to come, and the watches to cut."""
+    """Coming faults, and watches to cut."""
 
     def __init__(self) -> None:
         self._waiting: deque[Fault] = deque()
@@ -49,15 +49,15 @@ class Faults:
     def fail(
         self, requests: int = 1, *, code: int = 500, retry_after: int | None = None, method: str = "", path: str = ""
     ) -> None:
-        """Answer the next requests that match with an error."""
+        """Answer the next matching requests with an error."""
         self._waiting.extend([Fault(code, retry_after, 0.0, method, path)] * requests)
 
     def slow(self, requests: int = 1, *, seconds: float, method: str = "", path: str = "") -> None:
-        """Hold the next requests that match back."""
+        """Delay the next matching requests."""
         self._waiting.extend([Fault(0, None, seconds, method, path)] * requests)
 
     def hold(self, requests: int = 1, *, method: str = "", path: str = "") -> Held:
-        """Hold the next requests that match back until the test lets them go."""
+        """Hold the next matching requests back until the test lets them go."""
         held = Held()
         self._waiting.extend([Fault(0, None, 0.0, method, path, held)] * requests)
         return held
@@ -66,17 +66,17 @@ class Faults:
         self._waiting.clear()
 
     def drop_watches(self) -> None:
-        """Break the connection of every watch that is open."""
+        """Break the connection of every open watch."""
         self._cut.set()
         self._cut = asyncio.Event()
 
     @property
     def cut(self) -> asyncio.Event:
-        """Set when the watches that were open then are to break."""
+        """An event that is set when the watches that are open now must break."""
         return self._cut
 
     async def strike(self, method: str, path: str) -> None:
-        """Let the first fault that matches happen to a request; raises StatusError where that is an error."""
+        """Apply the first matching fault to a request; raises StatusError if that is an error."""
         for fault in self._waiting:
             if fault.method in ("", method) and fault.path in path:
                 self._waiting.remove(fault)

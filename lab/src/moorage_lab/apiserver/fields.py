@@ -14,7 +14,7 @@ from moorage_lab.apiserver.schema import KEY_DEFAULTS, Fields, Rule, Rules
 Path = tuple[str, ...]
 
 _ITEM: Final = object()
-"""Stands for the item of a keyed list itself, whose value is that of its fields."""
+"""Stands for an item of a keyed list itself; its value is that of its fields."""
 
 _META_NOT_OWNED = (
     *("name", "namespace", "creationTimestamp", "selfLink", "uid", "generation", "managedFields", "resourceVersion"),
@@ -33,7 +33,7 @@ def key_of(item: Any, rule: Rule) -> str:
 def members(obj: Obj, rules: Rules) -> dict[Path, Any]:
     """Every field that the object has a value for, with that value: leaves, atomic parts, and items of keyed lists.
 
-    What no manager can own (type, name, what the server writes into metadata) is left out.
+    Fields that no manager can own (type, name, server-side metadata) are left out.
     """
     found: dict[Path, Any] = {}
 
@@ -100,7 +100,7 @@ def from_fields_v1(fields: Obj) -> set[Path]:
 
 
 def display(path: Path) -> str:
-    """A path as messages show it: `.spec.ports[port=80,protocol="TCP"].targetPort`."""
+    """A path in the form for messages: `.spec.ports[port=80,protocol="TCP"].targetPort`."""
     text = ""
     for element in path:
         tag, rest = element[:2], element[2:]

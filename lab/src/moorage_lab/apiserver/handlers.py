@@ -1,4 +1,4 @@
-"""The HTTP side: from a request to a call of the registry and back."""
+"""The HTTP side: turns requests into calls of the registry, and results into answers."""
 
 import asyncio
 import hmac
@@ -27,7 +27,7 @@ STRATEGIC_PATCH, APPLY_PATCH = "application/strategic-merge-patch+json", "applic
 _OPEN = {"/healthz", "/livez", "/readyz", "/version"}
 _MAX_WATCH_SECONDS = 3600
 _MAX_WARNINGS = 20
-"""Of one answer: clients refuse headers of more than some KiB."""
+"""In one answer: clients refuse headers of more than some KiB."""
 _DEPRECATED = {("", "Endpoints"): "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"}
 
 
@@ -47,7 +47,7 @@ class Handlers:
         self.closing = asyncio.Event()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """The one handler; errors become Status objects."""
+        """Handles every request; errors become Status objects."""
         try:
             self._authenticate(request)
             await self._faults.strike(request.method, request.path)
@@ -146,7 +146,7 @@ class Handlers:
         return _json(presenter.many(items, meta))
 
     def _list_at(self, request: web.Request) -> tuple[int, tuple[str, str] | None]:
-        """The resourceVersion that a list is to show, and the key after which it starts."""
+        """The resourceVersion of a list, and the key after which it starts."""
         if token := request.query.get("continue"):
             return read_token(token)
         asked = number(request.query, "resourceVersion")
@@ -239,7 +239,7 @@ def _json(body: Obj, code: int = 200) -> web.Response:
 
 
 async def _body(request: web.Request, accepted: tuple[str, ...]) -> Any:
-    """The decoded body; raises StatusError 415 for a media type that is not accepted and 400 for malformed text."""
+    """The decoded body; raises StatusError 415 for an unsupported media type, and 400 for malformed text."""
     if request.content_type not in accepted:
         raise status.unsupported_media_type(request.content_type, accepted)
     return _parse(await request.read(), yaml_too=request.content_type in (YAML, APPLY_PATCH))

@@ -1,4 +1,4 @@
-"""The server as a process: certificates and kubeconfigs on disk, sockets, and a clean end."""
+"""The server as a process: certificates and kubeconfigs on disk, sockets, and a clean shutdown."""
 
 import asyncio
 import secrets
@@ -17,12 +17,12 @@ _log = get_logger(__name__)
 
 
 class Plan(NamedTuple):
-    """What one process is to serve, as the command line says it."""
+    """What to serve, from the command line."""
 
     addresses: tuple[str, ...]
     port: int
     sockets: tuple[int, ...]
-    """File descriptors of sockets that listen already."""
+    """File descriptors of sockets that are listening already."""
     token: str | None
     certificate: Path | None
     key: Path | None
@@ -31,13 +31,13 @@ class Plan(NamedTuple):
     names: tuple[str, ...]
     plain: bool
     kubeconfigs: tuple[tuple[Path, str], ...]
-    """Files to write, and the URL of the server in each."""
+    """Files to write, each with the server's URL in it."""
     cluster: str
     ranges: tuple[str, ...]
 
 
 async def run(plan: Plan) -> None:
-    """Serve until SIGTERM or SIGINT. Raises MoorageError where it cannot start."""
+    """Serve until SIGTERM or SIGINT. Raises MoorageError if it cannot start."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -1,14 +1,14 @@
-"""Objects as this package handles them: plain dicts as they come out of JSON."""
+"""Objects in this package: plain dicts, as decoded from JSON."""
 
 from datetime import UTC, datetime
 from typing import Any
 
 Obj = dict[str, Any]
-"""One Kubernetes object. What the store holds is never changed in place."""
+"""One Kubernetes object. Objects in the store are never changed in place."""
 
 
 def metadata(obj: Obj) -> Obj:
-    """The object's metadata, empty where it has none."""
+    """The object's metadata; empty if it has none."""
     found = obj.get("metadata")
     return found if isinstance(found, dict) else {}
 
@@ -27,13 +27,13 @@ def timestamp(moment: datetime) -> str:
 
 
 def parse_timestamp(text: str) -> datetime:
-    """Raises ValueError for what is not RFC 3339."""
+    """Parse a time; raises ValueError unless it is RFC 3339."""
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def dig(obj: Any, *path: str) -> Any:
-    """The value at a path of field names, None where any part of it is missing."""
+    """The value at a path of field names; None if any part of the path is missing."""
     for field in path:
         if not isinstance(obj, dict):
             return None

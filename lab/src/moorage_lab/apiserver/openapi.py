@@ -1,8 +1,7 @@
 """The OpenAPI documents, version 3, that `kubectl` asks for before it writes.
 
-It looks in them for one thing: whether the server validates fields itself, which shows as a query parameter
-`fieldValidation` on the kind's PATCH. With it no kubectl needs a schema. Version 2, which kubectl before 1.27
-reads, is not served.
+It looks for one thing: whether the server validates fields itself, which the query parameter `fieldValidation` of the
+kind's PATCH shows. Then kubectl needs no schema. Version 2, which kubectl before 1.27 reads, is not served.
 """
 
 from collections.abc import Sequence
@@ -14,13 +13,13 @@ _QUERY = ("fieldValidation", "fieldManager", "dryRun")
 
 
 def index(kinds: Sequence[Kind]) -> Obj:
-    """`/openapi/v3`: where the document of each group and version is."""
+    """`/openapi/v3`: the path of the document of each group and version."""
     paths = dict.fromkeys(_prefix(kind) for kind in kinds)
     return {"paths": {path: {"serverRelativeURL": f"/openapi/v3/{path}"} for path in paths}}
 
 
 def v3(kinds: Sequence[Kind], path: str) -> Obj | None:
-    """The document of one group and version (`api/v1`, `apis/apps/v1`), None where there is none such."""
+    """The document of one group and version (`api/v1`, `apis/apps/v1`); None if there is none."""
     chosen = [kind for kind in kinds if _prefix(kind) == path]
     if not chosen:
         return None

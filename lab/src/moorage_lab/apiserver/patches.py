@@ -7,7 +7,7 @@ from moorage_lab.apiserver.status import bad_request, unprocessable
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
-    """`target` with `patch` merged in by RFC 7386; neither is changed."""
+    """`target` with `patch` merged in (RFC 7386); neither is changed."""
     if not isinstance(patch, dict):
         return copy.deepcopy(patch)
     result = dict(target) if isinstance(target, dict) else {}
@@ -20,9 +20,9 @@ def merge_patch(target: Any, patch: Any) -> Any:
 
 
 def json_patch(target: Any, operations: Any) -> Any:
-    """`target` with the operations of RFC 6902 carried out in order; `target` is not changed.
+    """`target` after the operations (RFC 6902), in order; `target` itself is not changed.
 
-    Raises StatusError 400 for a patch that is no patch, and 422 for one that does not fit the object.
+    Raises StatusError 400 for a malformed patch, and 422 for one that does not fit the object.
     """
     if not isinstance(operations, list) or not all(isinstance(one, dict) for one in operations):
         raise bad_request("a JSON patch is a list of operations")
@@ -60,7 +60,7 @@ def _carry_out(document: dict[str, Any], operation: dict[str, Any]) -> None:
 
 
 def _pointer(text: Any) -> list[str]:
-    """The parts of a JSON pointer (RFC 6901) under the document's root, which is the member ""."""
+    """The parts of a JSON pointer (RFC 6901) below the document's root, which is the member ""."""
     if not isinstance(text, str) or (text and not text.startswith("/")):
         raise bad_request(f"JSON patch: {text!r} is not a JSON pointer")
     return [part.replace("~1", "/").replace("~0", "~") for part in text.split("/")]

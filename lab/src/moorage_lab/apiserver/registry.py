@@ -1,4 +1,4 @@
-"""What a create, an update, a patch and an apply mean: from a request to a new state of the store.
+"""Create, update, patch and apply: turn a request into a new state of the store.
 
 Nothing here awaits, so each call is atomic.
 """
@@ -24,7 +24,7 @@ _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
 
 
 class Options(NamedTuple):
-    """How a write is to be done."""
+    """Options of a write."""
 
     manager: str = "unknown"
     dry_run: bool = False
@@ -38,7 +38,7 @@ class Written(NamedTuple):
     obj: Obj
     created: bool = False
     warnings: Sequence[str] = ()
-    """What whoever wrote it is to know of it."""
+    """Warnings for whoever writes."""
 
 
 class Registry:
@@ -103,12 +103,12 @@ class Registry:
     def patch(
         self, kind: Kind, namespace: str, name: str, subresource: str, change: Callable[[Obj], Any], options: Options
     ) -> Written:
-        """`change` makes the patched object of the live one, without changing it."""
+        """`change` returns the patched object, without changing the live one."""
         live = self.live(kind, namespace, name)
         patched = change(scale.view(live) if subresource == "scale" else live)
         uid = dig(patched, "metadata", "uid")
         if uid and uid != live["metadata"]["uid"]:
-            # A uid is a precondition only of a replacement (409); a patch of it changes what may not change.
+            # A uid is only a precondition of a replacement (409); in a patch it is a change of an immutable field.
             cause = status.Cause("FieldValueInvalid", f"Invalid value: {uid!r}: field is immutable", "metadata.uid")
             raise status.invalid(kind, name, [cause])
         return self.update(kind, namespace, name, subresource, patched, options)
@@ -189,7 +189,8 @@ class Registry:
             raise status.modified(kind, name_of(live))
 
     def _place(self, kind: Kind, namespace: str, obj: Obj, *, exists: bool = False) -> None:
-        """Put the namespace of the path into the object; a new one needs a namespace that exists and stays."""
+        """Put the namespace of the path into the object. A new object needs a namespace that exists and is not
+        going."""
         meta = obj["metadata"]
         if not kind.namespaced:
             meta.pop("namespace", None)
@@ -214,7 +215,7 @@ class Registry:
         with_defaults(kind, obj)
         is_service = (kind.group, kind.kind) == ("", "Service")
         try:
-            # Only an update has values to keep, which must be there before it is validated.
+            # Only an update has values to keep; they must be there before validation.
             if is_service and live is not None and isinstance(obj.get("spec"), dict):
                 self.writer.addresses.assign(obj, live)
             admission.check(kind, obj, live)
@@ -248,7 +249,7 @@ class Registry:
         if options.dry_run:
             return Written(obj, False, warnings)
         if deletion.is_done(self.writer, kind, obj):
-            # As upstream: the write that takes the last finalizer away is seen as the deletion alone.
+            # As upstream: watches see the write that removes the last finalizer only as a deletion.
             deletion.remove(self.writer, kind, live)
             return Written(obj)
         return Written(self.writer.put(kind, obj), False, warnings)

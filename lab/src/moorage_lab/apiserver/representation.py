@@ -1,4 +1,4 @@
-"""How answers are encoded: the forms that Accept may ask for, pages of lists, and Tables."""
+"""Encodes answers: the forms that Accept may ask for, pages of lists, and Tables."""
 
 import base64
 import binascii
@@ -14,7 +14,7 @@ from moorage_lab.apiserver.status import StatusError, bad_request
 
 
 def negotiate(accept: str) -> bool:
-    """Whether an Accept header asks for a Table rather than objects; raises StatusError 406 for neither."""
+    """Whether an Accept header asks for a Table and not for objects; raises StatusError 406 for anything else."""
     for part in accept.split(",") if accept.strip() else ["*/*"]:
         media, *parameters = (piece.strip() for piece in part.split(";"))
         given = dict(parameter.split("=", 1) for parameter in parameters if "=" in parameter)
@@ -28,7 +28,7 @@ def negotiate(accept: str) -> bool:
 
 
 class Presenter:
-    """Brings objects of one kind into one form: as they are, or as a Table."""
+    """Brings objects of one kind into the requested form: as they are, or as a Table."""
 
     def __init__(self, kind: Kind, as_table: bool, include: str, now: Callable[[], datetime]) -> None:
         self._kind = kind
@@ -81,7 +81,7 @@ def page(objects: Sequence[Obj], version: int, limit: int, after: tuple[str, str
 
 
 def read_token(text: str) -> tuple[int, tuple[str, str]]:
-    """The resourceVersion and the key that a `continue` token stands for; raises StatusError 400."""
+    """The resourceVersion and the key in a `continue` token; raises StatusError 400."""
     try:
         token = msgspec.json.decode(base64.urlsafe_b64decode(text), type=_Token)
     except (binascii.Error, ValueError, msgspec.DecodeError):
@@ -90,7 +90,7 @@ def read_token(text: str) -> tuple[int, tuple[str, str]]:
 
 
 def number(query: Mapping[str, str], name: str, default: int = 0) -> int:
-    """A query parameter that is a whole number from 0; raises StatusError 400."""
+    """A query parameter that must be a whole number, at least 0; raises StatusError 400."""
     text = query.get(name, "")
     if text and not (text.isascii() and text.isdigit()):
         raise bad_request(f"{name}: Invalid value: {text!r}: must be a whole number")

@@ -25,7 +25,7 @@ def view(obj: Obj) -> Obj:
 
 
 def replicas(body: Any, kind: Kind, name: str) -> int:
-    """What a written Scale asks for; raises StatusError 400 or 422."""
+    """The replicas that a written Scale asks for; raises StatusError 400 or 422."""
     if dig(body, "kind") not in (None, "Scale"):
         raise status.bad_request("the body of the request is not a Scale")
     wanted = dig(body, "spec", "replicas")

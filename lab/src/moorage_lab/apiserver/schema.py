@@ -1,7 +1,7 @@
-"""How the lists and maps of each kind merge: the `x-kubernetes-*` and `patchStrategy` marks of the upstream types.
+"""How lists and maps of each kind merge, from `x-kubernetes-*` and `patchStrategy` marks of the upstream types.
 
-What is not listed here has the default of structured-merge-diff: maps and structs merge field by field, lists are
-atomic (replaced as a whole).
+Everything else has the default of structured-merge-diff: maps and structs merge field by field, lists are atomic
+(replaced as a whole).
 """
 
 from collections.abc import Mapping
@@ -111,7 +111,7 @@ _RULES: dict[tuple[str, str], Rules] = {
 
 
 def rules_of(kind: Kind) -> Rules:
-    """The merge rules of a kind; a custom resource's are those of its definition."""
+    """The merge rules of a kind; for a custom resource, those in its definition."""
     if custom.is_custom(kind):
         found = {one.fields: Rule(keys=one.keys, atomic=not one.keys) for one in custom.merges(kind)}
         return {**_METADATA, **found}
@@ -119,5 +119,5 @@ def rules_of(kind: Kind) -> Rules:
 
 
 def has_strategic_merge(kind: Kind) -> bool:
-    """Whether the kind takes strategic merge patches; custom resources do not."""
+    """Whether the kind accepts strategic merge patches; custom resources do not."""
     return (kind.group, kind.kind) in _RULES

@@ -45,7 +45,7 @@ def parse_labels(text: str) -> list[Requirement]:
 
 
 def _split(text: str) -> list[str]:
-    """At commas that are not inside parentheses."""
+    """Splits at commas that are not inside parentheses."""
     return re.split(r",(?![^()]*\))", text)
 
 
@@ -61,7 +61,7 @@ def _requirement(part: str, whole: str) -> Requirement:
 
 
 def label_predicate(text: str | None) -> Predicate | None:
-    """None where everything matches."""
+    """The filter for a label selector; None if everything matches."""
     requirements = parse_labels(text or "")
     if not requirements:
         return None
@@ -87,7 +87,8 @@ _BOOLEANS = {"spec.hostNetwork", "spec.unschedulable"}
 
 
 def field_predicate(kind: Kind, text: str | None) -> Predicate | None:
-    """None where everything matches; raises StatusError 400 for a field that the kind cannot be selected by."""
+    """The filter for a field selector; None if everything matches. Raises StatusError 400 for an unsupported
+    field."""
     wanted: list[tuple[str, bool, str]] = []
     for part in (text or "").split(","):
         if not part.strip():
@@ -117,5 +118,5 @@ def _text(obj: Obj, field: str) -> str:
 
 
 def both(first: Predicate | None, second: Predicate | None) -> Predicate:
-    """What satisfies the two; None stands for everything."""
+    """The filter that satisfies both; None means that everything matches."""
     return lambda obj: (first is None or first(obj)) and (second is None or second(obj))

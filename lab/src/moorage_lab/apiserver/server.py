@@ -19,7 +19,7 @@ from moorage_lab.apiserver.store import Store
 
 SERVICE_RANGES = ("10.96.0.0/12",)
 _MAX_BODY_BYTES = 3 * 1024 * 1024
-"""Bytes; kube-apiserver's own limit."""
+"""kube-apiserver's own limit."""
 
 
 class ApiServer:
@@ -37,11 +37,11 @@ class ApiServer:
         names: random.Random | None = None,
         cluster: str = "lab",
     ) -> None:
-        """`token`: the bearer token to ask for; None lets everybody in. `history`: writes kept for watches.
-        `bookmark_interval`: seconds. `names`: source of uids and generated names. `cluster`: what the
-        lab calls this cluster, for the commands that answers name.
+        """`token`: the required bearer token; None lets everybody in. `history`: how many writes are kept for
+        watches. `bookmark_interval`: seconds. `names`: source of uids and generated names. `cluster`: what the lab
+        calls this cluster, for the commands that answers name.
 
-        Raises MoorageError for service ranges that are none.
+        Raises MoorageError for invalid service ranges.
         """
         self.store = Store(history)
         self.registry = Registry(self.store, ClusterIPs(service_ranges), kinds, now=now, names=names)
@@ -49,7 +49,7 @@ class ApiServer:
         self._handlers = Handlers(self.registry, self.faults, token, bookmark_interval, cluster)
         app = web.Application(client_max_size=_MAX_BODY_BYTES)
         app.router.add_route("*", "/{path:.*}", self._handlers.handle)
-        # A watch whose client has gone must end, although it has nothing to write; a write never awaits.
+        # So that a watch whose client is gone ends although it has nothing to write; a write never awaits.
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
 
     async def __aenter__(self) -> Self:
@@ -63,7 +63,7 @@ class ApiServer:
     async def listen(self, address: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Listen on an address; returns the port, which the kernel chooses for 0. Raises MoorageError."""
         try:
-            # With a socket of our own the port is known, whatever the kernel chose.
+            # With a socket of our own we know which port the kernel chose.
             family = socket.AF_INET6 if ":" in address else socket.AF_INET
             listener = socket.create_server((address, port), family=family, backlog=128)
         except OSError as error:
@@ -75,5 +75,5 @@ class ApiServer:
         return int(listener.getsockname()[1])
 
     async def listen_on(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
-        """Listen on a socket that is bound already; the server owns it from now on."""
+        """Listen on a socket that is already bound; the server owns it from now on."""
         await web.SockSite(self._runner, listener, ssl_context=tls).start()

@@ -59,7 +59,7 @@ def success(kind: Kind, name: str, uid: str) -> Obj:
 
 
 def resource(kind: Kind) -> str:
-    """As messages name it: `services`, `deployments.apps`."""
+    """The kind's name in messages: `services`, `deployments.apps`."""
     return f"{kind.plural}.{kind.group}" if kind.group else kind.plural
 
 
@@ -115,7 +115,7 @@ def bad_request(message: str) -> StatusError:
 
 
 def unprocessable(message: str) -> StatusError:
-    """422 for a patch that cannot be carried out on the object as it is."""
+    """422 for a patch that does not fit the present object."""
     return StatusError(422, "Invalid", message, {})
 
 
@@ -137,7 +137,7 @@ def unsupported_media_type(media_type: str, accepted: Sequence[str]) -> StatusEr
         "the body of the request was in an unknown format - accepted media types include: "
         f"{', '.join(accepted)}; got {media_type or 'none'}"
     )
-    if media_type == PROTOBUF:  # `kubectl create KIND` and `kubectl autoscale` send their objects in it
+    if media_type == PROTOBUF:  # `kubectl create KIND` and `kubectl autoscale` send their objects in this form
         message += "; write a manifest in its place: kubectl create ... --dry-run=client -o yaml | kubectl apply -f -"
     return StatusError(415, "UnsupportedMediaType", message, {})
 

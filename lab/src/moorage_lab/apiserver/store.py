@@ -1,6 +1,6 @@
 """All objects of one cluster, in memory, with the history that watches resume from.
 
-One number counts the writes of all kinds: an object's resourceVersion is that of its last write.
+One number counts the writes to all kinds: an object's resourceVersion is the number of its last write.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from moorage_lab.apiserver.status import expired
 
 
 class Change(NamedTuple):
-    """One write: what it was, and the object before and after it."""
+    """One write: its type, and the object before and after it."""
 
     version: int
     kind: Kind
@@ -30,7 +30,7 @@ class Change(NamedTuple):
 
 
 class Store:
-    """Objects by kind, namespace and name. What it returns must not be changed; what it is given, neither."""
+    """Objects by kind, namespace and name. Objects that go in or come out must not be changed afterwards."""
 
     def __init__(self, history: int = 20_000) -> None:
         """`history`: how many writes are kept for watches and for lists at an older resourceVersion."""
@@ -60,7 +60,7 @@ class Store:
         return sorted(found, key=lambda one: int(metadata(one[1])["resourceVersion"]))
 
     def list(self, kind: Kind, namespace: str = "", at: int | None = None) -> list[Obj]:
-        """The kind's objects by namespace and name, of one namespace or of all (`""`), now or as they were `at` a
+        """The kind's objects by namespace and name, in one namespace or in all (`""`), now or as they were `at` a
         resourceVersion. Raises StatusError 410 where history does not reach back to it."""
         table = self._table(kind)
         if at is not None and at < self.version:
@@ -75,7 +75,7 @@ class Store:
         return [table[key] for key in sorted(table) if not namespace or key.namespace == namespace]
 
     def in_namespace(self, namespace: str) -> Iterator[tuple[Kind, Obj]]:
-        """Every object in a namespace, of whatever kind; a snapshot, so that they may be deleted on the way."""
+        """Every object in a namespace, of any kind; a snapshot, so that they may be deleted during the loop."""
         found = [one for one in self._uids.values() if one[1].namespace == namespace]
         for kind, key in found:
             obj = self._table(kind).get(key)
@@ -108,8 +108,8 @@ class Store:
     def changes(self, since: int) -> Iterator[Change]:
         """Every write after `since`, oldest first.
 
-        Raises StatusError 410 where they are no longer all kept, and also where `since` has not happened yet: it was
-        then read from a server that has lost its state, and what changed meanwhile is not known.
+        Raises StatusError 410 if they are no longer all kept, and also if `since` is in the future: then it comes
+        from a server that has lost its state, and the changes since then are unknown.
         """
         if since < self.oldest or since > self.version:
             raise expired(since, self.oldest)
@@ -121,7 +121,7 @@ class Store:
         self._history.clear()
 
     async def wait(self, since: int) -> None:
-        """Until there has been a write after `since`."""
+        """Wait until there has been a write after `since`."""
         while self.version <= since:
             await self._changed.wait()
 

@@ -11,7 +11,7 @@ _DELETE = "$deleteFromPrimitiveList/"
 
 
 def strategic_merge(rules: Rules, target: Obj, patch: Any) -> Obj:
-    """`target` with `patch` merged in; neither is changed. Raises StatusError 400 for a patch that is none."""
+    """`target` with `patch` merged in; neither is changed. Raises StatusError 400 for a malformed patch."""
     if not isinstance(patch, dict):
         raise bad_request("a strategic merge patch is an object")
     return _merge_map(rules, target, patch, ())
@@ -78,7 +78,7 @@ def _merge_list(rules: Rules, target: list[Any], patch: list[Any], fields: Field
 
 
 def _reorder(rules: Rules, items: list[Any], order: list[Any], fields: Fields) -> list[Any]:
-    """The items that `order` names brought into its order, in the places that they have together."""
+    """Puts the items that `order` names into that order, within the places that they occupy together."""
     rule = rules.get(fields)
     key = rule.merge_key if rule else ""
 

@@ -59,7 +59,7 @@ def _definition(column: Column) -> Obj:
 
 
 def duration(seconds: float) -> str:
-    """As kubectl shows an age (apimachinery's `duration.HumanDuration`)."""
+    """An age in kubectl's form (apimachinery's `duration.HumanDuration`)."""
     whole = int(seconds)
     if whole < -1:
         return "<invalid>"

@@ -1,6 +1,6 @@
-"""What the lab accepts and does not play, as warnings for whoever writes it (KEP-1693). Pure.
+"""Warnings about fields that the lab accepts but ignores (KEP-1693). Pure.
 
-The structs of `core_v1` type what of a pod the lab's kubelets read: any other field of a pod is stored and ignored.
+The structs of `core_v1` have the fields of a pod that the lab's kubelets read: other fields are stored and ignored.
 """
 
 from collections.abc import Iterator
@@ -14,10 +14,10 @@ from moorage.api.show import show
 from moorage_lab.apiserver.objects import Obj, dig
 
 Found = Iterator[tuple[str, str]]
-"""Pairs of a field's path and what the lab does in its place."""
+"""Pairs of a field's path and what the lab does instead."""
 
 _IMAGE = "moorage"
-"""The image that holds what the lab runs where a container has no command."""
+"""The image that holds what the lab runs if a container has no command."""
 _NEEDS_NO_WORD = {
     "automountServiceAccountToken",
     "dnsPolicy",
@@ -28,7 +28,7 @@ _NEEDS_NO_WORD = {
     "terminationMessagePath",
     "terminationMessagePolicy",
 }
-"""Fields of pods and containers without which everything works as if they were played."""
+"""Fields of pods and containers that make no difference although the lab ignores them."""
 _INSTEAD = {
     "affinity": "the lab chooses the node with the fewest pods",
     "env.valueFrom": "the lab leaves the variable empty",

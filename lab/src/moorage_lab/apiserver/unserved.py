@@ -1,4 +1,4 @@
-"""What of Kubernetes' API the lab does not serve, and the command that does it there. Pure.
+"""Parts of Kubernetes' API that the lab does not serve, and the lab's commands for them. Pure.
 
 `kubectl logs`, `exec`, `attach`, `port-forward`, `cp` and `debug` go through subresources of pods. In a real cluster
 the kubelet serves them; in the lab a pod's processes run on this machine, where commands reach them directly.

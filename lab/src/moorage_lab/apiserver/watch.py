@@ -20,7 +20,7 @@ Event = tuple[str, Obj]
 class WatchOptions(NamedTuple):
     kind: Kind
     namespace: str
-    """`""`: of all namespaces."""
+    """`""`: all namespaces."""
     selected: Predicate
     since: int | None
     """None: the present objects come first, as ADDED."""
@@ -34,7 +34,7 @@ class WatchOptions(NamedTuple):
 
 
 def events(changes: Iterable[Change], kind: Kind, namespace: str, selected: Predicate) -> Iterator[Event]:
-    """What a watcher of a selection sees of some changes: an object that leaves the selection is DELETED to it."""
+    """The events of a watch with selectors: to it, an object that leaves the selection is DELETED."""
     for change in changes:
         if (change.kind.group, change.kind.plural) != (kind.group, kind.plural):
             continue
@@ -45,7 +45,7 @@ def events(changes: Iterable[Change], kind: Kind, namespace: str, selected: Pred
         if is_:
             yield ("MODIFIED" if was else "ADDED"), change.last
         elif was:
-            # The last state that the watcher could see, at the version at which it lost sight of it.
+            # The last state that the watcher could see, with the version in which the object left the selection.
             assert change.before is not None
             version = change.last["metadata"]["resourceVersion"]
             yield "DELETED", {**change.before, "metadata": {**change.before["metadata"], "resourceVersion": version}}
@@ -115,7 +115,7 @@ class _Stream:
         self._headers = True
 
     async def send(self, found: Iterable[Event]) -> bool:
-        """Write the events, if there are any, in one piece; whether there were any."""
+        """Write the events in one piece; returns whether there were any."""
         lines = []
         for type_, obj in found:
             lines.append(_line(type_, self._presenter.one(obj, headers=self._headers)))

@@ -1,4 +1,4 @@
-"""The writes that every change ends in: to the store, with the ClusterIPs' book-keeping and the server's clock."""
+"""Writes to the store, and keeps track of ClusterIPs. Every change ends here."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -11,7 +11,7 @@ from moorage_lab.apiserver.store import Store
 
 
 class Writer:
-    """Writes objects that have been decided on; nothing is checked here."""
+    """Writes objects without checking them."""
 
     def __init__(self, store: Store, addresses: ClusterIPs, now: Callable[[], datetime]) -> None:
         self.store = store
@@ -32,7 +32,7 @@ class Writer:
         return self.store.put(kind, obj)
 
     def remove(self, kind: Kind, obj: Obj) -> Obj:
-        """Take an object out at once, its addresses too; returns its last state."""
+        """Remove an object at once, and free its addresses; returns its last state."""
         if _is_service(kind):
             self.addresses.release(obj)
         return self.store.remove(kind, namespace_of(obj), name_of(obj))
