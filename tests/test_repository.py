@@ -23,6 +23,11 @@ MAY_IMPORT = {
 """Which of the others each directory may import: no two import each other."""
 NOT_OURS = {".git", ".venv", ".hypothesis", "build", "dist", "__pycache__"}
 MACHINE_PATH = re.compile(r"(?<![\w.>}/])/(work|tmp|home|root|Users)/\w")
+NAMED_PATH = re.compile(r"(?<![\w./:@-])[a-z_]+(?:/[\w*.-]*\w)+")
+NAMED_FROM = [ROOT / root for root in ("", "src", "src/moorage", "lab/src", "lab/src/moorage_lab")]
+"""Documents name files and modules from any of these directories."""
+SOURCE_NAMES = {"cluster/backend"}
+"""What documents call a source of endpoints; it is no path."""
 INDEX_ADDRESS = re.compile(r"index-url|pythonhosted|pypi\.org|/simple/?\b", re.IGNORECASE)
 
 
@@ -83,6 +88,35 @@ def test_no_file_holds_a_path_of_somebody_s_machine() -> None:
 
 def test_a_path_of_somebody_s_machine_would_be_found() -> None:
     assert MACHINE_PATH.search('open("/home/somebody/x")')
+
+
+def missing(text: str) -> list[str]:
+    """The paths in a text that begin with one of our directories and lead to no file, directory or module."""
+    return [
+        path
+        for path in NAMED_PATH.findall(text)
+        if path not in SOURCE_NAMES
+        and any((root / path.partition("/")[0]).is_dir() for root in NAMED_FROM)
+        and not any(any(root.glob(name)) for root in NAMED_FROM for name in (path, f"{path}.py"))
+    ]
+
+
+DOCUMENTS = [
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_documents_name_only_files_that_there_are(document: Path) -> None:
+    assert missing(document.read_text()) == []
+
+
+def test_a_module_or_file_that_is_gone_would_be_found() -> None:
+    text = "`operator/gone.py`, operator/gone, `tests/gone.txt`, `core/decide`, `api/validation*.py`, service/backend"
+    assert missing(text) == ["operator/gone.py", "operator/gone", "tests/gone.txt"]
 
 
 @pytest.mark.parametrize("file", ["requirements.lock", "lab/run.lock"])
