@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -85,9 +86,19 @@ async def test_a_head_that_comes_in_pieces_is_read(port: int) -> None:
     writer.close()
 
 
-async def test_a_head_without_end_is_refused(port: int) -> None:
-    status, _ = await ask(port, HEAD + b"X: " + b"x" * MAX_HEAD_BYTES)
-    assert status == b"431 Request Header Fields Too Large"
+async def test_a_head_is_read_up_to_its_limit(port: int) -> None:
+    longest = HEAD + b"X: ".ljust(MAX_HEAD_BYTES - len(HEAD), b"x")
+    assert await ask(port, longest + b"\r\n\r\n") == (b"200 OK", b"text\n")
+    refused = b"431 Request Header Fields Too Large"
+    assert await ask(port, longest + b"x") == (refused, refused + b"\n")
+
+
+async def test_who_may_not_post_is_told_what_may_be_done(port: int) -> None:
+    async with aiohttp.ClientSession() as session:
+        async with session.post(f"http://127.0.0.1:{port}/page") as response:
+            assert (response.status, response.headers["Allow"]) == (405, "GET, HEAD")
+        async with session.get(f"http://127.0.0.1:{port}/page") as response:
+            assert "Allow" not in response.headers
 
 
 async def test_a_client_of_the_usual_kind_gets_its_page(port: int) -> None:
@@ -139,7 +150,27 @@ async def test_who_has_few_keeps_them_and_who_has_most_gives_up_its_oldest(port:
             assert (await each[0].read()).endswith(b"text\n")
 
 
-async def test_connections_end_with_the_server() -> None:
+async def test_nothing_is_planned_any_more_for_a_connection_that_has_ended(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    call_later, planned = loop.call_later, list[asyncio.TimerHandle]()
+
+    def noted(*arguments: Any) -> asyncio.TimerHandle:
+        planned.append(call_later(*arguments))
+        return planned[-1]
+
+    async def cancelled() -> bool:
+        return all(each.cancelled() for each in planned)
+
+    monkeypatch.setattr(loop, "call_later", noted)
+    assert await ask(port, HEAD + b"\r\n") == (b"200 OK", b"text\n")
+    assert planned
+    await eventually(cancelled)
+
+
+async def test_connections_end_with_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_CONNECTION_SECONDS", 3600.0)
     async with serving(("127.0.0.1", 0), {}) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
     assert await ended((reader, writer))

@@ -5,6 +5,7 @@ Not aiohttp's server: that keeps every silent connection, and limits neither the
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from http import HTTPStatus
 from typing import NamedTuple
@@ -58,29 +59,22 @@ async def serving(listen: tuple[str | None, int], pages: Pages) -> AsyncIterator
 
 
 class _Connections:
-    """The open connections by client, each client's oldest first."""
+    """The open connections, the oldest first."""
 
     def __init__(self) -> None:
-        self._of: dict[str, dict[_Connection, None]] = {}
-        self._count = 0
+        self._clients: dict[_Connection, str] = {}
 
     def add(self, client: str, connection: "_Connection") -> None:
-        self._of.setdefault(client, {})[connection] = None
-        self._count += 1
-        if self._count > MAX_CONNECTIONS:
-            most = max(self._of.values(), key=len)
-            next(iter(most)).end()
+        self._clients[connection] = client
+        if len(self._clients) > MAX_CONNECTIONS:
+            [(most, _)] = Counter(self._clients.values()).most_common(1)
+            next(each for each, whose in self._clients.items() if whose == most).end()
 
-    def remove(self, client: str, connection: "_Connection") -> None:
-        theirs = self._of.get(client, {})
-        if connection in theirs:
-            del theirs[connection]
-            self._count -= 1
-            if not theirs:
-                del self._of[client]
+    def remove(self, connection: "_Connection") -> None:
+        self._clients.pop(connection, None)
 
     def end(self) -> None:
-        for connection in [each for theirs in self._of.values() for each in theirs]:
+        for connection in [*self._clients]:
             connection.end()
 
 
@@ -93,17 +87,17 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._client = str((transport.get_extra_info("peername") or [""])[0])
+        client = str((transport.get_extra_info("peername") or [""])[0])
         self._timer = asyncio.get_running_loop().call_later(MAX_CONNECTION_SECONDS, transport.abort)
-        self._connections.add(self._client, self)
+        self._connections.add(client, self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._timer.cancel()
-        self._connections.remove(self._client, self)
+        self._connections.remove(self)
 
     def end(self) -> None:
         """Close at once. It stops counting now, although the event loop reports its end only later."""
-        self._connections.remove(self._client, self)
+        self._connections.remove(self)
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
