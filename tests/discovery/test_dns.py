@@ -194,6 +194,16 @@ async def test_new_targets_that_all_fail_are_no_answer() -> None:
         assert source.state.problem is not None
 
 
+async def test_of_many_targets_that_fail_the_first_is_said_and_how_many_more_there_are() -> None:
+    names = FakeNames()
+    names.put_servers(SERVICE, *(Server(0, 1, 80, f"db{number}.example.com") for number in range(3)))
+    for number in range(3):
+        names.fail(f"db{number}.example.com")
+    async with running(names, SERVICE, "SRV") as source:
+        assert source.state.problem is not None
+        assert source.state.problem.message == ("db0.example.com A: 192.0.2.53 answered SERVFAIL; and 2 more targets")
+
+
 async def test_a_target_without_address_is_no_endpoint_and_it_is_said() -> None:
     names = FakeNames()
     names.put_servers(SERVICE, Server(0, 1, 80, "db1.example.com"))

@@ -108,6 +108,19 @@ async def test_what_fails_from_the_start_and_what_is_refused_is_said_at_once() -
     await fixture.end()
 
 
+@pytest.mark.parametrize(
+    ("status", "likely_to_pass"), [(400, False), (403, False), (404, False), (429, True), (500, True), (503, True)]
+)
+async def test_only_errors_that_are_likely_to_pass_have_some_time_to(status: int, likely_to_pass: bool) -> None:
+    fixture = Fixture()
+    await asyncio.sleep(10)
+    error = ApiError(status, "Reason", "message")
+    fixture.server.set(error)
+    await asyncio.sleep(1)
+    assert fixture.said == ([None] if likely_to_pass else [None, Trouble(error, "10")])
+    await fixture.end()
+
+
 async def test_another_reason_of_the_same_trouble_keeps_its_beginning() -> None:
     fixture = Fixture()
     fixture.server.set(FORBIDDEN)

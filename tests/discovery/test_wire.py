@@ -25,6 +25,7 @@ from moorage.discovery.wire import (
 )
 
 DB = b"\x02db\x07example\x03com"
+HEADER = struct.pack("!HHHHHH", 7, 0x8180, 1, 1, 0, 0)
 
 
 def written(*answers: dns.rrset.RRset, authority: tuple[dns.rrset.RRset, ...] = (), type: str = "A") -> bytes:
@@ -81,12 +82,36 @@ def test_an_authority_says_that_there_is_nothing_or_whom_else_to_ask() -> None:
     assert Message(written(alias)).authority() == (False, None)
 
 
+@pytest.mark.parametrize("questions", [2, 3])
+def test_an_answer_to_several_questions_is_refused(questions: int) -> None:
+    asked = DB + b"\0" + struct.pack("!HH", A, 1)
+    with pytest.raises(MalformedError):
+        Message(struct.pack("!HHHHHH", 7, 0x8180, questions, 0, 0, 0) + asked * questions)
+
+
+@pytest.mark.parametrize(("length", "right"), [(254, True), (255, False)])
+def test_a_name_has_254_bytes_at_most_and_the_empty_label(length: int, right: bool) -> None:
+    name = (b"\x3f" + b"x" * 63) * 3 + bytes([length - 193]) + b"x" * (length - 193)
+    assert len(name) == length
+    wire = HEADER + name + b"\0" + struct.pack("!HH", A, 1)
+    if right:
+        assert Message(wire).asked == (name, A, 1)
+        return
+    with pytest.raises(MalformedError):
+        Message(wire)
+
+
+@pytest.mark.parametrize("cut", [1, 4, 5, 14, 15, 16])
+def test_a_record_that_is_cut_off_is_refused(cut: int) -> None:
+    whole = written(rrset("db.example.com.", 20, "A", "192.0.2.1"))
+    message = Message(whole[:-cut])
+    with pytest.raises(MalformedError):
+        message.answers(A)
+
+
 def test_a_question_is_no_answer() -> None:
     with pytest.raises(MalformedError):
         Message(question(7, DB, A, edns=True))
-
-
-HEADER = struct.pack("!HHHHHH", 7, 0x8180, 1, 1, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -110,12 +135,13 @@ def test_a_name_that_leads_from_pointer_to_pointer_is_refused() -> None:
     wire = HEADER + b"\x01a\0" + struct.pack("!HH", A, 1)
     start = len(wire)
     wire += struct.pack("!H", 0xC00C)
-    for _ in range(MAX_POINTERS + 1):
+    for _ in range(MAX_POINTERS):
         wire += struct.pack("!H", 0xC000 | len(wire) - 2)
     message = Message(wire)
     assert message._name(start)[0] == b"\x01a"
     with pytest.raises(MalformedError):
         Message(wire)._name(len(wire) - 2)
+    assert Message(wire)._name(len(wire) - 4)[0] == b"\x01a", "as many pointers as are followed"
 
 
 @given(st.binary(max_size=600), st.integers(0, 3), st.integers(0, 3))

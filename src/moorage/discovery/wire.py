@@ -101,10 +101,11 @@ class Message:
 
     def _section(self, at: int, number: int) -> Iterator[tuple[int, Record]]:
         for _ in range(number):
-            start, at = at, self._skip(at)
+            start = at
             try:
+                at = self._skip(at)
                 type, class_, ttl, length = _RECORD.unpack_from(self._wire, at)
-            except struct.error:
+            except (IndexError, struct.error):
                 raise MalformedError from None
             at += _RECORD.size
             if at + length > len(self._wire):
@@ -114,14 +115,11 @@ class Message:
             at += length
 
     def _skip(self, at: int) -> int:
-        """The offset after the name that begins here."""
-        try:
-            while length := self._wire[at]:
-                if length >= 0xC0:
-                    return at + 2
-                at += 1 + length
-        except IndexError:
-            raise MalformedError from None
+        """The offset after the name that begins here. Raises IndexError where that does not end."""
+        while length := self._wire[at]:
+            if length >= 0xC0:
+                return at + 2
+            at += 1 + length
         return at + 1
 
     def _name(self, at: int) -> tuple[Name, int]:
