@@ -13,6 +13,7 @@ from aiohttp.test_utils import RawTestServer
 
 from moorage.apps import frontend
 from moorage.apps.server import SettingError
+from testing.eventually import eventually
 from tests.support.programs import free_port, moorage, server
 
 HOSTNAME = socket.gethostname()
@@ -21,9 +22,10 @@ HOSTNAME = socket.gethostname()
 class Backend:
     """A backend in this process that counts what reaches it. It answers once `open` is set."""
 
-    def __init__(self, name: str = "one", status: int = 200) -> None:
+    def __init__(self, name: str = "one", status: int = 200, headers: dict[str, str] | None = None) -> None:
         self.name = name
         self.status = status
+        self.headers = headers
         self.connections: list[object] = []
         self.asked = asyncio.Event()
         self.open = asyncio.Event()
@@ -34,7 +36,7 @@ class Backend:
         self.connections.append(request.transport.get_extra_info("peername"))
         self.asked.set()
         await self.open.wait()
-        return web.Response(status=self.status, text=f"backend[{self.name}]\n")
+        return web.Response(status=self.status, text=f"backend[{self.name}]\n", headers=self.headers)
 
     @contextlib.asynccontextmanager
     async def running(self, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[int]:
@@ -130,6 +132,28 @@ def test_every_wait_has_a_bound() -> None:
 async def test_says_that_the_backend_answered_with_an_error() -> None:
     async with Backend(status=503).running() as port:
         assert await why_unavailable("127.0.0.1", port) == f"127.0.0.1:{port} answered 503 Service Unavailable"
+
+
+async def test_asks_nobody_else_where_the_backend_sends_it_on() -> None:
+    async with (
+        Backend("two").running() as other,
+        Backend(status=302, headers={"Location": f"http://127.0.0.1:{other}/"}).running() as port,
+    ):
+        assert await why_unavailable("127.0.0.1", port) == f"127.0.0.1:{port} answered 302 Found"
+
+
+async def test_requests_do_not_wait_for_each_other() -> None:
+    async def all_asked() -> bool:
+        return len(backend.connections) == 10
+
+    backend = Backend()
+    backend.open.clear()
+    async with backend.running() as port, frontend.new_session() as session:
+        url = frontend.backend_url({"BACKEND_HOST": "127.0.0.1", "BACKEND_PORT": str(port)})
+        asking = asyncio.gather(*(frontend.ask(session, url) for _ in range(10)))
+        await eventually(all_asked)
+        backend.open.set()
+        assert await asking == ["backend[one]\n"] * 10
 
 
 async def test_says_that_the_backend_is_no_http_server() -> None:

@@ -1,12 +1,16 @@
 """What the two programs share: settings, the listening socket."""
 
+import asyncio
 import errno
+import os
+import signal
 import socket
 from typing import Any
 
 import pytest
+from aiohttp import web
 
-from moorage.apps.server import SettingError, listen, port_setting
+from moorage.apps.server import SettingError, listen, port_setting, serve
 from tests.support.programs import free_port, moorage
 
 
@@ -15,8 +19,9 @@ def test_the_port_is_8080_where_none_is_set() -> None:
     assert port_setting({"PORT": ""}, "PORT") == 8080
 
 
-def test_the_port_is_the_one_that_is_set() -> None:
-    assert port_setting({"PORT": "9000"}, "PORT") == 9000
+@pytest.mark.parametrize("port", [1, 9000, 65535])
+def test_the_port_is_the_one_that_is_set(port: int) -> None:
+    assert port_setting({"PORT": str(port)}, "PORT") == port
 
 
 @pytest.mark.parametrize("text", ["abc", "0", "65536", "-1", "80.5", "1e3", "٨٠"])
@@ -44,6 +49,39 @@ def test_listens_on_ipv4_where_the_machine_has_no_ipv6(monkeypatch: pytest.Monke
     monkeypatch.setattr(socket, "create_server", without_ipv6)
     with listen(port) as listener:
         assert listener.family == socket.AF_INET
+
+
+async def nothing(_request: web.BaseRequest) -> web.Response:
+    return web.Response()
+
+
+@pytest.mark.looptime
+async def test_without_a_request_in_flight_it_ends_at_once() -> None:
+    time = asyncio.get_running_loop().time
+    serving = asyncio.create_task(serve(nothing, listen(free_port())))
+    await asyncio.sleep(1)
+    told = time()
+    os.kill(os.getpid(), signal.SIGTERM)
+    await serving
+    assert time() - told < 0.5
+
+
+async def test_a_connection_that_comes_with_the_signal_is_no_failure() -> None:
+    failures: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_debug(True)  # else asyncio does not say that a connection could not be set up
+    loop.set_exception_handler(lambda _, context: failures.append(context))
+    port = free_port()
+    serving = asyncio.create_task(serve(nothing, listen(port)))
+
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.0\r\n\r\n")
+    assert (await reader.read()).startswith(b"HTTP/1.0 200 OK"), "it serves, and handles signals"
+    writer.close()
+    with socket.create_connection(("127.0.0.1", port), timeout=5):
+        os.kill(os.getpid(), signal.SIGTERM)
+        await serving
+    assert failures == []
 
 
 async def test_a_port_in_use_is_one_line() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 import pytest
 
-from moorage import __version__
+from moorage import __version__, log
 from moorage.cli import main
 from moorage.errors import MoorageError
 from tests.support.programs import moorage
@@ -51,6 +51,8 @@ def test_help_names_every_command_that_is_for_people(capsys: pytest.CaptureFixtu
     lines = [line.strip().split("  ", 1) for line in capsys.readouterr().out.splitlines()]
     shown = {line[0]: line[1].strip() for line in lines if len(line) == 2 and line[0] in EVERY}
     assert shown == {name: entry.help for name, entry in EVERY.items() if not entry.hidden}
+    assert "render" in shown
+    assert "outside" not in shown
 
 
 async def test_help_imports_no_command_and_no_library_but_click() -> None:
@@ -72,6 +74,14 @@ async def test_the_product_s_commands_look_for_no_other_distribution() -> None:
 
 async def test_version() -> None:
     assert await moorage("--version") == (0, f"moorage {__version__}\n", "")
+
+
+def test_without_the_lab_its_commands_say_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(main, "added", dict)
+    assert main.run(["demo"]) == 1
+    assert capsys.readouterr().err.startswith("moorage: demo: the lab is not installed; install it from a clone ")
 
 
 async def test_an_unknown_command_is_wrong_usage() -> None:
@@ -150,6 +160,23 @@ def test_a_bug_shows_its_stack_trace_when_asked_and_in_a_daemon_s_log(
     monkeypatch.setitem(main.COMMANDS, "fail", main.COMMANDS["fail"]._replace(log_level=level))
     with pytest.raises(ZeroDivisionError):
         main.run(args)
+
+
+@pytest.mark.parametrize(
+    ("args", "chosen"),
+    [
+        (["fail"], log.Chosen("warning", json=False)),
+        (["-v", "fail"], log.Chosen("debug", json=False)),
+        (["--log-json", "fail"], log.Chosen("warning", json=True)),
+    ],
+)
+def test_how_much_is_logged_is_the_command_s_unless_asked_for(
+    failing: Callable[[BaseException], None], args: list[str], chosen: log.Chosen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "_chosen", log.Chosen("error", json=False))
+    failing(MoorageError("no"))
+    main.run(args)
+    assert log.chosen() == chosen
 
 
 def test_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 import io
 import json
 import sys
-from ipaddress import ip_address
+from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 
 import pytest
@@ -155,6 +155,13 @@ def test_cluster_ips_are_distinct_usable_and_independent_of_other_services(names
         assert address not in (str(network[0]), str(network[-1]))
     for name, service in services.items():
         assert (with_cluster_ips({name: service})[name].spec.cluster_ips or []) == found[name]
+
+
+def test_all_addresses_of_a_range_but_its_first_and_last_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = IPv4Network("192.0.2.0/29")
+    monkeypatch.setitem(RANGES, "IPv4", small)
+    found = with_cluster_ips({f"a/{number}": Service() for number in range(6)})
+    assert {each.spec.cluster_ip for each in found.values()} == {str(address) for address in small.hosts()}
 
 
 def test_a_cluster_ip_that_is_given_is_kept_and_not_given_again() -> None:
