@@ -254,6 +254,19 @@ def test_a_slice_holds_at_most_a_thousand_endpoints_and_a_hundred_ports() -> Non
     ]
 
 
+def test_an_endpoint_of_a_slice_has_at_most_a_hundred_addresses() -> None:
+    obj: dict[str, Any] = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "a"},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [f"203.0.113.{number}" for number in range(100)]}],
+    }
+    assert validate(obj) == []
+    obj["endpoints"][0]["addresses"].append("203.0.113.100")
+    assert [(error.path, error.kind) for error in validate(obj)] == [("endpoints[0].addresses", "FieldValueTooMany")]
+
+
 def test_an_update_may_not_change_what_is_immutable() -> None:
     with_ip = changed("spec.clusterIP", "10.96.0.1")
     assert validate_update(with_ip, with_ip) == []

@@ -102,14 +102,25 @@ def test_text_that_is_no_address_reaches_nobody_as_it_is(written: str) -> None:
     assert warning.isprintable()
 
 
-def test_of_too_many_slices_the_first_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoints_module, "MAX_READ_OF_SERVICE", 7)  # with a port, and one for the slice, each has 4
+@pytest.mark.parametrize("most", [7, 8])
+def test_of_too_many_slices_the_first_are_read(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # With a port, and one for the slice, each has 4.
+    monkeypatch.setattr(endpoints_module, "MAX_READ_OF_SERVICE", most)
     slices = [slice_(entry(f"192.0.2.{n}1"), entry(f"192.0.2.{n}2"), name=f"s{n}") for n in range(1, 4)]
     targets, warnings = found(*reversed(slices))
     assert [each.address for each in targets] == ["192.0.2.11", "192.0.2.12", "192.0.2.21", "192.0.2.22"]
     assert warnings == [
-        "EndpointSlice n/s3 and those after it are left out: 7 endpoints and ports of a Service are read"
+        f"EndpointSlice n/s3 and those after it are left out: {most} endpoints and ports of a Service are read"
     ]
+
+
+def test_of_a_slice_that_is_too_large_for_what_is_left_the_first_endpoints_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(endpoints_module, "MAX_READ_OF_SERVICE", 5)
+    slices = [slice_(entry(f"192.0.2.{n}1"), entry(f"192.0.2.{n}2"), name=f"s{n}") for n in range(1, 3)]
+    targets, _ = found(*slices)
+    assert [each.address for each in targets] == ["192.0.2.11", "192.0.2.12", "192.0.2.21"]
 
 
 def test_what_is_not_needed_of_a_slice_is_not_held() -> None:

@@ -168,11 +168,16 @@ async def test_of_very_many_some_are_left_out_unasked_until_they_are_tried_again
     sync = synchronizer(nft)
     await sync.sync(wanted, set())
     assert len(sync.refused) > len(bad)
+    alone = {key for key, each in sync.refused.items() if each.words != refusals_module.NOT_NARROWED_DOWN}
+    assert alone
+    assert alone < bad
     for _ in range(len(bad)):
         if sync.refused.keys() == bad:
             break
         before, nft.questions = len(sync.refused), 0
-        await sync.sync(wanted, sync.retry_refused())
+        again = sync.retry_refused()
+        assert again.isdisjoint(alone), "those that were found are not tried again before all others were"
+        await sync.sync(wanted, again)
         assert nft.questions <= 50
         assert len(sync.refused) <= before
     assert sync.refused.keys() == bad

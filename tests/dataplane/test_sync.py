@@ -1,7 +1,7 @@
 """The synchronizer: little work for little change, and no harm from what fails."""
 
 from collections.abc import Awaitable, Collection
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import pytest
 from hypothesis import given
@@ -127,6 +127,35 @@ async def test_a_process_that_was_killed_anywhere_is_followed_by_one_that_makes_
         await nft.run(transaction.script)
     await synchronizer(nft).sync(then, set())
     assert await same(nft, then)
+
+
+class BreakingReadingNft(BreakingNft, ReadingNft):
+    def __init__(self) -> None:
+        ReadingNft.__init__(self)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize(
+    ("before", "all_is_read"),
+    [(["fails"], False), (["fails", "fails"], True), (["fails", "succeeds", "fails"], False)],
+)
+async def test_digests_are_believed_until_a_second_sync_in_a_row_has_failed(
+    before: list[str], all_is_read: bool, restarted: bool
+) -> None:
+    nft = BreakingReadingNft()
+    state = {key: port(key, [1, 2], 60) for key in (KEY, OTHER)}
+    sync = synchronizer(nft)
+    await sync.sync(state, state.keys())
+    sync = synchronizer(nft) if restarted else sync
+    for number, each in enumerate(before):
+        state = state | {OTHER: port(OTHER, [2, 3 + number], 60)}
+        nft.fails_at = int(each == "fails")
+        with pytest.raises(NftError) if each == "fails" else nullcontext():
+            await sync.sync(state, {OTHER})
+    nft.listed.clear()
+    await sync.sync(state, {OTHER})
+    assert any(each.startswith("slots") for each in nft.listed) == all_is_read
+    assert await same(nft, state)
 
 
 async def test_what_somebody_else_changed_is_found_when_transactions_fail_over_it(nft: BreakingNft) -> None:

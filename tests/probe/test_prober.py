@@ -244,6 +244,20 @@ async def test_what_is_not_answered_in_time_has_failed_and_is_ended(script: Scri
 
 
 @pytest.mark.looptime
+async def test_how_long_a_check_took_is_told(script: Script) -> None:
+    told: list[Outcome] = []
+    script.takes = {"a": 0.25, "silent": NEVER}
+    prober = Prober(
+        lambda key, name, outcome: told.append(outcome), jitter=lambda: 0.9, tcp=script.checks, http=script.checks
+    )
+    await asyncio.sleep(100)
+    prober.set(KEY, endpoints("a", "silent"), Check(interval=10.0, timeout=1.0))
+    await asyncio.sleep(1.5)
+    prober.close()
+    assert [each.seconds for each in told] == pytest.approx([0.25, 1.0], abs=2 * TICK_SECONDS)
+
+
+@pytest.mark.looptime
 async def test_what_waited_for_others_until_its_time_was_over_says_so(script: Script) -> None:
     script.takes["slow"] = NEVER
     script.waited = "it waited for its turn"

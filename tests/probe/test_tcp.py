@@ -175,10 +175,23 @@ async def test_no_file_is_left_open(told: Ended, silent: socket.socket, closed_p
         connects.begin(f"silent{number}", "127.0.0.1", port(silent))
         connects.begin(f"refused{number}", "127.0.0.1", closed_port)
     await told.come(10)
+    held = open_files()
     connects.abort("silent0")
+    assert open_files() == held - 1
     connects.close()
     connects.close()
     assert open_files() == before
+
+
+async def test_to_abort_what_has_ended_ends_no_other(
+    connects: Connector[str], told: Ended, silent: socket.socket, closed_port: int
+) -> None:
+    connects.begin("ended", "127.0.0.1", closed_port)
+    await told.come()
+    connects.begin("goes on", "127.0.0.1", port(silent))  # in a file of the same number
+    held = open_files()
+    connects.abort("ended")
+    assert open_files() == held
 
 
 def open_files() -> int:

@@ -1,6 +1,8 @@
 import asyncio
+import gc
 import threading
-from collections.abc import AsyncIterator
+import weakref
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -64,6 +66,31 @@ async def test_what_is_abandoned_is_not_begun_and_counts_as_long_as_it_runs(
     blocker.set()
     await last.result
     assert ran == ["last"]
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("uncollected")
+async def test_what_a_step_that_failed_held_does_not_wait_for_the_garbage_collector(threads: Threads) -> None:
+    class Held:
+        def step(self) -> None:
+            raise ValueError
+
+    async def gone() -> bool:
+        return there() is None
+
+    held = Held()
+    there = weakref.ref(held)
+    turn = threads.begin("a", held.step)
+    with pytest.raises(ValueError):  # noqa: PT011  # which one it is does not matter
+        await turn.result
+    del held, turn
+    await eventually(gone, every=0.001)
 
 
 async def test_after_close_nothing_is_begun(threads: Threads, blocker: threading.Event) -> None:

@@ -80,6 +80,17 @@ def test_one_turn_is_kept_for_those_who_take_little() -> None:
     assert given.following(2 * HALF_LIFE_SECONDS) == "a", "it has been forgotten"
 
 
+@pytest.mark.parametrize(("most", "begun"), [(1, 1), (2, 1), (3, 2)])
+def test_those_who_take_much_have_all_turns_but_one_and_the_only_one(most: int, begun: int) -> None:
+    given = turns(most)
+    for namespace in "abc":
+        given.wait(namespace, namespace)
+        given.following(0.0)
+        given.done(namespace, 2 * LITTLE_SECONDS, 0.0)
+        given.wait(namespace, namespace)
+    assert [given.following(0.0) for _ in range(3)] == [*"abc"[:begun], *[None] * (3 - begun)]
+
+
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=60), st.integers(1, 3))
 def test_one_whose_items_are_short_waits_for_one_end_at_most(order: list[str], most: int) -> None:
     given = turns(most)
