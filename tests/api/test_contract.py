@@ -131,7 +131,10 @@ MOORED = {AFFINITY_ANNOTATION: "Mooring", GROUP_ANNOTATION: "databases", CLIENT_
             {GROUP_ANNOTATION: "Data Bases"},
             '[moorage.dev/group] is "Data Bases", and must be a DNS label, such as backend',
         ),
-        ({CLIENT_ANNOTATION: "Host"}, "[moorage.dev/client] is Host, and must be Pod, Workload, Node or Namespace"),
+        (
+            {CLIENT_ANNOTATION: "Host"},
+            "[moorage.dev/client] is Host, and must be Pod, Workload, Label, Node, Zone or Namespace",
+        ),
         ({GROUP_ANNOTATION: None}, "[moorage.dev/group] is missing, and must be a DNS label, such as backend"),
     ],
 )

@@ -7,7 +7,8 @@ from moorage.api.coordination_v1 import Lease
 from moorage.api.core_v1 import Endpoints, Event, Namespace, Node, Pod, Secret, Service
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.meta import Object
-from moorage.api.moorage_v1alpha1 import GROUP, VERSION, ExternalService, Mooring
+from moorage.api.moorage_v1alpha1 import GROUP, VERSION, ExternalService
+from moorage.api.moorings_v1alpha1 import Mooring
 from moorage.api.networking_v1 import ServiceCIDR
 
 
@@ -52,7 +53,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("coordination.k8s.io", "v1", "Lease", "leases", Lease),
     Kind("networking.k8s.io", "v1", "ServiceCIDR", "servicecidrs", ServiceCIDR, False, (), ("status",)),
     Kind(GROUP, VERSION, "ExternalService", "externalservices", ExternalService, True, ("xsvc",), ("status",)),
-    Kind(GROUP, VERSION, "Mooring", "moorings", Mooring, True, ("moor",), ("status",)),
+    Kind(GROUP, VERSION, "Mooring", "moorings", Mooring, True, ("moor",)),
 )
 
 _BY_TYPE = {kind.type: kind for kind in KINDS}

@@ -1,4 +1,4 @@
-"""`moorage.dev/v1alpha1`: ExternalService and Mooring.
+"""`moorage.dev/v1alpha1`: ExternalService.
 
 The CustomResourceDefinitions (`api.crds`) are made from these structs: description, default, limits and rules of a
 field stand beside it; rules about several fields are in `external_rules`. Only the API server enforces limits and
@@ -13,14 +13,12 @@ from typing import Annotated
 from msgspec import field
 
 from moorage.api.core_v1 import SessionAffinityConfig as CoreSessionAffinityConfig
-from moorage.api.meta import Condition, Object, Resource
+from moorage.api.meta import Condition, LabelSelector, Object, Resource
 from moorage.api.schema import (
-    IMMUTABLE,
     LABEL,
     NAME,
     PORT,
     QUALIFIED_NAME,
-    SUBDOMAIN,
     TIME,
     doc,
     list_map,
@@ -30,7 +28,7 @@ from moorage.api.sources_v1alpha1 import EndpointSource, HealthCheck
 GROUP = "moorage.dev"
 VERSION = "v1alpha1"
 
-CLIENT_KINDS = ("Pod", "Workload", "Node", "Namespace")
+CLIENT_KINDS = ("Pod", "Workload", "Label", "Node", "Zone", "Namespace")
 """What counts as one client."""
 
 MAX_SOURCES = 16
@@ -62,6 +60,19 @@ class MooringConfig(Resource, kw_only=True, frozen=True):
     """Details of Mooring."""
 
     client: Annotated[str, doc("What counts as one client.", enum=[*CLIENT_KINDS])] = "Pod"
+    label: Annotated[
+        str | None,
+        doc(
+            "With client Label: the label by whose value pods are told apart, such as example.com/tenant.",
+            QUALIFIED_NAME,
+            minLength=1,
+            maxLength=317,
+        ),
+    ] = None
+    pod_selector: Annotated[
+        LabelSelector | None,
+        doc("Which pods of this namespace are clients; needed with client Pod, Workload and Label."),
+    ] = None
     on_recovery: Annotated[
         str,
         doc("Whether clients return to an endpoint that is healthy again.", enum=["Stay", "Return"]),
@@ -214,38 +225,3 @@ class ExternalService(Object, kw_only=True, frozen=True):
     status: Annotated[ExternalServiceStatus, doc("What the operator has found and done.", default=PENDING)] = (
         ExternalServiceStatus()
     )
-
-
-# --- Mooring ------------------------------------------------------------------------------------------------------
-
-
-class MooringClient(Resource, kw_only=True, frozen=True):
-    """A client by its identity, which stays when its address changes."""
-
-    kind: Annotated[str, doc("What kind of client.", enum=[*CLIENT_KINDS])]
-    name: Annotated[str, doc("Its name.", SUBDOMAIN, minLength=1, maxLength=253)]
-
-
-class MooringSpec(Resource, kw_only=True, frozen=True):
-    """Who is at which endpoint."""
-
-    group: Annotated[str, doc("The group of ExternalServices.", LABEL, IMMUTABLE, **NAME)]
-    client: Annotated[MooringClient, doc("Who is moored.", IMMUTABLE)]
-    endpoint: Annotated[str, doc("Name of the endpoint; edit it to move the client.", LABEL, **NAME)]
-
-
-class MooringStatus(Resource, kw_only=True, frozen=True):
-    """How it came about."""
-
-    since: Annotated[str | None, doc("When the client came to this endpoint.")] = None
-    reason: Annotated[
-        str | None, doc("Why it did.", enum=["Assigned", "FailedOver", "Drained", "Returned", "Moved"])
-    ] = None
-    previous: Annotated[str | None, doc("The endpoint before; empty where there was none.")] = None
-
-
-class Mooring(Object, kw_only=True, frozen=True):
-    """The assignment of one client to one endpoint of a group."""
-
-    spec: Annotated[MooringSpec, doc("Who is at which endpoint.")]
-    status: Annotated[MooringStatus, doc("How it came about.")] = MooringStatus()

@@ -12,7 +12,8 @@ from msgspec import inspect
 
 from moorage.api.external_rules import RULES
 from moorage.api.meta import ObjectMeta
-from moorage.api.moorage_v1alpha1 import ExternalService, Mooring
+from moorage.api.moorage_v1alpha1 import ExternalService
+from moorage.api.moorings_v1alpha1 import Mooring
 from moorage.api.show import show
 from moorage.api.validation_names import Once, dns_1035_label, dns_subdomain, mapping, metadata
 from moorage.api.validation_schema import (

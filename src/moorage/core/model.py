@@ -5,6 +5,7 @@ from typing import Any, Literal, NamedTuple
 from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.moorage_v1alpha1 import ExternalServiceStatus
+from moorage.api.moorings_v1alpha1 import Mooring
 
 Health = Literal["Healthy", "Unhealthy", "Unknown", "Unchecked"]
 
@@ -89,20 +90,20 @@ class Complaint(NamedTuple):
 class Create(NamedTuple):
     """POST: fails if the object exists."""
 
-    obj: Service | EndpointSlice
+    obj: Service | EndpointSlice | Mooring
 
 
 class Patch(NamedTuple):
     """A merge patch (RFC 7386). `body` has uid and resourceVersion, so it fails if the object has changed."""
 
-    kind: type[Service] | type[EndpointSlice]
+    kind: type[Service] | type[EndpointSlice] | type[Mooring]
     namespace: str
     name: str
     body: dict[str, Any]
 
 
 class Delete(NamedTuple):
-    kind: type[Service] | type[EndpointSlice]
+    kind: type[Service] | type[EndpointSlice] | type[Mooring]
     namespace: str
     name: str
     uid: str

@@ -1,0 +1,137 @@
+"""The plain data of moorings: clients, the members and endpoints of a group, and what is decided about a group."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+from moorage.api.core_v1 import LocalObjectReference
+from moorage.api.meta import ObjectKey
+from moorage.api.moorage_v1alpha1 import MooringConfig
+from moorage.api.moorings_v1alpha1 import Mooring
+from moorage.core.model import Complaint, Write
+
+Reason = Literal["Assigned", "FailedOver", "Drained", "Returned", "Moved"]
+"""Why a client is where it is."""
+
+
+class ClientKey(NamedTuple):
+    """A client by its identity, which stays when its address changes."""
+
+    kind: str
+    """One of `CLIENT_KINDS`."""
+    name: str
+    """Of a pod, node, zone or namespace its name; of a workload `Deployment/frontend`; of a label its value."""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+class Client(NamedTuple):
+    """A client that exists."""
+
+    key: ClientKey
+    owner: str = ""
+    """What made it, such as `StatefulSet/db`: clients of one owner are spread. Empty: nothing did."""
+    zone: str = ""
+    """Of a Node; empty where it is not known."""
+    subject: LocalObjectReference | None = None
+    """The object that Events about it belong to; None: the ExternalService."""
+
+
+class Clients(NamedTuple):
+    """Who the clients of a group are at one moment."""
+
+    present: Mapping[ClientKey, Client] = MappingProxyType({})
+    """Whoever exists and has not finished. They are the load of the endpoints."""
+    expected: frozenset[ClientKey] = frozenset()
+    """Pods that are not there at the moment, and that their StatefulSet will make again."""
+
+
+class Drained(NamedTuple):
+    """That an endpoint is being taken out of use."""
+
+    since: str
+    """RFC 3339: when the drain was first seen, as the status has recorded it."""
+    before: str | None
+    """RFC 3339: by when the last client has been moved; None: clients stay."""
+
+
+class MemberEndpoint(NamedTuple):
+    """An endpoint as one ExternalService of the group sees it."""
+
+    name: str
+    takes: bool
+    """It takes new clients: it is ready by its checks, not drained, and of the SRV priority in use."""
+    keeps: bool
+    """Its clients stay: it serves, also while it is drained, leaving, or of a lower priority."""
+    weight: int = 1
+    zone: str = ""
+    drained: Drained | None = None
+
+
+class Member(NamedTuple):
+    """An ExternalService of a group."""
+
+    key: ObjectKey
+    created: str
+    """RFC 3339. Of members that disagree about `config` the oldest is right, and the first by name of those."""
+    config: MooringConfig
+    by_kube_proxy: bool
+    """Who carries it has no agent: at most `MAX_HINTS` nodes or zones an endpoint."""
+    counts: bool
+    """Its sources have answered, its slices are published, and it is neither suspended, refused nor going."""
+    panic_threshold_percent: int
+    endpoints: tuple[MemberEndpoint, ...]
+    """By name."""
+
+
+class GroupSnapshot(NamedTuple):
+    """All that a decision about one group is made from."""
+
+    key: ObjectKey
+    """Namespace and name of the group."""
+    members: Sequence[Member]
+    """Whoever names this group, counting or not."""
+    clients: Clients
+    moorings: Sequence[Mooring]
+    """All of the group, whoever made them."""
+    absent: Mapping[ClientKey, str]
+    """Since when (RFC 3339) clients that have a mooring are neither present nor expected."""
+    now: str
+    """RFC 3339."""
+
+
+class Move(NamedTuple):
+    """A client that has come to an endpoint, for an Event."""
+
+    client: Client
+    endpoint: str
+    previous: str
+    """Empty: it is new."""
+    reason: Reason
+    why: str
+    """The cause, as a clause: `backend1 fails its checks`."""
+
+
+class Moored(NamedTuple):
+    """Where the clients of a group are: what slices and conditions of its members are made from."""
+
+    kind: str
+    """What counts as one client."""
+    at: Mapping[str, tuple[str, ...]]
+    """Name of an endpoint -> names of the clients moored to it, in order; endpoints without clients are left out."""
+    problems: tuple[Complaint, ...] = ()
+    """What keeps clients from being moored, or from being moored where a person wants them."""
+
+
+class GroupDecision(NamedTuple):
+    """What to do about the moorings of one group."""
+
+    writes: tuple[Write, ...]
+    """Of Moorings, the most urgent first. They do not depend on each other: one that fails does not end the rest."""
+    moves: tuple[Move, ...]
+    """One for each write that makes or changes a mooring, in their order."""
+    moored: Moored
+    """As it is once all is written."""
+    again_seconds: float | None
+    """After how long to decide again though nothing has changed: a drain goes on, or a grace period ends."""
