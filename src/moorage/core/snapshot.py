@@ -9,6 +9,7 @@ from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.moorage_v1alpha1 import ExternalService
 from moorage.core.endpoints import Merged, Refusing, merge
 from moorage.core.model import Problem, Resolution, Verdict
+from moorage.core.mooring_model import Moored
 
 
 class Snapshot(NamedTuple):
@@ -37,6 +38,8 @@ class Snapshot(NamedTuple):
     """Why the endpoints cannot be checked."""
     unreadable: str | None = None
     """Why the present spec cannot be read."""
+    moored: Moored | None = None
+    """Where the clients of its group are; None: that has not been decided yet, or there are no moorings."""
 
     def merge(self) -> "Snapshot":
         """The same with `merged` made from the ExternalService, resolutions, gate and slices."""
