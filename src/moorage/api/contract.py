@@ -125,7 +125,12 @@ def decode_service(meta: ObjectMeta) -> Decoded[ServiceContract]:
     """Read the metadata of a Service, whoever wrote it. Raises nothing."""
     problems: list[str] = []
     moored = _moored(meta, problems)
-    return Decoded(ServiceContract((meta.labels or {}).get(PROXY_LABEL), moored), tuple(problems))
+    return Decoded(ServiceContract(proxy_of(meta), moored), tuple(problems))
+
+
+def proxy_of(meta: ObjectMeta) -> str | None:
+    """Who carries a Service or a slice: `PROXY`, None for kube-proxy, or somebody else."""
+    return (meta.labels or {}).get(PROXY_LABEL)
 
 
 def encode_slice(contract: SliceContract) -> Marks:
@@ -146,8 +151,7 @@ def decode_slice(meta: ObjectMeta) -> Decoded[SliceContract]:
     service = service_of(meta)
     problems: list[str] = []
     weights = _weights(meta, problems)
-    proxy = (meta.labels or {}).get(PROXY_LABEL)
-    return Decoded(SliceContract(service.name if service else None, proxy, weights), tuple(problems))
+    return Decoded(SliceContract(service.name if service else None, proxy_of(meta), weights), tuple(problems))
 
 
 def service_of(slice_meta: ObjectMeta) -> ObjectKey | None:

@@ -156,7 +156,7 @@ def _proxy(xsvc: ExternalService, service: Service | None) -> str | None:
     always has its endpoints: node agents look at all slices.
     """
     proxy = proxy_of(xsvc)
-    if service is not None and contract.decode_service(service.metadata).contract.proxy != proxy:
+    if service is not None and contract.proxy_of(service.metadata) != proxy:
         return None
     return proxy
 

@@ -133,7 +133,7 @@ def carried(service: Service, slices: Iterable[EndpointSlice], scope: Scope) -> 
 
 
 def _is_ours(service: Service, scope: Scope) -> bool:
-    proxy = contract.decode_service(service.metadata).contract.proxy
+    proxy = contract.proxy_of(service.metadata)
     return service.spec.type != "ExternalName" and (
         proxy == contract.PROXY or (proxy is None and not scope.labelled_only)
     )
