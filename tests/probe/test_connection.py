@@ -1,9 +1,11 @@
 """What servers see and may do on the connection of a check, over loopback."""
 
 import asyncio
+import gc
 import socket
 import ssl
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -15,10 +17,11 @@ import trustme
 from moorage.errors import MoorageError
 from moorage.probe.check import Http, Target, Tls
 from moorage.probe.connection import FREE_READS, MAX_ANSWER_BYTES, Connection, Encrypted, Plain
-from moorage.probe.http import get
+from moorage.probe.http import FINISHING_SECONDS, finish, get
 from moorage.probe.tcp import new_socket
 from moorage.probe.threads import Threads
 from moorage.probe.trust import Trust
+from testing.eventually import eventually
 
 RESET = ("ConnectionResetError", "BrokenPipeError", "SSLEOFError")
 HEADERS = b"HTTP/1.1 200 OK\r\n"
@@ -91,9 +94,9 @@ def encrypted(sock: socket.socket, authority: trustme.CA, threads: Threads, name
     return Encrypted(sock, name, lambda: trust, threads, "frontend")
 
 
-async def check(target: Target, connect: Connect) -> str | None:
-    async with asyncio.timeout(10):
-        return await get(target, Http(), connect)
+async def check(target: Target, connect: Connect, finishing: float = FINISHING_SECONDS) -> str | None:
+    async with asyncio.timeout(20 + finishing):
+        return await get(target, Http(), connect, lambda connection, _: finish(connection, finishing))
 
 
 # --- the end ------------------------------------------------------------------------------------------------------
@@ -118,7 +121,7 @@ async def test_the_server_sees_the_connection_end_in_order(
     authority: trustme.CA, way: str, connect: Connect, body: int
 ) -> None:
     with serving(answering(body), server(authority, way)) as (target, seen):
-        assert await check(target, connect) is None
+        assert await check(target, connect, finishing=20.0) is None
         assert await asyncio.wrap_future(seen) == "b''"
         assert not time_waits(target), "the port is kept for a minute"
 
@@ -143,6 +146,36 @@ async def test_a_server_that_does_not_close_is_reset(authority: trustme.CA, way:
     with serving(serve, server(authority, way)) as (target, seen):
         assert await check(target, connect) is None
         assert await asyncio.wrap_future(seen) in RESET
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("uncollected")
+async def test_nothing_of_a_handshake_that_failed_waits_for_the_garbage_collector(
+    authority: trustme.CA, threads: Threads
+) -> None:
+    def serve(sock: socket.socket) -> str:
+        sock.recv(1000)
+        sock.sendall(b"no TLS at all\r\n")
+        return ""
+
+    def noted(sock: socket.socket) -> Connection:
+        connection = encrypted(sock, authority, threads)
+        made.append(weakref.ref(connection))
+        return connection
+
+    async def gone() -> bool:
+        return [each() for each in made] == [None]
+
+    made: list[weakref.ref[Connection]] = []
+    with serving(serve) as (target, _):
+        assert (await check(target, noted) or "").startswith("TLS: ")
+        await eventually(gone, every=0.001)
 
 
 # --- what comes ---------------------------------------------------------------------------------------------------
