@@ -20,7 +20,9 @@ Opened = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @pytest.fixture
-async def port() -> AsyncIterator[int]:
+async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
+    # No connection ends only because it is old.
+    monkeypatch.setattr(module, "MAX_CONNECTION_SECONDS", 3600.0)
     async with serving(("127.0.0.1", 0), {"/page": lambda: Page(b"text\n"), "/mistake": mistake}) as port:
         yield port
 
