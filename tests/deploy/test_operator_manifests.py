@@ -18,10 +18,14 @@ from moorage.operator import config
 DEPLOY = Path(__file__).parents[2] / "deploy"
 OPERATOR, SOURCE = DEPLOY / "operator", DEPLOY / "source"
 MANIFESTS = [
-    *(OPERATOR / name for name in ("namespace.yaml", "rbac.yaml", "deployment.yaml", "networkpolicy.yaml")),
+    *(
+        OPERATOR / name
+        for name in ("namespace.yaml", "rbac.yaml", "policy.yaml", "deployment.yaml", "networkpolicy.yaml")
+    ),
     SOURCE / "reader.yaml",
 ]
-VERSIONS = ["1.29", "1.33", "1.37"]
+VERSIONS = ["1.30", "1.33", "1.37"]
+"""From the first one with ValidatingAdmissionPolicy in its stable API."""
 READ = {"get", "list", "watch"}
 
 Manifest = dict[str, Any]
@@ -34,7 +38,7 @@ def objects(*files: Path) -> dict[tuple[str, str], Manifest]:
 
 @pytest.fixture
 def operator() -> dict[tuple[str, str], Manifest]:
-    return objects(*MANIFESTS[:4])
+    return objects(*MANIFESTS[:-1])
 
 
 @pytest.fixture
@@ -193,6 +197,10 @@ def test_the_operator_may_do_in_all_namespaces_what_it_does_and_no_more(
         ("", "nodes"): READ,
         ("", "pods"): READ,
         ("networking.k8s.io", "servicecidrs"): READ,
+        ("moorage.dev", "moorings"): write | {"delete", "manage"},
+        ("apps", "replicasets"): {"list", "watch"},
+        ("apps", "statefulsets"): {"list", "watch"},
+        ("batch", "jobs"): {"list", "watch"},
     }
 
 
@@ -204,6 +212,23 @@ def test_the_operator_may_change_no_lease_but_its_own(operator: dict[tuple[str, 
     assert granted(operator["Role", "moorage-operator"]) == {
         ("coordination.k8s.io", "leases"): {"create", "get", "patch"}
     }
+
+
+def test_people_may_not_delete_moorings_and_the_policy_asks_for_a_right_that_only_the_operator_has(
+    operator: dict[tuple[str, str], Manifest],
+) -> None:
+    roles = {name: granted(each) for (kind, name), each in operator.items() if kind == "ClusterRole"}
+    may = {name: verbs["moorage.dev", "moorings"] for name, verbs in roles.items()}
+    assert [name for name, verbs in may.items() if "manage" in verbs] == ["moorage-operator"]
+    assert may["moorage-editor"] == READ | {"create", "update", "patch"}
+    policy = operator["ValidatingAdmissionPolicy", "moorage-moorings"]["spec"]
+    (by_manager, by_kubernetes) = [each["expression"] for each in policy["matchConditions"]]
+    assert by_manager.startswith("!authorizer.group('moorage.dev').resource('moorings')")
+    assert ".check('manage')" in by_manager
+    # No account's name is in it but Kubernetes' own: an overlay may install the operator in another namespace.
+    assert "moorage-system" not in by_manager + by_kubernetes
+    binding = operator["ValidatingAdmissionPolicyBinding", "moorage-moorings"]["spec"]
+    assert binding == {"policyName": "moorage-moorings", "validationActions": ["Deny"]}
 
 
 def test_no_role_has_a_wildcard_or_may_read_secrets() -> None:
@@ -219,7 +244,7 @@ def test_no_role_has_a_wildcard_or_may_read_secrets() -> None:
 
 
 def test_bindings_are_of_roles_and_accounts_that_are_there() -> None:
-    for files, namespace in ((MANIFESTS[:4], "moorage-system"), (MANIFESTS[4:], "backend")):
+    for files, namespace in ((MANIFESTS[:-1], "moorage-system"), (MANIFESTS[-1:], "backend")):
         found = objects(*files)
         bindings = [each for (kind, _), each in found.items() if kind in ("RoleBinding", "ClusterRoleBinding")]
         assert bindings
