@@ -60,9 +60,16 @@ def spec(random_: random.Random) -> dict[str, Any]:
     own_port = len(made["ports"]) == 1
     made["endpoints"] = [addresses(random_, own_port) for _ in range(random_.choice((0, 1, 1, 2)))]
     made["proxy"] = random_.choice(("kube-proxy", "moorage"))
-    made["sessionAffinity"] = random_.choice(("None", "ClientIP", *(["Mooring"] * (made["proxy"] == "moorage"))))
+    made["sessionAffinity"] = random_.choice(("None", "ClientIP", "Mooring"))
+    config: dict[str, Any] = {}
     if made["sessionAffinity"] != "None" and random_.random() < 0.5:
-        made["sessionAffinityConfig"] = {"clientIP": {"timeoutSeconds": random_.choice((1, 86400))}}
+        config["clientIP"] = {"timeoutSeconds": random_.choice((1, 86400))}
+    if made["sessionAffinity"] == "Mooring":
+        config["mooring"] = {"podSelector": {}} if made["proxy"] == "moorage" else {"client": "Node"}
+    elif random_.random() < 0.3:
+        made["trafficDistribution"] = "PreferSameZone"
+    if config:
+        made["sessionAffinityConfig"] = config
     if random_.random() < 0.3:
         made["ipFamilyPolicy"] = random_.choice(("SingleStack", "PreferDualStack"))
     if random_.random() < 0.3:
@@ -91,6 +98,7 @@ def unlike(world: Following, wanted: dict[str, Any]) -> list[str]:
         == [[one.get(field) for field in fields] for one in wanted["ports"]],
         "target ports": [one["targetPort"] for one in service["spec"]["ports"]]
         == [one.get("targetPort", one["port"]) for one in wanted["ports"]],
+        "traffic distribution": service["spec"].get("trafficDistribution") == wanted.get("trafficDistribution"),
         "affinity": service["spec"]["sessionAffinity"]
         == ("None" if wanted["sessionAffinity"] == "None" else "ClientIP"),
         "proxy": {each.get(PROXY_LABEL) for each in labels} == {"moorage" if wanted["proxy"] == "moorage" else None},

@@ -113,7 +113,8 @@ def test_kubectl_shows_the_words(store: Store) -> None:
     said = store.server.run_kubectl("-n", store.namespace, "apply", "-f", "-", input=body, check=False)
     assert 'The ExternalService "right" is invalid: spec.sessionAffinity: ' in said
     assert said.rstrip().endswith(
-        ": must not be Mooring with proxy kube-proxy, which cannot keep moorings; set proxy: moorage, or use ClientIP"
+        ": must not be Mooring without sessionAffinityConfig.mooring, which says who the clients are; set its client "
+        "to Node, Zone or Namespace, or its podSelector"
     )
 
 

@@ -90,12 +90,14 @@ _VALUES: list[Any] = [
         "In",
         "Exists",
         "Pod",
+        "Label",
+        "Zone",
     ),
-    *("None", "ClientIP", "Mooring", "moorage", "IPv4", "IPv6", "SingleStack"),
+    *("None", "ClientIP", "Mooring", "moorage", "IPv4", "IPv6", "SingleStack", "PreferSameZone"),
     *("2027-01-01T00:00:00Z", "2027-01-01T24:00:00Z", "2027-01-01T00:00:00", "2027-02-30T00:00:00+01:00"),
     *(None, True, False, -1, 0, 1, 2, 3, 10, 128, 256, 257, 300, 301, 3600, 3601, 65535, 65536, 86401, 2**31, 1.5),
     *([], {}, [{}], [None], ["200"], ["a", "a"], ["IPv4", "IPv4"], {"tcp": {}, "http": {}}, {"clientIP": {}}),
-    *([{"port": 80}, {"port": 80, "protocol": "UDP"}], [{"port": 53, "protocol": "UDP"}], {"mooring": {}}),
+    *([{"port": 80}, {"port": 80, "protocol": "UDP"}], [{"port": 53, "protocol": "UDP"}], {"mooring": {}}, {"mooring": {"client": "Zone"}}),
     *([{"port": 80, "name": "a"}, {"port": 81, "name": "b"}], [{"address": "203.0.113.1"}] * 2),
 ]
 """Right at some place, wrong at most."""
@@ -110,7 +112,12 @@ FULL: list[dict[str, Any]] = yaml.safe_load(
     sessionAffinity: Mooring
     sessionAffinityConfig:
       clientIP: {timeoutSeconds: 86400}
-      mooring: {client: Workload, onRecovery: Return, whilePending: Hash}
+      mooring:
+        client: Label
+        label: example.com/tenant
+        podSelector: {matchLabels: {app: frontend}, matchExpressions: [{key: tier, operator: Exists}]}
+        onRecovery: Return
+        whilePending: Hash
     proxy: moorage
     group: backend
     ipFamilyPolicy: PreferDualStack
@@ -118,13 +125,14 @@ FULL: list[dict[str, Any]] = yaml.safe_load(
     suspend: true
     endpoints:
     - addresses:
-      - {name: backend1, address: 203.0.113.11}
+      - {name: backend1, address: 203.0.113.11, zone: eu-1a}
       - {address: "2001:db8::12", port: 8080, weight: 2}
     - dns: {name: _db._tcp.example.com., type: SRV}
     - cluster:
         kubeconfigSecretRef: {name: cluster-a, key: kubeconfig}
         namespace: backend
         selector: {matchLabels: {app: backend}, matchExpressions: [{key: tier, operator: In, values: [x]}]}
+        zone: eu-1b
     healthCheck:
       http:
         path: /healthz?full=1
@@ -145,8 +153,16 @@ FULL: list[dict[str, Any]] = yaml.safe_load(
     ports: [{port: 80}]
     sessionAffinity: ClientIP
     sessionAffinityConfig: {clientIP: {timeoutSeconds: 5}}
+    trafficDistribution: PreferSameZone
     endpoints: [{addresses: [{address: 203.0.113.11}]}, {dns: {name: a}}]
     healthCheck: {tcp: {}}
+- apiVersion: moorage.dev/v1alpha1
+  kind: ExternalService
+  metadata: {name: nodes}
+  spec:
+    ports: [{port: 80}]
+    sessionAffinity: Mooring
+    sessionAffinityConfig: {mooring: {client: Node}}
 - apiVersion: moorage.dev/v1alpha1
   kind: Mooring
   metadata: {name: backend.frontend-0}

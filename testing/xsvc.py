@@ -12,7 +12,13 @@ from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.kinds import kind_of
 from moorage.api.meta import Object, ObjectMeta
-from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServicePort, ExternalServiceSpec
+from moorage.api.moorage_v1alpha1 import (
+    ExternalService,
+    ExternalServicePort,
+    ExternalServiceSpec,
+    MooringConfig,
+    SessionAffinityConfig,
+)
 from moorage.api.sources_v1alpha1 import EndpointSource, HealthCheck, StaticAddress
 from moorage.core.admission import Gate, gate_of
 from moorage.core.decide import decide
@@ -27,6 +33,11 @@ NAMESPACE, NAME, UID = "frontend", "backend", "11111111-0000-4000-8000-000000000
 THEN, NOW, LATER = "2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z", "2026-01-01T00:02:00Z"
 HTTP = ExternalServicePort(name="http", port=9000, target_port=80)
 GATE = gate_of()
+MOORED: dict[str, Any] = {
+    "session_affinity": "Mooring",
+    "session_affinity_config": SessionAffinityConfig(mooring=MooringConfig(client="Node")),
+}
+"""Fields of the spec of one whose nodes are moored, whoever carries it."""
 
 
 def xsvc(
@@ -55,7 +66,7 @@ def endpoints(count: int, first: int = 1, **fields: Any) -> tuple[Endpoint, ...]
 
 
 def found(each: Iterable[Endpoint]) -> tuple[Found, ...]:
-    return tuple(Found(e.name, e.address, e.port, e.weight, e.priority) for e in each)
+    return tuple(Found(e.name, e.address, e.port, e.weight, e.priority, zone=e.zone) for e in each)
 
 
 def answers(each: Iterable[Endpoint], source: str = "addresses") -> tuple[Resolution, ...]:

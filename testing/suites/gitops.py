@@ -19,7 +19,7 @@ SHORT: list[dict[str, Any]] = yaml.safe_load(
     ports: [{port: 53, name: tcp}, {port: 53, name: udp, protocol: UDP}]
     sessionAffinity: Mooring
     proxy: moorage
-    sessionAffinityConfig: {mooring: {}}
+    sessionAffinityConfig: {mooring: {podSelector: {}}}
     endpoints:
     - addresses: [{address: 203.0.113.11}]
     - dns: {name: db.example.com}

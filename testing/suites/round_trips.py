@@ -19,7 +19,7 @@ from moorage.core.decide import decide
 from moorage.core.model import Create, Decision, Delete, Endpoint, Health, Patch
 from moorage.core.snapshot import Snapshot
 from moorage.operator.writer import changes
-from testing.xsvc import GATE, HTTP, LATER, NAME, NOW, answers, endpoints, static, verdicts, xsvc
+from testing.xsvc import GATE, HTTP, LATER, MOORED, NAME, NOW, answers, endpoints, static, verdicts, xsvc
 
 RANGES = ("10.96.0.0/16", "fd00:96::/112")
 STATIC = static(StaticAddress(address="198.18.0.1"))
@@ -103,7 +103,9 @@ SPECS: dict[str, dict[str, Any]] = {
     "client-ip": {"session_affinity": "ClientIP"},
     "client-ip-for-an-hour": {"session_affinity": "ClientIP", "session_affinity_config": HOUR},
     "node-agents": {"proxy": "moorage"},
-    "moorings": {"proxy": "moorage", "session_affinity": "Mooring", "group": "databases"},
+    "moorings": {"proxy": "moorage", "group": "databases", **MOORED},
+    "moored-nodes": MOORED,
+    "same-zone": {"traffic_distribution": "PreferSameZone"},
     "single": {"ip_family_policy": "SingleStack"},
     "preferred": {"ip_family_policy": "PreferDualStack"},
     "preferred-families": {"ip_family_policy": "PreferDualStack", "ip_families": ["IPv4", "IPv6"]},

@@ -11,6 +11,7 @@ from moorage.api.contract import (
     AFFINITY_ANNOTATION,
     CLIENT_ANNOTATION,
     GROUP_ANNOTATION,
+    LABEL_ANNOTATION,
     MAX_WEIGHT,
     PROXY,
     PROXY_LABEL,
@@ -33,7 +34,9 @@ META = ObjectMeta(name="backend", namespace="frontend")
 
 labels = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", fullmatch=True)
 proxies = st.none() | st.just(PROXY) | st.text(max_size=8)
-moored = st.builds(MooredBy, labels, st.sampled_from(CLIENT_KINDS))
+keys = st.sampled_from(["tenant", "example.com/tenant", "example.com/Tenant_1", "a" * 63])
+others = st.sampled_from([kind for kind in CLIENT_KINDS if kind != "Label"])
+moored = st.builds(MooredBy, labels, others, st.just("")) | st.builds(MooredBy, labels, st.just("Label"), keys)
 services = st.builds(ServiceContract, proxies, st.none() | moored)
 weights = st.dictionaries(st.text(max_size=8), st.integers(1, MAX_WEIGHT), max_size=5)
 slices = st.builds(SliceContract, st.none() | labels, proxies, weights)
@@ -45,11 +48,12 @@ NAMES = (
     AFFINITY_ANNOTATION,
     GROUP_ANNOTATION,
     CLIENT_ANNOTATION,
+    LABEL_ANNOTATION,
     WEIGHTS_ANNOTATION,
     "example.com/theirs",
 )
 texts = (
-    st.sampled_from(["", "Mooring", "backend", "Pod", "{}", '{"a": 2}', '{"a": 0}', '{"a": 1e400}', "[" * 9_999])
+    st.sampled_from(["", "Mooring", "backend", "Pod", "Label", "{}", '{"a": 2}', '{"a": 0}', '{"a": 1e400}', "[" * 9_999])
     | st.text()
 )
 values = st.none() | st.dictionaries(st.sampled_from(NAMES), texts)
@@ -135,6 +139,14 @@ MOORED = {AFFINITY_ANNOTATION: "Mooring", GROUP_ANNOTATION: "databases", CLIENT_
             {CLIENT_ANNOTATION: "Host"},
             "[moorage.dev/client] is Host, and must be Pod, Workload, Label, Node, Zone or Namespace",
         ),
+        (
+            {CLIENT_ANNOTATION: "Label"},
+            "[moorage.dev/label] is missing, and must be a label's key, such as example.com/tenant",
+        ),
+        (
+            {CLIENT_ANNOTATION: "Label", LABEL_ANNOTATION: "a/b/c"},
+            "[moorage.dev/label] is a/b/c, and must be a label's key, such as example.com/tenant",
+        ),
         ({GROUP_ANNOTATION: None}, "[moorage.dev/group] is missing, and must be a DNS label, such as backend"),
     ],
 )
@@ -172,8 +184,11 @@ def test_the_names_and_formats_are_those_that_clusters_have() -> None:
             "moorage.dev/affinity": "Mooring",
             "moorage.dev/group": "databases",
             "moorage.dev/client": "Workload",
+            "moorage.dev/label": None,
         },
     )
+    by_label = encode_service(ServiceContract("moorage", MooredBy("databases", "Label", "example.com/tenant")))
+    assert by_label.annotations["moorage.dev/label"] == "example.com/tenant"
     assert encode_slice(SliceContract("backend", "moorage", {"b": 3, "a": 2})) == Marks(
         {
             "kubernetes.io/service-name": "backend",
@@ -195,7 +210,7 @@ def test_no_other_module_knows_a_label_or_annotation() -> None:
 
 
 def test_tests_and_tools_take_labels_and_annotations_from_the_contract() -> None:
-    names = re.compile("|".join(map(re.escape, (PROXY_LABEL, *MOORED, WEIGHTS_ANNOTATION))))
+    names = re.compile("|".join(map(re.escape, (PROXY_LABEL, *MOORED, LABEL_ANNOTATION, WEIGHTS_ANNOTATION))))
     modules = [path for root in ("tests", "testing", "e2e", "bench") for path in (ROOT / root).rglob("*.py")]
     knowing = {path for path in modules if names.search(path.read_text())}
     assert knowing == {Path(__file__)}

@@ -108,6 +108,11 @@ spec:
  spec: {selector: {matchLabels: {a: b}},
         template: {metadata: {labels: {a: b}}, spec: {containers: [{name: a, image: b}]}}}}
 ---
+{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: db, namespace: a},
+ spec: {replicas: 3, ordinals: {start: 1}, serviceName: db}}
+---
+{apiVersion: batch/v1, kind: Job, metadata: {name: nightly-28, namespace: a}, spec: {parallelism: 1}}
+---
 {apiVersion: v1, kind: Secret, metadata: {name: ca.pem, namespace: a}, type: Opaque,
  data: {ca.crt: aGFybG91cgo=, empty: ""}, stringData: {a_b: any text}, immutable: false}
 ---

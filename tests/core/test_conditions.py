@@ -14,6 +14,7 @@ from moorage.core.conditions import MAX_MESSAGE_CHARACTERS
 from moorage.core.model import Found, Health, Problem, Resolution, Verdict
 from testing.xsvc import (
     LATER,
+    MOORED,
     NAME,
     NAMESPACE,
     NOW,
@@ -270,7 +271,7 @@ def test_of_endpoints_that_are_drained_it_says_so() -> None:
 
 
 def test_moorings_are_said_not_to_be_assigned_yet() -> None:
-    story = after(answers(endpoints(1)), verdicts(endpoints(1)), session_affinity="Mooring", proxy="moorage")
+    story = after(answers(endpoints(1)), verdicts(endpoints(1)), proxy="moorage", **MOORED)
     message = said(story, "Ready")[2]
     assert "carried by node agents (proxy moorage)" in message
     assert "moorings are not assigned by this version" in message

@@ -12,10 +12,16 @@ from msgspec.structs import replace
 from moorage.api.contract import PROXY_LABEL
 from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import EndpointSlice
-from moorage.api.meta import ObjectMeta
-from moorage.api.moorage_v1alpha1 import Drain, ExternalServicePort, ExternalServiceSpec
+from moorage.api.meta import LabelSelector, ObjectMeta
+from moorage.api.moorage_v1alpha1 import (
+    Drain,
+    ExternalServicePort,
+    ExternalServiceSpec,
+    MooringConfig,
+    SessionAffinityConfig,
+)
 from moorage.core.model import Create, Decision, Delete, Endpoint, Health, Patch
-from testing.xsvc import HTTP, LATER, NAME, NAMESPACE, NOW, Cluster, Story, endpoints, xsvc
+from testing.xsvc import HTTP, LATER, MOORED, NAME, NAMESPACE, NOW, Cluster, Story, endpoints, xsvc
 
 HTTPS = ExternalServicePort(name="https", port=443)
 UDP = ExternalServicePort(name="dns", port=53, protocol="UDP")
@@ -209,9 +215,9 @@ def test_the_cluster_ip_stays_through_every_change() -> None:
     assert service is not None
     for change in (
         {"ports": [HTTPS]},
-        {"proxy": "moorage", "session_affinity": "Mooring"},
+        {"proxy": "moorage", **MOORED},
         {"ip_family_policy": "PreferDualStack"},
-        {"session_affinity": "ClientIP", "proxy": "kube-proxy"},
+        {"session_affinity": "ClientIP", "session_affinity_config": None, "proxy": "kube-proxy"},
     ):
         story.change(**change)
         story.step(endpoints(3))
@@ -245,9 +251,21 @@ def test_while_suspended_only_a_condition_changes() -> None:
     assert story.decide(endpoints(5)).writes
 
 
+def moored(**mooring: Any) -> dict[str, Any]:
+    config = SessionAffinityConfig(mooring=MooringConfig(**mooring))
+    return {"session_affinity": "Mooring", "session_affinity_config": config}
+
+
 @pytest.mark.parametrize(
     ("spec", "reason"),
-    [({"session_affinity": "Mooring"}, "MooringNeedsProxy"), ({"ports": []}, "NoPorts")],
+    [
+        ({"ports": []}, "NoPorts"),
+        ({"session_affinity": "Mooring"}, "MooringNeedsProxy"),
+        (moored(client="Workload", pod_selector=LabelSelector()), "MooringNeedsProxy"),
+        ({"session_affinity": "Mooring", "proxy": "moorage"}, "MooringIncomplete"),
+        (moored(client="Workload") | {"proxy": "moorage"}, "MooringIncomplete"),
+        (moored(client="Label", pod_selector=LabelSelector()) | {"proxy": "moorage"}, "MooringIncomplete"),
+    ],
 )
 def test_of_a_spec_that_cannot_be_carried_out_nothing_is_made_and_what_was_made_stays(
     spec: dict[str, Any], reason: str

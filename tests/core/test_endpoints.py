@@ -58,9 +58,10 @@ def test_endpoints_of_all_sources_are_sorted_by_name() -> None:
     assert merged.complaints == ()
 
 
-def test_weight_and_priority_are_kept() -> None:
-    (endpoint,) = merge(xsvc(), (Resolution("dns/x", (B1._replace(weight=3, priority=10),)),), GATE).endpoints
-    assert (endpoint.weight, endpoint.priority) == (3, 10)
+def test_weight_priority_and_zone_are_kept() -> None:
+    found = B1._replace(weight=3, priority=10, zone="eu-1a")
+    (endpoint,) = merge(xsvc(), (Resolution("dns/x", (found,)),), GATE).endpoints
+    assert (endpoint.weight, endpoint.priority, endpoint.zone) == (3, 10, "eu-1a")
 
 
 @pytest.mark.parametrize(("given_port", "used"), [(None, None), (8080, 8080), (80, None)])
@@ -226,9 +227,9 @@ def test_a_source_that_has_not_answered_keeps_what_it_had() -> None:
     )
 
 
-def test_what_is_kept_has_the_weight_and_the_priority_that_it_had() -> None:
-    srv = Endpoint("b1", "203.0.113.1", "dns/db.example.com", weight=3, priority=10)
-    before = known(replace(status(B1), weight=3, priority=10), endpoints=[DNS])
+def test_what_is_kept_has_the_weight_the_priority_and_the_zone_that_it_had() -> None:
+    srv = Endpoint("b1", "203.0.113.1", "dns/db.example.com", weight=3, priority=10, zone="eu-1a")
+    before = known(replace(status(B1), weight=3, priority=10, zone="eu-1a"), endpoints=[DNS])
     assert merge(before, (Resolution("dns/db.example.com", None, DOWN),), GATE).endpoints == (srv,)
 
 

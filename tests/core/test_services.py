@@ -7,8 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from moorage.api.contract import AFFINITY_ANNOTATION, CLIENT_ANNOTATION, GROUP_ANNOTATION, PROXY_LABEL
+from moorage.api.contract import (
+    AFFINITY_ANNOTATION,
+    CLIENT_ANNOTATION,
+    GROUP_ANNOTATION,
+    LABEL_ANNOTATION,
+    PROXY_LABEL,
+)
 from moorage.api.core_v1 import ClientIPConfig, Service
+from moorage.api.meta import LabelSelector
 from moorage.api.moorage_v1alpha1 import (
     ExternalService,
     ExternalServicePort,
@@ -17,7 +24,7 @@ from moorage.api.moorage_v1alpha1 import (
 )
 from moorage.core import services
 from moorage.core.model import Create, Patch
-from testing.xsvc import HTTP, NAME, NAMESPACE, UID, Cluster, xsvc
+from testing.xsvc import HTTP, MOORED, NAME, NAMESPACE, UID, Cluster, xsvc
 
 OTHER = "00000000-0000-4000-8000-000000000009"
 
@@ -82,6 +89,7 @@ ANY_SPEC = st.fixed_dictionaries(
         ),
         "proxy": st.sampled_from(["kube-proxy", "moorage"]),
         "ip_family_policy": st.sampled_from([None, "SingleStack", "PreferDualStack", "RequireDualStack"]),
+        "traffic_distribution": st.sampled_from([None, "PreferSameZone"]),
     }
 )
 
@@ -97,7 +105,7 @@ def test_one_write_leads_from_any_spec_to_any_other(first: dict[str, Any], then:
     assert services.changes(changed, cluster.service) == ()
     fresh = stored(made(changed))
     assert stored(cluster)["metadata"]["labels"] == fresh["metadata"]["labels"]
-    for field in ("ports", "sessionAffinity", "sessionAffinityConfig"):
+    for field in ("ports", "sessionAffinity", "sessionAffinityConfig", "trafficDistribution"):
         assert stored(cluster)["spec"].get(field) == fresh["spec"].get(field)
 
 
@@ -136,9 +144,9 @@ def test_what_somebody_changes_is_put_right_by_a_small_patch(edit: dict[str, Any
 
 
 def test_a_label_that_somebody_took_away_is_put_back() -> None:
-    cluster = made(xsvc(proxy="moorage", session_affinity="Mooring"))
+    cluster = made(xsvc(proxy="moorage", **MOORED))
     cluster.edit("Service", NAME, {"metadata": {"labels": {PROXY_LABEL: "other"}}})
-    assert correction(xsvc(proxy="moorage", session_affinity="Mooring"), cluster) == {
+    assert correction(xsvc(proxy="moorage", **MOORED), cluster) == {
         "metadata": {"labels": {PROXY_LABEL: "moorage"}}
     }
 
@@ -160,7 +168,8 @@ def test_moorings_rest_on_client_ip_and_tell_the_agents_group_and_client() -> No
         session_affinity="Mooring",
         group="databases",
         session_affinity_config=SessionAffinityConfig(
-            client_ip=ClientIPConfig(timeout_seconds=60), mooring=MooringConfig(client="Workload")
+            client_ip=ClientIPConfig(timeout_seconds=60),
+            mooring=MooringConfig(client="Label", label="example.com/tenant", pod_selector=LabelSelector()),
         ),
     )
     cluster = made(spec)
@@ -168,11 +177,23 @@ def test_moorings_rest_on_client_ip_and_tell_the_agents_group_and_client() -> No
     assert stored(cluster)["metadata"]["annotations"] == {
         AFFINITY_ANNOTATION: "Mooring",
         GROUP_ANNOTATION: "databases",
-        CLIENT_ANNOTATION: "Workload",
+        CLIENT_ANNOTATION: "Label",
+        LABEL_ANNOTATION: "example.com/tenant",
+    }
+    assert correction(xsvc(proxy="moorage", **MOORED), cluster)["metadata"]["annotations"] == {
+        GROUP_ANNOTATION: NAME,
+        CLIENT_ANNOTATION: "Node",
+        LABEL_ANNOTATION: None,
     }
     assert correction(xsvc(proxy="moorage", session_affinity="None"), cluster)["metadata"] == {
         "annotations": dict.fromkeys((AFFINITY_ANNOTATION, GROUP_ANNOTATION, CLIENT_ANNOTATION))
     }
+
+
+def test_a_distribution_of_traffic_that_the_spec_no_longer_asks_for_is_taken_away() -> None:
+    cluster = made(xsvc(traffic_distribution="PreferSameZone"))
+    assert stored(cluster)["spec"]["trafficDistribution"] == "PreferSameZone"
+    assert correction(xsvc(), cluster) == {"spec": {"trafficDistribution": None}}
 
 
 REQUIRE = {"ipFamilyPolicy": "RequireDualStack"}

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from moorage.api.moorage_v1alpha1 import EndpointStatus, ExternalService, ExternalServiceStatus
+from moorage.api.moorage_v1alpha1 import Drain, EndpointStatus, ExternalService, ExternalServiceStatus
 from moorage.api.sources_v1alpha1 import DnsSource, EndpointSource
 from moorage.core.model import Endpoint, Found, Problem, Resolution, Verdict
 from moorage.core.readiness import EndpointRow, Withheld
@@ -33,7 +33,7 @@ def view(*rows: EndpointRow, of: ExternalService | None = None) -> View:
 def test_an_endpoint_is_told_with_what_is_not_the_default() -> None:
     plain = EndpointRow(B1, Verdict("Healthy", THEN), ready=True, serving=True)
     special = EndpointRow(
-        B1._replace(port=8080, weight=3, priority=10, leaving=True),
+        B1._replace(port=8080, weight=3, priority=10, leaving=True, zone="eu-1a"),
         Verdict("Unhealthy", THEN, "connection refused"),
         ready=False,
         serving=False,
@@ -53,9 +53,28 @@ def test_an_endpoint_is_told_with_what_is_not_the_default() -> None:
             weight=3,
             priority=10,
             leaving=True,
+            zone="eu-1a",
             message="connection refused",
         ),
     ]
+
+
+def test_a_drain_is_told_with_when_it_was_first_seen() -> None:
+    story = Story(xsvc())
+    story.step(endpoints(2))
+    story.change(drain=[Drain(endpoint="b0001")])
+
+    def told() -> list[str | None]:
+        return [each.drained_since for each in story.xsvc.status.endpoints or ()]
+
+    story.step(endpoints(2), NOW)
+    assert told() == [NOW, None]
+    story.change(drain=[Drain(endpoint="b0001", before="2027-01-01T00:00:00Z"), Drain(endpoint="b0002")])
+    story.step(endpoints(2), LATER)
+    assert told() == [NOW, LATER]
+    story.change(drain=[Drain(endpoint="b0002")])
+    story.step(endpoints(2), LATER)
+    assert told() == [None, LATER]
 
 
 @pytest.mark.parametrize(

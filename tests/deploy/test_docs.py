@@ -14,7 +14,7 @@ from moorage.operator.metrics import Metrics
 ROOT = Path(__file__).parents[2]
 FIELDS = (ROOT / "docs/externalservice.md").read_text()
 OPERATING = (ROOT / "docs/operating.md").read_text()
-KUBERNETES_OWN = ("selector", "mooring", "kubeconfigSecretRef", "caSecretRef")
+KUBERNETES_OWN = ("selector", "podSelector", "kubeconfigSecretRef", "caSecretRef")
 """Fields whose own fields are told in a sentence."""
 
 

@@ -9,12 +9,12 @@ from moorage.discovery.addresses import found
 def test_what_is_written_is_found_under_its_name_or_its_address() -> None:
     written = [
         StaticAddress(name="backend1", address="203.0.113.11"),
-        StaticAddress(address="203.0.113.12", port=8080, weight=2),
+        StaticAddress(address="203.0.113.12", port=8080, weight=2, zone="eu-1a"),
         StaticAddress(address="2001:DB8::0:11"),
     ]
     assert found(written) == (
         Found("backend1", "203.0.113.11"),
-        Found("203-0-113-12", "203.0.113.12", 8080, 2),
+        Found("203-0-113-12", "203.0.113.12", 8080, 2, zone="eu-1a"),
         Found("2001-db8--11", "2001:db8::11"),
     )
 

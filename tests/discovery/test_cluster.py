@@ -53,6 +53,14 @@ async def test_load_balancers_are_followed_as_they_come_change_and_go(fixture: T
     assert fixture.now.source == "cluster/backend"
 
 
+async def test_all_of_them_are_in_the_zone_that_the_source_says(fixture: TwoClusters) -> None:
+    await fixture.give()
+    await fixture.service("backend1", "203.0.113.11")
+    fixture.sources.set(KEY, external(zone="eu-1a"))
+    await fixture.until({"backend1": "203.0.113.11"})
+    assert [each.zone for each in fixture.now.endpoints or ()] == ["eu-1a"]
+
+
 async def test_a_service_without_an_address_is_noted_and_is_no_endpoint(fixture: TwoClusters) -> None:
     await fixture.give()
     await fixture.service("backend1", "203.0.113.11")

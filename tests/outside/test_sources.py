@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from moorage.api.core_v1 import Secret
@@ -14,11 +15,12 @@ from moorage.core.admission import Gate, Ranges, gate_of
 from moorage.core.model import Found, Problem
 from moorage.discovery.resolver import Server
 from moorage.discovery.secrets import ReadSecret, SecretKey
+from moorage.discovery.source import State
 from moorage.discovery.sources import FollowedSources
 from moorage.outside.following import SourcesWorker
 from moorage.outside.link import GRACE_SECONDS
 from moorage.outside.sources import RemoteFollower
-from moorage.outside.sources_messages import FromSources, ToSources
+from moorage.outside.sources_messages import FromSources, SourceState, ToSources
 from tests.support.children import ChildHere, Pipe
 from tests.support.fake_names import FakeNames
 
@@ -119,6 +121,12 @@ def external(*sources: EndpointSource, port: int = 80) -> ExternalService:
         metadata=ObjectMeta(name="backend", namespace="frontend"),
         spec=ExternalServiceSpec(ports=[ExternalServicePort(port=port)], endpoints=list(sources)),
     )
+
+
+def test_all_that_is_found_of_an_endpoint_crosses() -> None:
+    found = Found("backend1", "203.0.113.11", 8080, weight=2, priority=1, leaving=True, zone="eu-1a")
+    state = SourceState(1, State((found,), None, ()))
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=FromSources) == state
 
 
 async def test_what_a_source_finds_arrives_and_is_told(fixture: Fixture) -> None:

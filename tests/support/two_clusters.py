@@ -30,7 +30,12 @@ from tests.support.tenants import LOOPBACK_ALLOWED, kubeconfig_of, secret
 KEY = ObjectKey("frontend", "backend")
 
 
-def external(*selectors: dict[str, str] | None, known: dict[str, str] | None = None, target: int = 80) -> Any:
+def external(
+    *selectors: dict[str, str] | None,
+    known: dict[str, str] | None = None,
+    target: int = 80,
+    zone: str | None = None,
+) -> Any:
     ref = SecretKeyReference(name="cluster-a", key="kubeconfig")
     return ExternalService(
         metadata=ObjectMeta(name="backend", namespace="frontend"),
@@ -39,7 +44,10 @@ def external(*selectors: dict[str, str] | None, known: dict[str, str] | None = N
             endpoints=[
                 EndpointSource(
                     cluster=ClusterSource(
-                        kubeconfig_secret_ref=ref, namespace="backend", selector=LabelSelector(match_labels=each)
+                        kubeconfig_secret_ref=ref,
+                        namespace="backend",
+                        selector=LabelSelector(match_labels=each),
+                        zone=zone,
                     )
                 )
                 for each in selectors or (None,)

@@ -1,4 +1,4 @@
-"""`apps/v1`: Deployment and ReplicaSet, as far as the lab plays them."""
+"""`apps/v1`: Deployment and ReplicaSet as far as the lab plays them, and which pods a StatefulSet has."""
 
 from moorage.api.core_v1 import PodSpec
 from moorage.api.meta import LabelSelector, Object, ObjectMeta, Resource
@@ -39,3 +39,18 @@ class Deployment(Object, kw_only=True, frozen=True):
 class ReplicaSet(Object, kw_only=True, frozen=True):
     spec: DeploymentSpec = DeploymentSpec()
     status: DeploymentStatus = DeploymentStatus()
+
+
+class StatefulSetOrdinals(Resource, kw_only=True, frozen=True):
+    start: int | None = None
+    """Of the first pod (KEP-3335); None: 0."""
+
+
+class StatefulSetSpec(Resource, kw_only=True, frozen=True):
+    replicas: int | None = None
+    """None: 1, as the API server fills in."""
+    ordinals: StatefulSetOrdinals | None = None
+
+
+class StatefulSet(Object, kw_only=True, frozen=True):
+    spec: StatefulSetSpec = StatefulSetSpec()

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from moorage.api.discovery_v1 import MANAGED_BY_LABEL, SERVICE_NAME_LABEL
 from moorage.api.meta import ObjectKey, ObjectMeta
 from moorage.api.moorage_v1alpha1 import CLIENT_KINDS, GROUP
+from moorage.api.schema import QUALIFIED_NAME
 from moorage.api.show import show
 
 PROXY_LABEL = "service.kubernetes.io/service-proxy-name"
@@ -31,11 +32,13 @@ SLICE_MANAGER = GROUP
 """Our value of `endpointslice.kubernetes.io/managed-by`. Kubernetes' own controllers have other values."""
 
 AFFINITY_ANNOTATION = f"{GROUP}/affinity"
-"""On a Service: `Mooring`. The next two come with it."""
+"""On a Service: `Mooring`. The next two come with it, and with client Label the third."""
 GROUP_ANNOTATION = f"{GROUP}/group"
 """On a Service: the group whose moorings hold for its clients, a DNS label."""
 CLIENT_ANNOTATION = f"{GROUP}/client"
 """On a Service: what counts as one client, one of `CLIENT_KINDS`."""
+LABEL_ANNOTATION = f"{GROUP}/label"
+"""On a Service, where the client is Label: the key of the pods' label by whose value they are told apart."""
 WEIGHTS_ANNOTATION = f"{GROUP}/weights"
 """On a slice: a JSON object of endpoint hostname (or address) to weight. Other endpoints weigh 1."""
 
@@ -49,8 +52,16 @@ _RULES: tuple[tuple[str, str, Callable[[str], object]], ...] = (
     (CLIENT_ANNOTATION, f"{', '.join(CLIENT_KINDS[:-1])} or {CLIENT_KINDS[-1]}", CLIENT_KINDS.__contains__),
 )
 """Annotations of a Service with moored clients: name, what the value must be, and the check."""
+_LABEL_RULE = (LABEL_ANNOTATION, "a label's key, such as example.com/tenant", QUALIFIED_NAME.holds)
+"""The same, where the client is Label."""
 _READ_OF_LABELS = (PROXY_LABEL, SERVICE_NAME_LABEL)
-_READ_OF_ANNOTATIONS = (AFFINITY_ANNOTATION, GROUP_ANNOTATION, CLIENT_ANNOTATION, WEIGHTS_ANNOTATION)
+_READ_OF_ANNOTATIONS = (
+    AFFINITY_ANNOTATION,
+    GROUP_ANNOTATION,
+    CLIENT_ANNOTATION,
+    LABEL_ANNOTATION,
+    WEIGHTS_ANNOTATION,
+)
 
 T = TypeVar("T")
 
@@ -60,6 +71,8 @@ class MooredBy(NamedTuple):
 
     group: str
     client: str
+    label: str = ""
+    """With client Label the label's key; empty with others."""
 
 
 class ServiceContract(NamedTuple):
@@ -117,6 +130,7 @@ def encode_service(contract: ServiceContract) -> Marks:
             AFFINITY_ANNOTATION: _MOORING if moored else None,
             GROUP_ANNOTATION: moored.group if moored else None,
             CLIENT_ANNOTATION: moored.client if moored else None,
+            LABEL_ANNOTATION: (moored.label or None) if moored else None,
         },
     )
 
@@ -171,14 +185,16 @@ def _moored(meta: ObjectMeta, problems: list[str]) -> MooredBy | None:
     annotations = meta.annotations or {}
     if AFFINITY_ANNOTATION not in annotations:
         return None
-    for annotation, rule, is_right in _RULES:
+    by_label = annotations.get(CLIENT_ANNOTATION) == "Label"
+    for annotation, rule, is_right in (*_RULES, _LABEL_RULE) if by_label else _RULES:
         value = annotations.get(annotation)
         if value is None or not is_right(value):
             found = "is missing" if value is None else f"is {show(value)}"
             where = _where("Service", meta, annotation)
             problems.append(f"{where} {found}, and must be {rule}; clients are not moored")
             return None
-    return MooredBy(annotations[GROUP_ANNOTATION], annotations[CLIENT_ANNOTATION])
+    label = annotations[LABEL_ANNOTATION] if by_label else ""
+    return MooredBy(annotations[GROUP_ANNOTATION], annotations[CLIENT_ANNOTATION], label)
 
 
 def _weights(meta: ObjectMeta, problems: list[str]) -> dict[str, int]:

@@ -78,13 +78,16 @@ _EXTRAS = {
     ),
     "Mooring": Extra(
         columns=(
-            Column("Group", "string", ".spec.group", "The group of ExternalServices."),
             Column("Kind", "string", ".spec.client.kind", "What kind of client."),
             Column("Client", "string", ".spec.client.name", "Who is moored."),
             Column("Endpoint", "string", ".spec.endpoint", "Where."),
-            Column("Reason", "string", ".status.reason", "Why it is there."),
             Column("Since", "date", ".status.since", "For how long."),
-            Column("Previous", "string", ".status.previous", "Where it was before.", wide=True),
+            Column("Reason", "string", ".status.reason", "Why it is there."),
+            Column("Previous", "string", ".status.previous", "Where it was before."),
+            # The object's name begins with it.
+            Column("Group", "string", ".spec.group", "The group of ExternalServices.", wide=True),
+            Column("Home", "string", ".status.home", "Where it returns to.", wide=True),
+            Column("Problem", "string", ".status.message", "Why it is not where spec.endpoint says.", wide=True),
             _AGE._replace(wide=True),
         ),
     ),

@@ -10,7 +10,7 @@ the schema allows.
 from collections.abc import Iterable, Mapping
 
 from moorage.api.meta import LabelSelectorRequirement
-from moorage.api.moorage_v1alpha1 import ExternalServiceSpec
+from moorage.api.moorage_v1alpha1 import KINDS_OF_PODS, ExternalServiceSpec, MooringConfig
 from moorage.api.schema import Rule
 from moorage.api.sources_v1alpha1 import EndpointSource, HealthCheck, StaticAddress, TlsCheck
 
@@ -37,9 +37,16 @@ def _addresses(spec: ExternalServiceSpec) -> list[StaticAddress]:
     return [address for source in spec.endpoints or () for address in source.addresses or ()]
 
 
+def _mooring(spec: ExternalServiceSpec) -> MooringConfig | None:
+    return spec.session_affinity_config.mooring if spec.session_affinity_config else None
+
+
 def _values_fit(requirement: LabelSelectorRequirement) -> bool:
     return (requirement.operator in ("In", "NotIn")) == bool(requirement.values)
 
+
+_OF_PODS = f"[{', '.join(map(repr, KINDS_OF_PODS))}]"
+"""In CEL."""
 
 _SPEC = (
     Rule(
@@ -94,10 +101,31 @@ _SPEC = (
         ".healthCheck",
     ),
     Rule(
-        "self.sessionAffinity != 'Mooring' || self.proxy == 'moorage'",
-        "must not be Mooring with proxy kube-proxy, which cannot keep moorings; set proxy: moorage, or use ClientIP",
-        lambda spec: spec.session_affinity != "Mooring" or spec.proxy == "moorage",
+        "self.sessionAffinity != 'Mooring' || "
+        "(has(self.sessionAffinityConfig) && has(self.sessionAffinityConfig.mooring))",
+        "must not be Mooring without sessionAffinityConfig.mooring, which says who the clients are; set its client to "
+        "Node, Zone or Namespace, or its podSelector",
+        lambda spec: spec.session_affinity != "Mooring" or _mooring(spec) is not None,
         ".sessionAffinity",
+    ),
+    Rule(
+        "self.sessionAffinity != 'Mooring' || self.proxy == 'moorage' || !has(self.sessionAffinityConfig) || "
+        f"!has(self.sessionAffinityConfig.mooring) || !(self.sessionAffinityConfig.mooring.client in {_OF_PODS})",
+        "must not be Mooring of pods with proxy kube-proxy, which knows nodes and zones only; set proxy: moorage, "
+        "which needs the node agent, or client: Node, Zone or Namespace, or sessionAffinity: ClientIP",
+        lambda spec: (
+            spec.session_affinity != "Mooring"
+            or spec.proxy == "moorage"
+            or (mooring := _mooring(spec)) is None
+            or mooring.client not in KINDS_OF_PODS
+        ),
+        ".sessionAffinity",
+    ),
+    Rule(
+        "!has(self.trafficDistribution) || self.sessionAffinity != 'Mooring'",
+        "must not be given with sessionAffinity Mooring, where moorings say who goes where; remove one of them",
+        lambda spec: spec.traffic_distribution is None or spec.session_affinity != "Mooring",
+        ".trafficDistribution",
     ),
     Rule(
         "self.sessionAffinity != 'None' || !has(self.sessionAffinityConfig) || "
@@ -141,6 +169,33 @@ _SPEC = (
 
 RULES: Mapping[type, tuple[Rule, ...]] = {
     ExternalServiceSpec: _SPEC,
+    MooringConfig: (
+        Rule(
+            f"!(self.client in {_OF_PODS}) || has(self.podSelector)",
+            "must have podSelector with client Pod, Workload or Label, or each pod of a Job would be a client; set it, "
+            "such as matchLabels: {app: frontend}",
+            lambda mooring: mooring.client not in KINDS_OF_PODS or mooring.pod_selector is not None,
+            ".podSelector",
+        ),
+        Rule(
+            f"self.client in {_OF_PODS} || !has(self.podSelector)",
+            "must not have podSelector with client Node, Zone or Namespace, which are clients as a whole; remove it",
+            lambda mooring: mooring.client in KINDS_OF_PODS or mooring.pod_selector is None,
+            ".podSelector",
+        ),
+        Rule(
+            "self.client != 'Label' || has(self.label)",
+            "must have label with client Label; set it to the key of the pods' label, such as example.com/tenant",
+            lambda mooring: mooring.client != "Label" or mooring.label is not None,
+            ".label",
+        ),
+        Rule(
+            "self.client == 'Label' || !has(self.label)",
+            "must not have label with another client than Label; remove it, or set client: Label",
+            lambda mooring: mooring.client == "Label" or mooring.label is None,
+            ".label",
+        ),
+    ),
     EndpointSource: (
         Rule(
             "[has(self.addresses), has(self.dns), has(self.cluster)].exists_one(given, given)",

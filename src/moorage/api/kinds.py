@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from moorage.api.apps_v1 import Deployment, ReplicaSet
+from moorage.api.apps_v1 import Deployment, ReplicaSet, StatefulSet
+from moorage.api.batch_v1 import Job
 from moorage.api.coordination_v1 import Lease
 from moorage.api.core_v1 import Endpoints, Event, Namespace, Node, Pod, Secret, Service
 from moorage.api.discovery_v1 import EndpointSlice
@@ -49,6 +50,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("", "v1", "Event", "events", Event, short_names=("ev",)),
     Kind("apps", "v1", "Deployment", "deployments", Deployment, True, ("deploy",), ("status", "scale")),
     Kind("apps", "v1", "ReplicaSet", "replicasets", ReplicaSet, True, ("rs",), ("status", "scale")),
+    Kind("apps", "v1", "StatefulSet", "statefulsets", StatefulSet, True, ("sts",), ("status",)),
+    Kind("batch", "v1", "Job", "jobs", Job, True, (), ("status",)),
     Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", EndpointSlice),
     Kind("coordination.k8s.io", "v1", "Lease", "leases", Lease),
     Kind("networking.k8s.io", "v1", "ServiceCIDR", "servicecidrs", ServiceCIDR, False, (), ("status",)),

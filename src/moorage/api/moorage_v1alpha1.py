@@ -30,6 +30,8 @@ VERSION = "v1alpha1"
 
 CLIENT_KINDS = ("Pod", "Workload", "Label", "Node", "Zone", "Namespace")
 """What counts as one client."""
+KINDS_OF_PODS = ("Pod", "Workload", "Label")
+"""Clients that are pods: a selector says which, and only node agents tell them apart."""
 
 MAX_SOURCES = 16
 """In one ExternalService."""
@@ -117,7 +119,7 @@ class ExternalServiceSpec(Resource, kw_only=True, frozen=True):
         str,
         doc(
             "None: any endpoint. ClientIP: a client address keeps its endpoint, as in a Service. Mooring: a client "
-            "identity keeps it; needs proxy moorage.",
+            "identity keeps it, as sessionAffinityConfig.mooring says.",
             enum=["None", "ClientIP", "Mooring"],
         ),
     ] = "None"
@@ -132,6 +134,14 @@ class ExternalServiceSpec(Resource, kw_only=True, frozen=True):
     group: Annotated[
         str | None,
         doc("ExternalServices of a namespace with the same group share moorings. Default: the name.", LABEL, **NAME),
+    ] = None
+    traffic_distribution: Annotated[
+        str | None,
+        doc(
+            "Kubernetes' own field of this name, passed on to the Service. PreferSameZone: clients are led to endpoints "
+            "of their own zone, if every ready endpoint has one. Not with Mooring.",
+            enum=["PreferSameZone"],
+        ),
     ] = None
     ip_family_policy: Annotated[
         str | None,
@@ -174,6 +184,9 @@ class EndpointStatus(Resource, kw_only=True, frozen=True):
     leaving: Annotated[
         bool | None, doc("Whether it is being taken down where it was found, and takes no new connections for that.")
     ] = None
+    zone: Annotated[str | None, doc("The zone of this cluster that is nearest.")] = None
+    drained_since: Annotated[str | None, doc("When it was first seen in spec.drain.")] = None
+    moorings: Annotated[int | None, doc("How many clients are moored to it.")] = None
 
 
 class ProblemStatus(Resource, kw_only=True, frozen=True):

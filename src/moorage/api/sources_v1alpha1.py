@@ -11,6 +11,7 @@ from moorage.api.schema import (
     DNS_NAME,
     HOST,
     LABEL,
+    LABEL_VALUE,
     NAME,
     NO_ADDRESS,
     PATH,
@@ -25,6 +26,17 @@ from moorage.api.schema import (
 
 MAX_ADDRESSES = 128
 """In one source. The rules of the largest possible object must stay within the API server's budget for them."""
+
+
+Zone = Annotated[
+    str | None,
+    doc(
+        "The zone of this cluster that is nearest, as nodes have it in their label topology.kubernetes.io/zone.",
+        LABEL_VALUE,
+        minLength=1,
+        maxLength=63,
+    ),
+]
 
 
 class SecretKeyReference(Resource, kw_only=True, frozen=True):
@@ -53,11 +65,13 @@ class StaticAddress(Resource, kw_only=True, frozen=True):
     weight: Annotated[
         int | None,
         doc(
-            "Share of new clients relative to the other endpoints; default 1. Heeded with proxy moorage only.",
+            "Share of new clients relative to the other endpoints; default 1. Heeded with moorings, and with proxy "
+            "moorage.",
             minimum=1,
             maximum=256,
         ),
     ] = None
+    zone: Zone = None
 
 
 class DnsSource(Resource, kw_only=True, frozen=True):
@@ -97,6 +111,7 @@ class ClusterSource(Resource, kw_only=True, frozen=True):
     selector: Annotated[
         LabelSelector, doc("Which LoadBalancer Services of that namespace. Absent or empty: all of them.")
     ] = LabelSelector()
+    zone: Zone = None
 
 
 class EndpointSource(Resource, kw_only=True, frozen=True):

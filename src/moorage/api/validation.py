@@ -31,6 +31,7 @@ _RULES: dict[str, Callable[[dict[str, Any]], Iterator[FieldError]]] = {
     "Endpoints": validation_endpoints.endpoints,
     "Event": validation_workloads.event,
     "ExternalService": validation_external.external_service,
+    "Job": validation_workloads.named_only,
     "Lease": validation_cluster.lease,
     "Mooring": validation_external.mooring,
     "Namespace": validation_workloads.namespace,
@@ -40,6 +41,7 @@ _RULES: dict[str, Callable[[dict[str, Any]], Iterator[FieldError]]] = {
     "Secret": validation_cluster.secret,
     "Service": validation_services.service,
     "ServiceCIDR": validation_cluster.service_cidr,
+    "StatefulSet": validation_workloads.stateful_set,
 }
 
 _UPDATE_RULES: dict[str, Callable[[dict[str, Any], dict[str, Any]], Iterator[FieldError]]] = {

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from msgspec import inspect
 
-from moorage.api import apps_v1, core_v1
+from moorage.api import apps_v1, batch_v1, core_v1
 from moorage.api.meta import Object
 from moorage.api.show import show
 
@@ -49,6 +49,9 @@ PARTIAL: frozenset[type] = frozenset(
         core_v1.PodSpec,
         core_v1.PodStatus,
         apps_v1.DeploymentStatus,
+        apps_v1.StatefulSet,
+        apps_v1.StatefulSetSpec,
+        batch_v1.Job,
     }
 )
 """Structs that type only a part of their schema, so that a field they do not know may still be valid."""

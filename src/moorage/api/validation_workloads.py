@@ -1,4 +1,4 @@
-"""Rules for Deployment, ReplicaSet, Pod, Node, Namespace and Event, as far as the lab plays them."""
+"""Rules for workloads, Pod, Node, Namespace and Event, as far as the lab plays them."""
 
 from collections.abc import Iterator
 from ipaddress import ip_network
@@ -44,6 +44,19 @@ def deployment(obj: dict[str, Any]) -> Iterator[FieldError]:
 def replica_set(obj: dict[str, Any]) -> Iterator[FieldError]:
     """The errors of a ReplicaSet."""
     yield from _workload(obj)
+
+
+def stateful_set(obj: dict[str, Any]) -> Iterator[FieldError]:
+    """The errors of a StatefulSet, in what is read of it."""
+    yield from named_only(obj)
+    spec = mapping(obj, "spec")
+    yield from in_range("spec.replicas", number(spec, "replicas"), 0, _INT32)
+    yield from in_range("spec.ordinals.start", number(mapping(spec, "ordinals"), "start"), 0, _INT32)
+
+
+def named_only(obj: dict[str, Any]) -> Iterator[FieldError]:
+    """The errors of the metadata of an object of a namespace, of which nothing else is read."""
+    yield from metadata(obj, True, dns_subdomain)
 
 
 def _workload(obj: dict[str, Any]) -> Iterator[FieldError]:

@@ -206,7 +206,15 @@ def _known(xsvc: ExternalService, slices: Sequence[EndpointSlice]) -> Iterator[t
         known.add(each.name)
         yield (
             each.source,
-            Found(each.name, each.address, each.port, each.weight or 1, each.priority or 0, bool(each.leaving)),
+            Found(
+                each.name,
+                each.address,
+                each.port,
+                each.weight or 1,
+                each.priority or 0,
+                bool(each.leaving),
+                each.zone or "",
+            ),
         )
     for slice_ in slices:
         if not owns(xsvc, slice_.metadata):

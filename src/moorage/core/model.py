@@ -24,6 +24,8 @@ class Found(NamedTuple):
     """As in SRV records (RFC 2782): a lower number is preferred."""
     leaving: bool = False
     """It is being deleted at its source: it keeps its clients while it serves, and takes no new ones."""
+    zone: str = ""
+    """Which zone of this cluster it is near, as a node's label says it; empty: none."""
 
 
 class Problem(NamedTuple):
@@ -60,6 +62,7 @@ class Endpoint(NamedTuple):
     weight: int = 1
     priority: int = 0
     leaving: bool = False
+    zone: str = ""
 
 
 class Verdict(NamedTuple):

@@ -1,6 +1,6 @@
 """The plain data of moorings: clients, the members and endpoints of a group, and what is decided about a group."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
@@ -43,8 +43,8 @@ class Clients(NamedTuple):
 
     present: Mapping[ClientKey, Client] = MappingProxyType({})
     """Whoever exists and has not finished. They are the load of the endpoints."""
-    expected: frozenset[ClientKey] = frozenset()
-    """Pods that are not there at the moment, and that their StatefulSet will make again."""
+    expected: Container[ClientKey] = frozenset()
+    """Whoever has a mooring to come back to: pods that their StatefulSet will make again, workloads without pods."""
 
 
 class Drained(NamedTuple):

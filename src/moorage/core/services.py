@@ -8,7 +8,7 @@ import msgspec
 from moorage.api import contract
 from moorage.api.core_v1 import ClientIPConfig, Service, ServicePort, ServiceSpec, SessionAffinityConfig
 from moorage.api.meta import ObjectMeta
-from moorage.api.moorage_v1alpha1 import ExternalService, MooringConfig
+from moorage.api.moorage_v1alpha1 import KINDS_OF_PODS, ExternalService, MooringConfig
 from moorage.core.model import Complaint, Create, Patch, Write
 from moorage.core.ownership import owns, predecessor_owns, reference
 
@@ -49,13 +49,36 @@ def unsupported(xsvc: ExternalService) -> Complaint | None:
     """Why no Service can be made from this spec, which the schema should have refused."""
     if not xsvc.spec.ports:
         return Complaint("NoPorts", "spec.ports: a Service needs a port; name at least one")
-    if xsvc.spec.session_affinity == "Mooring" and xsvc.spec.proxy != "moorage":
+    mooring = mooring_of(xsvc)
+    if mooring is None or mooring.client not in KINDS_OF_PODS:
+        return None
+    if xsvc.spec.proxy != "moorage":
         return Complaint(
             "MooringNeedsProxy",
-            "spec.sessionAffinity: Mooring is not known to kube-proxy; set spec.proxy to moorage, which needs the "
-            "node agent, or spec.sessionAffinity to ClientIP",
+            "spec.sessionAffinity: kube-proxy knows nodes and zones only, so it cannot moor pods; set spec.proxy to "
+            "moorage, which needs the node agent, or spec.sessionAffinityConfig.mooring.client to Node, Zone or "
+            "Namespace, or spec.sessionAffinity to ClientIP",
         )
-    return None
+    return _incomplete(mooring)
+
+
+def _incomplete(mooring: MooringConfig) -> Complaint | None:
+    """What is missing to tell who the clients are."""
+    if mooring.pod_selector is None:
+        what = f"podSelector: client {mooring.client} needs it: it says which pods are clients; set it"
+    elif mooring.client == "Label" and not mooring.label:
+        what = "label: client Label needs it; set it to the key of the pods' label"
+    else:
+        return None
+    return Complaint("MooringIncomplete", f"spec.sessionAffinityConfig.mooring.{what}")
+
+
+def mooring_of(xsvc: ExternalService) -> MooringConfig | None:
+    """How its clients are moored, with what is left out filled in; None: they are not."""
+    if xsvc.spec.session_affinity != "Mooring":
+        return None
+    config = xsvc.spec.session_affinity_config
+    return (config.mooring if config else None) or MooringConfig()
 
 
 def unchangeable(xsvc: ExternalService, service: Service | None) -> Complaint | None:
@@ -107,6 +130,7 @@ def _new(xsvc: ExternalService) -> Service:
             else None,
             ip_families=spec.ip_families or None,
             ip_family_policy=_policy(xsvc),
+            traffic_distribution=spec.traffic_distribution,
         ),
     )
 
@@ -131,6 +155,10 @@ def _spec_patch(xsvc: ExternalService, have: ServiceSpec) -> dict[str, Any]:
         patch["internalTrafficPolicy"] = "Cluster"
     if have.publish_not_ready_addresses:
         patch["publishNotReadyAddresses"] = None
+    distribution = xsvc.spec.traffic_distribution
+    # What others have set stays, but what the spec no longer says is ours to take away.
+    if have.traffic_distribution != distribution and (distribution or have.traffic_distribution == "PreferSameZone"):
+        patch["trafficDistribution"] = distribution
     return patch | _families_patch(xsvc, have)
 
 
@@ -191,10 +219,9 @@ def _timeout(have: ServiceSpec) -> int | None:
 
 def _marks(xsvc: ExternalService) -> contract.Marks:
     moored = None
-    if xsvc.spec.session_affinity == "Mooring":
-        config = xsvc.spec.session_affinity_config
-        mooring = (config.mooring if config else None) or MooringConfig()
-        moored = contract.MooredBy(xsvc.spec.group or xsvc.metadata.name, mooring.client)
+    if mooring := mooring_of(xsvc):
+        label = (mooring.label or "") if mooring.client == "Label" else ""
+        moored = contract.MooredBy(xsvc.spec.group or xsvc.metadata.name, mooring.client, label)
     return contract.encode_service(contract.ServiceContract(proxy_of(xsvc), moored))
 
 

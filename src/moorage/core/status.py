@@ -35,7 +35,15 @@ def status_of(view: View, now: str) -> ExternalServiceStatus:
 def endpoint_statuses(view: View, now: str) -> list[EndpointStatus]:
     """What is known about each endpoint, by name."""
     previous = {each.name: each for each in view.xsvc.status.endpoints or ()}
-    return [_endpoint(each, view.priority, previous.get(each.endpoint.name), now) for each in view.endpoints]
+    drained = {each.endpoint for each in view.xsvc.spec.drain or ()}
+
+    def status(row: EndpointRow) -> EndpointStatus:
+        name = row.endpoint.name
+        before = previous.get(name)
+        since = ((before.drained_since if before else None) or now) if name in drained else None
+        return _endpoint(row, view.priority, before, since, now)
+
+    return [status(each) for each in view.endpoints]
 
 
 def healthy_of(rows: Sequence[EndpointRow]) -> str:
@@ -46,7 +54,9 @@ def healthy_of(rows: Sequence[EndpointRow]) -> str:
     return f"{sum(each.verdict.health == 'Healthy' for each in rows)}/{total}"
 
 
-def _endpoint(row: EndpointRow, priority: int | None, previous: EndpointStatus | None, now: str) -> EndpointStatus:
+def _endpoint(
+    row: EndpointRow, priority: int | None, previous: EndpointStatus | None, drained_since: str | None, now: str
+) -> EndpointStatus:
     endpoint, verdict = row.endpoint, row.verdict
     since = verdict.since
     if since is None and previous and previous.health == verdict.health:
@@ -66,6 +76,8 @@ def _endpoint(row: EndpointRow, priority: int | None, previous: EndpointStatus |
         weight=endpoint.weight if endpoint.weight != 1 else None,
         priority=endpoint.priority or None,
         leaving=endpoint.leaving or None,
+        zone=endpoint.zone or None,
+        drained_since=drained_since,
     )
 
 

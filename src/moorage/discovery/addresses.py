@@ -22,4 +22,6 @@ def _found(written: StaticAddress) -> Found:
         address = canonical(written.address)
     except MoorageError:
         address = written.address
-    return Found(written.name or of_address(address), address, written.port, written.weight or 1)
+    return Found(
+        written.name or of_address(address), address, written.port, written.weight or 1, zone=written.zone or ""
+    )

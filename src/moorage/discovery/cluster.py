@@ -204,7 +204,7 @@ class ClusterServices(Source):
         leaving = service.metadata.deletion_timestamp is not None
         if leaving:
             notes.append(f"{self._where(service)} is being deleted: its endpoint takes no new clients")
-        found = Found(name, address, leaving=leaving)
+        found = Found(name, address, leaving=leaving, zone=self._spec.zone or "")
         return _EndpointMade(service, answers, found, [*notes, *self._port_notes(service)])
 
     def _address(self, service: Service, notes: list[str]) -> str | None:

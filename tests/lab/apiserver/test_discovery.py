@@ -58,6 +58,7 @@ def test_discovery_lists_every_kind_with_its_subresources() -> None:
     assert groups is not None
     assert [group["name"] for group in groups["groups"]] == [
         "apps",
+        "batch",
         "discovery.k8s.io",
         "coordination.k8s.io",
         "networking.k8s.io",

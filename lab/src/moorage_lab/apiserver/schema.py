@@ -103,6 +103,8 @@ _RULES: dict[tuple[str, str], Rules] = {
     ("", "Endpoints"): {},
     ("apps", "Deployment"): _WORKLOAD,
     ("apps", "ReplicaSet"): _WORKLOAD,
+    ("apps", "StatefulSet"): _WORKLOAD,
+    ("batch", "Job"): _WORKLOAD,
     ("discovery.k8s.io", "EndpointSlice"): {},
     ("", "Secret"): {},
     ("coordination.k8s.io", "Lease"): {},

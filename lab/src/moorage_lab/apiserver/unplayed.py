@@ -66,8 +66,8 @@ def _find(kind: Kind, obj: Obj) -> Found:
         case "Deployment":
             yield from _deployment(spec)
             yield from _pod(dig(spec, "template", "spec") or {}, "spec.template.spec")
-        case "ReplicaSet":
-            yield "spec", "the lab makes no pods for a ReplicaSet; use a Deployment"
+        case "ReplicaSet" | "StatefulSet" | "Job":
+            yield "spec", f"the lab makes no pods for a {kind.kind}; use a Deployment"
         case "Service":
             yield from _service(spec)
         case "Node":
