@@ -1,4 +1,4 @@
-"""Who may write what of moorings, by deploy/operator: RBAC says who at all, its ValidatingAdmissionPolicy which part."""
+"""Who may write which part of a Mooring, by the roles and the ValidatingAdmissionPolicy of deploy/operator."""
 
 import json
 from collections.abc import Iterator
@@ -112,7 +112,9 @@ def test_deletion_is_refused_with_what_to_do(there: ApiServer, moored: str) -> N
         said = there.refused(f"--as={WIDE}", "-n", HERE, "delete", "mooring", which)
         assert "to move the client, change spec.endpoint" in said
     # The role for people does not even ask the policy.
-    assert 'cannot delete resource "moorings"' in there.refused(f"--as={EDITOR}", "-n", HERE, "delete", "moor", moored)
+    assert 'cannot delete resource "moorings"' in there.refused(
+        f"--as={EDITOR}", "-n", HERE, "delete", "moor", moored
+    )
     assert of(there, moored) == ("backend1", STATUS)
 
 
@@ -152,7 +154,9 @@ def test_a_namespace_with_moorings_can_be_deleted(
         people(clusters.b, namespace)
         for name in ("frontend-0", "frontend-1"):
             clusters.b.kubectl("create", "-f", "-", input=mooring(name, namespace, status=STATUS))
-        assert "change spec.endpoint" in clusters.b.refused(f"--as={WIDE}", "-n", namespace, "delete", "moor", "--all")
+        assert "change spec.endpoint" in clusters.b.refused(
+            f"--as={WIDE}", "-n", namespace, "delete", "moor", "--all"
+        )
         clusters.b.kubectl("delete", "namespace", namespace, "--timeout=60s")
         status = clusters.b.get("validatingadmissionpolicy", "moorage-moorings")["status"]
         assert status["typeChecking"].get("expressionWarnings") is None

@@ -97,7 +97,12 @@ _VALUES: list[Any] = [
     *("2027-01-01T00:00:00Z", "2027-01-01T24:00:00Z", "2027-01-01T00:00:00", "2027-02-30T00:00:00+01:00"),
     *(None, True, False, -1, 0, 1, 2, 3, 10, 128, 256, 257, 300, 301, 3600, 3601, 65535, 65536, 86401, 2**31, 1.5),
     *([], {}, [{}], [None], ["200"], ["a", "a"], ["IPv4", "IPv4"], {"tcp": {}, "http": {}}, {"clientIP": {}}),
-    *([{"port": 80}, {"port": 80, "protocol": "UDP"}], [{"port": 53, "protocol": "UDP"}], {"mooring": {}}, {"mooring": {"client": "Zone"}}),
+    *(
+        [{"port": 80}, {"port": 80, "protocol": "UDP"}],
+        [{"port": 53, "protocol": "UDP"}],
+        {"mooring": {}},
+        {"mooring": {"client": "Zone"}},
+    ),
     *([{"port": 80, "name": "a"}, {"port": 81, "name": "b"}], [{"address": "203.0.113.1"}] * 2),
 ]
 """Right at some place, wrong at most."""

@@ -53,7 +53,9 @@ NAMES = (
     "example.com/theirs",
 )
 texts = (
-    st.sampled_from(["", "Mooring", "backend", "Pod", "Label", "{}", '{"a": 2}', '{"a": 0}', '{"a": 1e400}', "[" * 9_999])
+    st.sampled_from(
+        ["", "Mooring", "backend", "Pod", "Label", "{}", '{"a": 2}', '{"a": 0}', '{"a": 1e400}', "[" * 9_999]
+    )
     | st.text()
 )
 values = st.none() | st.dictionaries(st.sampled_from(NAMES), texts)

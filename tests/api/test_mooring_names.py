@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moorage.api.mooring_names import mooring_name
 from moorage.api.moorage_v1alpha1 import CLIENT_KINDS
+from moorage.api.mooring_names import mooring_name
 from moorage.api.validation_names import dns_subdomain
 
 groups = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True)

@@ -146,9 +146,7 @@ def test_what_somebody_changes_is_put_right_by_a_small_patch(edit: dict[str, Any
 def test_a_label_that_somebody_took_away_is_put_back() -> None:
     cluster = made(xsvc(proxy="moorage", **MOORED))
     cluster.edit("Service", NAME, {"metadata": {"labels": {PROXY_LABEL: "other"}}})
-    assert correction(xsvc(proxy="moorage", **MOORED), cluster) == {
-        "metadata": {"labels": {PROXY_LABEL: "moorage"}}
-    }
+    assert correction(xsvc(proxy="moorage", **MOORED), cluster) == {"metadata": {"labels": {PROXY_LABEL: "moorage"}}}
 
 
 def test_labels_annotations_and_fields_of_others_stay() -> None:

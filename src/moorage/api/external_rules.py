@@ -103,8 +103,8 @@ _SPEC = (
     Rule(
         "self.sessionAffinity != 'Mooring' || "
         "(has(self.sessionAffinityConfig) && has(self.sessionAffinityConfig.mooring))",
-        "must not be Mooring without sessionAffinityConfig.mooring, which says who the clients are; set its client to "
-        "Node, Zone or Namespace, or its podSelector",
+        "must not be Mooring without sessionAffinityConfig.mooring, which says who the clients are; set its client "
+        "to Node, Zone or Namespace, or its podSelector",
         lambda spec: spec.session_affinity != "Mooring" or _mooring(spec) is not None,
         ".sessionAffinity",
     ),
@@ -172,8 +172,8 @@ RULES: Mapping[type, tuple[Rule, ...]] = {
     MooringConfig: (
         Rule(
             f"!(self.client in {_OF_PODS}) || has(self.podSelector)",
-            "must have podSelector with client Pod, Workload or Label, or each pod of a Job would be a client; set it, "
-            "such as matchLabels: {app: frontend}",
+            "must have podSelector with client Pod, Workload or Label, or each pod of a Job would be a client; set "
+            "it, such as matchLabels: {app: frontend}",
             lambda mooring: mooring.client not in KINDS_OF_PODS or mooring.pod_selector is not None,
             ".podSelector",
         ),

@@ -138,8 +138,8 @@ class ExternalServiceSpec(Resource, kw_only=True, frozen=True):
     traffic_distribution: Annotated[
         str | None,
         doc(
-            "Kubernetes' own field of this name, passed on to the Service. PreferSameZone: clients are led to endpoints "
-            "of their own zone, if every ready endpoint has one. Not with Mooring.",
+            "Kubernetes' own field of this name, passed on to the Service. PreferSameZone: clients use endpoints of "
+            "their own zone, if every ready endpoint has one. Not with Mooring.",
             enum=["PreferSameZone"],
         ),
     ] = None
