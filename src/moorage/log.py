@@ -8,8 +8,16 @@ import logging
 import sys
 from typing import NamedTuple, cast
 
-import structlog
-from structlog.typing import FilteringBoundLogger, Processor
+# Where rich is installed, as with the lab, structlog imports it for tracebacks that nobody here asks for: a third of
+# the time that a process takes to start. A module that is None cannot be imported.
+_rich = sys.modules.get("rich")
+sys.modules["rich"] = None  # type: ignore[assignment]
+import structlog  # noqa: E402
+from structlog.typing import FilteringBoundLogger, Processor  # noqa: E402
+
+del sys.modules["rich"]
+if _rich:
+    sys.modules["rich"] = _rich
 
 LEVELS = ("debug", "info", "warning", "error")
 """The levels that `configure` takes, the most talkative first."""

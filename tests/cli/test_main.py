@@ -68,6 +68,13 @@ async def test_the_demo_s_programs_start_without_the_logger() -> None:
     assert "structlog" not in loaded
 
 
+async def test_the_logger_imports_nothing_of_what_structlog_can_do_with_rich() -> None:
+    loaded = await python("from moorage import log; print([*sys.modules])")
+    assert "structlog" in loaded
+    assert "rich" not in loaded
+    assert "True" in await python("import rich; from moorage import log; print(sys.modules['rich'] is rich)")
+
+
 async def test_the_product_s_commands_look_for_no_other_distribution() -> None:
     assert "importlib.metadata" not in await python("main.run(['app', 'backend', '--help']); print([*sys.modules])")
 
