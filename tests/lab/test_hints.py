@@ -27,6 +27,14 @@ def user() -> Iterator[User]:
         yield user
 
 
+@pytest.fixture(scope="module")
+def one_cluster(user: User) -> Iterator[str]:
+    """What a lab of one cluster with the demo's backends printed until it was up."""
+    with stays_up(user, "moorage lab run --cluster a=1 -f deploy/demo/k8s-backend.yml") as printed:
+        yield printed
+        user.shell("moorage lab stop --name lab")
+
+
 @contextmanager
 def stays_up(user: User, line: str) -> Iterator[str]:
     """A command that starts a lab; what it printed until it was up. After the block it must have ended by itself."""
@@ -101,12 +109,13 @@ def objects(*found: dict[str, Any]) -> str:
 
 def message(user: User, reason: str) -> str:
     """Of the ExternalService's condition with this reason, empty where there is none."""
-    xsvc = json.loads(user.shell("moorage lab get xsvc mine -o json"))
+    xsvc = json.loads(user.ok("lab", "get", "xsvc", "mine", "-o", "json"))
     conditions = xsvc.get("status", {}).get("conditions", ())
     return next((str(each["message"]) for each in conditions if each["reason"] == reason), "")
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.usefixtures("one_cluster")
 def test_kubectl_s_commands_in_conditions_do_what_they_say(user: User) -> None:
     """With the lab's `delete` in the place of kubectl's, which takes the same words."""
     ports = [{"port": 80}]
@@ -123,28 +132,24 @@ def test_kubectl_s_commands_in_conditions_do_what_they_say(user: User) -> None:
     }
     subsets = [{"addresses": [{"ip": "192.0.2.3"}], "ports": ports}]
     endpoints = {"apiVersion": "v1", "kind": "Endpoints", "subsets": subsets}
-    with stays_up(user, "moorage lab run --cluster a=1"):
-        user.ok(
-            "lab",
-            "apply",
-            "-f",
-            "-",
-            input=objects(service, {**mine, "spec": {"ports": ports, "endpoints": addresses}}),
-        )
-        for reason, there in (("NameTaken", None), ("ForeignSlices", slice_), ("ForeignSlices", endpoints)):
-            if there:
-                user.ok("lab", "apply", "-f", "-", input=objects(there))
-            until(lambda reason=reason: message(user, reason), reason, 60)  # type: ignore[misc]
-            [command] = re.findall(r"kubectl (delete [^,;)]*)", message(user, reason))
-            assert "deleted" in user.shell(f"moorage lab {command}")
-            until(lambda reason=reason: not message(user, reason), f"the end of {reason}", 60)  # type: ignore[misc]
-        user.shell("moorage lab stop")
+    user.ok(
+        "lab",
+        "apply",
+        "-f",
+        "-",
+        input=objects(service, {**mine, "spec": {"ports": ports, "endpoints": addresses}}),
+    )
+    for reason, there in (("NameTaken", None), ("ForeignSlices", slice_), ("ForeignSlices", endpoints)):
+        if there:
+            user.ok("lab", "apply", "-f", "-", input=objects(there))
+        until(lambda reason=reason: message(user, reason), reason, 60)  # type: ignore[misc]
+        [command] = re.findall(r"kubectl (delete [^,;)]*)", message(user, reason))
+        assert "deleted" in user.shell(f"moorage lab {command}")
+        until(lambda reason=reason: not message(user, reason), f"the end of {reason}", 60)  # type: ignore[misc]
 
 
-def test_a_lab_says_what_it_waits_for(user: User) -> None:
-    with stays_up(user, "moorage lab run --cluster a=1 -f deploy/demo/k8s-backend.yml") as printed:
-        user.shell("moorage lab stop --name lab")
-    lines = printed.splitlines()
+def test_a_lab_says_what_it_waits_for(one_cluster: str) -> None:
+    lines = one_cluster.splitlines()
     assert lines[0] == "lab lab: starting cluster a with 1 node"
     steps = ["cluster a: export", "waiting for 1 node", "cluster a: applying 5 objects"]
     steps += ["waiting for 2 Deployments", "waiting for 2 load balancers", "lab lab is up; Ctrl-C ends it"]
