@@ -19,6 +19,7 @@ from moorage.api.moorage_v1alpha1 import (
     MooringConfig,
     SessionAffinityConfig,
 )
+from moorage.api.moorings_v1alpha1 import Mooring
 from moorage.api.sources_v1alpha1 import EndpointSource, HealthCheck, StaticAddress
 from moorage.core.admission import Gate, gate_of
 from moorage.core.decide import decide
@@ -83,12 +84,15 @@ def verdicts(each: Iterable[Endpoint], **exceptions: Health) -> dict[str, Verdic
     }
 
 
+_TYPES: dict[str, type[Object]] = {"Service": Service, "EndpointSlice": EndpointSlice, "Mooring": Mooring}
+
+
 class RefusedError(Exception):
     """A write that an API server would not take; its status is the first argument."""
 
 
 class Cluster:
-    """Services and slices, in JSON as an API server stores them: with its defaults, validation and preconditions."""
+    """Services, slices and Moorings, in JSON as an API server stores them: defaults, validation, preconditions."""
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
@@ -134,7 +138,7 @@ class Cluster:
         return old
 
     def _store(self, key: tuple[str, str], new: dict[str, Any], old: dict[str, Any] | None) -> None:
-        kind = kind_of(Service if key[0] == "Service" else EndpointSlice)
+        kind = kind_of(_TYPES[key[0]])
         with_defaults(kind, new)
         if key[0] == "Service":
             self._ips.assign(new, old)

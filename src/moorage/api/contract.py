@@ -39,6 +39,8 @@ CLIENT_ANNOTATION = f"{GROUP}/client"
 """On a Service: what counts as one client, one of `CLIENT_KINDS`."""
 LABEL_ANNOTATION = f"{GROUP}/label"
 """On a Service, where the client is Label: the key of the pods' label by whose value they are told apart."""
+GROUP_LABEL = f"{GROUP}/group"
+"""On a Mooring: its group, as in its spec, so that `kubectl get moorings -l` finds those of a group."""
 WEIGHTS_ANNOTATION = f"{GROUP}/weights"
 """On a slice: a JSON object of endpoint hostname (or address) to weight. Other endpoints weigh 1."""
 
@@ -166,6 +168,11 @@ def decode_slice(meta: ObjectMeta) -> Decoded[SliceContract]:
     problems: list[str] = []
     weights = _weights(meta, problems)
     return Decoded(SliceContract(service.name if service else None, proxy_of(meta), weights), tuple(problems))
+
+
+def encode_mooring(group: str) -> Marks:
+    """The labels of a Mooring that the operator makes."""
+    return Marks({GROUP_LABEL: group}, {})
 
 
 def service_of(slice_meta: ObjectMeta) -> ObjectKey | None:

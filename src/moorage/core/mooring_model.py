@@ -13,6 +13,9 @@ from moorage.core.model import Complaint, Write
 Reason = Literal["Assigned", "FailedOver", "Drained", "Returned", "Moved"]
 """Why a client is where it is."""
 
+GRACE_SECONDS = 300.0
+"""Absences that are shorter cost no client its endpoint."""
+
 
 class ClientKey(NamedTuple):
     """A client by its identity, which stays when its address changes."""
@@ -83,6 +86,10 @@ class Member(NamedTuple):
     panic_threshold_percent: int
     endpoints: tuple[MemberEndpoint, ...]
     """By name."""
+    panic: bool = False
+    """It doubts its checks: too few of its endpoints pass them."""
+    previous_group: str = ""
+    """The group that it was in before, as long as its Service says so; empty: none, or the same."""
 
 
 class GroupSnapshot(NamedTuple):
@@ -99,6 +106,10 @@ class GroupSnapshot(NamedTuple):
     """Since when (RFC 3339) clients that have a mooring are neither present nor expected."""
     now: str
     """RFC 3339."""
+    past: Sequence[Mooring] = ()
+    """Those of groups that members were in before (`Member.previous_group`): their clients keep their endpoints."""
+    grace_seconds: float = GRACE_SECONDS
+    """How long a client may be absent until its Mooring is deleted."""
 
 
 class Move(NamedTuple):
@@ -130,7 +141,7 @@ class GroupDecision(NamedTuple):
     writes: tuple[Write, ...]
     """Of Moorings, the most urgent first. They do not depend on each other: one that fails does not end the rest."""
     moves: tuple[Move, ...]
-    """One for each write that makes or changes a mooring, in their order."""
+    """One for each write that moves a client; these writes come first, in the same order."""
     moored: Moored
     """As it is once all is written."""
     again_seconds: float | None

@@ -1,0 +1,684 @@
+"""Where the clients of a group are moored, and what moves them."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from moorage.api.topology import MAX_HINTS
+from moorage.core.assignment import decide_group
+from moorage.core.model import Create, Delete, Patch
+from moorage.core.mooring_model import GroupDecision
+from testing.moorings import GroupStory, at, clients, drained, end, member, mooring, reasons
+
+PODS = [f"frontend-{number}" for number in range(6)]
+
+
+def nodes_story(count: int, *names: str, **fields: Any) -> GroupStory:
+    """Nodes that kube-proxy moors to endpoints."""
+    present = clients(*(f"n{number:02}" for number in range(count)), kind="Node")
+    return GroupStory(member(*map(end, names), client="Node", by_kube_proxy=True, **fields), present=present)
+
+
+# --- New clients ---------------------------------------------------------------------------------------------------
+
+
+def test_a_new_client_goes_where_the_fewest_are() -> None:
+    story = GroupStory(member(end("a"), end("b"), end("c")), present=clients(*PODS))
+    decision = story.step()
+    assert Counter(story.where().values()) == {"a": 2, "b": 2, "c": 2}
+    assert set(reasons(decision).values()) == {"Assigned"}
+    assert all(isinstance(write, Create) for write in decision.writes)
+
+
+def test_an_endpoint_of_more_weight_gets_more_of_them() -> None:
+    story = GroupStory(member(end("a", weight=3), end("b")), present=clients(*PODS, "x", "y"))
+    story.step()
+    assert Counter(story.where().values()) == {"a": 6, "b": 2}
+
+
+def test_whoever_is_gone_is_no_load() -> None:
+    story = GroupStory(member(end("a")), present=clients(*PODS))
+    story.step()
+    story.present = {}
+    story.set(member(end("a"), end("b")))
+    story.present = clients("new-1", "new-2")
+    story.step()
+    assert {story.where()["new-1"], story.where()["new-2"]} == {"a", "b"}
+
+
+def test_an_endpoint_that_takes_none_gets_none() -> None:
+    story = GroupStory(member(end("a", takes=False), end("b")), present=clients(*PODS))
+    story.step()
+    assert set(story.where().values()) == {"b"}
+
+
+@pytest.mark.parametrize("number", range(20))
+def test_two_pods_of_one_owner_are_never_together(number: int) -> None:
+    """Two others are on two endpoints; then the two of a rollout come."""
+    story = GroupStory(member(end("a"), end("b")), present=clients("other-1", "other-2"))
+    story.step()
+    story.present |= clients(f"web-{number}", f"web-x{number}", owner="ReplicaSet/web")
+    story.step()
+    where = story.where()
+    assert where[f"web-{number}"] != where[f"web-x{number}"]
+
+
+def test_of_a_rollout_one_after_the_other_the_second_avoids_the_first() -> None:
+    story = GroupStory(member(*map(end, "abcd")), present=clients("web-1", owner="ReplicaSet/web"))
+    story.step()
+    story.present |= clients("p", "q", "r")
+    story.step()
+    story.present |= clients("web-2", owner="ReplicaSet/web")
+    story.step()
+    assert story.where()["web-2"] != story.where()["web-1"]
+
+
+def test_a_node_goes_to_its_zone_where_that_makes_no_difference_to_the_load() -> None:
+    ends = [end(name, zone=f"eu-1{name}") for name in "abc"]
+    present = clients("n1", kind="Node", zone="eu-1c") | clients("n2", kind="Node", zone="eu-1a")
+    story = GroupStory(member(*ends, client="Node"), present=present)
+    story.step()
+    assert (story.where()["n1"], story.where()["n2"]) == ("c", "a")
+    story.present |= clients("n3", kind="Node", zone="eu-1c")
+    story.step()
+    assert story.where()["n3"] == "b"
+
+
+def test_which_of_equals_is_told_by_the_clients_name_alone() -> None:
+    def first(name: str) -> str | None:
+        story = GroupStory(member(*map(end, "abcd")), present=clients(name))
+        story.step()
+        return story.where()[name]
+
+    firsts = {name: first(name) for name in (f"pod-{number}" for number in range(40))}
+    assert firsts == {name: first(name) for name in firsts}
+    assert min(Counter(firsts.values()).values()) >= 4
+
+
+def test_a_client_that_nobody_takes_waits_and_that_is_told() -> None:
+    story = GroupStory(member(end("a", takes=False)), present=clients("p"))
+    decision = story.step()
+    assert story.moorings == []
+    (problem,) = decision.moored.problems
+    assert problem.reason == "NoEndpointTakes"
+    assert "1 pods" not in problem.message
+    assert "p" in problem.message
+    story.set(member(end("a")))
+    assert reasons(story.step()) == {"p": "Assigned"}
+
+
+def test_what_is_recorded_of_a_new_client() -> None:
+    story = GroupStory(member(end("a")), present=clients("frontend-0"))
+    story.step()
+    (only,) = story.moorings
+    assert only.metadata.name == "backend.frontend-0"
+    assert only.metadata.labels == {"moorage.dev/group": "backend"}
+    assert only.spec.endpoint == only.status.endpoint == only.status.home == "a"
+    assert (only.status.since, only.status.reason, only.status.previous) == (at(0), "Assigned", None)
+
+
+# --- Nobody moves without a cause ----------------------------------------------------------------------------------
+
+
+def test_an_endpoint_that_is_added_moves_nobody() -> None:
+    story = GroupStory(member(end("a"), end("b")), present=clients(*PODS))
+    story.step()
+    story.set(member(end("a"), end("b"), end("c")))
+    assert story.step() == GroupDecision((), (), story.decide().moored, None)
+
+
+def test_a_lost_endpoints_clients_and_no_others_move() -> None:
+    story = GroupStory(member(*map(end, "abc")), present=clients(*PODS))
+    story.step()
+    before = story.where()
+    story.set(member(end("a"), end("b", serves=False), end("c")))
+    decision = story.step(5)
+    assert reasons(decision) == {name: "FailedOver" for name, where in before.items() if where == "b"}
+    assert len(decision.writes) == 2
+    assert all(isinstance(write, Patch) for write in decision.writes)
+    assert Counter(story.where().values()) == {"a": 3, "c": 3}
+    assert {each.why for each in decision.moves} == {"b does not serve ExternalService backend"}
+    moved = next(each for each in story.moorings if each.status.reason == "FailedOver")
+    assert (moved.status.previous, moved.status.home, moved.status.since) == ("b", "b", at(5))
+    assert moved.spec.endpoint == moved.status.endpoint
+    assert [(each.endpoint, each.reason) for each in moved.status.moves or ()] == [
+        (moved.status.endpoint, "FailedOver"),
+        ("b", "Assigned"),
+    ]
+
+
+def test_an_endpoint_that_is_gone_is_lost_too() -> None:
+    story = GroupStory(member(end("a"), end("b")), present=clients(*PODS))
+    story.step()
+    story.set(member(end("a")))
+    assert set(reasons(story.step()).values()) == {"FailedOver"}
+    assert set(story.where().values()) == {"a"}
+
+
+def test_one_that_only_takes_no_new_clients_keeps_those_that_it_has() -> None:
+    story = GroupStory(member(end("a"), end("b")), present=clients(*PODS))
+    story.step()
+    story.set(member(end("a"), end("b", takes=False)))
+    assert story.step().writes == ()
+
+
+def test_where_there_is_no_other_endpoint_the_lost_ones_clients_stay_and_that_is_told() -> None:
+    story = GroupStory(member(end("a"), end("b", takes=False)), present=clients("p", "q"))
+    story.step()
+    story.set(member(end("a", serves=False), end("b", takes=False)))
+    decision = story.step()
+    assert decision.writes == ()
+    story.set(member(end("a", serves=False), end("b", serves=False)))
+    assert story.step().writes == ()
+
+
+def test_only_the_last_moves_are_remembered() -> None:
+    story = GroupStory(member(end("a"), end("b")), present=clients("p"))
+    story.step()
+    for number in range(8):
+        here = story.where()["p"]
+        story.set(member(end("a", serves=here != "a"), end("b", serves=here != "b")))
+        assert reasons(story.step(1)) == {"p": "FailedOver"}, number
+    moves = story.of("p").status.moves or []
+    assert [each.time for each in moves] == [at(second) for second in (8, 7, 6, 5, 4)]
+
+
+# --- Recovery ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("on_recovery", "moved"), [("Stay", False), ("Return", True)])
+def test_home_outlives_several_failovers(on_recovery: str, moved: bool) -> None:
+    def ends(*lost: str) -> None:
+        story.set(member(*(end(name, serves=name not in lost) for name in "abc"), on_recovery=on_recovery))
+
+    story = GroupStory(present=clients("p"))
+    ends("b", "c")
+    story.step()
+    for lost in ("a", "ab", "abc", "ac", "a"):
+        ends(*lost)
+        story.step(1)
+    there = story.where()["p"]
+    assert there != "a"
+    ends()
+    decision = story.step(1)
+    assert reasons(decision) == ({"p": "Returned"} if moved else {})
+    assert story.where()["p"] == ("a" if moved else there)
+
+
+def test_a_home_that_takes_no_clients_is_not_returned_to() -> None:
+    story = GroupStory(member(end("a"), end("b", serves=False), on_recovery="Return"), present=clients("p"))
+    story.step()
+    story.set(member(end("a", serves=False), end("b"), on_recovery="Return"))
+    story.step()
+    story.set(member(drained("a", 0), end("b"), on_recovery="Return"))
+    assert story.step().writes == ()
+
+
+def test_who_loses_its_endpoint_when_its_home_is_back_goes_home() -> None:
+    story = GroupStory(member(end("a"), end("b", serves=False), end("c", serves=False), on_recovery="Return"))
+    story.present = clients("p")
+    story.step()
+    story.set(member(end("a", serves=False), end("b"), end("c", serves=False), on_recovery="Return"))
+    story.step()
+    story.set(member(end("a"), end("b", serves=False), end("c"), on_recovery="Return"))
+    assert reasons(story.step()) == {"p": "Returned"}
+
+
+# --- Doubt ---------------------------------------------------------------------------------------------------------
+
+
+def test_while_a_member_doubts_its_checks_only_people_move_clients() -> None:
+    ends = [end("a"), end("b"), end("c")]
+    story = GroupStory(member(*ends, on_recovery="Return"), present=clients(*PODS))
+    story.step()
+    who = next(name for name, where in story.where().items() if where == "a")
+    story.set(member(end("a", serves=False), *ends[1:], on_recovery="Return", panic=True))
+    assert story.step().writes == ()
+    story.edit(who, "b")
+    assert reasons(story.step()) == {who: "Moved"}
+
+
+def test_members_that_do_not_agree_which_endpoint_is_down_move_nobody() -> None:
+    story = GroupStory(member(end("a"), end("b")), member(end("a"), end("b"), name="db"), present=clients(*PODS))
+    story.step()
+    story.set(member(end("a", serves=False), end("b")), member(end("a"), end("b", serves=False), name="db"))
+    decision = story.step()
+    assert decision.writes == ()
+    assert [each.reason for each in decision.moored.problems] == ["GroupPanic"]
+
+
+def test_from_an_endpoint_that_is_gone_clients_move_also_while_checks_are_doubted() -> None:
+    story = GroupStory(member(end("a"), end("b"), end("c")), present=clients(*PODS))
+    story.step()
+    story.set(member(end("a"), end("b"), panic=True))
+    assert set(reasons(story.step()).values()) == {"FailedOver"}
+
+
+# --- Edits ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_person_moves_a_client_in_one_write_and_makes_it_its_home() -> None:
+    story = GroupStory(member(end("a"), end("b")), present=clients("p"))
+    story.step()
+    old = story.where()["p"]
+    new = "b" if old == "a" else "a"
+    story.edit("p", new)
+    decision = story.step(3)
+    assert reasons(decision) == {"p": "Moved"}
+    (write,) = decision.writes
+    assert isinstance(write, Patch)
+    assert "spec" not in write.body
+    record = story.of("p").status
+    assert (record.endpoint, record.home, record.previous, record.since) == (new, new, old, at(3))
+
+
+def test_a_person_may_choose_one_that_takes_no_new_clients() -> None:
+    story = GroupStory(member(end("a"), drained("b", 0)), present=clients("p"))
+    story.step()
+    story.edit("p", "b")
+    assert reasons(story.step()) == {"p": "Moved"}
+    assert story.decide().writes == ()
+
+
+@pytest.mark.parametrize(
+    ("wish", "says"),
+    [
+        ("x", "spec.endpoint: there is no endpoint x; there are a, b, c; the client stays at a"),
+        ("b", "spec.endpoint: b does not serve ExternalService backend; the client stays at a until that changes"),
+        ("c", f"spec.endpoint: c is drained, to be empty by {at(9)}; the client stays at a until that changes"),
+    ],
+)
+def test_an_edit_that_cannot_be_followed_is_told_once_and_the_client_stays(wish: str, says: str) -> None:
+    story = GroupStory(member(end("a"), end("b", serves=False), drained("c", 0, 9)), present=clients("p"))
+    story.step()
+    story.edit("p", wish)
+    decision = story.step()
+    assert decision.moves == ()
+    assert len(decision.writes) == 1
+    assert story.of("p").status.message == says
+    assert (story.of("p").spec.endpoint, story.where()["p"]) == (wish, "a")
+    assert [each.reason for each in decision.moored.problems] == ["MooringNotFollowed"]
+    assert says in decision.moored.problems[0].message
+    assert story.decide().writes == ()
+
+
+def test_it_is_followed_as_soon_as_it_can_be() -> None:
+    story = GroupStory(member(end("a"), end("b", serves=False)), present=clients("p"))
+    story.step()
+    story.edit("p", "b")
+    story.step()
+    story.set(member(end("a"), end("b")))
+    assert reasons(story.step()) == {"p": "Moved"}
+    assert story.of("p").status.message is None
+
+
+def test_the_wish_outlives_a_failover() -> None:
+    story = GroupStory(member(end("a"), end("b", serves=False), end("c", serves=False)), present=clients("p"))
+    story.step()
+    story.edit("p", "b")
+    story.step()
+    story.set(member(end("a", serves=False), end("b", serves=False), end("c")))
+    assert reasons(story.step()) == {"p": "FailedOver"}
+    assert (story.of("p").spec.endpoint, story.where()["p"]) == ("b", "c")
+    assert story.decide().writes == ()
+
+
+def test_an_edit_that_is_taken_back_leaves_no_message() -> None:
+    story = GroupStory(member(end("a")), present=clients("p"))
+    story.step()
+    story.edit("p", "x")
+    story.step()
+    story.edit("p", "a")
+    assert story.step().moves == ()
+    assert story.of("p").status.message is None
+    assert story.decide().writes == ()
+
+
+# --- Made by people ------------------------------------------------------------------------------------------------
+
+
+def test_a_mooring_that_a_person_makes_is_kept_for_its_client_and_honoured() -> None:
+    story = GroupStory(member(end("a"), end("b")), present=clients("p"))
+    story.step()
+    story.make(mooring("later", "b"))
+    assert story.step().writes == ()
+    assert story.step(100_000).writes == ()
+    story.present |= clients("later")
+    decision = story.step()
+    assert reasons(decision) == {"later": "Moved"}
+    assert len(decision.writes) == 1
+    assert story.where()["later"] == "b"
+
+
+def test_its_mistakes_are_told_before_the_client_is_there() -> None:
+    story = GroupStory(member(end("a"), client="Node"))
+    story.make(mooring("n1", "x", kind="Node"))
+    story.make(mooring("p", "a", kind="Pod"))
+    assert len(story.step().writes) == 2
+    assert story.of("n1").status.message == "spec.endpoint: there is no endpoint x; there is a"
+    assert "spec.client.kind" in (story.of("p").status.message or "")
+    assert story.decide().writes == ()
+
+
+def test_a_client_whose_mooring_names_no_endpoint_gets_one_all_the_same() -> None:
+    story = GroupStory(member(end("a")))
+    story.make(mooring("p", "x"))
+    story.present = clients("p")
+    assert reasons(story.step()) == {"p": "Assigned"}
+    assert (story.of("p").spec.endpoint, story.where()["p"]) == ("x", "a")
+    assert story.decide().writes == ()
+
+
+def test_a_second_mooring_of_a_client_has_no_say() -> None:
+    story = GroupStory(member(end("a"), end("b", takes=False)), present=clients("p"))
+    story.step()
+    story.make(mooring("p", "b", object_name="another"))
+    decision = story.step()
+    assert decision.moves == ()
+    assert len(decision.writes) == 1
+    told = next(each for each in story.moorings if each.metadata.name == "another")
+    assert "backend.p" in (told.status.message or "")
+    assert story.decide().writes == ()
+
+
+def test_whoever_has_taken_the_name_of_a_mooring_delays_nobody() -> None:
+    story = GroupStory(member(end("a")), present=clients("p"))
+    story.make(mooring("another", "a", object_name="backend.p"))
+    assert reasons(story.step()) == {"p": "Assigned"}
+
+
+# --- Drains --------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_deadline_clients_of_a_drained_endpoint_stay() -> None:
+    story = GroupStory(member(end("a"), end("b")), present=clients(*PODS))
+    story.step()
+    story.set(member(end("a"), drained("b", 0)))
+    decision = story.step(10_000)
+    assert decision.writes == ()
+    assert decision.again_seconds is None
+
+
+def test_until_the_deadline_they_leave_evenly() -> None:
+    story = GroupStory(member(end("a", takes=False), end("b")), present=clients(*(f"p{n}" for n in range(5))))
+    story.step()
+    story.set(member(end("a"), drained("b", 0, 100)))
+    left = []
+    while True:
+        decision = story.step()
+        left += [(story.now, each.reason) for each in decision.moves]
+        if decision.again_seconds is None:
+            break
+        story.now += int(decision.again_seconds)
+    assert left == [(second, "Drained") for second in (20, 40, 60, 80, 100)]
+    assert set(story.where().values()) == {"a"}
+
+
+def test_those_that_are_left_share_the_time_when_others_go_by_themselves() -> None:
+    story = GroupStory(member(end("a", takes=False), end("b")), present=clients(*(f"p{n}" for n in range(5))))
+    story.step()
+    story.set(member(end("a"), drained("b", 0, 100)))
+    assert len(story.step(20).moves) == 1
+    there = [name for name, where in story.where().items() if where == "b"]
+    story.present = {key: each for key, each in story.present.items() if key.name not in there[:2]}
+    decision = story.step()
+    assert (len(decision.moves), decision.again_seconds) == (0, 40)
+
+
+def test_after_the_deadline_whoever_is_still_there_leaves_at_once() -> None:
+    story = GroupStory(member(end("a", takes=False), end("b")), present=clients(*PODS))
+    story.step()
+    story.set(member(end("a"), drained("b", 0, 100)))
+    decision = story.step(101)
+    assert len(decision.moves) == len(PODS)
+    assert {each.why for each in decision.moves} == {f"b is drained, to be empty by {at(100)}"}
+
+
+def test_who_cannot_go_anywhere_stays_and_nobody_is_asked_again() -> None:
+    story = GroupStory(member(end("b")), present=clients(*PODS))
+    story.step()
+    story.set(member(drained("b", 0, 100)))
+    decision = story.step(101)
+    assert (decision.writes, decision.again_seconds) == ((), None)
+
+
+def test_hundreds_of_clients_a_second_leave_evenly_too() -> None:
+    story = GroupStory(member(end("a", takes=False), end("b")), present=clients(*(f"p{n}" for n in range(600))))
+    story.step()
+    story.set(member(end("a"), drained("b", 0, 10)))
+    assert [len(story.step(1).moves) for _ in range(11)] == [60] * 10 + [0]
+
+
+# --- Few clients an endpoint ---------------------------------------------------------------------------------------
+
+
+def test_hints_bound_how_many_nodes_an_endpoint_gets() -> None:
+    story = nodes_story(20, "a", "b")
+    decision = story.step()
+    assert Counter(story.where().values()) == {"a": MAX_HINTS, "b": MAX_HINTS}
+    (problem,) = decision.moored.problems
+    assert problem.reason == "TooManyNodes"
+    assert "4 nodes" in problem.message
+    assert story.decide().writes == ()
+
+
+def test_of_the_heavier_one_no_more_than_it_has_room_for() -> None:
+    ends = member(end("a", weight=3), end("b"), client="Node", by_kube_proxy=True)
+    story = GroupStory(ends, present=nodes_story(12).present)
+    story.step()
+    assert Counter(story.where().values()) == {"a": 8, "b": 4}
+
+
+def test_they_bound_zones_too_and_no_clients_of_node_agents() -> None:
+    present = clients(*(f"z{number}" for number in range(9)), kind="Zone")
+    story = GroupStory(member(end("a"), client="Zone", by_kube_proxy=True), present=present)
+    decision = story.step()
+    assert [each.reason for each in decision.moored.problems] == ["TooManyZones"]
+    story = GroupStory(member(end("a"), client="Zone"), present=present)
+    decision = story.step()
+    assert (len(story.moorings), decision.moored.problems) == (9, ())
+
+
+def test_they_bound_edits() -> None:
+    story = nodes_story(16, "a", "b")
+    story.step()
+    who = next(name for name, where in story.where().items() if where == "a")
+    story.edit(who, "b")
+    assert story.step().moves == ()
+    assert "8 nodes" in (story.of(who).status.message or "")
+    other = next(name for name, where in story.where().items() if where == "b")
+    story.present.pop(next(key for key in story.present if key.name == other))
+    assert reasons(story.step()) == {who: "Moved"}
+
+
+def test_who_finds_no_room_after_a_failure_stays_and_moves_when_there_is_some() -> None:
+    story = nodes_story(16, "a", "b")
+    story.step()
+    names = [end("a", serves=False), end("b"), end("c")]
+    story.set(member(*names[:2], client="Node", by_kube_proxy=True))
+    decision = story.step()
+    assert decision.writes == ()
+    assert [each.reason for each in decision.moored.problems] == ["TooManyNodes"]
+    story.set(member(*names, client="Node", by_kube_proxy=True))
+    assert len(story.step().moves) == 8
+
+
+def test_of_more_than_have_room_those_that_came_first_are_led() -> None:
+    story = GroupStory(member(end("a"), client="Node"), present=clients(*(f"n{n}" for n in range(9)), kind="Node"))
+    story.step()
+    story.present |= clients("a-late-one", kind="Node")
+    story.step(5)
+    story.set(member(end("a"), client="Node", by_kube_proxy=True))
+    decision = story.step()
+    assert decision.writes == ()
+    assert decision.moored.at == {"a": tuple(f"n{n}" for n in range(8))}
+    assert "2 nodes" in decision.moored.problems[0].message
+
+
+def test_one_that_leaves_makes_room_for_another_in_the_same_decision() -> None:
+    story = nodes_story(16, "a", "b", on_recovery="Return")
+    story.step()
+    there = {where: [name for name, it in story.where().items() if it == where] for where in "ab"}
+    story.set(member(*map(end, "abc"), client="Node", by_kube_proxy=True, on_recovery="Return"))
+    story.edit(there["a"][0], "b")
+    story.edit(there["b"][0], "c")
+    assert reasons(story.step()) == {there["a"][0]: "Moved", there["b"][0]: "Moved"}
+    assert story.decide().writes == ()
+
+
+# --- Who has a say -------------------------------------------------------------------------------------------------
+
+
+def test_while_no_member_counts_nothing_is_done() -> None:
+    story = GroupStory(member(end("a"), end("b")), present=clients(*PODS))
+    moored = story.step().moored
+    story.set(member(end("a", serves=False), end("b"), counts=False))
+    story.present |= clients("new")
+    story.edit(PODS[0], "x")
+    decision = story.step(1000)
+    assert decision == GroupDecision((), (), moored, None)
+
+
+def test_one_client_reaches_the_same_endpoint_of_all_members() -> None:
+    story = GroupStory(member(end("a"), end("b")), member(end("b"), end("c"), name="db"), present=clients(*PODS))
+    story.step()
+    assert set(story.where().values()) == {"b"}
+
+
+def test_without_members_moorings_go_when_their_clients_have_been_absent_long_enough() -> None:
+    story = GroupStory(member(end("a")), present=clients("p"))
+    story.step()
+    story.members, story.present = [], {}
+    assert story.step().again_seconds == 300
+    assert story.moorings
+    story.step(300)
+    assert story.moorings == []
+
+
+# --- Moorings whose client is gone ---------------------------------------------------------------------------------
+
+
+def test_a_mooring_outlives_its_client_by_the_grace_period() -> None:
+    story = GroupStory(member(end("a"), end("b")), present=clients("p", "q"))
+    story.step()
+    del story.present[next(iter(clients("p")))]
+    decision = story.step()
+    assert (decision.writes, decision.again_seconds) == ((), 300)
+    assert story.step(299).writes == ()
+    (write,) = story.step(1).writes
+    assert isinstance(write, Delete)
+    assert set(story.where()) == {"q"}
+
+
+def test_a_client_that_is_back_in_time_is_where_it_was() -> None:
+    story = GroupStory(member(end("a"), end("b")), present=clients("p", "q"))
+    story.step()
+    story.present.pop(key := next(iter(clients("p"))))
+    story.step()
+    story.present |= clients("p")
+    assert story.step(299).writes == ()
+    story.present.pop(key)
+    assert story.step(299).writes == (), "absence begins anew"
+
+
+def test_of_one_that_is_expected_it_stays_for_ever_and_still_leads_slices() -> None:
+    story = GroupStory(member(end("a")), present=clients("db-0"))
+    story.step()
+    story.expected = set(story.present)
+    story.present = {}
+    decision = story.step(100_000)
+    assert decision.writes == ()
+    assert decision.moored.at == {"a": ("db-0",)}
+
+
+def test_an_absent_client_moves_when_it_is_back() -> None:
+    story = GroupStory(member(end("a"), end("b", serves=False)), present=clients("p"))
+    story.step()
+    story.present = {}
+    story.set(member(end("a", serves=False), end("b")))
+    assert story.step().writes == ()
+    story.present = clients("p")
+    assert reasons(story.step()) == {"p": "FailedOver"}
+
+
+def test_with_another_kind_of_client_the_old_moorings_go_and_the_new_ones_come() -> None:
+    story = GroupStory(member(end("a"), client="Node"), present=clients("n1", kind="Node"))
+    story.step()
+    story.set(member(end("a"), client="Zone"))
+    story.present = clients("eu-1a", kind="Zone")
+    assert reasons(story.step()) == {"eu-1a": "Assigned"}
+    story.step(300)
+    assert set(story.where()) == {"eu-1a"}
+
+
+def test_one_that_is_being_deleted_is_not_written() -> None:
+    story = GroupStory(member(end("a"), end("b")), present=clients("p"))
+    story.step()
+    name = story.of("p").metadata.name
+    story.cluster.objects["Mooring", name]["metadata"]["deletionTimestamp"] = at(0)
+    story.set(member(end("a", serves=False), end("b", serves=False), end("c")))
+    decision = story.decide()
+    assert (decision.writes, decision.moves) == ((), ())
+    story.present = {}
+    story.now = 1000
+    story.decide()
+    story.now = 2000
+    assert story.decide().writes == ()
+
+
+# --- Another group -------------------------------------------------------------------------------------------------
+
+
+def test_moorings_go_along_to_another_group() -> None:
+    story = GroupStory(member(end("a"), end("b")), present=clients("p", "q"))
+    story.step()
+    new = GroupStory(member(end("a"), end("b"), end("c")), present=clients("p", "q", "r"))
+    new.past, new.now = story.moorings, 50
+    assert reasons(new.step()) == dict.fromkeys("pqr", "Assigned")
+    where = new.where()
+    assert {name: where[name] for name in "pq"} == story.where()
+    assert where["r"] == "c"
+    assert new.of("p").status == story.of("p").status
+    assert new.decide().writes == ()
+
+
+def test_who_has_a_mooring_there_already_keeps_that() -> None:
+    story = GroupStory(member(end("a")), present=clients("p"))
+    story.step()
+    new = GroupStory(member(end("b"), end("a", takes=False)), present=clients("p"))
+    new.step()
+    new.past = story.moorings
+    assert new.step().writes == ()
+
+
+# --- Namespace -----------------------------------------------------------------------------------------------------
+
+
+def test_a_namespace_has_one_endpoint_and_the_others_stand_by() -> None:
+    story = GroupStory(
+        member(end("a"), end("b"), client="Namespace", by_kube_proxy=True),
+        present=clients("frontend", kind="Namespace"),
+    )
+    decision = story.step()
+    active = story.where()["frontend"]
+    assert active is not None
+    assert decision.moored == (("Namespace", {active: ("frontend",)}, ()))
+    other = "b" if active == "a" else "a"
+    story.set(member(end(active, serves=False), end(other), client="Namespace", by_kube_proxy=True))
+    assert reasons(story.step()) == {"frontend": "FailedOver"}
+    story.set(member(end("a"), end("b"), client="Namespace", by_kube_proxy=True))
+    assert story.step().writes == ()
+
+
+# --- Size ----------------------------------------------------------------------------------------------------------
+
+
+def test_many_clients_cost_one_look_each() -> None:
+    """Of 200 endpoints, one is lost with all that it has; nobody else is written."""
+    names = [f"b{number:03}" for number in range(200)]
+    story = GroupStory(member(*map(end, names)), present=clients(*(f"p{n}" for n in range(2000))))
+    decision = story.decide()
+    assert len(decision.moves) == 2000
+    assert {len(each) for each in decision.moored.at.values()} == {10}
+    assert decide_group(story.snapshot()) == decision
