@@ -6,17 +6,7 @@ from typing import Any
 
 import pytest
 
-from moorage.api.core_v1 import (
-    Container,
-    Node,
-    NodeAddress,
-    NodeSpec,
-    NodeStatus,
-    Pod,
-    PodIP,
-    PodSpec,
-    PodStatus,
-)
+from moorage.api.core_v1 import Node, NodeAddress, NodeSpec, NodeStatus
 from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, Endpoint, EndpointSlice
 from moorage.api.meta import ObjectKey, ObjectMeta, OwnerReference
 from moorage.api.networking_v1 import ServiceCIDR
@@ -25,9 +15,8 @@ from moorage.cluster.kubeconfig import Config
 from moorage.core.admission import API_SERVER, NODE, Gate, gate_of
 from moorage.operator.config import Admission
 from moorage.operator.mirror import Mirror
-from moorage.operator.world import World, slim_node, slim_pod, slim_slice
+from moorage.operator.world import World
 
-META = ObjectMeta(name="a", namespace="default", uid="1", resource_version="7", labels={"app": "a"})
 OWNER = OwnerReference(
     api_version="moorage.dev/v1alpha1", kind="ExternalService", name="backend", uid="2", controller=True
 )
@@ -38,32 +27,6 @@ def slice_(name: str, service: str | None = None, *owners: OwnerReference) -> En
     labels = {SERVICE_NAME_LABEL: service} if service else None
     meta = ObjectMeta(name=name, namespace="default", uid=name, labels=labels, owner_references=list(owners))
     return EndpointSlice(metadata=meta, address_type="IPv4", endpoints=TWO)
-
-
-def test_of_a_pod_its_addresses_are_kept() -> None:
-    pod = Pod(
-        metadata=META,
-        spec=PodSpec(containers=[Container(name="main")], node_name="node-1", host_network=True),
-        status=PodStatus(phase="Running", pod_ip="10.244.0.7", pod_ips=[PodIP(ip="10.244.0.7")], host_ip="192.0.2.1"),
-    )
-    slim = slim_pod(pod)
-    assert (slim.status.phase, slim.status.pod_ip, slim.spec.host_network) == ("Running", "10.244.0.7", True)
-    assert (slim.metadata.uid, slim.metadata.resource_version, slim.metadata.labels) == ("1", "7", None)
-    assert slim.spec.containers == []
-
-
-def test_of_a_node_its_addresses_and_ranges_are_kept() -> None:
-    addresses = [NodeAddress(type="InternalIP", address="192.0.2.1")]
-    status = NodeStatus(addresses=addresses, conditions=[{"type": "Ready"}], node_info={"kernelVersion": "6"})
-    slim = slim_node(Node(metadata=META, spec=NodeSpec(pod_cidrs=["10.244.0.0/24"]), status=status))
-    assert slim.status == NodeStatus(addresses=addresses)
-    assert slim.spec.pod_cidrs == ["10.244.0.0/24"]
-
-
-def test_of_others_slices_it_is_kept_that_they_have_endpoints() -> None:
-    assert slim_slice(slice_("ours", "backend", OWNER)).endpoints == TWO
-    assert slim_slice(slice_("theirs", "other")).endpoints == TWO[:1]
-    assert slim_slice(slice_("kubernetes", "kubernetes")).endpoints == TWO
 
 
 async def test_the_addresses_of_an_api_server_that_has_a_name_are_looked_up() -> None:

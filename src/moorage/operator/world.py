@@ -9,14 +9,13 @@ from ipaddress import IPv6Address, ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
-from msgspec.structs import replace
-
 from moorage.api import contract
 from moorage.api.addresses import as_kubernetes_reads, embedded
-from moorage.api.core_v1 import Node, NodeStatus, Pod, PodSpec, PodStatus, Service
+from moorage.api.core_v1 import Node, Pod, Service
 from moorage.api.discovery_v1 import EndpointSlice
-from moorage.api.meta import Object, ObjectKey, ObjectMeta
-from moorage.api.moorage_v1alpha1 import ExternalService
+from moorage.api.meta import Object, ObjectKey
+from moorage.api.moorage_v1alpha1 import ExternalService, MooringConfig
+from moorage.api.moorings_v1alpha1 import Mooring
 from moorage.api.networking_v1 import ServiceCIDR
 from moorage.cluster.backoff import backoff
 from moorage.cluster.client import Client
@@ -39,14 +38,13 @@ from moorage.core.admission import (
 )
 from moorage.errors import MoorageError
 from moorage.log import get_logger
+from moorage.operator.clientele import Clientele
 from moorage.operator.config import Admission
 from moorage.operator.mirror import Mirror
+from moorage.operator.slim import KUBERNETES, OWNER, slim_node, slim_pod, slim_slice
 
 log = get_logger("moorage.operator.world")
 
-OWNER = "ExternalService"
-KUBERNETES = ObjectKey("default", "kubernetes")
-"""The Service whose endpoints are the API servers."""
 ASK_NAME_SECONDS = 60.0
 """How often the API server's name is looked up, if the operator connects to a name."""
 
@@ -70,7 +68,8 @@ class World:
 
     `touched(key)` is called when something changes that matters to decisions about this ExternalService,
     `gate_changed()` when the gate changes as a whole, `addresses_changed(addresses)` when it changes for these
-    addresses only.
+    addresses only. `group_touched(group)` is called when something changes that matters to decisions about the
+    moorings of this group.
     """
 
     def __init__(
@@ -81,6 +80,7 @@ class World:
         touched: Callable[[ObjectKey], None],
         gate_changed: Callable[[], None],
         addresses_changed: Callable[[frozenset[str]], None],
+        group_touched: Callable[[ObjectKey], None] = lambda group: None,
     ) -> None:
         self._client = client
         self._admission = admission
@@ -98,6 +98,7 @@ class World:
         self.xsvcs = Mirror(self._xsvcs.store, lambda change: self._touched(change.key))
         self.services = Mirror(self._services.store, lambda change: self._touched(change.key))
         self.slices = Mirror(self._slices.store, self._touch_owners)
+        self.clients = Clientele(client, self._pods.store, self._nodes.store, group_touched)
         self._pod_ranges: dict[ObjectKey, tuple[str, ...]] = {}
         """Of Nodes."""
         self._own = Addresses()
@@ -142,6 +143,8 @@ class World:
                 self.services.wrote(obj, made)
             case EndpointSlice():
                 self.slices.wrote(obj, made)
+            case Mooring():
+                self.clients.wrote(obj, made)
 
     def gone(self, kind: type[Object], key: ObjectKey) -> None:
         """Forget the object: the API server has said that it does not exist."""
@@ -151,6 +154,8 @@ class World:
             self.services.gone(key)
         elif issubclass(kind, EndpointSlice):
             self.slices.gone(key)
+        elif issubclass(kind, Mooring):
+            self.clients.gone(key)
 
     @property
     def error(self) -> MoorageError | None:
@@ -164,18 +169,24 @@ class World:
                 tasks.create_task(reflector.run())
             tasks.create_task(self._follow_cidrs())
             tasks.create_task(self._follow_server())
+            tasks.create_task(self.clients.run())
 
     async def until_synced(self) -> None:
         """Wait until everything has been read once and `gate` has been made from it."""
         for reflector in (self._xsvcs, self._services, self._slices, self._nodes, self._pods):
             await reflector.synced.wait()
+        await self.clients.until_answered()
         await self._cidrs_known.wait()
         await self._server_known.wait()
         # If everything had been read already, nothing else has run meanwhile, and the gate may still be due.
         self._make_gate()
 
-    def _reflectors(self) -> Iterable[Reflector[Object]]:
-        return (self._xsvcs, self._services, self._slices, self._nodes, self._cidrs, self._pods)  # type: ignore[return-value]
+    def _reflectors(self) -> Iterable[Reflector[Any]]:
+        mine: tuple[Reflector[Any], ...] = (
+            *(self._xsvcs, self._services, self._slices),
+            *(self._nodes, self._cidrs, self._pods),
+        )
+        return (*mine, *self.clients.reflectors)
 
     async def _follow_cidrs(self) -> None:
         """Follow ServiceCIDRs, which Kubernetes has since 1.33 (KEP-1880)."""
@@ -223,6 +234,9 @@ class World:
 
     def _xsvc_changed(self, change: Change[ExternalService]) -> None:
         self.xsvcs.watched(change)
+        if change.new is not None and change.new.spec.session_affinity == "Mooring":
+            details = change.new.spec.session_affinity_config
+            self.clients.expect((details.mooring if details else None) or MooringConfig())
         self._touched(change.key)
 
     def _service_changed(self, change: Change[Service]) -> None:
@@ -250,6 +264,7 @@ class World:
     def _node_changed(self, change: Change[Node]) -> None:
         key, _, node = change
         self._took(self._own.put(NODE, key, node_addresses(node)))
+        self.clients.node_changed(change)
         # A Node changes every few seconds, but its ranges hardly ever do.
         ranges = pod_ranges(node)
         if ranges != self._pod_ranges.pop(key, ()):
@@ -259,6 +274,7 @@ class World:
 
     def _pod_changed(self, change: Change[Pod]) -> None:
         self._took(self._own.put(POD, change.key, pod_addresses(change.new)))
+        self.clients.pod_changed(change)
 
     def _took(self, changed: frozenset[str]) -> None:
         if changed:
@@ -289,31 +305,3 @@ class World:
             service_cidrs=self._cidrs.store.values(),
             own=self._own,
         )
-
-
-# --- What is kept of an object -----------------------------------------------------------------------------------
-
-
-def slim_pod(pod: Pod) -> Pod:
-    """A pod reduced to its addresses. A large cluster has a hundred times more pods than anything else read here."""
-    status = PodStatus(phase=pod.status.phase, pod_ip=pod.status.pod_ip, pod_ips=pod.status.pod_ips)
-    return Pod(metadata=_identity(pod), spec=PodSpec(host_network=pod.spec.host_network), status=status)
-
-
-def slim_node(node: Node) -> Node:
-    """A Node reduced to its addresses and ranges."""
-    return Node(metadata=_identity(node), spec=node.spec, status=NodeStatus(addresses=node.status.addresses))
-
-
-def slim_slice(slice_: EndpointSlice) -> EndpointSlice:
-    """The slice. If it is neither ours nor the API servers', with one endpoint only, to show that it has some."""
-    if not slice_.endpoints or any(each.kind == OWNER for each in slice_.metadata.owner_references or ()):
-        return slice_
-    if KUBERNETES in BY_OWNER.keys(slice_):
-        return slice_
-    return replace(slice_, endpoints=slice_.endpoints[:1])
-
-
-def _identity(obj: Object) -> ObjectMeta:
-    meta = obj.metadata
-    return ObjectMeta(name=meta.name, namespace=meta.namespace, uid=meta.uid, resource_version=meta.resource_version)

@@ -1,0 +1,281 @@
+"""What moorings are decided from, and which groups a change of it touches."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from moorage.api.apps_v1 import ReplicaSet, StatefulSet
+from moorage.api.batch_v1 import Job
+from moorage.api.core_v1 import Node, Pod
+from moorage.api.meta import Object, ObjectKey, OwnerReference, selects
+from moorage.api.moorage_v1alpha1 import MooringConfig
+from moorage.api.moorings_v1alpha1 import Mooring
+from moorage.cluster.client import Client
+from moorage.cluster.metadata import MetadataOnly
+from moorage.cluster.reading import Unreadable
+from moorage.cluster.reflector import Reflector
+from moorage.cluster.store import Change, Store
+from moorage.core.clients import Owners, StatefulSetFacts, zone_of
+from moorage.operator.mirror import Mirror
+from moorage.operator.slim import slim_job, slim_replica_set, slim_stateful_set
+
+OF_PODS = ("Pod", "Workload", "Label")
+"""What counts as one client, where clients are pods or made of pods."""
+OF_OWNERS = ("Pod", "Workload")
+"""The same where it must be known what the pods were made by."""
+_FINISHED = ("Succeeded", "Failed")
+
+
+class Clientele:
+    """Moorings, and those who may be clients. `run` keeps them current until cancelled.
+
+    Pods and Nodes are read anyway: `pod_changed` and `node_changed` are called after `pods` and `nodes` have changed.
+    What makes pods is followed from when `expect` asks for it. `touched(group)` is called when something changes
+    that decisions about this group read; which groups there are, and who is a client of theirs, `want` says.
+    """
+
+    def __init__(
+        self, client: Client, pods: Store[Pod], nodes: Store[Node], touched: Callable[[ObjectKey], None]
+    ) -> None:
+        self._pods, self._nodes, self._touched = pods, nodes, touched
+        self._moorings = Reflector(client, Mooring, on_change=self._mooring_changed)
+        self._mirror = Mirror(self._moorings.store, self._seen)
+        metadata = MetadataOnly(client)
+        self._owners: tuple[Reflector[Any], ...] = (
+            Reflector(metadata, ReplicaSet, on_change=self._controller_changed, transform=slim_replica_set),
+            Reflector(metadata, Job, on_change=self._controller_changed, transform=slim_job),
+            Reflector(client, StatefulSet, on_change=self._set_changed, transform=slim_stateful_set),
+        )
+        self._owners_wanted = asyncio.Event()
+        self._by_group: dict[ObjectKey, dict[ObjectKey, Mooring]] = {}
+        self._configs: dict[ObjectKey, MooringConfig] = {}
+        self._of_pods: dict[str, set[ObjectKey]] = {}
+        """Namespace -> groups whose clients are pods; namespaces without one are left out."""
+        self._of_nodes: set[ObjectKey] = set()
+        self._pods_of: dict[str, dict[ObjectKey, Pod]] = {}
+        """The same namespaces -> all pods there."""
+        self._controllers: dict[str, dict[tuple[str, str], OwnerReference | None]] = {}
+        self._sets: dict[str, dict[str, StatefulSetFacts]] = {}
+
+    @property
+    def reflectors(self) -> Iterable[Reflector[Any]]:
+        """Those that are followed."""
+        return (self._moorings, *(self._owners if self._owners_wanted.is_set() else ()))
+
+    def expect(self, config: MooringConfig) -> None:
+        """Clients will be of this `config`.
+
+        From the first time that it takes more than pods and nodes, ReplicaSets, Jobs and StatefulSets are followed: a
+        large cluster has very many, mostly for nobody.
+        """
+        if config.client in OF_OWNERS:
+            self._owners_wanted.set()
+
+    async def run(self) -> None:
+        """Follow the API server until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow(self._moorings))
+            await self._owners_wanted.wait()
+            for reflector in self._owners:
+                tasks.create_task(self._follow(reflector))
+
+    async def until_answered(self) -> None:
+        """Wait until all that is followed has been read once, or the API server has said that it may not be read."""
+        await self._moorings.answered.wait()
+        if self._owners_wanted.is_set():
+            for reflector in self._owners:
+                await reflector.answered.wait()
+
+    def knows(self, config: MooringConfig | None) -> bool:
+        """Whether all that is needed for a group with this `config` has been read; None: for one without members."""
+        needed = (self._moorings, *(self._owners if config and config.client in OF_OWNERS else ()))
+        return all(each.synced.is_set() for each in needed)
+
+    # --- Which groups there are ----------------------------------------------------------------------------------
+
+    def want(self, group: ObjectKey, config: MooringConfig | None) -> None:
+        """Touch `group` for what is a client by this `config`; None: there is no such group any more."""
+        if self._configs.get(group) == config:
+            return
+        namespace = group.namespace
+        if config is None:
+            del self._configs[group]
+        else:
+            self._configs[group] = config
+            self.expect(config)
+        self._of_nodes.discard(group)
+        if config is not None and config.client in ("Node", "Zone"):
+            self._of_nodes.add(group)
+        wanting = self._of_pods.setdefault(namespace, set())
+        wanting.discard(group)
+        if config is not None and config.client in OF_PODS:
+            wanting.add(group)
+        if not wanting:
+            del self._of_pods[namespace]
+            self._pods_of.pop(namespace, None)
+        elif namespace not in self._pods_of:
+            self._pods_of[namespace] = {key: pod for key, pod in self._pods.items() if key.namespace == namespace}
+
+    @property
+    def count(self) -> int:
+        """Of Moorings."""
+        return len(self._moorings.store)
+
+    def groups_with_moorings(self) -> list[ObjectKey]:
+        return list(self._by_group)
+
+    # --- What there is -------------------------------------------------------------------------------------------
+
+    def pods(self, namespace: str) -> list[Pod]:
+        """All of a namespace that has groups whose clients are pods; none of others."""
+        return list(self._pods_of.get(namespace, {}).values())
+
+    def nodes(self) -> list[Node]:
+        return list(self._nodes.values())
+
+    def owners(self, namespace: str) -> Owners:
+        return Owners(dict(self._controllers.get(namespace, {})), dict(self._sets.get(namespace, {})))
+
+    def moorings(self, group: ObjectKey) -> list[Mooring]:
+        """All of a group, with our own writes."""
+        return list(self._by_group.get(group, {}).values())
+
+    def mooring(self, key: ObjectKey) -> Mooring | None:
+        return self._mirror.get(key)
+
+    def unreadable(self, key: ObjectKey) -> Unreadable | None:
+        """Why this Mooring cannot be read; None if it can, or if there is none."""
+        return self._moorings.unreadable.get(key)
+
+    def wrote(self, obj: Mooring, made: bool) -> None:
+        """Take the answer to a write. `made`: it created the object."""
+        key = obj.metadata.key
+        before = self._mirror.get(key)
+        self._mirror.wrote(obj, made)
+        self._hold(key, before)
+
+    def gone(self, key: ObjectKey) -> None:
+        """There is no such Mooring, as the API server said; the watch may show it for a moment yet."""
+        before = self._mirror.get(key)
+        self._mirror.gone(key)
+        self._drop(before)
+
+    # --- What the watches show -----------------------------------------------------------------------------------
+
+    async def _follow(self, reflector: Reflector[Any]) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(reflector.run())
+            await reflector.synced.wait()
+            for group in {*self._configs, *self._by_group}:
+                self._touched(group)
+
+    def _mooring_changed(self, change: Change[Mooring]) -> None:
+        self._seen(self._mirror.watched(change))
+
+    def _seen(self, change: Change[Mooring]) -> None:
+        key, old, _ = change
+        held = self._drop(old)
+        new = self._hold(key)
+        if new is None and not held:
+            return  # our own deletion
+        if _version(old) != _version(new):
+            for group in {group_of_mooring(each) for each in (old, new) if each is not None}:
+                self._touched(group)
+
+    def _hold(self, key: ObjectKey, before: Mooring | None = None) -> Mooring | None:
+        """Have this Mooring among those of its group, as it is now."""
+        self._drop(before)
+        new = self._mirror.get(key)
+        if new is not None:
+            self._by_group.setdefault(group_of_mooring(new), {})[key] = new
+        return new
+
+    def _drop(self, mooring: Mooring | None) -> bool:
+        """Whether it was among those of its group."""
+        if mooring is None:
+            return False
+        group = group_of_mooring(mooring)
+        held = self._by_group.get(group, {})
+        found = held.pop(mooring.metadata.key, None) is not None
+        if found and not held:
+            del self._by_group[group]
+        return found
+
+    def pod_changed(self, change: Change[Pod]) -> None:
+        key, old, new = change
+        kept = self._pods_of.get(key.namespace)
+        if kept is None:
+            return
+        if new is None:
+            kept.pop(key, None)
+        else:
+            kept[key] = new
+        if _facts(old) == _facts(new):
+            return
+        seen = [each for each in (old, new) if each is not None]
+        for group in self._of_pods[key.namespace]:
+            selector = self._configs[group].pod_selector
+            if selector and any(selects(selector, each.metadata.labels) or _in_set(each) for each in seen):
+                self._touched(group)
+
+    def node_changed(self, change: Change[Node]) -> None:
+        _, old, new = change
+        before, after = (zone_of(each.metadata) if each else None for each in (old, new))
+        if before != after:
+            for group in self._of_nodes:
+                self._touched(group)
+
+    def _controller_changed(self, change: Change[Any]) -> None:
+        key, old, new = change
+        known = self._controllers.setdefault(key.namespace, {})
+        which = type(new or old).__name__, key.name
+        if new is None:
+            known.pop(which, None)
+            return
+        (controller,) = new.metadata.owner_references or (None,)
+        if which not in known or known[which] != controller:
+            known[which] = controller
+            self._touch_of_pods(key.namespace)
+
+    def _set_changed(self, change: Change[StatefulSet]) -> None:
+        key, _, new = change
+        known = self._sets.setdefault(key.namespace, {})
+        before = known.pop(key.name, None)
+        if new is not None:
+            ordinals = new.spec.ordinals
+            replicas = 1 if new.spec.replicas is None else new.spec.replicas
+            known[key.name] = StatefulSetFacts(replicas, ordinals.start or 0 if ordinals else 0)
+        if known.get(key.name) != before:
+            self._touch_of_pods(key.namespace)
+
+    def _touch_of_pods(self, namespace: str) -> None:
+        for group in self._of_pods.get(namespace, ()):
+            self._touched(group)
+
+
+def group_of_mooring(mooring: Mooring) -> ObjectKey:
+    """The group that a Mooring is of."""
+    return ObjectKey(mooring.metadata.namespace or "", mooring.spec.group)
+
+
+def _version(obj: Object | None) -> str | None:
+    return obj.metadata.resource_version if obj is not None else None
+
+
+def _facts(pod: Pod | None) -> object:
+    """What a decision reads of a pod."""
+    if pod is None:
+        return None
+    meta, spec = pod.metadata, pod.spec
+    return (
+        meta.uid,
+        meta.labels,
+        meta.owner_references,
+        meta.deletion_timestamp is None and pod.status.phase not in _FINISHED,
+        spec.host_network and (spec.node_name or ""),
+    )
+
+
+def _in_set(pod: Pod) -> bool:
+    """Whether it is a StatefulSet's: that it is there matters also when it is no client."""
+    return any(each.kind == "StatefulSet" for each in pod.metadata.owner_references or ())
