@@ -11,8 +11,10 @@ from msgspec import inspect
 
 from moorage.api import crds
 from moorage.api.crds import Json, custom_kinds, definition, schema, walk
-from moorage.api.kinds import Kind
+from moorage.api.kinds import Kind, kind_of
+from moorage.api.meta import Object
 from moorage.api.moorage_v1alpha1 import ExternalService
+from moorage.api.moorings_v1alpha1 import Mooring
 
 FILE = Path(__file__).parents[2] / "deploy" / "crds" / "crds.yaml"
 kinds = pytest.mark.parametrize("kind", custom_kinds(), ids=lambda kind: kind.kind)
@@ -189,3 +191,11 @@ def test_what_an_older_schema_let_in_can_be_read(spec: Json) -> None:
 
 def test_an_object_without_spec_can_be_read() -> None:
     assert decode().spec.ports == []
+
+
+def test_a_field_of_a_type_without_a_schema_is_refused() -> None:
+    class Weighed(Object, kw_only=True, frozen=True):
+        spec: float = 0.5
+
+    with pytest.raises(TypeError, match=r"FloatType.* has no schema"):
+        schema(kind_of(Mooring)._replace(type=Weighed))

@@ -118,3 +118,11 @@ async def test_a_connection_ends_with_the_answer_although_the_server_keeps_it() 
     async with stream(counted(ANSWER)) as (server, ended):
         await ask_by_tcp(server, b"question", fits)
         await asyncio.wait_for(ended.wait(), 20)
+
+
+async def test_a_connection_ends_with_an_error_although_somebody_keeps_that() -> None:
+    async with stream(counted(b"to something else")) as (server, ended):
+        with pytest.raises(MalformedError) as kept:
+            await ask_by_tcp(server, b"question", fits)
+        await asyncio.wait_for(ended.wait(), 20)
+        assert kept.traceback, "which refers to all that the question used"
