@@ -145,3 +145,13 @@ def test_no_damage_to_a_manifest_raises_anything_but_a_moorage_error(data: st.Da
     good, errors = read([io.BytesIO(damaged.encode(errors="replace"))])
     assert all(str(error).isprintable() for error in errors)
     assert good or errors
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"), [("Service", ": items: unknown field; "), ("7", ": kind: 7 is not a name; ")]
+)
+def test_only_what_is_a_list_is_looked_into(kind: str, message: str) -> None:
+    text = f"{{apiVersion: v1, kind: {kind}, metadata: {{name: a}}, items: [{{apiVersion: v1, kind: Namespace}}]}}"
+    good, errors = read([io.StringIO(text)])
+    assert good == []
+    assert any(message in str(error) for error in errors)
