@@ -318,3 +318,37 @@ def test_annotations_of_a_service_are_not_held() -> None:
     given = service()
     noisy = msgspec.structs.replace(given, metadata=msgspec.structs.replace(given.metadata, annotations={"a": "b"}))
     assert needed(noisy) == given
+
+
+def hinted(address: str, **hints: object) -> dict[str, object]:
+    return {"addresses": [address], "hints": {name: [{"name": each} for each in hints[name]] for name in hints}}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("scope", "used"),
+    [
+        (Scope("node-1"), ["203.0.113.1:80"]),
+        (Scope("node-2"), ["203.0.113.2:80"]),
+        (Scope("node-3"), ["203.0.113.1:80", "203.0.113.2:80"]),
+    ],
+)
+def test_a_node_uses_the_endpoints_that_are_hinted_to_it_and_else_all(scope: Scope, used: list[str]) -> None:
+    first, second = hinted("203.0.113.1", forNodes=["node-1"]), hinted("203.0.113.2", forNodes=["node-2"])
+    scope = scope._replace(labelled_only=False)
+    assert targets(only(service(), slice_(first), slice_(second, name="backend-2"), scope=scope)) == used
+
+
+def test_a_node_uses_the_endpoints_that_are_hinted_to_its_zone() -> None:
+    given = slice_(hinted("203.0.113.1", forZones=["eu-1a"]), hinted("203.0.113.2", forZones=["eu-1b"]))
+    assert targets(only(service(), given, scope=SCOPE._replace(zone="eu-1b"))) == ["203.0.113.2:80"]
+    assert targets(only(service(), given)) == ["203.0.113.1:80", "203.0.113.2:80"]
+
+
+def test_connections_stay_open_at_endpoints_that_are_hinted_to_others() -> None:
+    given = slice_(hinted("203.0.113.1", forNodes=["node-1"]), hinted("203.0.113.2", forNodes=["node-2"]))
+    assert only(service(), given).keeps == {Target("203.0.113.2", 80)}
+
+
+def test_hints_do_not_count_where_only_endpoints_of_the_node_do() -> None:
+    given = slice_(hinted("203.0.113.1", forNodes=["node-2"]) | {"nodeName": "node-1"}, hinted("203.0.113.2"))
+    assert targets(only(service(internalTrafficPolicy="Local"), given)) == ["203.0.113.1:80"]

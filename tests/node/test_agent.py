@@ -11,9 +11,10 @@ import pytest
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from moorage.api.core_v1 import Service
+from moorage.api.core_v1 import Node, Service
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.meta import ObjectMeta
+from moorage.api.topology import ZONE_LABEL
 from moorage.cluster.client import Client
 from moorage.cluster.events import Event
 from moorage.dataplane.capabilities import Capabilities
@@ -27,6 +28,10 @@ from moorage.node.agent import Agent
 from testing.eventually import eventually
 from tests.support.apiserver import RunningApiServer, api_server, kind
 from tests.support.objects import apply, delete, service, slice_
+
+
+def node(zone: str) -> dict[str, object]:
+    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1", "labels": {ZONE_LABEL: zone}}}
 
 
 class RefusingNft(FakeNft):
@@ -383,3 +388,18 @@ async def test_of_services_that_are_gone_nothing_is_kept() -> None:
         assert len(agent._desired.state) == len(agent._services.store) == len(agent._slices.store) == count
     assert [len(each) for each in agent._slices.store._reverse.values()] == [0]
     assert (agent._desired._claims, agent._desired._keys, agent._warned) == ({}, {}, {})
+
+
+async def test_a_node_uses_what_is_hinted_to_its_zone_and_follows_the_zone_of_its_node(fixture: Fixture) -> None:
+    in_zones = [
+        {"addresses": [address], "hints": {"forZones": [{"name": zone}]}}
+        for address, zone in (("203.0.113.1", "eu-1a"), ("203.0.113.2", "eu-1b"))
+    ]
+    await apply(fixture.client, node(zone="eu-1b"))
+    await apply(fixture.client, service(), slice_() | {"endpoints": in_zones})
+    async with fixture.agent():
+        await fixture.carries("203.0.113.2")
+        await apply(fixture.client, node(zone="eu-1a"))
+        await fixture.carries("203.0.113.1")
+        await fixture.client.delete(Node, None, "node-1")
+        await fixture.carries("203.0.113.1", "203.0.113.2")

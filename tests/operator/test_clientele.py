@@ -13,11 +13,12 @@ from moorage.api.core_v1 import Node, Pod, PodSpec, PodStatus
 from moorage.api.meta import LabelSelector, Object, ObjectKey, ObjectMeta, OwnerReference
 from moorage.api.moorage_v1alpha1 import MooringConfig
 from moorage.api.moorings_v1alpha1 import Mooring, MooringClient, MooringSpec
+from moorage.api.topology import ZONE_LABEL
 from moorage.cluster.client import Bookmark, Listing
 from moorage.cluster.errors import ApiError
 from moorage.cluster.events import Event
 from moorage.cluster.store import Change, Store
-from moorage.core.clients import ZONE_LABEL, Owners, StatefulSetFacts
+from moorage.core.clients import Owners, StatefulSetFacts
 from moorage.operator.clientele import Clientele
 
 GROUP, OTHER = ObjectKey("default", "backend"), ObjectKey("default", "other")

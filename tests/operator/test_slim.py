@@ -19,8 +19,8 @@ from moorage.api.core_v1 import (
 )
 from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, Endpoint, EndpointSlice
 from moorage.api.meta import Object, ObjectMeta, OwnerReference
+from moorage.api.topology import ZONE_LABEL
 from moorage.core.admission import pod_addresses
-from moorage.core.clients import ZONE_LABEL
 from moorage.operator.slim import slim_job, slim_node, slim_pod, slim_replica_set, slim_slice, slim_stateful_set
 
 OWNER = OwnerReference(

@@ -5,10 +5,13 @@ The operator encodes hints, whoever carries packets obeys them. kube-proxy looks
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from moorage.api.discovery_v1 import EndpointHints, ForNode, ForZone
+from moorage.api.meta import ObjectMeta
 
+ZONE_LABEL = "topology.kubernetes.io/zone"
+"""On a Node: its zone. kube-proxy and schedulers read it."""
 MAX_HINTS = 8
 """Of nodes and of zones, each, of one endpoint: the API server refuses the ninth."""
 NO_NODE = "none.moorage.dev"
@@ -27,6 +30,22 @@ class Hints(NamedTuple):
 NO_HINTS = Hints()
 
 
+class Hinted(Protocol):
+    """What decides whether an endpoint is used; see `HintedEndpoint`."""
+
+    @property
+    def ready(self) -> bool: ...
+
+    @property
+    def hints(self) -> Hints: ...
+
+    @property
+    def serving(self) -> bool: ...
+
+    @property
+    def terminating(self) -> bool: ...
+
+
 class HintedEndpoint(NamedTuple):
     """What is asked of an endpoint of one port of a Service, in one IP family. Where an address and port is listed
     several times, kube-proxy takes one of these, and which is not defined."""
@@ -35,6 +54,11 @@ class HintedEndpoint(NamedTuple):
     hints: Hints = NO_HINTS
     serving: bool = True
     terminating: bool = False
+
+
+def zone_of(node: ObjectMeta) -> str:
+    """The zone of the Node with this metadata; empty if it has none."""
+    return (node.labels or {}).get(ZONE_LABEL, "")
 
 
 def encode_hints(hints: Hints) -> EndpointHints | None:
@@ -56,7 +80,7 @@ def decode_hints(hints: EndpointHints | None) -> Hints:
     )
 
 
-def usable(endpoints: Sequence[HintedEndpoint], node: str, zone: str) -> tuple[int, ...]:
+def usable(endpoints: Sequence[Hinted], node: str, zone: str) -> tuple[int, ...]:
     """The indexes of those of `endpoints` that kube-proxy sends clients of `node` to; `zone` is the node's, or empty.
 
     They are the ready ones that are hinted to the node, if every ready one has a hint to some node and one is hinted

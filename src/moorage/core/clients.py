@@ -8,10 +8,9 @@ from typing import NamedTuple
 from moorage.api.core_v1 import LocalObjectReference, Node, Pod
 from moorage.api.meta import LabelSelector, ObjectMeta, OwnerReference, selects
 from moorage.api.moorage_v1alpha1 import KINDS_OF_PODS, MooringConfig
+from moorage.api.topology import zone_of
 from moorage.core.mooring_model import Client, ClientKey, Clients
 
-ZONE_LABEL = "topology.kubernetes.io/zone"
-"""On a Node (https://kubernetes.io/docs/reference/labels-annotations-taints/)."""
 _FINISHED = ("Succeeded", "Failed")
 _BETWEEN = {"ReplicaSet": "apps/v1", "Job": "batch/v1"}
 """Kinds that others make to have pods made: the workload may be whoever controls one."""
@@ -65,11 +64,6 @@ def clients_of(
 def controller_of(meta: ObjectMeta) -> OwnerReference | None:
     """What manages an object, and has made it, as a rule; None: nothing does."""
     return next((each for each in meta.owner_references or () if each.controller), None)
-
-
-def zone_of(node: ObjectMeta) -> str:
-    """The zone of a node, `eu-1a`; empty where it says none."""
-    return (node.labels or {}).get(ZONE_LABEL, "")
 
 
 def workload_of(pod: ObjectMeta, owners: Owners) -> OwnerReference | None:

@@ -10,6 +10,7 @@ from moorage.api.addresses import canonical_endpoint
 from moorage.api.discovery_v1 import Endpoint as ApiEndpoint
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.show import show
+from moorage.api.topology import NO_HINTS, Hints, decode_hints
 from moorage.dataplane.model import Target
 
 MAX_READ_OF_SERVICE = 20_000
@@ -29,6 +30,7 @@ class SliceEndpoint(NamedTuple):
     weight: int
     hostname: str | None
     node_name: str | None
+    hints: Hints = NO_HINTS
 
 
 class FamilySlices(NamedTuple):
@@ -55,6 +57,7 @@ def _needed(endpoint: ApiEndpoint) -> ApiEndpoint:
         conditions=endpoint.conditions,
         hostname=endpoint.hostname,
         node_name=endpoint.node_name,
+        hints=endpoint.hints,
     )
 
 
@@ -146,4 +149,5 @@ def _found(address: str, endpoint: ApiEndpoint, weights: Mapping[str, int]) -> S
         weights.get(endpoint.hostname or "", weights.get(address, 1)),
         endpoint.hostname,
         endpoint.node_name,
+        decode_hints(endpoint.hints),
     )

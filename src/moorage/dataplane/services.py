@@ -22,6 +22,7 @@ from moorage.api.core_v1 import Service
 from moorage.api.core_v1 import ServicePort as ApiPort
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.show import show
+from moorage.api.topology import NO_HINTS, usable
 from moorage.dataplane.endpoints import NOTHING, FamilySlices, SliceEndpoint, best, read
 from moorage.dataplane.model import (
     Affinity,
@@ -56,11 +57,13 @@ class Scope(NamedTuple):
     """Which Services a node carries, and on which of their addresses."""
 
     node: str
-    """The node's own name: its endpoints are local."""
+    """The node's own name: its endpoints are local, and hints may name it."""
     labelled_only: bool = True
     """Only Services with the label for node agents; otherwise all that name no other proxy."""
     addresses: Addresses = "cluster"
     """Their cluster IPs, or the IPs of their load balancer (the lab's cloud)."""
+    zone: str = ""
+    """The node's zone, which hints may name; empty: it has none."""
 
 
 class Carried(NamedTuple):
@@ -124,9 +127,14 @@ def carried(service: Service, slices: Iterable[EndpointSlice], scope: Scope) -> 
         endpoints = best(there, (port.name or "", port.protocol))
         room -= max(1, min(len(endpoints), MAX_ENDPOINTS_OF_PORT))
         if len(warnings) <= MAX_WARNINGS_OF_SERVICE:
-            warnings |= dict.fromkeys(_port_warnings(name, port, endpoints, there))
+            warnings |= dict.fromkeys(_port_warnings(name, port, endpoints, there, scope))
         if scope.addresses == "cluster" and service.spec.internal_traffic_policy == "Local":
-            endpoints = {target: each for target, each in endpoints.items() if each.node_name == scope.node}
+            # Where only the node's own endpoints count, hints do not (KEP-2433).
+            endpoints = {
+                target: each._replace(hints=NO_HINTS)
+                for target, each in endpoints.items()
+                if each.node_name == scope.node
+            }
         key = ServiceAddress(address, port.protocol.lower(), port.port)
         ports[key] = _service_port(name, service, key, endpoints, scope)
     return Carried(tuple(ports.values()), _first(name, warnings))
@@ -157,14 +165,14 @@ def _first(name: str, warnings: Iterable[str]) -> tuple[str, ...]:
 
 
 def _port_warnings(
-    name: str, port: ApiPort, found: Mapping[Target, SliceEndpoint], slices: FamilySlices
+    name: str, port: ApiPort, found: Mapping[Target, SliceEndpoint], slices: FamilySlices, scope: Scope
 ) -> Iterator[str]:
     if not slices.empty and (port.name or "", port.protocol) not in slices.ports:
         yield (
             f"Service {name}: port {_written(port)}, {_named(port.name)}: no EndpointSlice has a port of that name "
             f"and protocol, so it has no endpoints; they have {_other_ports(slices)}"
         )
-    if len(_used(found)) > MAX_ENDPOINTS_OF_PORT:
+    if len(_used(found, scope)) > MAX_ENDPOINTS_OF_PORT:
         yield (
             f"Service {name}: port {_written(port)} has more than {MAX_ENDPOINTS_OF_PORT:,} endpoints; the first "
             f"{MAX_ENDPOINTS_OF_PORT:,} by name are carried; spread them over several Services"
@@ -185,16 +193,16 @@ def _other_ports(slices: FamilySlices) -> str:
     return ", ".join(some) + (", ..." if len(slices.ports) > len(some) else "") or "none with a number"
 
 
-def _used(found: Mapping[Target, SliceEndpoint]) -> dict[Target, SliceEndpoint]:
-    """The endpoints that take new connections."""
-    ready = {target: each for target, each in found.items() if each.ready}
-    return ready or {target: each for target, each in found.items() if each.terminating and each.serving}
+def _used(found: Mapping[Target, SliceEndpoint], scope: Scope) -> dict[Target, SliceEndpoint]:
+    """The endpoints that take this node's new connections."""
+    there = list(found.items())
+    return dict(there[index] for index in usable([each for _, each in there], scope.node, scope.zone))
 
 
 def _service_port(
     name: str, service: Service, key: ServiceAddress, found: Mapping[Target, SliceEndpoint], scope: Scope
 ) -> ServicePort:
-    used = _used(found)
+    used = _used(found, scope)
     names = _names(used)
     carried = sorted(used, key=names.__getitem__)[:MAX_ENDPOINTS_OF_PORT]
     # A pod that is ending often fails its readiness check first, but still answers its clients.

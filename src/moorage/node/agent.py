@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import TypeVar
 
-from moorage.api import contract
-from moorage.api.core_v1 import Service
+from moorage.api import contract, topology
+from moorage.api.core_v1 import Node, Service
 from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, EndpointSlice
 from moorage.api.meta import Object, ObjectKey
 from moorage.cluster.backoff import backoff
@@ -73,6 +73,13 @@ class Agent:
             fault=endpoints.fault,
             indexes=[BY_SERVICE],
         )
+        self._node = Reflector(
+            client,
+            Node,
+            field_selector=f"metadata.name={scope.node}",
+            on_change=self._node_changed,
+            transform=_located,
+        )
         self._warned: dict[str, tuple[str, ...]] = {}
         self._check_at = 0.0
         """When to check the kernel next, by the event loop's clock."""
@@ -92,6 +99,9 @@ class Agent:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._services.run())
             tasks.create_task(self._slices.run())
+            tasks.create_task(self._node.run())
+            # Whoever may not read its Node has no zone: that is no reason to carry nothing.
+            await self._node.answered.wait()
             await self._services.synced.wait()
             await self._slices.synced.wait()
             await self._program()
@@ -192,6 +202,18 @@ class Agent:
     def _slice_changed(self, change: Change[EndpointSlice]) -> None:
         for service in BY_SERVICE.touched(change):
             self._dirty.add(service)
+
+    def _node_changed(self, change: Change[Node]) -> None:
+        zone = topology.zone_of(change.new.metadata) if change.new else ""
+        if zone != self._scope.zone:
+            self._scope = self._scope._replace(zone=zone)
+            for key in self._services.store:
+                self._dirty.add(key)
+
+
+def _located(node: Node) -> Node:
+    """The Node without all that changes every few seconds."""
+    return Node(metadata=node.metadata)
 
 
 def _left_out(reflector: Reflector[T]) -> Iterator[str]:

@@ -10,12 +10,13 @@ from moorage.api.core_v1 import Node, Pod
 from moorage.api.meta import Object, ObjectKey, OwnerReference, selects
 from moorage.api.moorage_v1alpha1 import MooringConfig
 from moorage.api.moorings_v1alpha1 import Mooring
+from moorage.api.topology import zone_of
 from moorage.cluster.client import Client
 from moorage.cluster.metadata import MetadataOnly
 from moorage.cluster.reading import Unreadable
 from moorage.cluster.reflector import Reflector
 from moorage.cluster.store import Change, Store
-from moorage.core.clients import Owners, StatefulSetFacts, zone_of
+from moorage.core.clients import Owners, StatefulSetFacts
 from moorage.operator.mirror import Mirror
 from moorage.operator.slim import slim_job, slim_replica_set, slim_stateful_set
 

@@ -11,7 +11,7 @@ from moorage.api.batch_v1 import Job
 from moorage.api.core_v1 import Container, Node, NodeStatus, Pod, PodSpec, PodStatus
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.meta import Object, ObjectKey, ObjectMeta, OwnerReference
-from moorage.core.clients import ZONE_LABEL
+from moorage.api.topology import ZONE_LABEL
 
 OWNER = "ExternalService"
 KUBERNETES = ObjectKey("default", "kubernetes")

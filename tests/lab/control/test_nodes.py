@@ -1,3 +1,4 @@
+from moorage.api.topology import zone_of
 from moorage_lab.control.nodes import nodes
 from tests.support.lab_objects import NOW, cluster
 
@@ -12,3 +13,8 @@ def test_each_node_of_the_plan_is_ready_and_says_its_addresses_and_ranges() -> N
         internal = [entry.address for entry in node.status.addresses or () if entry.type == "InternalIP"]
         assert internal == planned.addresses
         assert [(c["type"], c["status"]) for c in node.status.conditions or ()] == [("Ready", "True")]
+
+
+def test_nodes_are_in_two_zones_in_turn() -> None:
+    made = nodes(cluster(3), "1.2.3", "6.1.0", NOW)
+    assert [zone_of(each.metadata) for each in made] == ["zone-1", "zone-2", "zone-1"]

@@ -4,7 +4,11 @@ from ipaddress import ip_address
 
 from moorage.api.core_v1 import Node, NodeAddress, NodeSpec, NodeStatus
 from moorage.api.meta import ObjectMeta
+from moorage.api.topology import ZONE_LABEL
 from moorage_lab.topology import ClusterPlan
+
+ZONES = ("zone-1", "zone-2")
+"""Nodes are in these in turn."""
 
 
 def nodes(plan: ClusterPlan, version: str, kernel: str, now: str) -> list[Node]:
@@ -14,7 +18,12 @@ def nodes(plan: ClusterPlan, version: str, kernel: str, now: str) -> list[Node]:
             api_version="v1",
             kind="Node",
             metadata=ObjectMeta(
-                name=node.name, labels={"kubernetes.io/hostname": node.name, "kubernetes.io/os": "linux"}
+                name=node.name,
+                labels={
+                    "kubernetes.io/hostname": node.name,
+                    "kubernetes.io/os": "linux",
+                    ZONE_LABEL: ZONES[index % len(ZONES)],
+                },
             ),
             spec=NodeSpec(pod_cidr=node.pod_ranges[0], pod_cidrs=node.pod_ranges),
             status=NodeStatus(
@@ -41,5 +50,5 @@ def nodes(plan: ClusterPlan, version: str, kernel: str, now: str) -> list[Node]:
                 },
             ),
         )
-        for node in plan.nodes
+        for index, node in enumerate(plan.nodes)
     ]
