@@ -8,7 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.labs import DEMO, RunningLab, User, a_user, running_lab, until
+from tests.support.labs import DEMO, ROOT, RunningLab, User, a_user, running_lab, until
+
+SMALL = ("--cluster", "a=1", "-f", f"{ROOT}/deploy/demo/k8s-backend.yml")
 
 
 @pytest.fixture(scope="module")
@@ -197,9 +199,9 @@ def test_a_load_balancer_has_an_ipv6_address_too_where_it_is_asked_for(lab: Runn
 
 
 def test_two_labs_run_at_once(lab: RunningLab) -> None:
-    with running_lab(lab.user, *DEMO, name="second") as second:
-        assert second.port("frontend-lb") != lab.port("frontend-lb")
-        until(lambda: answers(second.port("frontend-lb"), "frontend["), "an answer in the second lab")
+    with running_lab(lab.user, *SMALL, name="second") as second:
+        assert second.port("backend1-lb") != lab.port("backend1-lb")
+        until(lambda: answers(second.port("backend1-lb")), "an answer in the second lab")
         assert fetch(lab.port("frontend-lb")).startswith("frontend[")
         listed = lab.user.ok("lab", "list")
         assert "world " in listed
