@@ -15,6 +15,8 @@ IO = frozenset(
 """What is imported only to reach something outside of the process, or to wait."""
 DECIDING = ("moorage.api.", "moorage.core.", "moorage.dataplane.")
 """Packages that decide, with fakes beside the little that does: what they import themselves does not count."""
+HOLDING_STATEMENTS = (ast.stmt, ast.excepthandler, ast.match_case)
+"""What an `import` can be, or can be within: no expression, of which there are ten times as many."""
 
 
 def is_pure(path: Path) -> bool:
@@ -45,11 +47,14 @@ def _imports(path: Path) -> tuple[frozenset[Path], frozenset[str]]:
 
 def _names(tree: ast.Module) -> Iterator[str]:
     """All that a module imports, as absolute names; what it imports only for type checkers, too."""
-    for node in ast.walk(tree):
+    pending: list[ast.AST] = [tree]
+    while pending:
+        node = pending.pop()
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        pending += (each for each in ast.iter_child_nodes(node) if isinstance(each, HOLDING_STATEMENTS))
 
 
 def _modules(name: str) -> list[Path]:

@@ -25,6 +25,19 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     return write
 
 
+@pytest.mark.parametrize(
+    "within",
+    [
+        "def late():\n    import socket",
+        "class Late:\n    if True:\n        import socket",
+        "try:\n    pass\nexcept ValueError:\n    import socket",
+        "match 1:\n    case 1:\n        import socket",
+    ],
+)
+def test_what_is_imported_anywhere_in_a_module_counts(write: Write, within: str) -> None:
+    assert not purity.is_pure(write("tests/test_x.py", within))
+
+
 @pytest.mark.parametrize("text", ["import asyncio", "import os\nfrom urllib import parse", "import http.client"])
 def test_what_imports_io_itself_is_not_pure(write: Write, text: str) -> None:
     assert purity.is_pure(write("tests/test_x.py", text)) is ("urllib" in text)
