@@ -5,6 +5,9 @@ VENV := .venv
 # Debian keeps nft, ip and dnsmasq out of an ordinary user's PATH.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
+# Set in many containers: then each worker of each run compiles all test modules, and each process what has changed.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test quick mutants e2e lint bench lock clean run-env dev-env
 
