@@ -2,8 +2,12 @@
 
 import asyncio
 import math
+import os
+import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
+from itertools import pairwise
+from typing import cast
 
 import aiohttp
 import pytest
@@ -11,6 +15,7 @@ import pytest
 from moorage.api.coordination_v1 import Lease
 from moorage.cluster.client import Client
 from moorage.cluster.election import Lead, Leadership
+from moorage.cluster.errors import UnreachableError
 from moorage.cluster.kubeconfig import Config
 from moorage.operator import main
 from moorage.operator.config import Configuration
@@ -29,11 +34,16 @@ async def server() -> AsyncIterator[RunningApiServer]:
         yield running
 
 
+def options(
+    port: int = 0, identity: str = "me", *, namespace: str | None = "default", lease: str | None = LEASE
+) -> Options:
+    return Options(Configuration(), namespace, identity, lease, ("127.0.0.1", port))
+
+
 class Running:
     """A process, and where it answers."""
 
-    def __init__(self, process: Process, port: int) -> None:
-        self.process = process
+    def __init__(self, port: int) -> None:
         self._url = f"http://127.0.0.1:{port}"
 
     async def get(self, path: str) -> tuple[int, str]:
@@ -54,11 +64,10 @@ class Running:
 async def running(config: Config, identity: str, lease: str | None = LEASE) -> AsyncIterator[Running]:
     port = free_port()
     async with Client(config) as client:
-        options = Options(Configuration(), "default", identity, lease, ("127.0.0.1", port))
-        process = Process(client, options)
+        process = Process(client, options(port, identity, lease=lease))
         task = asyncio.create_task(process.run())
         try:
-            yield Running(process, port)
+            yield Running(port)
         finally:
             task.cancel()
             with suppress(asyncio.CancelledError):
@@ -91,6 +100,11 @@ async def test_without_a_lease_it_leads_at_once(server: RunningApiServer) -> Non
             await eventually(only.leads)
             await op.apply(xsvc("backend", "203.0.113.1", healthCheck=None))
             await op.publishes({"203.0.113.1": True})
+
+            async def is_told() -> bool:
+                return len(await op.events()) > 0
+
+            await eventually(is_told)
         assert await op.published() == {"203.0.113.1": True}, "without an operator endpoints stay as they are"
 
 
@@ -127,16 +141,48 @@ class Counted(Leadership):
 
 
 class Elected:
-    """In place of an election: leads at once, with the leadership that the test gives."""
+    """In place of an election: leads at once, with the leadership that the test gives, until that is `over`."""
 
-    def __init__(self, leadership: Leadership) -> None:
+    def __init__(self, leadership: Leadership | None = None) -> None:
         self._leadership = leadership
+        self.over = asyncio.Event()
+        self.namespaces: list[str] = []
+        """Of the Leases that there are."""
 
-    def __call__(self, *_: object, **__: object) -> "Elected":
+    def __call__(self, client: Client, namespace: str, *_: object) -> "Elected":
+        self.namespaces.append(namespace)
         return self
 
     async def run(self, lead: Lead) -> None:
-        await lead(self._leadership)
+        if self._leadership is not None:
+            leading = asyncio.ensure_future(lead(self._leadership))
+            try:
+                await self.over.wait()
+            finally:
+                leading.cancel()
+                await asyncio.wait([leading])
+        await asyncio.Event().wait()
+
+
+async def test_one_that_leads_no_more_is_ready_and_counts_nothing(
+    server: RunningApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elected = Elected(Leadership(math.inf, 1))
+    monkeypatch.setattr(main, "Election", elected)
+    held = server.faults.hold(path="/api/v1/pods")
+    async with running(server.config, "former") as former:
+        await eventually(former.leads)
+        async with asyncio.timeout(20):
+            await held.arrived.wait()
+        assert not await former.is_ready()
+        elected.over.set()
+        await eventually(former.is_ready)
+
+        async def leads_no_more() -> bool:
+            return not await former.leads()
+
+        await eventually(leads_no_more)
+        held.release()
 
 
 @pytest.mark.parametrize(("writes", "written"), [(0, []), (1, ["Service"]), (3, ["Service", "EndpointSlice"])])
@@ -164,3 +210,89 @@ async def test_one_that_does_not_reach_the_api_server_is_alive_and_says_what_is_
 
         await eventually(says_why)
         assert await lonely.get("/healthz") == (200, "ok\n")
+
+
+class Asked:
+    """A client of an API server that answers or does not, and after that is silent."""
+
+    config = Config(server="http://127.0.0.1:1", namespace="moorage-system")
+
+    def __init__(self, *answers: bool) -> None:
+        self.times: list[float] = []
+        self.silent = asyncio.Event()
+        self.given_up = False
+        self._answers = list(answers)
+
+    async def raw(self, method: str, path: str) -> None:
+        self.times.append(asyncio.get_running_loop().time())
+        if self._answers:
+            if not self._answers.pop(0):
+                raise UnreachableError("cannot connect")
+            return
+        self.silent.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(1_000):  # an answer that is under way when it is given up
+                await asyncio.sleep(0)
+            self.given_up = True
+
+
+@asynccontextmanager
+async def waiting(
+    client: Asked, monkeypatch: pytest.MonkeyPatch, namespace: str | None = None
+) -> AsyncIterator[tuple[Process, Elected]]:
+    """A process that serves nothing and never leads."""
+    elected = Elected()
+    monkeypatch.setattr(main, "Election", elected)
+    monkeypatch.setattr(main, "serving", lambda *_: nullcontext(0))
+    process = Process(cast("Client", client), options(namespace=namespace))
+    task = asyncio.create_task(process.run())
+    try:
+        yield process, elected
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+@pytest.mark.looptime
+async def test_an_api_server_is_asked_ever_later_while_it_does_not_answer_and_soon_again_after_it_did(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client = Asked(False, False, False, True, True, False)
+    async with waiting(client, monkeypatch) as (process, _):
+        assert process.missing() == "the API server has not answered yet"
+        await asyncio.sleep(0.1)
+        assert process.missing() == "cannot connect"
+        await client.silent.wait()
+    first, second, third, *answered, again = (round(later - earlier, 3) for earlier, later in pairwise(client.times))
+    assert (second, third) == (2 * first, 4 * first)
+    assert answered == [Process.ASK_SECONDS, Process.ASK_SECONDS]
+    assert again == first
+
+
+@pytest.mark.parametrize(("named", "used"), [(None, "moorage-system"), ("elsewhere", "elsewhere")])
+async def test_the_lease_is_where_the_operator_is_unless_another_namespace_is_named(
+    monkeypatch: pytest.MonkeyPatch, named: str | None, used: str
+) -> None:
+    client = Asked()
+    async with waiting(client, monkeypatch, named) as (_, elected):
+        await client.silent.wait()
+    assert elected.namespaces == [used]
+
+
+async def test_nothing_of_a_process_goes_on_after_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Asked()
+    async with waiting(client, monkeypatch):
+        await client.silent.wait()
+    assert client.given_up
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_it_and_gives_the_lease_back(server: RunningApiServer, number: signal.Signals) -> None:
+    port = free_port()
+    task = asyncio.create_task(main.run(server.config, options(port, "stopped")))
+    await eventually(Running(port).leads)
+    os.kill(os.getpid(), number)
+    await asyncio.wait_for(task, 20)
+    assert await holder(server) == ""

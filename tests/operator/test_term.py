@@ -1,6 +1,9 @@
 """A term of leadership under faults: conflicts, refusals, a server that fails, a leader that is none any more."""
 
 import asyncio
+import gc
+import threading
+import weakref
 from collections.abc import AsyncIterator
 
 import pytest
@@ -19,13 +22,13 @@ from moorage.api.core_v1 import (
     ServiceSpec,
 )
 from moorage.api.discovery_v1 import EndpointSlice
-from moorage.api.meta import ObjectMeta
+from moorage.api.meta import ObjectKey, ObjectMeta
 from moorage.api.moorage_v1alpha1 import ExternalService
 from moorage.cluster.client import JSON_PATCH
 from moorage.core.admission import POD
 from moorage.core.health import Outcome
 from moorage.core.model import Found, Problem
-from moorage.operator.config import Admission
+from moorage.operator.config import Admission, Configuration
 from moorage.operator.term import Term
 from testing.eventually import eventually
 from tests.support.operators import KEY, Operator, operator, xsvc
@@ -125,8 +128,10 @@ async def test_ranges_of_the_cluster_are_refused_as_they_become_known(op: Operat
     async with op.running():
         await op.apply(xsvc("backend", ONE, TWO, THREE))
         await op.publishes({ONE: True, TWO: True, THREE: True})
+        gates = op.sources.gates
         await op.client.create(Node(metadata=ObjectMeta(name="node-1"), spec=NodeSpec(pod_cidrs=["203.0.113.2/32"])))
         await op.publishes({ONE: True, THREE: True})
+        assert op.sources.gates == gates + 1, "sources connect to no address that is refused"
         spec = PodSpec(containers=[Container(name="main", image="moorage")])
         await op.client.create(Pod(metadata=ObjectMeta(name="pod", namespace="default"), spec=spec))
         running = {"status": {"phase": "Running", "podIP": THREE}}
@@ -134,6 +139,8 @@ async def test_ranges_of_the_cluster_are_refused_as_they_become_known(op: Operat
         await op.publishes({ONE: True})
         said = (await op.says("Accepted", "AddressRefused")).message
         assert "203.0.113.3 is the address of a pod of this cluster; endpoints must be outside" in said
+        assert THREE in op.sources.moved
+        assert not {ONE, TWO} & op.sources.moved
         await op.client.delete(Pod, "default", "pod")
         await op.publishes({ONE: True, THREE: True})
 
@@ -313,6 +320,59 @@ async def test_after_a_term_nothing_is_checked_followed_or_decided_any_more(op: 
     assert op.server.store.version == version + 1
 
 
+async def test_a_term_leaves_no_thread_and_no_watch_of_a_secret(op: Operator) -> None:
+    before = set(threading.enumerate())
+
+    def of_decisions() -> list[threading.Thread]:
+        return [each for each in set(threading.enumerate()) - before if each.name.startswith("decide")]
+
+    many = [{"addresses": [{"address": f"203.0.113.{number}"} for number in range(1, 121)]}]
+    check = {"http": {"tls": {"caSecretRef": {"name": "ca", "key": "ca.crt"}}}, "intervalSeconds": 2}
+    async with op.running():
+        await op.apply(xsvc("backend", endpoints=many, healthCheck=check))
+        await op.says("Resolved", "SecretMissing")
+        assert of_decisions()
+        assert op.sources.secrets.count == 1
+    assert op.sources.secrets.count == 0
+
+    async def have_ended() -> bool:
+        return not of_decisions()
+
+    await eventually(have_ended)
+
+
+async def test_the_sources_of_all_are_asked_while_the_first_ones_are_worked_on(op: Operator) -> None:
+    count = Configuration().workers + 4
+    await op.apply(*(xsvc(f"backend-{number}", ONE, healthCheck=None) for number in range(count)))
+    held = op.server.faults.hold(count, method="POST", path="/services")
+    async with op.running():
+        async with asyncio.timeout(20):
+            await held.arrived.wait()
+        assert len(op.sources.followed) == count
+        held.release()
+        for number in range(count):
+            await op.publishes({ONE: True}, f"backend-{number}")
+
+
+async def test_what_a_term_begins_with_is_left_out_of_garbage_collections_but_for_what_is_garbage(
+    op: Operator,
+) -> None:
+    class Cycle:
+        def __init__(self) -> None:
+            self.itself = self
+
+    gc.unfreeze()
+    gc.disable()
+    try:
+        garbage = weakref.ref(Cycle())
+        async with op.running():
+            await op.rests()
+        assert garbage() is None
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", "/services"), ("POST", "/endpointslices"), ("PATCH", "/status")]
 )
@@ -397,12 +457,28 @@ async def test_metrics_tell_how_things_are(op: Operator) -> None:
         op.down.add(ONE)
         await op.apply(xsvc("backend", ONE, TWO))
         await op.publishes({ONE: False, TWO: True})
+        await op.apply(
+            xsvc("other", THREE, healthCheck=None),
+            xsvc("silent", endpoints=[{"dns": {"name": "db.example.com"}}], healthCheck=None),
+        )
+        problem = Problem("LookupFailed", "db.example.com: SERVFAIL", "2027-01-01T00:00:00Z")
+        op.sources.say(ObjectKey("default", "silent"), silent=True, problem=problem)
+        await op.publishes({THREE: True}, "other")
+        await op.says("Resolved", "LookupFailed", "silent")
+        await op.rests()
+        op.term.queue.add(KEY)
         text = op.metrics.text().decode()
-        assert 'moorage_endpoints{health="Healthy"} 1.0' in text
-        assert 'moorage_endpoints{health="Unhealthy"} 1.0' in text
-        assert 'moorage_sources{state="current"} 1.0' in text
-        assert "moorage_external_services 1.0" in text
-        assert "moorage_synced 1.0" in text
+        for line in (
+            'moorage_endpoints{health="Healthy"} 1.0',
+            'moorage_endpoints{health="Unhealthy"} 1.0',
+            'moorage_endpoints{health="Unchecked"} 1.0',
+            'moorage_sources{state="current"} 2.0',
+            'moorage_sources{state="problem"} 1.0',
+            "moorage_external_services 3.0",
+            "moorage_queue_depth 1.0",
+            "moorage_synced 1.0",
+        ):
+            assert line in text.splitlines()
 
 
 async def test_many_at_once_come_out_right(op: Operator) -> None:

@@ -59,6 +59,10 @@ class PlayedSources:
         self.followed: dict[ObjectKey, ExternalService] = {}
         self.failed: dict[ObjectKey, Mapping[str, str]] = {}
         """What was said of each: which endpoints fail, and where."""
+        self.gates = 0
+        """How often it was said that the gate is another."""
+        self.moved: set[str] = set()
+        """The addresses of which it was said that they have come to, or left, an object of the cluster."""
         self._on_change = on_change
         self._said: dict[ObjectKey, tuple[Resolution, ...]] = {}
 
@@ -89,10 +93,10 @@ class PlayedSources:
         )
 
     def gate_changed(self) -> None:
-        pass
+        self.gates += 1
 
     def addresses_changed(self, addresses: frozenset[str], /) -> None:
-        pass
+        self.moved |= addresses
 
     async def close(self) -> None:
         self.followed.clear()

@@ -146,4 +146,3 @@ class Gatherer:
     def _trust_nothing(record: Record) -> None:
         if record.authority is not None:
             record.authority.close()
-            record.authority = None

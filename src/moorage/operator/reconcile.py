@@ -157,7 +157,6 @@ def _settling(record: Record, snapshot: Snapshot) -> float | None:
     Otherwise its first Events would be out of date when somebody reads them, and it would be written twice.
     """
     if snapshot.xsvc.status.observed_generation is not None or snapshot.xsvc.spec.suspend:
-        record.settled_at = None
         return None
     now = asyncio.get_running_loop().time()
     if record.settled_at is None:

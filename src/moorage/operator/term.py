@@ -103,7 +103,7 @@ class Term:
         self.synced = False
         """Whether everything that decisions need has been read."""
         self.queue: Queue[ObjectKey] = Queue()
-        """Keys that are added before everything has been read have to wait."""
+        """All keys that are read are added at once, and have to wait until everything has been read."""
         self._configuration = configuration
         self._metrics = metrics
         self._records = Records()
@@ -156,11 +156,8 @@ class Term:
                     # So their sources are asked while the first ones are worked on.
                     with suppress(Exception):  # what is wrong with one is reported when it is worked on
                         self._gatherer.follow(key)
-                    self.queue.add(key)
                 tasks.create_task(self.queue.run(self._reconciler, workers=self._configuration.workers))
         finally:
-            self._metrics.rest()
-            self.queue.close()
             self._reconciler.close()
             await self._prober.close()
             self._gatherer.close()

@@ -157,11 +157,6 @@ class World:
         elif issubclass(kind, Mooring):
             self.clients.gone(key)
 
-    @property
-    def error(self) -> MoorageError | None:
-        """Why something is not watched at the moment; None if everything is."""
-        return next((each.error for each in self._reflectors() if each.error is not None), None)
-
     async def run(self) -> None:
         """Follow the API server until cancelled."""
         async with asyncio.TaskGroup() as tasks:
