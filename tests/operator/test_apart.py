@@ -4,6 +4,7 @@ import threading
 import pytest
 
 from moorage.operator.apart import MIN_ENDPOINTS, Apart
+from testing.eventually import eventually
 
 
 @pytest.fixture
@@ -32,3 +33,37 @@ async def test_nothing_is_begun_once_it_is_closed(apart: Apart) -> None:
     apart.close()
     with pytest.raises(RuntimeError):
         await apart.call(MIN_ENDPOINTS, int, "1")
+
+
+async def test_however_much_there_is_one_thing_is_done_at_a_time(apart: Apart) -> None:
+    before = set(threading.enumerate())
+    go_on = threading.Event()
+    calls = [asyncio.ensure_future(apart.call(MIN_ENDPOINTS, go_on.wait, timeout=20)) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert len(set(threading.enumerate()) - before) == 1
+    go_on.set()
+    assert all(await asyncio.gather(*calls))
+    apart.close()
+
+
+async def test_to_close_it_waits_for_nothing_and_what_waits_then_is_never_done(apart: Apart) -> None:
+    begun, closed = threading.Event(), threading.Event()
+    done: list[str] = []
+
+    def work() -> bool:
+        begun.set()
+        return closed.wait(timeout=5)
+
+    running = asyncio.ensure_future(apart.call(MIN_ENDPOINTS, work))
+    waiting = asyncio.ensure_future(apart.call(MIN_ENDPOINTS, done.append, "too late"))
+
+    async def has_begun() -> bool:
+        return begun.is_set()
+
+    await eventually(has_begun)
+    apart.close()
+    closed.set()
+    assert await running
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert done == []

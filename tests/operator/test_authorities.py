@@ -105,6 +105,10 @@ async def test_a_secret_is_watched_for_as_long_as_a_check_names_it(monkeypatch: 
 
         await eventually(is_there)
         assert changed
+        elsewhere = spec(TlsCheck(ca_secret_ref=SecretKeyReference(name="other", key="ca.crt")))
+        assert authority.of("default", elsewhere).pem is None
+        assert secrets.count == 1, "what is not named any more is not watched any more"
+        await eventually(is_there)
         with monkeypatch.context() as patched:
             patched.setattr(module, "certificates", lambda secret, ref: pytest.fail("read again, and it is the same"))
             assert authority.of("default", wanted).pem == pem

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from moorage.api.core_v1 import Service
+from moorage.api.core_v1 import Event, Service
 from moorage.api.meta import Object
 from moorage.api.moorage_v1alpha1 import ExternalService
 from moorage.cluster.errors import ApiError
@@ -147,6 +147,9 @@ async def test_one_that_cannot_be_read_any_more_goes_on_as_it_was_and_says_so(op
         op.down.add(ONE)
         op.prober.check(times=2)
         await op.publishes({ONE: False, TWO: True})
+        await op.rests()
+        [event] = [each for each in (await op.client.list(Event, "default")).items if each.reason == "Unreadable"]
+        assert event.count == 1, "however often it is looked at"
         await op.apply(xsvc("backend", TWO))
         await op.publishes({TWO: True})
         await op.says("Accepted", "Accepted")
@@ -165,6 +168,7 @@ async def test_one_that_could_never_be_read_says_so_and_its_endpoints_stay(op: O
         await op.publishes({TWO: True}, "other")
         await op.rests()
         assert await op.published() == {ONE: True}
+        assert metric(op, 'moorage_sources{state="current"} 1.0'), "of the other one"
 
 
 async def test_its_status_says_so_where_the_api_server_takes_it(
@@ -194,6 +198,8 @@ async def test_its_status_says_so_where_the_api_server_takes_it(
         assert (accepted["status"], accepted["reason"], accepted["observedGeneration"]) == ("False", "Unreadable", 2)
         assert accepted["message"].endswith("correct it: Expected `int`, got `str` - at `$.spec.ports[0].port`")
         assert (ready["status"], ready["reason"]) == ("Unknown", "Unreadable")
+        await op.rests()
+        op.term.queue.add(KEY)
         await op.rests()
         assert op.writes()["ExternalService status ok"] == 1
 

@@ -89,6 +89,15 @@ async def test_what_is_gone_leaves_nothing_behind(gathered: Gathered) -> None:
     assert gathered.records.users([ONE]) == set()
 
 
+async def test_a_secret_is_watched_for_as_long_as_its_check_is_there(gathered: Gathered) -> None:
+    with_secret = HealthCheck(http=HttpCheck(tls=TlsCheck(ca_secret_ref=CA)))
+    for version, (check, watched) in enumerate(
+        [(with_secret, 1), (None, 0), (with_secret, 1), (HealthCheck(), 0)], 1
+    ):
+        gathered.look(xsvc(str(version), health_check=check))
+        assert gathered.sources.secrets.count == watched
+
+
 async def test_what_is_suspended_keeps_its_verdicts_and_is_not_looked_after(gathered: Gathered) -> None:
     gathered.look(xsvc())
     gathered.look(xsvc("2", suspend=True))
@@ -102,9 +111,15 @@ async def test_a_check_that_cannot_be_made_is_not_made_and_counts_as_a_failing_s
     gathered.look(xsvc())
     gathered.look(xsvc("2", health_check=HealthCheck(http=HttpCheck(path="no path"))))
     assert gathered.prober.checked == {}
-    assert cast("Problem", gathered.snapshot.check_problem).reason == "InvalidCheck"
+    problem = cast("Problem", gathered.snapshot.check_problem)
+    assert (problem.reason, problem.since) == ("InvalidCheck", NOW)
     record = gathered.records.of(KEY)
     assert (record.sources, record.failing_sources) == (2, 1)
+    made = xsvc("3", health_check=HealthCheck(http=HttpCheck(path="no path")))
+    gathered.look(replace(made, metadata=replace(made.metadata, creation_timestamp="2026-01-01T00:00:00Z")))
+    assert cast("Problem", gathered.snapshot.check_problem).since == "2026-01-01T00:00:00Z", (
+        "also for the next leader"
+    )
 
 
 async def test_sources_are_counted_with_those_that_fail(gathered: Gathered) -> None:

@@ -12,7 +12,10 @@ def test_every_verdict_and_state_is_there_from_the_beginning() -> None:
     found = series(Metrics())
     for health in ("Healthy", "Unhealthy", "Unknown", "Unchecked"):
         assert found[f'moorage_endpoints{{health="{health}"}}'] == 0
-    assert found['moorage_sources{state="problem"}'] == 0
+    for state in ("current", "problem"):
+        assert found[f'moorage_sources{{state="{state}"}}'] == 0
+    for part in ("checks", "sources"):
+        assert found[f'moorage_child_restarts_total{{part="{part}"}}'] == 0
 
 
 def test_endpoints_that_are_gone_are_no_longer_counted() -> None:
@@ -40,10 +43,17 @@ def test_two_of_a_process_do_not_disturb_each_other() -> None:
 
 
 def test_who_does_not_lead_any_more_leaves_what_there_is_to_the_leader() -> None:
+    def of_moorage(metrics: Metrics) -> dict[str, float]:
+        return {name: value for name, value in series(metrics).items() if name.startswith("moorage_")}
+
     metrics = Metrics()
-    metrics.leader.set(1)
+    before = of_moorage(metrics)
+    for gauge in (metrics.leader, metrics.synced, metrics.queue_depth, metrics.external_services):
+        gauge.set(1)
+    metrics.set_sources(3, 1)
+    metrics.unreadable.labels("Service").set(1)
     metrics.refresh = lambda: metrics.set_endpoints({"Healthy": 3})
-    assert series(metrics)['moorage_endpoints{health="Healthy"}'] == 3
+    assert of_moorage(metrics)['moorage_endpoints{health="Healthy"}'] == 3
+    assert len(set(of_moorage(metrics).items()) - set(before.items())) == 8
     metrics.rest()
-    found = series(metrics)
-    assert found['moorage_endpoints{health="Healthy"}'] == found["moorage_leader"] == 0
+    assert of_moorage(metrics) == before

@@ -133,3 +133,16 @@ async def test_a_change_goes_from_what_was_written_to_what_the_watch_tells() -> 
     assert watched.tell(service("9")) == (KEY, written, written)
     assert watched.tell(newer) == (KEY, written, newer)
     assert watched.tell(None) == (KEY, newer, None)
+
+
+@pytest.mark.looptime
+async def test_what_the_watch_has_told_of_or_what_is_gone_does_not_expire() -> None:
+    watched = Watched()
+    watched.mirror.wrote(service("12"), made=True)
+    watched.tell(service("12"))
+    await asyncio.sleep(Mirror.PATIENCE_SECONDS + 1)
+    assert (watched.version, watched.expired) == ("12", [])
+    watched.mirror.wrote(service("13"), made=False)
+    watched.mirror.gone(KEY)
+    await asyncio.sleep(Mirror.PATIENCE_SECONDS + 1)
+    assert watched.expired == []

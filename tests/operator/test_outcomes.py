@@ -1,6 +1,7 @@
 """How soon the outcome of a check has its ExternalService looked at again."""
 
 import pytest
+from structlog.testing import capture_logs
 
 from moorage.api.meta import ObjectKey
 from moorage.core.health import Outcome
@@ -37,7 +38,18 @@ def test_first_verdicts_come_together_and_later_ones_at_once() -> None:
     assert taken.take("backend1", None) == [FIRST_VERDICTS_SECONDS]
     assert taken.take("backend1", None, "refused") == []
     assert taken.take("backend1", "refused") == [0.0]
-    assert 'moorage_verdict_changes_total{health="Unhealthy"} 1.0' in taken.metrics.text().decode()
+    text = taken.metrics.text().decode()
+    assert 'moorage_verdict_changes_total{health="Unhealthy"} 1.0' in text
+    assert 'moorage_probes_total{result="ok"} 2.0' in text
+    assert 'moorage_probes_total{result="failed"} 2.0' in text
+
+
+def test_who_reads_the_log_is_warned_of_what_is_unhealthy_and_told_when_it_is_over() -> None:
+    taken = Taken()
+    with capture_logs() as logs:
+        taken.take("backend1", None, "refused", "refused", None, None, None)
+    turned = [(each["log_level"], each["health"], each["why"]) for each in logs]
+    assert turned == [("debug", "Healthy", None), ("warning", "Unhealthy", "refused"), ("info", "Healthy", None)]
 
 
 def test_a_check_that_says_otherwise_is_looked_at_at_once_and_other_words_after_a_while() -> None:

@@ -4,6 +4,7 @@ from typing import cast
 
 import pytest
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import EndpointSlice
@@ -13,7 +14,7 @@ from moorage.cluster.errors import ApiError
 from moorage.core.model import Create, Decision, News, Write
 from moorage.operator.deferred import Deferred
 from moorage.operator.publish import Publisher
-from moorage.operator.records import Record
+from moorage.operator.records import BURST_SECONDS, Record
 from moorage.operator.writer import RefusedError, TakenError, Writer
 
 KEY = ObjectKey("default", "backend")
@@ -48,6 +49,9 @@ class Done:
     def record(self, about: Object, type: str, reason: str, message: str) -> None:
         self._step(reason)
 
+    def refuse(self, what: str, why: str) -> None:
+        self._fails[what] = RefusedError("Service default/backend", ApiError(403, "Forbidden", why))
+
     def _step(self, name: str) -> None:
         self.steps.append(name)
         if error := self._fails.pop(name, None):
@@ -56,14 +60,33 @@ class Done:
 
 async def test_writes_come_first_then_the_status_then_events() -> None:
     done = Done()
-    assert await done.publisher.publish(Record(KEY), XSVC, DECISION)
+    with capture_logs() as logs:
+        assert await done.publisher.publish(Record(KEY), XSVC, DECISION)
     assert done.steps == ["Service", "EndpointSlice", "status", "Ready"]
+    [line] = logs
+    assert (line["object"], line["writes"]) == (
+        str(KEY),
+        ["create Service backend-1", "create EndpointSlice backend-1"],
+    )
 
 
 async def test_where_nothing_has_changed_nothing_is_written() -> None:
     done = Done()
-    assert not await done.publisher.publish(Record(KEY), XSVC, Decision((), XSVC.status, ()))
+    with capture_logs() as logs:
+        assert not await done.publisher.publish(Record(KEY), XSVC, Decision((), XSVC.status, ()))
     assert done.steps == []
+    assert logs == []
+
+
+@pytest.mark.looptime
+async def test_a_refusal_counts_for_a_second_of_work() -> None:
+    done, record = Done(), Record(KEY)
+    for number in range(int(BURST_SECONDS)):
+        assert record.pace.wait() == 0
+        done.refuse("Service", f"request {number}")
+        with pytest.raises(RefusedError):
+            await done.publisher.publish(record, XSVC, DECISION)
+    assert record.pace.wait() > 0
 
 
 async def test_a_slice_under_our_name_is_remembered_and_ends_the_attempt() -> None:

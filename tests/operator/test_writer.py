@@ -9,7 +9,7 @@ from moorage.api.meta import Condition, Object, ObjectKey, ObjectMeta
 from moorage.api.moorage_v1alpha1 import EndpointStatus, ExternalService, ExternalServiceStatus
 from moorage.cluster.client import Client
 from moorage.cluster.election import NotLeadingError
-from moorage.cluster.errors import ApiError
+from moorage.cluster.errors import ApiError, UnreachableError
 from moorage.core.model import Create, Delete, Patch
 from moorage.operator.metrics import Metrics
 from moorage.operator.writer import RefusedError, StaleError, TakenError, Writer, changes
@@ -92,7 +92,7 @@ async def test_a_name_that_is_taken_and_a_state_that_has_passed_are_no_failures(
     uid, version = created.metadata.uid or "", created.metadata.resource_version or ""
     with pytest.raises(StaleError):
         await fixture.writer.do(Delete(Service, "default", "backend", uid, version))
-    assert fixture.wrote == []
+    assert (fixture.wrote, fixture.gone) == ([], [])
     assert fixture.counted("Service", "patch", "conflict") == 1
 
 
@@ -123,6 +123,30 @@ async def test_what_would_be_refused_again_is_told_from_what_should_be_tried_aga
     assert fixture.counted("Service", "create", "error") == 1
 
 
+async def test_that_a_namespace_is_gone_says_nothing_of_what_should_be_made_in_it(fixture: Fixture) -> None:
+    fixture.server.faults.fail(1, code=404, method="POST")
+    with pytest.raises(ApiError):
+        await fixture.writer.do(Create(SERVICE))
+    assert fixture.gone == []
+
+
+async def test_a_write_without_an_answer_is_counted_as_an_error(
+    fixture: Fixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unreached(*_: object, **__: object) -> Object:
+        raise UnreachableError("cannot connect")
+
+    created = await fixture.client.create(SERVICE)
+    monkeypatch.setattr(fixture.client, "patch", unreached)
+    with pytest.raises(UnreachableError):
+        await fixture.writer.do(patch(created, sessionAffinity="ClientIP"))
+    xsvc = ExternalService(metadata=ObjectMeta(name="backend", namespace="default"))
+    with pytest.raises(UnreachableError):
+        await fixture.writer.status(xsvc, ExternalServiceStatus(healthy="0/0"))
+    assert fixture.counted("Service", "patch", "error") == 1
+    assert fixture.counted("ExternalService", "status", "error") == 1
+
+
 def test_a_status_patch_says_only_what_differs_and_takes_away_what_goes() -> None:
     endpoint = EndpointStatus(name="a", address="203.0.113.1", source="addresses", health="Unchecked", ready=True)
     condition = Condition(type="Ready", status="True")
@@ -137,5 +161,6 @@ async def test_a_status_of_another_state_is_not_overwritten(fixture: Fixture) ->
     read = await fixture.client.get(ExternalService, "default", "backend")
     written = await fixture.writer.status(read, ExternalServiceStatus(observed_generation=1, healthy="1/1"))
     assert written.status.healthy == "1/1"
+    assert fixture.wrote == [(written, False)]
     with pytest.raises(StaleError):
         await fixture.writer.status(read, ExternalServiceStatus(observed_generation=1, healthy="0/1"))
