@@ -81,7 +81,7 @@ class Agent:
             transform=_located,
         )
         self._warned: dict[str, tuple[str, ...]] = {}
-        self._check_at = 0.0
+        self._check_at = -math.inf
         """When to check the kernel next, by the event loop's clock."""
         self._refusals = 0
         """How often in a row nft has refused something."""
