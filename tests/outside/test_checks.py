@@ -110,6 +110,17 @@ async def test_outcomes_arrive_as_they_are(fixture: Fixture) -> None:
     assert fixture.skipped == 1
 
 
+async def test_that_checks_are_late_or_not_made_is_told_also_while_none_ends(fixture: Fixture) -> None:
+    fixture.prober.set(A, targets("a1"), Check())
+    await asyncio.sleep(1)
+    fixture.there.late(0.125)
+    await asyncio.sleep(1)
+    assert fixture.late == [0.125]
+    fixture.there.skipped()
+    await asyncio.sleep(1)
+    assert fixture.skipped == 1
+
+
 async def test_the_outcome_of_what_an_endpoint_was_before_counts_for_nothing(fixture: Fixture) -> None:
     fixture.prober.set(A, targets("moves", "stays"), Check())
     await asyncio.sleep(1)

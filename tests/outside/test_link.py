@@ -71,6 +71,32 @@ async def test_a_slow_child_is_told_the_last_of_what_was_said_of_a_slot(fixture:
     assert fixture.told == ["a1", "b1", "a99"]
 
 
+async def test_to_a_slow_child_what_was_set_last_comes_last(fixture: Fixture) -> None:
+    await asyncio.sleep(1)
+    fixture.nursery.last.room.clear()
+    for slot, message in (("first", "first"), ("a", "a1"), ("b", "b1"), ("a", "a2, which rests on b1")):
+        fixture.set(slot, message)
+        await asyncio.sleep(1)
+    fixture.nursery.last.room.set()
+    await asyncio.sleep(1)
+    assert fixture.told == ["first", "b1", "a2, which rests on b1"]
+
+
+async def test_a_new_child_is_not_told_what_only_the_last_one_had_to_know(fixture: Fixture) -> None:
+    fixture.set("a", "a1")
+    await asyncio.sleep(1)
+    fixture.nursery.last.room.clear()
+    fixture.set("b", "b1")
+    fixture.set("c", "c1")
+    await asyncio.sleep(1)
+    fixture.link.unset("a", "no a")
+    fixture.set("b", "b2")
+    fixture.nursery.last.die()
+    await asyncio.sleep(1)
+    assert len(fixture.nursery.children) == 2
+    assert fixture.told == ["b2", "c1"]
+
+
 async def test_what_the_child_says_is_taken(fixture: Fixture) -> None:
     await asyncio.sleep(1)
     fixture.nursery.last.say("news")

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from pathlib import Path
 from moorage.api.meta import ObjectKey
 from moorage.core.health import Outcome
 from moorage.outside.checks import RemoteProber
-from moorage.outside.child import PARTS
+from moorage.outside.child import LIMITS, PARTS
+from moorage.outside.messages import Ping, Pong
 from moorage.outside.process import start, start_checks
 from moorage.probe.check import Check, Target
 from testing.eventually import eventually
@@ -83,12 +85,30 @@ async def test_every_child_is_held_to_its_limits_and_comes_after_the_operator() 
 
             await eventually(limited)
             lines = (process / "limits").read_text().splitlines()[1:]
-            limits = {line[:26].strip(): line[26:].split()[0] for line in lines}
-            assert int(limits["Max data size"]) <= 192 * 2**20
-            assert int(limits["Max open files"]) <= 3 * 8192
+            limits = {line[:26].strip(): line[26:].split()[:2] for line in lines}
+            assert limits["Max data size"] == [str(LIMITS[part].memory)] * 2
+            most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            files = LIMITS[part].files if most == resource.RLIM_INFINITY else min(LIMITS[part].files, most)
+            assert limits["Max open files"] == [str(files)] * 2
+            assert limits["Max core file size"] == ["0", "0"]
+            after = os.getpriority(os.PRIO_PROCESS, pid) - os.getpriority(os.PRIO_PROCESS, 0)
+            assert after == LIMITS[part].niceness
         finally:
             child.channel.close()
             await child.end()
+
+
+async def test_ctrl_c_is_for_the_operator_which_ends_its_children() -> None:
+    for part in PARTS:
+        child = await start(part)
+        child.channel.send(Ping(1))
+        assert await child.channel.receive() == Pong(1)
+        [pid] = children(os.getpid())
+        os.kill(pid, signal.SIGINT)
+        child.channel.send(Ping(2))
+        assert await child.channel.receive() == Pong(2)
+        child.channel.close()
+        assert await child.end(patience=20.0) == "ended with status 0"
 
 
 HOG = """

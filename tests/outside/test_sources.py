@@ -15,7 +15,7 @@ from moorage.core.admission import Gate, Ranges, gate_of
 from moorage.core.model import Found, Problem
 from moorage.discovery.resolver import Server
 from moorage.discovery.secrets import ReadSecret, SecretKey
-from moorage.discovery.source import State
+from moorage.discovery.source import Setting, State
 from moorage.discovery.sources import FollowedSources
 from moorage.outside.following import SourcesWorker
 from moorage.outside.link import GRACE_SECONDS
@@ -103,6 +103,7 @@ async def fixture() -> AsyncIterator[Fixture]:
     yield made
     await made.sources.close()
     assert made.secret.told == []
+    assert all(each.ended for each in made.children)
 
 
 def dns(name: str = "db.example.com", type: str = "A") -> EndpointSource:
@@ -220,6 +221,52 @@ async def test_other_ports_do_not_begin_a_source_anew(fixture: Fixture) -> None:
     await asyncio.sleep(1)
     assert fixture.names.asked.total() == asked
     assert fixture.found == [(["203.0.113.1"], None)]
+
+
+async def test_other_ports_reach_the_child(fixture: Fixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    fixture.sources.set(KEY, external(dns()))
+    await asyncio.sleep(1)
+    told: list[list[ExternalServicePort]] = []
+    [followed] = fixture.there._running.values()
+    monkeypatch.setattr(followed, "set_ports", told.append)
+    fixture.sources.set(KEY, external(dns(), port=81))
+    await asyncio.sleep(1)
+    assert told == [[ExternalServicePort(port=81)]]
+
+
+async def test_a_source_that_is_stopped_is_told_of_nothing_any_more(fixture: Fixture) -> None:
+    changes: list[str] = []
+    setting = Setting(lambda: changes.append("changed"), ("IPv4",), (), {}, lambda: "T")
+    fixture.names.put("db.example.com", "203.0.113.1")
+    source = fixture.follower.follow("frontend", "db", dns(), setting)
+    await asyncio.sleep(1)
+    assert changes == ["changed"]
+    source.stop()
+    fixture.refuses = 6
+    fixture.children[0].die()
+    await asyncio.sleep(GRACE_SECONDS + 1)
+    assert fixture.follower.problem is not None
+    assert changes == ["changed"]
+
+
+async def test_an_operator_that_takes_nothing_is_told_how_things_are_once_it_does(fixture: Fixture) -> None:
+    fixture.names.put("db.example.com", "203.0.113.1")
+    fixture.sources.set(KEY, external(dns()))
+    await asyncio.sleep(1)
+    fixture.children[0].end_of_child.full = True
+    fixture.names.put("db.example.com", "203.0.113.2")
+    await asyncio.sleep(100)
+    assert fixture.found == [(["203.0.113.1"], None)]
+    fixture.children[0].end_of_child.full = False
+    await asyncio.sleep(2)
+    assert fixture.found == [(["203.0.113.2"], None)]
+
+
+async def test_what_is_followed_at_the_end_needs_no_secret_after_it(fixture: Fixture) -> None:
+    fixture.follower.follow("frontend", "cluster", CLUSTER, Setting(lambda: None))
+    assert len(fixture.secret.told) == 1
+    await fixture.follower.close()
+    assert fixture.secret.told == []
 
 
 async def test_a_child_lets_nothing_through_until_it_knows_the_gate_and_then_what_the_gate_does(

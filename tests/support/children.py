@@ -116,6 +116,7 @@ class ChildHere(Generic[M]):
         self.channel: Pipe[M] = Pipe(there, back, from_child)
         self.end_of_child: Pipe[Any] = Pipe(back, there, to_child)
         self.works = make(self.end_of_child)
+        self.ended = False
         self._task = asyncio.create_task(serve(self.end_of_child, self.works.take))
 
     def die(self) -> None:
@@ -130,4 +131,5 @@ class ChildHere(Generic[M]):
         with suppress(asyncio.CancelledError):
             await self._task
         await self.works.close()
+        self.ended = True
         return "was ended by signal 9"
