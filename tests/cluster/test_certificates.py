@@ -98,21 +98,6 @@ def test_whatever_bytes_there_are_an_error_is_one_for_a_person(at: int, changed:
         assert str(error).isprintable()  # noqa: PT017
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        text(SIGNER),
-        text(SIGNER, PrivateFormat.TraditionalOpenSSL),
-        text(RSA),
-        text(RSA, PrivateFormat.TraditionalOpenSSL),
-        text(ed25519.Ed25519PrivateKey.generate()),
-        trustme.CA().issue_cert("me@example.com").private_key_pem.bytes().decode(),
-    ],
-)
-def test_a_usual_private_key_is_taken_without_what_is_around_it(key: str) -> None:
-    assert check_key(f"# Schlüssel\n{pem([GOOD])}{key}# end\n") == key
-
-
 def integers(*numbers: int) -> bytes:
     """A SEQUENCE of INTEGERs, as DER."""
 
@@ -128,6 +113,22 @@ def pkcs1(*numbers: int) -> str:
 
 
 @pytest.mark.parametrize(
+    "key",
+    [
+        text(SIGNER),
+        text(SIGNER, PrivateFormat.TraditionalOpenSSL),
+        text(RSA),
+        text(RSA, PrivateFormat.TraditionalOpenSSL),
+        text(ed25519.Ed25519PrivateKey.generate()),
+        trustme.CA().issue_cert("me@example.com").private_key_pem.bytes().decode(),
+        pkcs1(2**4095 + 1, 65537, 2**4095, 2**2047, 2**2047, 5, 7, 9),
+    ],
+)
+def test_a_usual_private_key_is_taken_without_what_is_around_it(key: str) -> None:
+    assert check_key(f"# Schlüssel\n{pem([GOOD])}{key}# end\n") == key
+
+
+@pytest.mark.parametrize(
     ("key", "why"),
     [
         ("", "holds no private key that is not encrypted; put one in"),
@@ -140,6 +141,8 @@ def pkcs1(*numbers: int) -> str:
         (pkcs1(2**4096 + 1, 65537, 3, 5, 7, 9, 11, 13), "RSA key of 4097 bits; use one of at most 4096"),
         (pkcs1(2**2047, 65537, 2**2047, 2**8000, 5, 7, 9, 11), "RSA key of more than 4096 bits; use ECDSA"),
         (pkcs1(2**2047, 65537, 2**8000, 3, 5, 7, 9, 11), "RSA key of more than 4096 bits; use ECDSA"),
+        (pkcs1(2**2047, 65537, 2**4096, 3, 5, 7, 9, 11), "RSA key of more than 4096 bits; use ECDSA"),
+        (pkcs1(2**2047, 65537, 3, 2**2048, 5, 7, 9, 11), "RSA key of more than 4096 bits; use ECDSA"),
         (pkcs1(2**2047, 2**2047), "not a private key; copy it again"),
         (text(SIGNER).replace("M", "!"), "not a private key; copy it again"),
         ("-----BEGIN EC PRIVATE KEY-----\nAAA=\n-----END EC PRIVATE KEY-----\n", "not a private key; copy it again"),

@@ -12,7 +12,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from moorage.api.core_v1 import Service
 from moorage.cluster.client import Client
-from moorage.cluster.connections import BUFFER_BYTES, READ_COST_BYTES, Guard, _Connection
+from moorage.cluster.connections import BUFFER_BYTES, READ_COST_BYTES, Guard, _Connection, keepalive_socket
 from moorage.cluster.errors import AnswerError, UnreachableError
 from moorage.cluster.kubeconfig import Config
 from moorage.cluster.pace import Pace
@@ -99,6 +99,41 @@ async def test_a_list_of_too_many_objects_is_refused() -> None:
     async with stub_server(services) as url, Client(Config(server=url), guard=Guard(max_objects=1)) as client:
         with pytest.raises(AnswerError, match="more than 1 objects; narrow the selector"):
             await client.list(Service)
+
+
+@pytest.mark.parametrize(
+    ("guard", "count", "why"),
+    [
+        (Guard(max_objects=3, page=1), 1, "more than 3 objects; narrow the selector"),
+        (Guard(max_objects=3, page=1), 0, "a list of 0 objects in more than 6 pages"),
+        (Guard(max_list_bytes=5_000), 1, "a list of more than 5000 bytes; narrow the selector"),
+        (Guard(max_list_bytes=50), 1, "a list of more than 50 bytes; narrow the selector"),
+    ],
+)
+async def test_a_list_that_goes_on_without_end_is_refused(guard: Guard, count: int, why: str) -> None:
+    pages = 0
+
+    async def page(request: web.Request) -> web.StreamResponse:
+        nonlocal pages
+        pages += 1
+        items = [service(f"s{pages}-{number}", 1) for number in range(count)]
+        return web.json_response({"metadata": {"resourceVersion": "1", "continue": str(pages)}, "items": items})
+
+    async with stub_server(page) as url, Client(Config(server=url), guard=guard) as client:
+        async with asyncio.timeout(20):
+            with pytest.raises(AnswerError, match=why):
+                await client.list(Service)
+    assert pages <= 100
+
+
+def test_a_peer_that_disappears_is_noticed_though_nothing_is_sent() -> None:
+    with keepalive_socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 80))) as made:
+        assert made.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        idle, interval, probes = (
+            made.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        )
+    assert idle + interval * probes <= 30
 
 
 async def test_a_long_event_ends_the_watch() -> None:

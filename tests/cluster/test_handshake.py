@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -66,15 +67,16 @@ def test_certificates_that_are_too_large_are_refused_in_words(
     assert str(caught.value) == "the server's certificates are larger than 16 KiB"
 
 
-def test_a_handshake_that_takes_too_much_time_is_refused_in_words(
-    authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("piece", [2**20, 100])
+def test_a_handshake_that_takes_too_much_time_is_refused_in_words_as_soon_as_it_does(
+    authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, piece: int
 ) -> None:
     clock = iter(0.02 * number for number in range(100))
     monkeypatch.setattr(time, "thread_time", lambda: next(clock))
     shake(client(authority), server(authority))
     clock = iter(0.03 * number for number in range(100))
     with pytest.raises(TooCostlyError) as caught:
-        shake(client(authority), server(authority))
+        shake(client(authority), server(authority), piece)
     assert str(caught.value) == (
         "the handshake took 60 ms of processor time, more than 50; give the server certificates with ordinary keys"
     )
@@ -128,7 +130,8 @@ def test_a_server_that_sends_much_that_is_no_data_is_left(authority: trustme.CA,
         take()
 
 
-def test_data_in_small_records_are_read(authority: trustme.CA) -> None:
+def connected(authority: trustme.CA) -> tuple[ssl.SSLObject, Callable[[int], None]]:
+    """A client's end, and what sends it a record with so many bytes of data."""
     to_client, to_server, sent = ssl.MemoryBIO(), ssl.MemoryBIO(), ssl.MemoryBIO()
     ours = client(authority).wrap_bio(to_client, to_server, server_hostname=NAME)
     theirs = server(authority).wrap_bio(to_server, sent, server_side=True)
@@ -137,7 +140,31 @@ def test_data_in_small_records_are_read(authority: trustme.CA) -> None:
             with suppress(ssl.SSLWantReadError):
                 step()
             to_client.write(sent.read())
-    for _ in range(2 * MAX_OVERHEAD_BYTES // 22):
-        theirs.write(b"x" * 25)
+
+    def send(size: int) -> None:
+        theirs.write(b"x" * size)
         to_client.write(sent.read())
+
+    return ours, send
+
+
+def test_data_in_small_records_are_read(authority: trustme.CA) -> None:
+    ours, send = connected(authority)
+    for _ in range(2 * MAX_OVERHEAD_BYTES // 22):
+        send(25)
         assert ours.read(100) == b"x" * 25
+
+
+def test_records_that_are_mostly_no_data_are_read_up_to_a_bound(
+    authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moorage.cluster.handshake.MAX_OVERHEAD_BYTES", 12_000)
+    ours, send = connected(authority)
+
+    def take() -> None:
+        for _ in range(2_000):  # each has 22 bytes around 10 of data, of which 20 are made up for
+            send(10)
+            ours.read(100)
+
+    with pytest.raises(TooCostlyError, match="the server sends much that is no data"):
+        take()

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+from msgspec.structs import replace
 
 from moorage.api.core_v1 import Event, Node, Service
 from moorage.api.meta import ObjectMeta
@@ -61,12 +62,13 @@ async def fixture() -> AsyncIterator[Fixture]:
 
 async def test_what_is_said_again_is_counted_up_also_by_the_next_process(fixture: Fixture) -> None:
     async with fixture.recorder() as recorder:
-        for said in (SICK, WELL, SICK):
+        for said in (SICK, WELL, SICK, SICK):
             recorder.record(BACKEND, *said)
-        await fixture.until({"EndpointUnhealthy": 2, "EndpointHealthy": 1})
+        await fixture.until({"EndpointUnhealthy": 3, "EndpointHealthy": 1})
     async with fixture.recorder() as recorder:
         recorder.record(BACKEND, *SICK)
-        await fixture.until({"EndpointUnhealthy": 3, "EndpointHealthy": 1})
+        recorder.record(BACKEND, *SICK)
+        await fixture.until({"EndpointUnhealthy": 5, "EndpointHealthy": 1})
     [event] = [one for one in await fixture.events() if one.type == "Warning"]
     about = event.involved_object
     assert (about.api_version, about.kind, about.namespace, about.name, about.uid) == (
@@ -95,6 +97,18 @@ async def test_an_object_of_which_only_a_reference_is_known_has_events_too(fixtu
         await fixture.until({"EndpointUnhealthy": 2})
     [event] = await fixture.events()
     assert (event.involved_object.kind, event.involved_object.uid) == ("Service", "1")
+
+
+async def test_an_object_that_was_made_again_has_events_of_its_own(fixture: Fixture) -> None:
+    async with fixture.recorder() as recorder:
+        recorder.record(BACKEND, *SICK)
+        recorder.record(replace(BACKEND, metadata=replace(BACKEND.metadata, uid="9")), *SICK)
+
+        async def both() -> bool:
+            return len(await fixture.events()) == 2
+
+        await eventually(both)
+    assert {event.involved_object.uid: event.count for event in await fixture.events()} == {"1": 1, "9": 1}
 
 
 async def test_an_event_that_has_expired_is_written_anew(fixture: Fixture) -> None:

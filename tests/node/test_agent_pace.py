@@ -146,7 +146,7 @@ async def test_a_failure_is_said_with_nfts_words_and_a_mistake_as_one_with_where
     failure, mistake = (each for each in logs if each["log_level"] == "error")
     assert (failure["event"], failure["error"]) == ("the kernel keeps its last good state", str(NO_MEMORY))
     assert "exc_info" not in failure
-    assert mistake["event"] == "the kernel keeps its last good state because of a mistake in Moorage"
+    assert mistake["event"] == "the kernel keeps its last good state because of a bug in Moorage"
     assert isinstance(mistake["exc_info"], KeyError)
 
 
