@@ -89,7 +89,11 @@ def cases(running: Following) -> dict[str, tuple[object, str, list[str]]]:
     here = "169.254.169.254"
     return {
         "malformed": ("clusters: [", "KubeconfigRefused", [KUBECONFIG, "kubeconfig: line 1: not valid YAML"]),
-        "no-kubeconfig": ("just text", "KubeconfigRefused", [KUBECONFIG, "is not one: it must hold one mapping"]),
+        "no-kubeconfig": (
+            "just text",
+            "KubeconfigRefused",
+            [KUBECONFIG, "is not a mapping; put a kubeconfig there"],
+        ),
         "no-context": (
             {**running.kubeconfig(), "current-context": "x"},
             "KubeconfigRefused",

@@ -14,7 +14,7 @@ def _no_labs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_listing_says_that_no_lab_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["lab", "list"]) == 0
-    assert capsys.readouterr().out == "no lab runs\n"
+    assert capsys.readouterr().out == "no lab is running\n"
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_without_a_lab_the_user_is_told_how_to_start_one(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["lab", *words]) == 1
-    assert capsys.readouterr().err.startswith("moorage: no lab runs; start one with: moorage lab run")
+    assert capsys.readouterr().err.startswith("moorage: no lab is running; start one with: moorage lab run")
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_more_certificates_than_anybody_needs_are_refused() -> None:
 
 @pytest.mark.parametrize("hidden", [GOOD + certificate(rsa_key(8193)), GOOD[:-1], b"", b"\x30\x80\0\0", b"\x30"])
 def test_what_is_not_exactly_one_certificate_is_refused(hidden: bytes) -> None:
-    with pytest.raises(MoorageError, match=r"^certificate 1: not one as X\.509 has it; copy it again$"):
+    with pytest.raises(MoorageError, match=r"^certificate 1: not valid X\.509; copy it again$"):
         check_certificates([hidden])
 
 
@@ -131,7 +131,7 @@ def test_a_usual_private_key_is_taken_without_what_is_around_it(key: str) -> Non
 @pytest.mark.parametrize(
     ("key", "why"),
     [
-        ("", "holds no private key that is not encrypted; put one in"),
+        ("", "holds no unencrypted private key; put one in"),
         (text(SIGNER) * 2, "holds several private keys; keep one"),
         (text(dsa.generate_private_key(1024)), "a key of an unusual kind or curve; use RSA"),
         (

@@ -173,7 +173,7 @@ SERVER = {"server": "https://192.0.2.1"}
         ({"cluster": SERVER | {"certificate-authority": "no"}}, "clusters[c].cluster.certificate-authority: "),
         (
             {"user": {"client-key-data": b64(KEY)}},
-            "users[u].user: client-certificate-data and client-key-data are needed",
+            "users[u].user: needs both client-certificate-data and client-key-data",
         ),
         ({"user": {"exec": {"command": "aws"}}}, "users[u].user.exec: programs that fetch credentials are never run"),
         (
@@ -196,7 +196,7 @@ SERVER = {"server": "https://192.0.2.1"}
             {"cluster": SERVER | {"tls-server-name": "a..b"}},
             "clusters[c].cluster.tls-server-name: a..b must be a DNS name such as db.example.com, or an IP address",
         ),
-        ({"clusters": [{"name": "c"}, {"name": "c"}]}, "clusters[1]: cluster c is there twice; keep one"),
+        ({"clusters": [{"name": "c"}, {"name": "c"}]}, "clusters[1]: cluster c is given twice; keep one"),
     ],
 )
 def test_what_cannot_be_used_is_named_with_file_and_field(
@@ -212,11 +212,11 @@ def test_what_cannot_be_used_is_named_with_file_and_field(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"a: [", "line 1: not valid YAML, or a key that is given twice; fetch the kubeconfig anew$"),
+        (b"a: [", "line 1: not valid YAML, or a key that is given twice; fetch the kubeconfig again$"),
         (b"a: b\n\tc: d", "line 2: not valid YAML"),
         (b"a: !!" + b"x" * 3000, "line 1: not valid YAML[^x]*$"),
         (b"", "holds no YAML documents; put one kubeconfig there"),
-        (b"- a", "is not one: it must hold one mapping"),
+        (b"- a", "is not a mapping; put a kubeconfig there"),
         (b"\xff\xfe\x00", "is not text"),
     ],
 )

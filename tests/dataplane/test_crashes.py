@@ -117,6 +117,6 @@ def test_a_signal_is_told_from_a_status(status: int, name: str | None) -> None:
 
 def test_where_no_table_is_to_blame_the_advice_is_to_upgrade() -> None:
     assert words("SIGSEGV (11)", proc.Completed(-11, "", ""), "list chains", "1.0.6") == (
-        "nft 1.0.6 was killed by SIGSEGV (11), doing: list chains; upgrade nft to 1.1 or newer, no older than any "
-        "nft that makes tables on this node"
+        "nft 1.0.6 was killed by SIGSEGV (11), while doing: list chains; upgrade nft to 1.1 or newer, no older than "
+        "any nft that makes tables on this node"
     )

@@ -464,7 +464,7 @@ def test_a_refusal_is_one_line_with_nfts_words_and_the_part_at_fault() -> None:
         (proc.Completed(1, "", "Operation not permitted (you must be root)\n"), "NET_ADMIN"),
         (
             proc.Completed(-6, "", "nft: netlink.c:304: Assertion failed\n"),
-            "SIGABRT (6), having said: nft: netlink.c",
+            "SIGABRT (6), after saying: nft: netlink.c",
         ),
         (proc.Completed(134, "", ""), "killed by SIGABRT (6); upgrade nft"),
         (proc.Completed(1, "", "netlink: Error: Could not process rule: Message too long\n"), "Message too long"),

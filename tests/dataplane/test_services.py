@@ -274,7 +274,7 @@ def test_exactly_as_many_as_are_carried_are_no_reason_to_warn() -> None:
 def test_warnings_are_no_more_than_a_person_reads() -> None:
     result = carried(service(), [slice_(*(f"127.0.0.{n}" for n in range(100)))], SCOPE)
     assert len(result.warnings) == 11
-    assert result.warnings[-1] == "Service frontend/backend: there is more of this kind, which is not listed"
+    assert result.warnings[-1] == "Service frontend/backend: there are more warnings, which are not listed"
 
 
 def test_names_that_collide_with_everything_still_differ() -> None:

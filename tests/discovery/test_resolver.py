@@ -106,7 +106,7 @@ async def test_a_refusal_is_no_empty_answer(server: NameServer, resolver: Resolv
 async def test_a_referral_is_no_empty_answer(server: NameServer, resolver: Resolver) -> None:
     server.put("db.example.com", "AAAA", "2001:db8::1")
     server.referral = True
-    with pytest.raises(LookupFailedError, match="only names others to ask"):
+    with pytest.raises(LookupFailedError, match="only refers to others"):
         await resolver.addresses("db.example.com", "A")
 
 

@@ -90,7 +90,7 @@ def test_server_authority_and_credentials_are_taken(issued: credentials.Certific
         ({"token": "two\nlines"}, "users[reader].user.token: holds characters that no token has; copy it again"),
         ({"token": ""}, "users[reader].user: has neither a token nor client-certificate-data; put one in"),
         ({"token": None, "client-key-data": encoded("-----BEGIN KEY-----")}, "users[reader].user: "
-         "client-certificate-data and client-key-data are needed both, or neither"),
+         "needs both client-certificate-data and client-key-data, or neither"),
         ({"client-key-data": "*"}, "users[reader].user.client-key-data: is not base64 of PEM text"),
         ({"client-key-data": encoded("key")}, "users[reader].user.client-key-data: holds no PEM text (-----BEGIN "
          "...)"),
@@ -185,7 +185,7 @@ def test_what_is_refused_is_refused_in_contexts_that_are_not_used_too() -> None:
         ({"contexts": [{"name": "a", "context": {"cluster": "a"}}]}, 'contexts[a].context.user: no user is named ""'),
         ({"clusters": "a"}, "clusters: is not a list"),
         ({"clusters": [7]}, "clusters[0]: is not a mapping"),
-        ({"users": [{"name": "reader", "user": []}, {"name": "reader"}]}, "users[1]: user reader is there twice; "
+        ({"users": [{"name": "reader", "user": []}, {"name": "reader"}]}, "users[1]: user reader is given twice; "
          "keep one"),
         ({"users": [{"name": "reader", "user": ["x"]}]}, "users[0].user: is not a mapping"),
     ],
@@ -198,8 +198,8 @@ def test_contexts_that_lead_nowhere(more: dict[str, Any], why: str) -> None:
     ("text", "why"),
     [
         ("", "kubeconfig: holds no YAML documents; put one kubeconfig there"),
-        ("just text", "kubeconfig: is not one: it must hold one mapping"),
-        ("{", "kubeconfig: line 1: not valid YAML, or a key that is given twice; fetch the kubeconfig anew"),
+        ("just text", "kubeconfig: is not a mapping; put a kubeconfig there"),
+        ("{", "kubeconfig: line 1: not valid YAML, or a key that is given twice; fetch the kubeconfig again"),
         ("a: 1\n---\nb: 2\n", "kubeconfig: holds several YAML documents; put one kubeconfig there"),
     ],
 )  # fmt: skip

@@ -108,7 +108,7 @@ def test_without_a_runtime_directory_it_is_one_of_this_user_among_temporary_file
 
 
 def test_a_lab_is_found_by_name_or_because_it_is_the_only_one() -> None:
-    with pytest.raises(MoorageError, match=r"^no lab runs; start one with: moorage lab run"):
+    with pytest.raises(MoorageError, match=r"^no lab is running; start one with: moorage lab run"):
         state.find(None)
     one = LabDirectory.claim("one")
     one.write(a_state("one"))
@@ -116,9 +116,9 @@ def test_a_lab_is_found_by_name_or_because_it_is_the_only_one() -> None:
     two = LabDirectory.claim("two")
     two.write(a_state("two"))
     assert state.find("two")[0].name == "two"
-    with pytest.raises(MoorageError, match=r"^several labs run \(one, two\); say which one with --name"):
+    with pytest.raises(MoorageError, match=r"^several labs are running \(one, two\); say which one with --name"):
         state.find(None)
-    with pytest.raises(MoorageError, match=r"^no lab three runs"):
+    with pytest.raises(MoorageError, match=r"^no lab three is running"):
         state.find("three")
     one.remove()
     two.remove()

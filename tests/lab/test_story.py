@@ -217,7 +217,7 @@ def unpack_wheels(packages: Path) -> None:
 def test_the_story_holds() -> None:
     with a_user() as user:
         expect_no_line_is_longer(tell_and_keep(user).stdout, 80)
-        assert user.ok("lab", "list") == "no lab runs\n"
+        assert user.ok("lab", "list") == "no lab is running\n"
 
 
 @pytest.mark.timeout(300)
@@ -228,7 +228,7 @@ def test_the_story_holds_for_an_ordinary_user_who_has_installed_the_wheels() -> 
         expect_no_line_is_longer(done.stdout, 60)
         assert typed(steps(done.stdout)["What to try next"]) == ["moorage demo --keep", "moorage lab run"]
         assert "site-packages/moorage_lab/deploy/demo/k8s-frontend.yml" in done.stdout
-        assert user.ok("lab", "list") == "no lab runs\n"
+        assert user.ok("lab", "list") == "no lab is running\n"
 
 
 def forbidden(runtime: Path, then: str) -> User:

@@ -207,6 +207,6 @@ def test_two_labs_run_at_once(lab: RunningLab) -> None:
         assert "world " in listed
         assert "second " in listed
         ambiguous = lab.user.run("lab", "get", "nodes")
-        assert ambiguous.stderr == "moorage: several labs run (second, world); say which one with --name\n"
+        assert ambiguous.stderr == "moorage: several labs are running (second, world); say which one with --name\n"
     second.expect_nothing_left()
     assert fetch(lab.port("frontend-lb")).startswith("frontend[")

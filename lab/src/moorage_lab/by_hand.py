@@ -77,7 +77,7 @@ class Act:
         self._narrator.check(
             len(set(found.values())) == 2,
             f"two public addresses found: {addresses}",
-            f"two public addresses wanted, found: {addresses or 'none'}",
+            f"two public addresses expected, found: {addresses or 'none'}",
         )
         return found
 

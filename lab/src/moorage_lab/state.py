@@ -141,10 +141,10 @@ def find(name: str | None) -> tuple[LabState, Path]:
         return chosen[0]
     if chosen:
         names = ", ".join(state.name for state, _ in chosen)
-        raise MoorageError(f"several labs run ({names}); say which one with --name")
+        raise MoorageError(f"several labs are running ({names}); say which one with --name")
     if running:
-        raise MoorageError(f"no lab {name} runs; see which do with: {hints.list_()}")
-    raise MoorageError(f"no lab runs; start one with: {hints.run()}")
+        raise MoorageError(f"no lab {name} is running; see which are with: {hints.list_()}")
+    raise MoorageError(f"no lab is running; start one with: {hints.run()}")
 
 
 def kubeconfig(path: Path, cluster: str) -> Path:

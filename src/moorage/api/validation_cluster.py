@@ -54,13 +54,13 @@ def _decoded(value: str) -> bytes:
 def secret_update(new: dict[str, Any], old: dict[str, Any]) -> Iterator[FieldError]:
     """Forbidden changes of a Secret: of its type, and of anything once it is immutable."""
     if (text(new, "type") or "Opaque") != (text(old, "type") or "Opaque"):
-        yield FieldError("type", INVALID, "may not change; delete the Secret and create it anew")
+        yield FieldError("type", INVALID, "may not change; delete the Secret and create it again")
     if old.get("immutable") is True:
         if new.get("immutable") is not True:
-            yield FieldError("immutable", FORBIDDEN, "may not be unset; delete the Secret and create it anew")
+            yield FieldError("immutable", FORBIDDEN, "may not be unset; delete the Secret and create it again")
         if mapping(new, "data") != mapping(old, "data"):
             yield FieldError(
-                "data", FORBIDDEN, "may not change, the Secret is immutable; delete it and create it anew"
+                "data", FORBIDDEN, "may not change, the Secret is immutable; delete it and create it again"
             )
 
 

@@ -150,7 +150,7 @@ def _container_ports(container: dict[str, Any], path: str) -> Iterator[FieldErro
 def workload_update(new: dict[str, Any], old: dict[str, Any]) -> Iterator[FieldError]:
     """Forbidden changes of a Deployment or ReplicaSet: of its selector."""
     if mapping(mapping(new, "spec"), "selector") != mapping(mapping(old, "spec"), "selector"):
-        yield FieldError("spec.selector", INVALID, "may not change; delete the object and create it anew")
+        yield FieldError("spec.selector", INVALID, "may not change; delete the object and create it again")
 
 
 def node(obj: dict[str, Any]) -> Iterator[FieldError]:

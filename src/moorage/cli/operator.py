@@ -16,11 +16,13 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.command()
 @click.option("--kubeconfig", "path", type=_FILE, help="How to reach the API; default: the pod's own account.")
-@click.option("--config", "config", type=_FILE, help="Configuration file (YAML); default: all defaults.")
+@click.option(
+    "--config", "config", type=_FILE, help="Configuration file (YAML). Without it, everything has its default."
+)
 @click.option(
     "--namespace", envvar="POD_NAMESPACE", help="Namespace of the Lease; default: the pod's, or the kubeconfig's."
 )
-@click.option("--identity", envvar="POD_NAME", help="This process's name in the Lease; made unique by itself.")
+@click.option("--identity", envvar="POD_NAME", help="This process's name in the Lease; a unique suffix is added.")
 @click.option("--lease", default="moorage-operator", show_default=True, help="Name of the Lease.")
 @click.option(
     "--leader-election/--no-leader-election",

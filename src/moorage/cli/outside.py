@@ -15,6 +15,6 @@ from moorage.outside.child import PARTS, Part, run
 @click.option("--log-level", type=click.Choice(log.LEVELS), default="info")
 @click.option("--log-json", is_flag=True)
 def command(part: Part, channel: int, log_level: str, log_json: bool) -> None:
-    """Do PART of the operator's work, as it says over the socket that is open as file CHANNEL."""
+    """Do PART of the operator's work. CHANNEL is the file descriptor of the socket to the operator."""
     log.configure(log_level, log_json)
     asyncio.run(run(part, socket.socket(fileno=channel)))

@@ -67,7 +67,7 @@ def check_certificates(found: Sequence[bytes]) -> None:
         try:
             why = _public_key(certificate)
         except (ValueError, IndexError):
-            why = "not one as X.509 has it; copy it again"
+            why = "not valid X.509; copy it again"
         if why:
             raise MoorageError(f"certificate {number}: {why}")
 
@@ -80,7 +80,7 @@ def check_key(text: str) -> str:
     """
     keys = list(_KEY.finditer(text))
     if len(keys) != 1:
-        what = "several private keys; keep one" if keys else "no private key that is not encrypted; put one in"
+        what = "several private keys; keep one" if keys else "no unencrypted private key; put one in"
         raise MoorageError(f"holds {what}")
     label, body = keys[0].groups()
     try:

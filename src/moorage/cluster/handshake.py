@@ -79,7 +79,7 @@ class Handshake(ssl.SSLObject):
         finally:
             self._overhead = max(0, self._overhead + pending - self._incoming.pending - 2 * data)
             if self._overhead > MAX_OVERHEAD_BYTES:
-                raise TooCostlyError(1, "the server sends much that is no data")
+                raise TooCostlyError(1, "the server sends too much besides data")
 
     def _check_time(self) -> None:
         if self._seconds > MAX_CPU_SECONDS:

@@ -213,13 +213,13 @@ def _document(text: str, max_values: int, complain: _Complain) -> _Mapping:
         if isinstance(found, TextError):
             # The parser's words may quote the text: half a certificate, or secrets that readers of a status must not
             # see.
-            what = "not valid YAML, or a key that is given twice; fetch the kubeconfig anew"
+            what = "not valid YAML, or a key that is given twice; fetch the kubeconfig again"
             raise complain("", f"line {found.line}: {what}")
         values.append(found.value)
     if len(values) != 1:
         raise complain("", f"holds {'several' if values else 'no'} YAML documents; put one kubeconfig there")
     if not isinstance(values[0], dict):
-        raise complain("", "is not one: it must hold one mapping")
+        raise complain("", "is not a mapping; put a kubeconfig there")
     return values[0]
 
 
@@ -238,7 +238,7 @@ def _named(file: _Mapping, kind: str, complain: _Complain) -> dict[str, _Mapping
         if not isinstance(value, dict):
             raise complain(f"{at}.{kind}", "is not a mapping")
         if name in found:
-            raise complain(at, f"{kind} {show(name)} is there twice; keep one")
+            raise complain(at, f"{kind} {show(name)} is given twice; keep one")
         found[name] = value
     return found
 
@@ -343,7 +343,7 @@ def is_token(text: str) -> bool:
 def _check_credentials(config: Config, policy: Policy, user: _Fields) -> None:
     key = config.client_key
     if (config.client_certificate is None) != (key is None):
-        raise user.complain(user.at, "client-certificate-data and client-key-data are needed both, or neither")
+        raise user.complain(user.at, "needs both client-certificate-data and client-key-data, or neither")
     if key and policy.max_key_bytes is not None and len(key) > policy.max_key_bytes:
         what = f"{len(key)} bytes, more than {policy.max_key_bytes}; use an ECDSA key, or RSA of at most 4096 bits"
         raise user.error("client-key-data", what)

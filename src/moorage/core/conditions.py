@@ -188,7 +188,7 @@ def _foreign(xsvc: ExternalService, slices: Sequence[EndpointSlice]) -> str:
     )
     return (
         f"Connections also go to endpoints that others have given Service {namespace}/{name}, in EndpointSlice "
-        f"{listed(found)}; unless they are meant: {action}"
+        f"{listed(found)}; if that is not intended: {action}"
     )
 
 

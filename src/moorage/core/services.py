@@ -35,8 +35,8 @@ def taken(xsvc: ExternalService, service: Service | None) -> Complaint | None:
     if predecessor_owns(xsvc, service.metadata):
         return Complaint(
             "NameTaken",
-            f"Service {name} is that of an earlier ExternalService of this name, which was deleted; it goes as soon "
-            "as Kubernetes' garbage collector gets to it, and a new one is made then",
+            f"Service {name} belongs to an earlier ExternalService of this name, which was deleted; Kubernetes' "
+            "garbage collector will delete it, and then a new one is made",
         )
     return Complaint(
         "NameTaken",
@@ -89,7 +89,7 @@ def unchangeable(xsvc: ExternalService, service: Service | None) -> Complaint | 
     return Complaint(
         "Unchangeable",
         f"spec.ipFamilies: Service {xsvc.metadata.namespace}/{xsvc.metadata.name} has {have[0]} as its first family, "
-        f"which Kubernetes never changes; for {want[0]} delete it: it is made anew, with another cluster IP",
+        f"which Kubernetes never changes; for {want[0]} delete it: it is made again, with another cluster IP",
     )
 
 

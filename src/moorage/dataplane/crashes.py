@@ -43,8 +43,8 @@ def words(
     kill it as well.
     """
     said = next((line for line in done.stderr.splitlines() if line.strip()), "")
-    what = f"nft{' ' if version else ''}{version} was killed by {name}{f', doing: {doing}' if doing else ''}"
-    because = f", having said: {said[:120]}" if said else ""
+    what = f"nft{' ' if version else ''}{version} was killed by {name}{f', while doing: {doing}' if doing else ''}"
+    because = f", after saying: {said[:120]}" if said else ""
     if not unreadable:
         return f"{what}{because}; upgrade nft to 1.1 or newer, no older than any nft that makes tables on this node"
     tables = " and ".join(f"table {each}" for each in unreadable)

@@ -161,7 +161,7 @@ def _first(name: str, warnings: Iterable[str]) -> tuple[str, ...]:
     all_ = tuple(warnings)
     if len(all_) <= MAX_WARNINGS_OF_SERVICE:
         return all_
-    return (*all_[:MAX_WARNINGS_OF_SERVICE], f"Service {name}: there is more of this kind, which is not listed")
+    return (*all_[:MAX_WARNINGS_OF_SERVICE], f"Service {name}: there are more warnings, which are not listed")
 
 
 def _port_warnings(
@@ -292,7 +292,7 @@ class Desired:
             for loser in sorted(self._claims[key])[1 : MAX_CONFLICTS + 1]
         ][:MAX_CONFLICTS]
         if len(self._contested) > MAX_CONFLICTS:
-            lines.append("more addresses and ports are claimed by several Services, which are not listed")
+            lines.append("several Services claim further addresses and ports, which are not listed")
         return lines
 
 

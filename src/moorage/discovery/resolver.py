@@ -161,7 +161,7 @@ class Resolver:
             referral, nothing = message.authority()
             if message.rcode == wire.NOERROR and nothing is None:
                 if referral:  # it says whom else to ask, not that there is nothing (RFC 2308, 2.2)
-                    raise MoorageError("the name server only names others to ask; name a recursive one")
+                    raise MoorageError("the name server only refers to others; use a recursive one")
                 if name != asked:
                     continue
             return message, [], max(MIN_TTL_SECONDS, min(least, DEFAULT_TTL_SECONDS if nothing is None else nothing))

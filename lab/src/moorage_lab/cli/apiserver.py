@@ -55,7 +55,7 @@ def command(
     if not addresses and not sockets:
         addresses = ("127.0.0.1",)
     if (tls_cert is None) != (tls_key is None):
-        raise click.UsageError("--tls-cert and --tls-key are needed both, or neither.")
+        raise click.UsageError("give both --tls-cert and --tls-key, or neither.")
     if not plain and tls_cert is None and directory is None:
         raise click.UsageError("give --directory, or --tls-cert and --tls-key, or --plain.")
     plan = main.Plan(

@@ -16,7 +16,7 @@ from moorage_lab.state import free_name
 @click.command()
 @click.option("--keep", is_flag=True, help="Leave the clusters up at the end, until Ctrl-C.")
 @click.option("--name", help="What to call the lab; default: demo, or, beside one that was kept, demo2 and so on.")
-@click.option("--patience", default=0.0, hidden=True, help="Seconds by which everything may take longer.")
+@click.option("--patience", default=0.0, hidden=True, help="Seconds that everything may take longer.")
 @click.pass_context
 def command(ctx: click.Context, keep: bool, name: str | None, patience: float) -> None:
     """See sticky connections between two clusters, as network namespaces on this machine.

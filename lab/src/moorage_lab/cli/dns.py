@@ -21,7 +21,7 @@ def command() -> None:
 @click.argument("host", metavar="NAME")
 @click.argument("data", nargs=-1, required=True, metavar="ADDRESS... | 'PRIORITY WEIGHT PORT TARGET'...")
 def set_(lab: str | None, host: str, data: tuple[str, ...]) -> None:
-    """Give NAME these records, in place of those that it has.
+    """Give NAME these records instead of its present ones.
 
     \b
     moorage lab dns set db.example.com 203.0.113.1 203.0.113.2
@@ -34,7 +34,7 @@ def set_(lab: str | None, host: str, data: tuple[str, ...]) -> None:
 @_name
 @click.argument("host", metavar="NAME")
 def remove(lab: str | None, host: str) -> None:
-    """Take all records of NAME away."""
+    """Remove all records of NAME."""
     _print(_change(lab, lambda zone: zone.without(host)))
 
 

@@ -79,7 +79,7 @@ def list_() -> None:
     for state, _ in labs():
         relays = ", ".join(f"{relay.service} http://127.0.0.1:{relay.port}" for relay in state.relays)
         rows.append([state.name, str(state.pid), ",".join(state.clusters), relays])
-    click.echo(columns_of(rows) if len(rows) > 1 else "no lab runs")
+    click.echo(columns_of(rows) if len(rows) > 1 else "no lab is running")
 
 
 @command.command()
@@ -191,7 +191,7 @@ def delete(
 def scale(
     name: str | None, cluster: str | None, namespace: str | None, replicas: int, objects: tuple[str, ...]
 ) -> None:
-    """Set the number of a Deployment's pods."""
+    """Set how many pods a Deployment has."""
     named = [(verbs.resolve(kind), object_name) for kind, object_name in _named(objects)]
 
     async def do(client: Client) -> None:
