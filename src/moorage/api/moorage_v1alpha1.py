@@ -98,7 +98,9 @@ class Drain(Resource, kw_only=True, frozen=True):
     """An endpoint that is taken out of use: it gets no new connections and keeps those that it has."""
 
     endpoint: Annotated[str, doc("Name of the endpoint.", LABEL, **NAME)]
-    before: Annotated[str | None, doc("Time by which the last client has been moved.", TIME, maxLength=40)] = None
+    before: Annotated[
+        str | None, doc("Time by which the last client has been moved.", TIME, minLength=1, maxLength=40)
+    ] = None
 
 
 class ExternalServiceSpec(Resource, kw_only=True, frozen=True):
