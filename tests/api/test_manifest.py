@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moorage.api.manifest import ManifestError, describe, load, read
+from moorage.api.core_v1 import Service
+from moorage.api.manifest import Manifest, ManifestError, describe, load, load_only, read
 from moorage.errors import MoorageError
 
 SERVICE = """\
@@ -155,3 +156,17 @@ def test_only_what_is_a_list_is_looked_into(kind: str, message: str) -> None:
     good, errors = read([io.StringIO(text)])
     assert good == []
     assert any(message in str(error) for error in errors)
+
+
+def test_of_kinds_that_are_not_asked_for_only_those_that_are_no_misspelling_are_left_out() -> None:
+    def reading(api_version: str, kind: str) -> tuple[list[Manifest], list[str]]:
+        text = f"{{apiVersion: {api_version}, kind: {kind}, metadata: {{name: a}}}}"
+        return load_only((Service,), [io.StringIO(text)])
+
+    assert reading("v1", "Namespace") == ([], [])
+    assert reading("example.com/v1", "Servise") == (
+        [],
+        ["input: left out, because Moorage does not read these kinds: Servise.example.com"],
+    )
+    with pytest.raises(ManifestError, match=r"kind: Servise is unknown; did you mean Service \(v1\)\?"):
+        reading("v1", "Servise")

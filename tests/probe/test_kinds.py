@@ -1,6 +1,7 @@
 """HTTP checks as the prober drives them, against a server on loopback."""
 
 import asyncio
+import errno
 import gc
 import ssl
 import threading
@@ -188,3 +189,21 @@ async def test_nothing_of_a_check_waits_for_the_garbage_collector(told: Results,
             await eventually(gone)
     finally:
         gc.enable()
+
+
+async def test_that_a_check_could_not_be_made_is_its_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    results: list[Result] = []
+    error = OSError(errno.EMFILE, "too many open files")
+
+    async def without_files(*_: object) -> None:
+        raise error
+
+    async def told() -> bool:
+        return bool(results)
+
+    monkeypatch.setattr(kinds, "get", without_files)
+    checks: HttpChecks[Endpoint] = HttpChecks(lambda job, result: results.append(result))
+    checks.begin(Endpoint(Target("127.0.0.1", 1), Check(http=Http())))
+    await eventually(told)
+    checks.close()
+    assert results == [error]

@@ -178,15 +178,15 @@ def _yaml_documents(text: str, first_line: int, most: float = math.inf) -> Itera
     try:
         for number, event in enumerate(yaml.parse(text, Loader=_LOADER), start=1):
             if number > most:
-                line = first_line + (event.start_mark.line if event.start_mark else 0)
+                line = builder.line_of(event)
                 raise TooManyValuesError(line, f"more than {most} values; leave out what is not used")
             if builder.take(event):
                 yield Document(builder.line, builder.value)
     except TextError as error:
         yield error
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = first_line + min(mark.line if mark else 0, text.rstrip().count("\n"))
+        mark: Any = error.problem_mark or error.context_mark
+        line = first_line + min(mark.line, text.rstrip().count("\n"))
         problem = " ".join(str(error.problem or error.context).split())
         yield TextError(
             line, f"not valid YAML: {problem}; look at the indentation, colons and quotes around this line"
@@ -225,9 +225,14 @@ class _Builder:
         self._anchors: dict[str, tuple[Any, int, int]] = {}
         self._aliased = 0
 
+    def line_of(self, event: Any) -> int:
+        """The line of the text on which an event of the parser begins, from 1."""
+        below: int = event.start_mark.line
+        return self._first_line + below
+
     def take(self, event: Any) -> bool:
         """Takes the next event. Returns whether it ended a document that is not empty. Raises TextError."""
-        line = self._first_line + (event.start_mark.line if event.start_mark else 0)
+        line = self.line_of(event)
         match event:
             case yaml.DocumentStartEvent():
                 self._begin(line)
