@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -9,6 +10,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.test_utils import RawTestServer
 
 from moorage.apps import frontend
@@ -112,6 +114,22 @@ async def test_says_that_a_name_has_no_address(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     assert await why_unavailable("backend.test", 80) == "backend.test has no address: Name or service not known"
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (OSError(errno.EHOSTUNREACH, ""), "No route to host"),
+        (OSError("no way there"), "no way there"),
+        (OSError(), "OSError"),
+    ],
+)
+async def test_says_why_it_cannot_connect(error: OSError, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def connect(*_arguments: object, **_options: object) -> None:
+        raise aiohttp.ClientConnectorError(ConnectionKey("127.0.0.1", 81, False, True, None, None, None), error)
+
+    monkeypatch.setattr(aiohttp.TCPConnector, "connect", connect)
+    assert await why_unavailable("127.0.0.1", 81) == f"cannot connect to 127.0.0.1:81: {why}"
 
 
 async def test_does_not_wait_for_ever_for_an_answer() -> None:

@@ -148,7 +148,6 @@ class Prober:
         self._by_key.clear()
         self._heap.clear()
         self._due.clear()
-        self._current.clear()
         if self._timer is not None:
             self._timer.cancel()
         self._tcp.close()
