@@ -40,7 +40,9 @@ def test_each_look_at_the_time_given_moves_one() -> None:
 
 def test_a_deadline_that_is_past_leaves_no_time() -> None:
     assert due(7, 50, 40, 50) == 7
+    assert due(7, 50, 50, 50) == 7
     assert due(7, 50, 60, 50) == 0
+    assert due(7, 50, 60, 40) == 0, "the clock went back"
     assert next_departure(7, 50, 40) == 50
 
 

@@ -52,6 +52,16 @@ def test_the_least_loaded_is_found_whatever_came_and_went(
     assert all(loads.has_room(name) == (limit is None or count[name] < limit) for name in weights)
 
 
+def test_clients_of_one_owner_are_kept_apart_where_loads_are_equal() -> None:
+    loads = Loads("g", [endpoint(name) for name in "abcdef"], None)
+    for name in "abcdef":
+        loads.add(name, client("p", "x" if name != "d" else "y"))
+    loads.add("a", client("q", "x"))
+    loads.remove("a", client("r", ""))
+    assert {loads.least(client(f"p{number}", "x")) for number in range(20)} == {"d"}
+    assert len({loads.least(client(f"p{number}")) for number in range(40)}) == 6
+
+
 def test_clients_at_what_is_no_endpoint_any_more_are_counted_and_harmless() -> None:
     loads = Loads("g", [endpoint("a")], 1)
     loads.add("gone", client("p"))

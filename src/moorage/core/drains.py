@@ -17,7 +17,7 @@ def due(clients: int, last: float, deadline: float, now: float) -> int:
     """How many of the `clients` at the endpoint have to leave now, if the last one left at `last`."""
     if now >= deadline:
         return clients
-    return math.floor(clients * (now - last) / (deadline - last)) if now > last else 0
+    return max(0, math.floor(clients * (now - last) / (deadline - last)))
 
 
 def next_departure(clients: int, last: float, deadline: float) -> float:
