@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from moorage.api.topology import MAX_HINTS
-from moorage.core.assignment import decide_group
+from moorage.core.assignment import MAX_PASSES, decide_group
 from moorage.core.model import Create, Delete, Patch
 from moorage.core.mooring_model import GroupDecision
 from testing.moorings import GroupStory, at, clients, drained, end, member, mooring, reasons
@@ -522,6 +522,21 @@ def test_one_that_leaves_makes_room_for_another_in_the_same_decision() -> None:
     story.edit(there["b"][0], "c")
     assert reasons(story.step()) == {there["a"][0]: "Moved", there["b"][0]: "Moved"}
     assert story.decide().writes == ()
+
+
+def test_a_long_chain_of_edits_is_followed_in_several_decisions() -> None:
+    """Each waits for the room that the next one makes, and only the last one finds some."""
+    names = [f"e{number:02}" for number in range(MAX_PASSES + 5)]
+    story = nodes_story(MAX_HINTS * len(names), *names)
+    story.step()
+    at_ = {name: min(who for who, where in story.where().items() if where == name) for name in names}
+    names.sort(key=lambda each: at_[each])
+    story.set(member(*map(end, [*names, "free"]), client="Node", by_kube_proxy=True))
+    for name, target in zip(names, [*names[1:], "free"], strict=True):
+        story.edit(at_[name], target)
+    assert [len(story.step().moves) for _ in range(3)] == [MAX_PASSES, 5, 0]
+    assert [story.where()[at_[name]] for name in names] == [*names[1:], "free"]
+    assert all(each.status.message is None for each in story.moorings)
 
 
 # --- Who has a say -------------------------------------------------------------------------------------------------

@@ -17,6 +17,9 @@ from moorage.core.model import Complaint, Delete, Write
 from moorage.core.mooring_model import ClientKey, GroupDecision, GroupSnapshot, Moored, Move
 from moorage.core.moorings import Step, by_client, client_of, requested
 
+MAX_PASSES = 20
+"""In one decision. Thousands of edits can wait for each other in a chain; the next decision goes on with the rest."""
+
 Steps = Iterator[tuple[ClientKey, Step]]
 
 
@@ -79,8 +82,9 @@ class Assignment:
         be enough. Drains come last because nobody moves to an endpoint that has to be empty.
         """
         rules = (self._edited, self._failed_over, self._assigned, self._returned)
-        while sum(self._take(rule()) for rule in rules):
-            pass
+        for _ in range(MAX_PASSES):
+            if not sum(self._take(rule()) for rule in rules):
+                break
         self._take(self._drained())
 
     def _take(self, steps: Steps) -> int:
