@@ -568,6 +568,21 @@ def test_without_members_moorings_go_when_their_clients_have_been_absent_long_en
     assert story.moorings == []
 
 
+def test_a_mooring_of_a_group_that_nobody_is_in_says_so_until_somebody_is() -> None:
+    story = GroupStory(present=clients("p"))
+    story.make(mooring("p", "a"))
+    story.step()
+    assert story.of("p").status.message == (
+        "spec.group: no ExternalService with sessionAffinity Mooring is in group backend"
+    )
+    assert story.step(1000).writes == ()
+    story.set(member(end("a")))
+    assert reasons(story.step()) == {"p": "Moved"}
+    assert story.of("p").status.message is None
+    story.members, story.present = [], {}
+    assert story.step().writes == ()
+
+
 # --- Moorings whose client is gone ---------------------------------------------------------------------------------
 
 

@@ -39,10 +39,9 @@ def decide_group(snapshot: GroupSnapshot) -> GroupDecision:
     if group.members:
         assignment.settle()
     steps = list(assignment.writes_of_steps(deleted))
-    messages = assignment.writes_of_messages() if group.members else ()
     again_seconds = min(assignment.next_drain_seconds, grace_seconds)
     return GroupDecision(
-        writes=(*(write for write, _ in steps), *messages, *deletions),
+        writes=(*(write for write, _ in steps), *assignment.writes_of_messages(), *deletions),
         moves=tuple(move for _, move in steps),
         moored=assignment.moored(),
         again_seconds=None if math.isinf(again_seconds) else max(1.0, again_seconds),
@@ -203,6 +202,8 @@ class Assignment:
             yield mooring, mooring_problems.message_of_surplus(self._moorings[client_of(mooring)])
 
     def _message(self, key: ClientKey, mooring: Mooring) -> str | None:
+        if not self.group.members:
+            return mooring_problems.message_without_members(mooring)
         if key not in self._present:
             return mooring_problems.message_of_absent(mooring, self.group)
         wanted, at = requested(mooring), self.at.get(key)

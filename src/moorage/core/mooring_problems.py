@@ -56,6 +56,13 @@ def message_of_absent(mooring: Mooring, group: Group) -> str | None:
     return None if wanted is None or wanted in group.names else f"spec.endpoint: {_unknown(wanted, group)}"
 
 
+def message_without_members(mooring: Mooring) -> str | None:
+    """For a Mooring of a group that has no ExternalService. If it has a record, its client was moored before."""
+    if mooring.status.endpoint is not None:
+        return mooring.status.message
+    return f"spec.group: no ExternalService with sessionAffinity Mooring is in group {show(mooring.spec.group)}"
+
+
 def message_of_surplus(other: Mooring) -> str:
     """For a further Mooring of a client that has `other`."""
     return (
