@@ -259,6 +259,19 @@ def test_a_slice_holds_at_most_a_thousand_endpoints_and_a_hundred_ports() -> Non
     ]
 
 
+@pytest.mark.parametrize(
+    ("controllers", "right"),
+    [((True, False), True), ((False, False), True), ((True, None), True), ((True, True), False)],
+)
+def test_an_object_has_one_controller_at_most(controllers: tuple[bool | None, ...], right: bool) -> None:
+    owners = [
+        {"apiVersion": "v1", "kind": "Pod", "name": f"p{number}", "uid": f"u{number}", "controller": controller}
+        for number, controller in enumerate(controllers)
+    ]
+    errors = validate(changed("metadata.ownerReferences", owners))
+    assert [error.path.startswith("metadata.ownerReferences") for error in errors] == [True] * (not right)
+
+
 def test_an_endpoint_of_a_slice_has_at_most_a_hundred_addresses() -> None:
     obj: dict[str, Any] = {
         "apiVersion": "discovery.k8s.io/v1",
