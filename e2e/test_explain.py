@@ -106,16 +106,31 @@ def test_a_list_shows_what_a_person_on_call_wants_to_know(api_server: ApiServer,
 
 
 def test_moorings_show_who_is_where(api_server: ApiServer, namespace: str) -> None:
-    spec = {"group": "backend", "client": {"kind": "Pod", "name": "frontend-0"}, "endpoint": "backend1"}
-    mooring = {"apiVersion": "moorage.dev/v1alpha1", "kind": "Mooring", "metadata": {"name": "m"}, "spec": spec}
-    api_server.kubectl("-n", namespace, "apply", "-f", "-", input=json.dumps(mooring))
-    status = {"status": {"reason": "Assigned", "since": "2026-01-01T00:00:00Z"}}
-    api_server.kubectl(
-        *("-n", namespace, "patch", "moor", "m", "--subresource=status", "--type=merge", "-p", json.dumps(status))
-    )
+    mooring = {
+        "apiVersion": "moorage.dev/v1alpha1",
+        "kind": "Mooring",
+        "metadata": {"name": "backend.frontend-0"},
+        "spec": {"group": "backend", "client": {"kind": "Pod", "name": "frontend-0"}, "endpoint": "backend2"},
+        "status": {
+            "endpoint": "backend2",
+            "since": "2026-01-01T00:00:00Z",
+            "reason": "FailedOver",
+            "previous": "backend1",
+            "home": "backend1",
+            "message": "for a test",
+        },
+    }
+    # In one request: there is no subresource for the status.
+    api_server.kubectl("-n", namespace, "create", "-f", "-", input=json.dumps(mooring))
+    assert api_server.get("-n", namespace, "moor", "backend.frontend-0")["status"] == mooring["status"]
     header, row = table(api_server.kubectl("-n", namespace, "get", "moor"))
-    assert header == ["NAME", "GROUP", "KIND", "CLIENT", "ENDPOINT", "REASON", "SINCE"]
-    assert row[:6] == ["m", "backend", "Pod", "frontend-0", "backend1", "Assigned"]
+    assert header == ["NAME", "KIND", "CLIENT", "ENDPOINT", "SINCE", "REASON", "PREVIOUS"]
+    assert row[:4] == ["backend.frontend-0", "Pod", "frontend-0", "backend2"]
+    assert re.fullmatch(r"\d+d", row[4]), "for how long"
+    assert row[5:] == ["FailedOver", "backend1"]
+    wide = api_server.kubectl("-n", namespace, "get", "moor", "-o", "wide").splitlines()
+    assert wide[0].split()[7:] == ["GROUP", "HOME", "PROBLEM", "AGE"]
+    assert re.search(r"backend +backend1 +for a test +\d+s$", wide[1].rstrip())
 
 
 def test_defaults_are_stored(api_server: ApiServer, namespace: str) -> None:

@@ -27,6 +27,7 @@ JUNK: dict[str, dict[str, Any]] = {
     "no-type": {"ports": [{"port": 80}], "endpoints": [{"dns": {"name": "db.example.com", "type": "MX"}}]},
     "no-affinity": {"ports": [{"port": 80}], "sessionAffinity": "Cookie", "proxy": "another"},
     "mooring": {"ports": [{"port": 80}], "sessionAffinity": "Mooring"},
+    "mooring-of-nobody": {"ports": [{"port": 80}], "sessionAffinity": "Mooring", "proxy": "moorage"},
     "bad-check": {
         "ports": [{"port": 80}],
         "endpoints": [{"addresses": [{"address": "203.0.113.1"}]}],
