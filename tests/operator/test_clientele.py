@@ -11,7 +11,7 @@ from moorage.api.apps_v1 import ReplicaSet, StatefulSet, StatefulSetOrdinals, St
 from moorage.api.batch_v1 import Job
 from moorage.api.core_v1 import Node, Pod, PodSpec, PodStatus
 from moorage.api.meta import LabelSelector, Object, ObjectKey, ObjectMeta, OwnerReference
-from moorage.api.moorage_v1alpha1 import MooringConfig
+from moorage.api.moorage_v1alpha1 import KINDS_OF_PODS, MooringConfig
 from moorage.api.moorings_v1alpha1 import Mooring, MooringClient, MooringSpec
 from moorage.api.topology import ZONE_LABEL
 from moorage.cluster.client import Bookmark, Listing
@@ -210,6 +210,17 @@ async def test_a_node_touches_groups_of_nodes_and_zones_as_it_comes_goes_or_chan
 # --- What makes pods ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("client", KINDS_OF_PODS)
+async def test_what_makes_pods_is_followed_for_every_client_that_is_pods(running: Fixture, client: str) -> None:
+    """Also for Label: a pod of a StatefulSet without it is itself, and expected back."""
+    config = replace(PODS, client=client, label="tenant" if client == "Label" else None)
+    running.clients.want(GROUP, config)
+    assert not running.clients.knows(config)
+    await settle()
+    assert running.clients.knows(config)
+    assert StatefulSet in {kind for kind, _ in running.api.listed}
+
+
 async def test_what_makes_pods_is_followed_from_the_first_group_that_needs_it(running: Fixture) -> None:
     running.clients.want(GROUP, NODES)
     await settle()
@@ -235,8 +246,10 @@ async def test_replica_sets_and_jobs_tell_what_controls_them(running: Fixture) -
     await running.api.tell("ADDED", Job(metadata=replace(meta, name="once", owner_references=None)))
     assert running.clients.owners("default").controllers == {("ReplicaSet", "a-1"): DEPLOYMENT, ("Job", "once"): None}
     assert running.clients.owners("elsewhere") == Owners()
+    running.touched()
     await running.api.tell("DELETED", ReplicaSet(metadata=replace(meta, resource_version="4")))
     assert list(running.clients.owners("default").controllers) == [("Job", "once")]
+    assert running.touched() == {GROUP}, "a workload without pods is gone with its last ReplicaSet"
 
 
 async def test_stateful_sets_tell_which_pods_they_have(running: Fixture) -> None:

@@ -8,7 +8,7 @@ from moorage.api.apps_v1 import ReplicaSet, StatefulSet
 from moorage.api.batch_v1 import Job
 from moorage.api.core_v1 import Node, Pod
 from moorage.api.meta import Object, ObjectKey, OwnerReference, selects
-from moorage.api.moorage_v1alpha1 import MooringConfig
+from moorage.api.moorage_v1alpha1 import KINDS_OF_PODS, MooringConfig
 from moorage.api.moorings_v1alpha1 import Mooring
 from moorage.api.topology import zone_of
 from moorage.cluster.client import Client
@@ -20,10 +20,6 @@ from moorage.core.clients import Owners, StatefulSetFacts
 from moorage.operator.mirror import Mirror
 from moorage.operator.slim import slim_job, slim_replica_set, slim_stateful_set
 
-OF_PODS = ("Pod", "Workload", "Label")
-"""What counts as one client, where clients are pods or made of pods."""
-OF_OWNERS = ("Pod", "Workload")
-"""The same where it must be known what the pods were made by."""
 _FINISHED = ("Succeeded", "Failed")
 
 
@@ -69,7 +65,7 @@ class Clientele:
         From the first time that it takes more than pods and nodes, ReplicaSets, Jobs and StatefulSets are followed: a
         large cluster has very many, mostly for nobody.
         """
-        if config.client in OF_OWNERS:
+        if config.client in KINDS_OF_PODS:
             self._owners_wanted.set()
 
     async def run(self) -> None:
@@ -89,7 +85,7 @@ class Clientele:
 
     def knows(self, config: MooringConfig | None) -> bool:
         """Whether all that is needed for a group with this `config` has been read; None: for one without members."""
-        needed = (self._moorings, *(self._owners if config and config.client in OF_OWNERS else ()))
+        needed = (self._moorings, *(self._owners if config and config.client in KINDS_OF_PODS else ()))
         return all(each.synced.is_set() for each in needed)
 
     # --- Which groups there are ----------------------------------------------------------------------------------
@@ -109,7 +105,7 @@ class Clientele:
             self._of_nodes.add(group)
         wanting = self._of_pods.setdefault(namespace, set())
         wanting.discard(group)
-        if config is not None and config.client in OF_PODS:
+        if config is not None and config.client in KINDS_OF_PODS:
             wanting.add(group)
         if not wanting:
             del self._of_pods[namespace]
@@ -232,6 +228,7 @@ class Clientele:
         which = type(new or old).__name__, key.name
         if new is None:
             known.pop(which, None)
+            self._touch_of_pods(key.namespace)  # its workload may be gone with it, and has had no pods
             return
         (controller,) = new.metadata.owner_references or (None,)
         if which not in known or known[which] != controller:
