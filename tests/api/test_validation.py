@@ -272,6 +272,13 @@ def test_an_object_has_one_controller_at_most(controllers: tuple[bool | None, ..
     assert [error.path.startswith("metadata.ownerReferences") for error in errors] == [True] * (not right)
 
 
+@pytest.mark.parametrize(("seconds", "right"), [(0, True), (-1, False)])
+def test_a_pod_may_be_given_no_time_to_end(seconds: int, right: bool) -> None:
+    spec = {"containers": [{"name": "a", "image": "b"}], "terminationGracePeriodSeconds": seconds}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "namespace": "b"}, "spec": spec}
+    assert [error.path for error in validate(pod)] == ["spec.terminationGracePeriodSeconds"] * (not right)
+
+
 def test_an_endpoint_of_a_slice_has_at_most_a_hundred_addresses() -> None:
     obj: dict[str, Any] = {
         "apiVersion": "discovery.k8s.io/v1",
