@@ -9,6 +9,7 @@ import pytest
 
 from moorage.outside import channel as channel_module
 from moorage.outside.channel import HIGH_WATER_BYTES, Coalesced, SocketChannel
+from moorage.outside.child import LIMITS
 from moorage.outside.messages import Ping, Pong
 
 Channel = SocketChannel[Ping | Pong]
@@ -130,3 +131,7 @@ async def test_what_cannot_be_done_is_tried_again_until_it_can_and_not_more_ofte
     tried = len(work.times)
     await asyncio.sleep(5)
     assert len(work.times) == tried
+
+
+def test_no_message_takes_the_memory_that_a_child_may_use() -> None:
+    assert min(limits.memory for limits in LIMITS.values()) > channel_module.MAX_MESSAGE_BYTES
