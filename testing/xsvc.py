@@ -24,7 +24,20 @@ from moorage.api.sources_v1alpha1 import EndpointSource, HealthCheck, StaticAddr
 from moorage.core.admission import Gate, gate_of
 from moorage.core.decide import decide
 from moorage.core.endpoints import Merged
-from moorage.core.model import Create, Decision, Delete, Endpoint, Found, Health, Patch, Resolution, Verdict, Write
+from moorage.core.model import (
+    Complaint,
+    Create,
+    Decision,
+    Delete,
+    Endpoint,
+    Found,
+    Health,
+    Patch,
+    Resolution,
+    Verdict,
+    Write,
+)
+from moorage.core.mooring_model import Moored
 from moorage.core.snapshot import Snapshot
 from moorage_lab.apiserver.addresses import ClusterIPs
 from moorage_lab.apiserver.defaults import with_defaults
@@ -203,6 +216,8 @@ class Story:
         self.xsvc = xsvc
         self.cluster = cluster or Cluster()
         self.gate: Gate = GATE
+        self.moored: Moored | None = None
+        """Where its clients are, if they are moored."""
 
     def decide(self, each: Sequence[Endpoint], now: str = NOW, **exceptions: Health) -> Decision:
         """With these endpoints, healthy but for the exceptions."""
@@ -222,7 +237,14 @@ class Story:
     ) -> Snapshot:
         cluster = self.cluster
         return Snapshot(
-            self.xsvc, resolutions, self.gate, now, cluster.slices, cluster.service, verdicts=given
+            self.xsvc,
+            resolutions,
+            self.gate,
+            now,
+            cluster.slices,
+            cluster.service,
+            verdicts=given,
+            moored=self.moored,
         ).merge()
 
     def merged(self, resolutions: Sequence[Resolution]) -> Merged:
@@ -248,3 +270,14 @@ class Story:
         """Somebody edits the spec."""
         meta = replace(self.xsvc.metadata, generation=(self.xsvc.metadata.generation or 0) + 1)
         self.xsvc = replace(self.xsvc, metadata=meta, spec=replace(self.xsvc.spec, **spec))
+
+
+def story_of(client: str, **spec: Any) -> Story:
+    """An ExternalService whose clients, of this kind, are moored."""
+    config = SessionAffinityConfig(mooring=MooringConfig(client=client))
+    return Story(xsvc(session_affinity="Mooring", session_affinity_config=config, **spec))
+
+
+def moored(kind: str, problems: tuple[Complaint, ...] = (), **at: str) -> Moored:
+    """`b0001="n1 n2"`: two clients are at that endpoint."""
+    return Moored(kind, {name: tuple(clients.split()) for name, clients in at.items()}, problems)

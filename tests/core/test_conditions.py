@@ -14,7 +14,6 @@ from moorage.core.conditions import MAX_MESSAGE_CHARACTERS
 from moorage.core.model import Found, Health, Problem, Resolution, Verdict
 from testing.xsvc import (
     LATER,
-    MOORED,
     NAME,
     NAMESPACE,
     NOW,
@@ -268,13 +267,6 @@ def test_of_endpoints_that_are_drained_it_says_so() -> None:
         "Withheld",
         "None of 2 endpoints takes connections: they are refused. Drained: spec.drain names it",
     )
-
-
-def test_moorings_are_said_not_to_be_assigned_yet() -> None:
-    story = after(answers(endpoints(1)), verdicts(endpoints(1)), proxy="moorage", **MOORED)
-    message = said(story, "Ready")[2]
-    assert "carried by node agents (proxy moorage)" in message
-    assert "moorings are not assigned by this version" in message
 
 
 def test_slices_of_others_say_which_command_takes_them_away() -> None:

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moorage.core.groups import GroupEndpoint
-from moorage.core.loads import Loads, hash_of
-from moorage.core.mooring_model import Client, ClientKey
+from moorage.core.loads import Loads
+from moorage.core.mooring_model import Client, ClientKey, hash_of
 
 
 def endpoint(name: str, weight: int = 1, takes: bool = True, zone: str = "") -> GroupEndpoint:

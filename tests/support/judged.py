@@ -12,9 +12,9 @@ from moorage.api.meta import Object, ObjectMeta
 from moorage.api.moorage_v1alpha1 import PENDING, Drain, ExternalService, ExternalServiceStatus
 from moorage.api.sources_v1alpha1 import StaticAddress
 from moorage.core import conditions
-from moorage.core.conditions import ConditionValue
 from moorage.core.decide import decide
 from moorage.core.model import Found, Health, Problem, Resolution, Verdict
+from moorage.core.words import ConditionValue
 from testing.xsvc import LATER, NAME, NAMESPACE, THEN, Story, answers, endpoints, static, verdicts, xsvc
 
 TWO = endpoints(2)

@@ -12,9 +12,9 @@ from collections.abc import Set as AbstractSet
 from moorage.api.moorings_v1alpha1 import Mooring
 from moorage.core import drains, mooring_problems, moorings, times
 from moorage.core.groups import Group, combined
-from moorage.core.loads import Loads, hash_of
+from moorage.core.loads import Loads
 from moorage.core.model import Complaint, Delete, Write
-from moorage.core.mooring_model import ClientKey, GroupDecision, GroupSnapshot, Moored, Move
+from moorage.core.mooring_model import ClientKey, GroupDecision, GroupSnapshot, Moored, Move, hash_of
 from moorage.core.moorings import Step, by_client, client_of, requested
 
 MAX_PASSES = 20

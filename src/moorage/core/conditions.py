@@ -1,38 +1,30 @@
 """The conditions of an ExternalService, in words that people on call can act on."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import groupby
-from typing import Literal, NamedTuple
 
-from moorage.api.discovery_v1 import MANAGED_BY_LABEL, EndpointSlice
 from moorage.api.meta import Condition
 from moorage.api.moorage_v1alpha1 import EndpointStatus, ExternalService, ExternalServiceSpec
-from moorage.core import progress
+from moorage.core import mooring_condition, progress
 from moorage.core.endpoints import MAX_NAMES, listed, shown
 from moorage.core.health import checked_port
 from moorage.core.model import Complaint, Endpoint, Problem
 from moorage.core.readiness import EndpointRow, family_of
 from moorage.core.view import SourceRow, View
+from moorage.core.words import ConditionValue, counted, cut, foreign_slices, several
 
-MIRRORING = "endpointslicemirroring-controller.k8s.io"
-TYPES = ("Accepted", "Resolved", "Healthy", "Ready", *progress.TYPES)
+TYPES = ("Accepted", "Resolved", "Healthy", "Moored", "Ready", *progress.TYPES)
 """In this order, because an earlier one often explains why a later one is not true."""
 MAX_MESSAGE_CHARACTERS = 2000
 """People read it in a terminal, and a status has to fit into etcd."""
 _NOT_ACCEPTED = ("AddressRefused", "Unchangeable", "TooManyEndpoints")
 
 
-class ConditionValue(NamedTuple):
-    """A condition without its times."""
-
-    status: Literal["True", "False", "Unknown"]
-    reason: str
-    message: str
-
-
 def values(view: View) -> dict[str, ConditionValue]:
     """All conditions that follow from the view, by type."""
     found = {"Accepted": accepted(view), "Resolved": resolved(view), "Healthy": healthy(view)}
+    if view.xsvc.spec.session_affinity == "Mooring":
+        found["Moored"] = mooring_condition.moored(view)
     found["Ready"] = ready(view, found)
     if progress.awaited(view):
         found["Reconciling"] = found["Resolved"]._replace(status="True")
@@ -128,11 +120,14 @@ def healthy(view: View) -> ConditionValue:
 
 
 def ready(view: View, others: Mapping[str, ConditionValue]) -> ConditionValue:
-    """Ready: whether clients reach an endpoint, and only the right ones; the three `others` say why."""
+    """Ready: whether clients reach an endpoint, and only the right ones; the `others` before it say why.
+
+    A client that is not where it is moored reaches an endpoint all the same.
+    """
     if view.taken:
         return ConditionValue("False", view.taken.reason, view.taken.message)
     if view.foreign:
-        return ConditionValue("False", "ForeignSlices", _foreign(view.xsvc, view.foreign))
+        return ConditionValue("False", "ForeignSlices", foreign_slices(view.xsvc, view.foreign))
     spec, total = view.xsvc.spec, len(view.endpoints)
     count = sum(each.ready for each in view.endpoints)
     if not total:
@@ -154,8 +149,10 @@ def ready(view: View, others: Mapping[str, ConditionValue]) -> ConditionValue:
     message = f"{count} of {counted(total, 'endpoint')} {takes} connections, carried by {carrier}"
     if view.panic:
         message += ", whatever their checks say: see Healthy"
-    if spec.session_affinity == "Mooring":
-        message += "; moorings are not assigned by this version: clients are held by sessions, as with ClientIP"
+    if (mooring := others.get("Moored")) and mooring.status == "False":
+        if mooring_condition.carries_nothing(view):
+            return ConditionValue("False", mooring.reason, mooring.message)
+        message += "; not all of them where they are moored: see Moored"
     return ConditionValue("True", "Ready", message + ".")
 
 
@@ -163,33 +160,20 @@ def withheld(row: EndpointRow, priority: int | None) -> str | None:
     """Why an endpoint takes no new connections, apart from its health; `priority` is the one in use."""
     match row.withheld:
         case "Drained":
-            return "drained: spec.drain names it"
+            stay = counted(row.moorings, "client") if row.ready and row.moorings else None
+            return "drained: spec.drain names it" + (f"; {stay} moored to it" if stay else "")
         case "Leaving":
             return "leaving: it is being deleted where it was found"
         case "NoFamily":
             return f"the Service has no {family_of(row.endpoint)} address; see spec.ipFamilyPolicy"
         case "StandsBy":
             return f"stands by: priority {row.endpoint.priority}, and one of priority {priority} is healthy"
+        case "NotMoored":
+            return "stands by: the namespace is moored to another endpoint"
         case "NameTaken":
             return "the Service of this name is not ours"
         case None:
             return None
-
-
-def _foreign(xsvc: ExternalService, slices: Sequence[EndpointSlice]) -> str:
-    """What is wrong, and what to do, if others have written slices of our Service."""
-    namespace, name = xsvc.metadata.namespace, xsvc.metadata.name
-    found = [each.metadata.name for each in slices]
-    managers = {(each.metadata.labels or {}).get(MANAGED_BY_LABEL) for each in slices}
-    action = (
-        f"kubectl delete endpoints -n {namespace} {name}, which they are copied from"
-        if managers == {MIRRORING}
-        else f"kubectl delete endpointslice -n {namespace} {' '.join(found[:MAX_NAMES])}"
-    )
-    return (
-        f"Connections also go to endpoints that others have given Service {namespace}/{name}, in EndpointSlice "
-        f"{listed(found)}; if that is not intended: {action}"
-    )
 
 
 def suspended(xsvc: ExternalService) -> dict[str, ConditionValue]:
@@ -287,18 +271,3 @@ def checked_at(spec: ExternalServiceSpec, endpoint: Endpoint | EndpointStatus) -
 
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def several(sentences: Iterable[str]) -> str:
-    """Joins sentences into one line."""
-    return ". ".join(each.rstrip(".") for each in sentences)
-
-
-def counted(count: int, what: str) -> str:
-    """`1 endpoint`, `2 endpoints`."""
-    return f"{count} {what}{'' if count == 1 else 's'}"
-
-
-def cut(text: str, characters: int) -> str:
-    """`text`, shortened to this many characters if necessary."""
-    return text if len(text) <= characters else text[: characters - 1] + "…"

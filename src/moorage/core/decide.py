@@ -6,12 +6,12 @@ from msgspec.structs import replace
 
 from moorage.api.moorage_v1alpha1 import ExternalService
 from moorage.core import conditions, services, slices
-from moorage.core.conditions import ConditionValue
 from moorage.core.model import Decision, Write
 from moorage.core.news import news, news_of_readiness
 from moorage.core.snapshot import Snapshot
 from moorage.core.status import status_of
 from moorage.core.view import View, view_of
+from moorage.core.words import ConditionValue
 
 
 def decide(snapshot: Snapshot) -> Decision:

@@ -84,7 +84,7 @@ def _member_endpoint(row: EndpointRow, drained: Drained | None, published: bool)
     reached = row.withheld not in ("NoFamily", "NameTaken")
     return MemberEndpoint(
         name=row.endpoint.name,
-        takes=row.ready and published,
+        takes=row.takes and published,
         keeps=reached and (row.serving or row.verdict.health == "Unknown"),
         weight=row.endpoint.weight,
         zone=row.endpoint.zone,

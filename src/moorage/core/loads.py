@@ -1,12 +1,11 @@
 """How many clients each endpoint of a group has, and which endpoint a new client gets."""
 
-import hashlib
 from bisect import insort
 from collections import Counter
 from collections.abc import Iterable
 
 from moorage.core.groups import GroupEndpoint
-from moorage.core.mooring_model import Client, ClientKey
+from moorage.core.mooring_model import Client, hash_of
 
 
 class Loads:
@@ -81,9 +80,3 @@ class Loads:
     def _load(self, name: str) -> float:
         # Equal fractions are equal floats, since IEEE 754 rounds quotients correctly.
         return self._clients[name] / self._endpoints[name].weight
-
-
-def hash_of(group: str, client: ClientKey) -> int:
-    """A number that is the same in every process, and different for most clients and groups."""
-    text = "\0".join((group, client.kind, client.name))
-    return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest())

@@ -1,5 +1,6 @@
 """The plain data of moorings: clients, the members and endpoints of a group, and what is decided about a group."""
 
+import hashlib
 from collections.abc import Container, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal, NamedTuple
@@ -27,6 +28,12 @@ class ClientKey(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
+
+
+def hash_of(group: str, client: ClientKey) -> int:
+    """A number that is the same in every process, and different for most clients and groups."""
+    text = "\0".join((group, client.kind, client.name))
+    return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest())
 
 
 class Client(NamedTuple):

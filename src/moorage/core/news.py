@@ -14,11 +14,12 @@ from moorage.api.moorage_v1alpha1 import (
     ExternalServiceStatus,
     ProblemStatus,
 )
-from moorage.core.conditions import checked_at, cut
+from moorage.core.conditions import checked_at
 from moorage.core.endpoints import shown
 from moorage.core.model import News
 from moorage.core.status import MAX_PROBLEMS, problem_key
 from moorage.core.view import SourceRow, View
+from moorage.core.words import cut
 
 MAX_SINGLE = 3
 """Up to this many news of one sort get an Event each; more share one Event."""
@@ -36,6 +37,7 @@ def news(view: View, status: ExternalServiceStatus) -> tuple[News, ...]:
         *_problems(xsvc.status.problems or (), status.problems or (), view.sources),
         *_endpoints(xsvc.spec, xsvc.status, status),
         *_panic(before.get("Healthy"), after.get("Healthy")),
+        *_moorings(before.get("Moored"), after.get("Moored"), after.get("Ready")),
         *_readiness(before.get("Ready"), after.get("Ready")),
     ]
     return tuple(each._replace(message=cut(each.message, MAX_EVENT_CHARACTERS)) for each in found)
@@ -160,6 +162,16 @@ def _panic(before: Condition | None, after: Condition | None) -> Iterator[News]:
         yield News("Warning", "Panic", after.message)
     elif was and not now:
         yield News("Normal", "PanicOver", "Enough endpoints are healthy to believe the checks again.")
+
+
+def _moorings(before: Condition | None, after: Condition | None, ready: Condition | None) -> Iterator[News]:
+    """That clients are not where they are moored, unless Ready says it, too; and that they all are again."""
+    if after is None or (before and (before.status, before.reason) == (after.status, after.reason)):
+        return
+    if after.status == "False" and (ready is None or ready.reason != after.reason):
+        yield News("Warning", after.reason, after.message)
+    elif after.status == "True" and before and before.status == "False":
+        yield News("Normal", after.reason, after.message)
 
 
 def _readiness(before: Condition | None, after: Condition | None) -> Iterator[News]:

@@ -1,16 +1,18 @@
 """Decides which endpoints take new connections, and says why others do not."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.moorage_v1alpha1 import ExternalService
+from moorage.api.topology import NO_HINTS, Hints
 from moorage.core.health import ready_set
 from moorage.core.model import Endpoint, Verdict
 
-Withheld = Literal["Drained", "Leaving", "NoFamily", "StandsBy", "NameTaken"]
+Withheld = Literal["Drained", "Leaving", "NoFamily", "StandsBy", "NotMoored", "NameTaken"]
 """Why an endpoint takes no new connections, apart from its health: `spec.drain` names it; it is being deleted at its
-source; the Service has no address of its family; a lower SRV priority is in use; the Service is not ours."""
+source; the Service has no address of its family; a lower SRV priority is in use; the Namespace is moored to another
+one; the Service is not ours."""
 
 
 class EndpointRow(NamedTuple):
@@ -19,10 +21,21 @@ class EndpointRow(NamedTuple):
     endpoint: Endpoint
     verdict: Verdict
     ready: bool
-    """It takes new connections."""
+    """It is published as ready: new connections may go to it."""
     serving: bool
     """It keeps its present connections."""
     withheld: Withheld | None = None
+    takes: bool = False
+    """It takes new clients. Without moorings that is the same as `ready`."""
+    hints: Hints = NO_HINTS
+    """Who should use it."""
+    moorings: int | None = None
+    """How many clients are moored to it; None: nobody has decided about that, or there are no moorings."""
+
+    @property
+    def keeps(self) -> bool:
+        """Clients that are moored to it stay."""
+        return self.serving and self.withheld not in ("NoFamily", "NameTaken")
 
 
 class Readiness(NamedTuple):
@@ -41,8 +54,9 @@ def readiness_of(
     verdicts: Mapping[str, Verdict],
     slices: Sequence[EndpointSlice],
     families: Sequence[str] | None,
+    moored_to: Collection[str] | None = None,
 ) -> Readiness:
-    """Decides what to publish about `endpoints`.
+    """Decides which of `endpoints` take new clients. Without moorings, these are the ones to publish as ready.
 
     Endpoints that `spec.drain` names take no new connections, nor do those that are leaving or are of a family that
     the Service does not have, so these do not count for the panic threshold. Of the others, the lowest SRV priority
@@ -53,7 +67,10 @@ def readiness_of(
     drained = {each.endpoint for each in xsvc.spec.drain or ()}
     unchecked = Verdict("Unknown" if xsvc.spec.health_check else "Unchecked")
     known = {each.name: verdicts.get(each.name, unchecked) for each in endpoints}
-    ready_before, serving_before = _published(xsvc, slices, endpoints)
+    if moored_to is None:
+        ready_before, serving_before = _published(xsvc, slices, endpoints)
+    else:
+        ready_before = serving_before = _took(xsvc, endpoints) | {*moored_to}
     threshold = xsvc.spec.health_check.panic_threshold_percent if xsvc.spec.health_check else 0
     carried = [each for each in endpoints if not families or family_of(each) in families]
     judged = {each.name: known[each.name] for each in carried if each.name not in drained and not each.leaving}
@@ -65,7 +82,7 @@ def readiness_of(
     def row(endpoint: Endpoint) -> EndpointRow:
         name, verdict = endpoint.name, known[endpoint.name]
         if name in in_use:
-            return EndpointRow(endpoint, verdict, ready=True, serving=True)
+            return EndpointRow(endpoint, verdict, ready=True, serving=True, takes=True)
         doubted = verdict.health == "Unknown" or published.frozen
         serving = verdict.health in ("Healthy", "Unchecked") or (doubted and name in serving_before)
         withheld: Withheld | None = None
@@ -95,7 +112,8 @@ def _sound(usable: Sequence[Endpoint], verdicts: Mapping[str, Verdict]) -> Seque
 
 def without_service(readiness: Readiness) -> Readiness:
     """The readiness while the Service of this name is not ours, so that nothing can be published."""
-    return readiness._replace(rows=tuple(each._replace(ready=False, withheld="NameTaken") for each in readiness.rows))
+    rows = (each._replace(ready=False, takes=False, withheld="NameTaken") for each in readiness.rows)
+    return readiness._replace(rows=tuple(rows))
 
 
 def family_of(endpoint: Endpoint) -> str:
@@ -129,3 +147,15 @@ def _published(
             ready.add(renamed)
             serving.add(renamed)
     return ready, serving
+
+
+def _took(xsvc: ExternalService, endpoints: Sequence[Endpoint]) -> set[str]:
+    """The names of `endpoints` that took clients by the status: of a Namespace that is moored to one endpoint, the
+    others are not published as ready, and take it when that one fails."""
+    names = {each.name for each in endpoints}
+    now = {(each.address, each.port): each.name for each in endpoints}
+    return {
+        each.name if each.name in names else now.get((each.address, each.port), each.name)
+        for each in xsvc.status.endpoints or ()
+        if each.ready or each.health in ("Healthy", "Unchecked")
+    }

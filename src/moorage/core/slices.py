@@ -10,11 +10,13 @@ from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import Endpoint, EndpointConditions, EndpointPort, EndpointSlice
 from moorage.api.meta import ObjectMeta
 from moorage.api.moorage_v1alpha1 import ExternalService
+from moorage.api.topology import NO_HINTS, encode_hints
 from moorage.core.model import Create, Delete, Patch, Write
 from moorage.core.ownership import owns, reference
 from moorage.core.packing import Packing, SliceContents, SliceKey, pack
 from moorage.core.readiness import EndpointRow
 from moorage.core.services import proxy_of
+from moorage.core.steps import SliceChange, Turn, turns
 
 
 def ours(xsvc: ExternalService, slices: Sequence[EndpointSlice]) -> list[EndpointSlice]:
@@ -32,7 +34,8 @@ def changes(
     """The writes that bring `slices` (all of the Service's, whoever owns them) to what `rows` say.
 
     After each write, every endpoint that was ready and should stay ready is ready: slices gain before others lose.
-    `service` is ours, or None if there is none yet.
+    Where that is not enough, `steps` says in which order. The second write to a slice is left to the next decision,
+    because it needs the answer to the first one. `service` is ours, or None if there is none yet.
     """
     mine = ours(xsvc, slices)
     by_name = {each.endpoint.name: each for each in rows}
@@ -41,34 +44,74 @@ def changes(
     packing = pack(wanted, [_contents(each) for each in mine])
     shape = _Shape(xsvc, _proxy(xsvc, service), by_name, _weights(rows))
     taken = {each.metadata.name for each in slices}
-    writes: list[Write] = [Create(shape.new(contents, taken)) for contents in packing.new]
-    writes += _ordered(packing, mine, shape, by_name)
-    return tuple(writes)
+    parts = [_Part(slice_, contents) for slice_, contents in zip(mine, packing.kept, strict=True)]
+    parts += [_Part(None, contents) for contents in packing.new]
+    changed = [each for each in parts if shape.changes(each)]
+    if len(changed) > 1 and _needs_steps(rows, mine):
+        return tuple(_in_steps(parts, shape, taken))
+    return tuple(shape.write(each, taken) for each in _ordered(changed, packing, mine, by_name))
+
+
+def _needs_steps(rows: Sequence[EndpointRow], mine: Sequence[EndpointSlice]) -> bool:
+    """Whether more than `_ordered` is needed: because of hints, or because no endpoint stays ready all through."""
+    there = [each for slice_ in mine for each in slice_.endpoints or ()]
+    ready = {each.endpoint.name for each in rows if each.ready}
+    if not ready:
+        return False
+    lasting = any(each.conditions.ready is not False and each.hostname in ready for each in there)
+    return not lasting or any(each.hints for each in there) or any(each.hints != NO_HINTS for each in rows)
+
+
+class _Part(NamedTuple):
+    """A slice, and what it is to hold."""
+
+    slice: EndpointSlice | None
+    """None: it is to be made."""
+    contents: SliceContents
 
 
 def _ordered(
-    packing: Packing, mine: Sequence[EndpointSlice], shape: "_Shape", by_name: Mapping[str, EndpointRow]
-) -> Iterator[Write]:
-    patches: list[tuple[bool, bool, Patch]] = []
-    deletes: list[Delete] = []
-    for index, (slice_, contents) in enumerate(zip(mine, packing.kept, strict=True)):
-        meta = slice_.metadata
-        assert meta.uid is not None
-        assert meta.resource_version is not None
-        if not contents.names:
-            deletes.append(Delete(EndpointSlice, meta.namespace or "", meta.name, meta.uid, meta.resource_version))
-        elif body := shape.patch(slice_, contents):
-            body.setdefault("metadata", {}).update(uid=meta.uid, resourceVersion=meta.resource_version)
-            patch = Patch(EndpointSlice, meta.namespace or "", meta.name, body)
-            patches.append((index in packing.losing, _loses(slice_, contents, by_name), patch))
-    yield from (patch for *_, patch in sorted(patches, key=lambda each: each[:2]))
-    yield from deletes
+    changed: Sequence[_Part], packing: Packing, mine: Sequence[EndpointSlice], by_name: Mapping[str, EndpointRow]
+) -> Sequence[_Part]:
+    """New slices first, then those that lose nothing; those that are to go last."""
+    losing = {mine[index].metadata.name for index in packing.losing}
+
+    def rank(part: _Part) -> tuple[bool, ...]:
+        if part.slice is None:
+            return (False,)
+        name = part.slice.metadata.name
+        return True, not part.contents.names, name in losing, _loses(part.slice, part.contents, by_name)
+
+    return sorted(changed, key=rank)
 
 
 def _loses(slice_: EndpointSlice, contents: SliceContents, by_name: Mapping[str, EndpointRow]) -> bool:
     """Whether an endpoint that takes new connections in this slice no longer will."""
     ready = {name for name in contents.names if by_name[name].ready}
     return any(each.conditions.ready is not False and each.hostname not in ready for each in slice_.endpoints or ())
+
+
+def _in_steps(parts: Sequence[_Part], shape: "_Shape", taken: set[str]) -> Iterator[Write]:
+    """The first write to each slice, up to the second one to any."""
+    steps = turns(
+        [
+            SliceChange(
+                (part.slice.endpoints if part.slice else None) or (),
+                [endpoint_of(shape.by_name[name]) for name in part.contents.names],
+                part.slice is not None and bool(part.contents.names) and part.contents.key != _key(part.slice),
+            )
+            for part in parts
+        ]
+    )
+    written = set[int]()
+    for turn in steps:
+        if turn.slice in written:
+            return
+        written.add(turn.slice)
+        yield shape.write(parts[turn.slice], taken, turn)
+    for index, part in enumerate(parts):
+        if index not in written and shape.changes(part):
+            yield shape.write(part, taken)
 
 
 class _Ports:
@@ -114,8 +157,28 @@ class _Shape(NamedTuple):
     weights: Mapping[str, int]
     """Weights other than 1."""
 
-    def new(self, contents: SliceContents, taken: set[str]) -> EndpointSlice:
-        """A new slice, with a name that is not in `taken`; the name is added to `taken`."""
+    def changes(self, part: _Part) -> bool:
+        """Whether anything of this slice is to be written."""
+        return part.slice is None or not part.contents.names or bool(self._patch(part.slice, part.contents))
+
+    def write(self, part: _Part, taken: set[str], turn: Turn | None = None) -> Write:
+        """The write that makes this slice what it is to be, or what it is to be after this `turn`.
+
+        A new slice gets a name that is not in `taken`, and it is added there.
+        """
+        slice_, contents = part
+        if slice_ is None:
+            return Create(self._new(contents, taken, turn))
+        meta = slice_.metadata
+        assert meta.uid is not None
+        assert meta.resource_version is not None
+        if not contents.names and not (turn and turn.endpoints):
+            return Delete(EndpointSlice, meta.namespace or "", meta.name, meta.uid, meta.resource_version)
+        body = self._patch(slice_, contents, turn)
+        body.setdefault("metadata", {}).update(uid=meta.uid, resourceVersion=meta.resource_version)
+        return Patch(EndpointSlice, meta.namespace or "", meta.name, body)
+
+    def _new(self, contents: SliceContents, taken: set[str], turn: Turn | None) -> EndpointSlice:
         meta = self.xsvc.metadata
         number = 1
         while (name := f"{meta.name}-{number}") in taken:
@@ -128,19 +191,22 @@ class _Shape(NamedTuple):
                 ObjectMeta(name=name, namespace=meta.namespace, owner_references=[reference(self.xsvc)])
             ),
             address_type=contents.key.address_type,
-            endpoints=[_endpoint(self.by_name[name]) for name in contents.names],
+            endpoints=self._endpoints(contents, turn),
             ports=list(contents.key.ports),
         )
 
-    def patch(self, slice_: EndpointSlice, contents: SliceContents) -> dict[str, Any]:
+    def _endpoints(self, contents: SliceContents, turn: Turn | None) -> list[Endpoint]:
+        return list(turn.endpoints) if turn else [endpoint_of(self.by_name[name]) for name in contents.names]
+
+    def _patch(self, slice_: EndpointSlice, contents: SliceContents, turn: Turn | None = None) -> dict[str, Any]:
         """A merge patch without its preconditions; empty if nothing has to change."""
         body: dict[str, Any] = {}
         if metadata := self._marks(contents).patch(slice_.metadata):
             body["metadata"] = metadata
-        endpoints = [_endpoint(self.by_name[name]) for name in contents.names]
+        endpoints = self._endpoints(contents, turn)
         if endpoints != slice_.endpoints:
             body["endpoints"] = msgspec.to_builtins(endpoints)
-        if contents.key != _key(slice_):
+        if (turn is None or turn.ports) and contents.key != _key(slice_):
             body["ports"] = msgspec.to_builtins(list(contents.key.ports))
         return body
 
@@ -171,11 +237,13 @@ def _weights(rows: Sequence[EndpointRow]) -> dict[str, int]:
     return {name: weight for name, weight in weights.items() if weight != 1}
 
 
-def _endpoint(row: EndpointRow) -> Endpoint:
+def endpoint_of(row: EndpointRow) -> Endpoint:
+    """How a slice lists an endpoint."""
     return Endpoint(
         addresses=[row.endpoint.address],
         conditions=_CONDITIONS[row.ready, row.serving],
         hostname=row.endpoint.name,
+        hints=encode_hints(row.hints),
     )
 
 

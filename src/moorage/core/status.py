@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from moorage.api.moorage_v1alpha1 import EndpointStatus, ExternalServiceStatus, ProblemStatus
 from moorage.core import conditions
-from moorage.core.conditions import cut
 from moorage.core.model import Complaint
 from moorage.core.readiness import EndpointRow
 from moorage.core.view import View
+from moorage.core.words import cut
 
 MAX_ENDPOINT_CHARACTERS = 200
 """In the message of an endpoint."""
@@ -22,10 +22,12 @@ ProblemKey = tuple[str, str | None, str | None, str | None]
 
 def status_of(view: View, now: str) -> ExternalServiceStatus:
     """The status for `view`; `now` is RFC 3339."""
-    xsvc = view.xsvc
+    xsvc, values = view.xsvc, conditions.values(view)
+    # Without moorings nothing is said of them, so that condition goes; those of other people stay.
+    others = [each for each in xsvc.status.conditions or () if each.type not in conditions.TYPES]
     return ExternalServiceStatus(
         observed_generation=xsvc.metadata.generation,
-        conditions=conditions.conditions(xsvc, conditions.values(view), now),
+        conditions=conditions.conditions(xsvc, values, now, others),
         endpoints=endpoint_statuses(view, now) or None,
         healthy=healthy_of(view.endpoints),
         problems=problem_statuses(view, now) or None,
@@ -78,6 +80,7 @@ def _endpoint(
         leaving=endpoint.leaving or None,
         zone=endpoint.zone or None,
         drained_since=drained_since,
+        moorings=row.moorings,
     )
 
 

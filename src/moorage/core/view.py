@@ -6,9 +6,10 @@ from typing import NamedTuple
 from moorage.api import contract
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.moorage_v1alpha1 import ExternalService
-from moorage.core import services, slices
+from moorage.core import hints, services, slices
 from moorage.core.endpoints import unknown_drains
 from moorage.core.model import Complaint, Problem
+from moorage.core.mooring_model import Moored
 from moorage.core.ownership import owns, predecessor_owns
 from moorage.core.readiness import EndpointRow, readiness_of, without_service
 from moorage.core.snapshot import Snapshot
@@ -53,6 +54,12 @@ class View(NamedTuple):
     """Slices of our Service that others have written."""
     unreadable: str | None
     """Why the present spec cannot be read."""
+    moored: Moored | None = None
+    """Where the clients of its group are; None: that has not been decided yet, or there are no moorings."""
+    unhinted: tuple[EndpointSlice, ...] = ()
+    """Of `foreign`, those with a ready endpoint that has no hint of the kind that moorings use here."""
+    families: tuple[str, ...] = ()
+    """Those of the Service's cluster IPs, as far as they are known."""
 
 
 def view_of(snapshot: Snapshot) -> View:
@@ -60,15 +67,21 @@ def view_of(snapshot: Snapshot) -> View:
     xsvc, merged = snapshot.xsvc, snapshot.merged
     taken = services.taken(xsvc, snapshot.service)
     service = None if taken else snapshot.service
+    families = service.spec.ip_families if service else None
+    moored = snapshot.moored if xsvc.spec.session_affinity == "Mooring" else None
+    kind = hints.carried_kind(xsvc, moored)
+    mine = slices.ours(xsvc, snapshot.slices)
     readiness = readiness_of(
         xsvc,
         merged.endpoints,
         snapshot.verdicts,
-        slices.ours(xsvc, snapshot.slices),
-        service.spec.ip_families if service else None,
+        mine,
+        families,
+        None if kind is None else moored.at if moored else (),
     )
     if taken:
         readiness = without_service(readiness)
+    foreign = _foreign(xsvc, snapshot.slices)
     unchangeable = services.unchangeable(xsvc, service)
     complaints = [
         *merged.complaints,
@@ -77,15 +90,18 @@ def view_of(snapshot: Snapshot) -> View:
     ]
     return View(
         xsvc=xsvc,
-        endpoints=readiness.rows,
+        endpoints=hints.published(xsvc, readiness.rows, moored, mine),
         panic=readiness.panic,
         priority=readiness.priority,
         sources=_sources(snapshot),
         asked=len(snapshot.resolutions) >= len(xsvc.spec.endpoints or ()),
         complaints=tuple(sorted(complaints, key=lambda each: _RANKS.index(each.reason))),
         taken=taken,
-        foreign=_foreign(xsvc, snapshot.slices),
+        foreign=foreign,
         unreadable=snapshot.unreadable,
+        moored=moored,
+        unhinted=tuple(each for each in foreign if hints.lacks_hint(xsvc, kind, each)),
+        families=tuple(families or ()),
     )
 
 

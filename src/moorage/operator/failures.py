@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServiceSpec, ExternalServiceStatus
 from moorage.cluster.reading import Unreadable
 from moorage.core import conditions
-from moorage.core.conditions import ConditionValue
+from moorage.core.words import ConditionValue
 from moorage.log import get_logger
 from moorage.operator.deferred import Deferred
 from moorage.operator.records import Record
