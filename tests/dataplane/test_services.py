@@ -6,8 +6,10 @@ import pytest
 from moorage.api.contract import PROXY_LABEL, WEIGHTS_ANNOTATION
 from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import EndpointSlice
+from moorage.api.topology import HintedEndpoint, encode_hints
 from moorage.dataplane.model import Balanced, ByClientIP, ServiceAddress, ServicePort, Target
 from moorage.dataplane.services import MAX_ENDPOINTS_OF_PORT, Desired, Scope, carried, fault, needed
+from tests.support.categories import CASES
 
 SCOPE = Scope(node="node-1", labelled_only=False)
 
@@ -322,6 +324,25 @@ def test_annotations_of_a_service_are_not_held() -> None:
 
 def hinted(address: str, **hints: object) -> dict[str, object]:
     return {"addresses": [address], "hints": {name: [{"name": each} for each in hints[name]] for name in hints}}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("endpoints", "node", "zone", "expected"), CASES)
+def test_a_node_uses_the_endpoints_that_kube_proxy_would(
+    endpoints: list[HintedEndpoint], node: str, zone: str, expected: set[int]
+) -> None:
+    """All in one slice, and each in one of its own."""
+    given = [
+        {
+            "addresses": [f"203.0.113.{number}"],
+            "conditions": {"ready": each.ready, "serving": each.serving, "terminating": each.terminating},
+            "hints": encode_hints(each.hints),
+        }
+        for number, each in enumerate(endpoints)
+    ]
+    scope, used = SCOPE._replace(node=node, zone=zone), [f"203.0.113.{number}:80" for number in sorted(expected)]
+    assert targets(only(service(), slice_(*given), scope=scope)) == used
+    apart = [slice_(each, name=f"backend-{number}") for number, each in enumerate(given)]
+    assert targets(only(service(), *apart, scope=scope)) == used
 
 
 @pytest.mark.parametrize(
