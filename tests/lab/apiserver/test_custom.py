@@ -150,14 +150,76 @@ async def test_what_it_owns_goes_with_it(server: RunningApiServer) -> None:
     assert (await server.call("GET", slices)).body["items"] == []
 
 
-async def test_a_mooring_may_be_moved_and_not_given_away(server: RunningApiServer) -> None:
-    spec = {"group": "backend", "client": {"kind": "Pod", "name": "frontend-0"}, "endpoint": "a"}
-    body = {"apiVersion": "moorage.dev/v1alpha1", "kind": "Mooring", "metadata": {"name": "m"}, "spec": spec}
-    await server.create(MOORINGS, body)
-    moved = await server.call("PATCH", f"{MOORINGS}/m", {"spec": {"endpoint": "b"}}, content_type=MERGE)
+def mooring(endpoint: str = "a", **status: Any) -> dict[str, Any]:
+    spec = {"group": "backend", "client": {"kind": "Node", "name": "node-1"}, "endpoint": endpoint}
+    meta = {"name": "backend.node.node-1"}
+    return {
+        "apiVersion": "moorage.dev/v1alpha1",
+        "kind": "Mooring",
+        "metadata": meta,
+        "spec": spec,
+        "status": {"endpoint": endpoint, "since": "2026-01-01T00:00:00Z", "reason": "Assigned"} | status,
+    }
+
+
+ONE_MOORING = f"{MOORINGS}/backend.node.node-1"
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"client": {"name": "node-2"}},
+        {"client": {"kind": "Zone"}},
+        {"group": "other"},
+        {"client": None},
+        {"endpoint": "No Name"},
+        {"endpoint": None},
+    ],
+)
+async def test_a_mooring_may_be_moved_and_not_given_away(server: RunningApiServer, spec: dict[str, Any]) -> None:
+    await server.create(MOORINGS, mooring())
+    moved = await server.call("PATCH", ONE_MOORING, {"spec": {"endpoint": "b"}}, content_type=MERGE)
     assert moved.body["spec"]["endpoint"] == "b"
-    patch = {"spec": {"client": {"name": "frontend-1"}}}
-    assert (await server.call("PATCH", f"{MOORINGS}/m", patch, content_type=MERGE)).status == 422
+    assert (await server.call("PATCH", ONE_MOORING, {"spec": spec}, content_type=MERGE)).status == 422
+
+
+async def test_a_mooring_and_its_record_are_written_in_one_request(server: RunningApiServer) -> None:
+    made = await server.create(MOORINGS, mooring())
+    assert made["status"]["reason"] == "Assigned"
+    patch = {"spec": {"endpoint": "b"}, "status": {"endpoint": "b", "previous": "a", "reason": "FailedOver"}}
+    moved = (await server.call("PATCH", ONE_MOORING, patch, content_type=MERGE)).body
+    assert (moved["spec"]["endpoint"], moved["status"]["previous"]) == ("b", "a")
+    told = (await server.call("PATCH", ONE_MOORING, {"status": {"message": "..."}}, content_type=MERGE)).body
+    assert [each["metadata"]["generation"] for each in (made, moved, told)] == [1, 2, 3], "it is a field as others"
+    refused = await server.call("PATCH", f"{ONE_MOORING}/status", patch, content_type=MERGE)
+    assert refused.status == 404
+    patch = {"status": {"reason": "Tired"}}
+    assert (await server.call("PATCH", ONE_MOORING, patch, content_type=MERGE)).status == 422
+
+
+async def test_whoever_applies_a_mooring_that_the_operator_has_written_is_told_of_the_conflict(
+    server: RunningApiServer,
+) -> None:
+    await server.create(MOORINGS, mooring())
+    own = {key: value for key, value in mooring("b").items() if key != "status"}
+    query = {"fieldManager": "kubectl"}
+    refused = await server.call("PATCH", ONE_MOORING, own, content_type=APPLY, query=query)
+    assert refused.status == 409
+    assert "spec.endpoint" in refused.body["message"]
+    taken = await server.call("PATCH", ONE_MOORING, own, content_type=APPLY, query=query, force="true")
+    assert (taken.body["spec"]["endpoint"], taken.body["status"]["endpoint"]) == ("b", "a")
+
+
+async def test_moorings_have_their_columns(server: RunningApiServer) -> None:
+    await server.create(MOORINGS, mooring("b", previous="a", reason="FailedOver"))
+    accept = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+    table = (await server.call("GET", MOORINGS, headers=accept)).body
+    narrow = [column["name"] for column in table["columnDefinitions"] if not column["priority"]]
+    assert narrow == ["Name", "Kind", "Client", "Endpoint", "Since", "Reason", "Previous"]
+    cells = table["rows"][0]["cells"]
+    assert cells[:4] == ["backend.node.node-1", "Node", "node-1", "b"]
+    assert re.fullmatch(r"\d+d", cells[4])
+    assert cells[5:7] == ["FailedOver", "a"]
 
 
 async def test_bad_objects_are_refused_with_the_answers_of_kube_apiserver(server: RunningApiServer) -> None:

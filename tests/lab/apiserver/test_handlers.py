@@ -308,6 +308,22 @@ async def test_a_table_has_the_columns_that_kubectl_prints(server: RunningApiSer
     assert refused.status == 406
 
 
+async def test_metadata_alone_is_sent_on_request(server: RunningApiServer) -> None:
+    await server.create(SERVICES, service())
+    metadata = "application/json;as=PartialObjectMetadata{};v=v1;g=meta.k8s.io"
+    found = (await server.call("GET", SERVICES, headers={"Accept": metadata.format("List")})).body
+    assert (found["kind"], found["apiVersion"]) == ("PartialObjectMetadataList", "meta.k8s.io/v1")
+    assert [each.keys() for each in found["items"]] == [{"kind", "apiVersion", "metadata"}]
+    one = (await server.call("GET", f"{SERVICES}/s", headers={"Accept": metadata.format("")})).body
+    assert one == found["items"][0]
+    assert (one["kind"], one["metadata"]["name"]) == ("PartialObjectMetadata", "s")
+    refused = [await server.call("GET", SERVICES, headers={"Accept": metadata.format("")})]
+    refused += [await server.call("GET", f"{SERVICES}/s", headers={"Accept": metadata.format("List")})]
+    assert [each.status for each in refused] == [406, 406], "a list is not an object"
+    either = f"{metadata.format('')},application/json"
+    assert (await server.call("GET", SERVICES, headers={"Accept": either})).body["kind"] == "ServiceList"
+
+
 async def test_without_the_token_nothing_is_answered_but_health(server: RunningApiServer) -> None:
     for header in ({"Authorization": "Bearer wrong"}, {"Authorization": "Basic test"}, {"Authorization": ""}):
         answer = await server.call("GET", SERVICES, headers=header)

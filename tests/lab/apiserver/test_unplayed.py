@@ -69,7 +69,10 @@ def test_the_demo_s_manifests_are_played_as_they_are(file: Path) -> None:
         ),
         (of_kind("Service", {"type": "LoadBalancer", "loadBalancerClass": "a.b/c"}), "spec.loadBalancerClass"),
         (of_kind("Service", {"loadBalancerSourceRanges": ["203.0.113.0/24"]}), "spec.loadBalancerSourceRanges"),
-        (of_kind("Service", {"trafficDistribution": "PreferClose"}), "spec.trafficDistribution"),
+        (
+            of_kind("Service", {"trafficDistribution": "PreferClose", "selector": {"app": "a"}}),
+            "spec.trafficDistribution",
+        ),
         (of_kind("Node", {"unschedulable": True}), "spec.unschedulable"),
         (of_kind("Node", {"taints": [{"key": "a", "effect": "NoSchedule"}]}), "spec.taints"),
         (of_kind("ServiceCIDR", {"cidrs": ["198.18.0.0/24"]}, "networking.k8s.io/v1"), "spec.cidrs"),

@@ -104,6 +104,18 @@ async def test_a_watch_as_table_sends_the_columns_once(server: RunningApiServer)
         assert second["object"]["rows"][0]["cells"][0] == "b"
 
 
+async def test_a_watch_of_metadata_sends_nothing_else(server: RunningApiServer) -> None:
+    await create(server, "a")
+    accept = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+    async with server.watch(SERVICES, accept=accept, allowWatchBookmarks="true") as events:
+        seen = [await events.next(), await events.next()]
+        assert [(each["type"], each["object"].keys()) for each in seen if each] == [
+            ("ADDED", {"kind", "apiVersion", "metadata"}),
+            ("BOOKMARK", {"kind", "apiVersion", "metadata"}),
+        ]
+        assert {each["object"]["kind"] for each in seen if each} == {"PartialObjectMetadata"}
+
+
 async def test_dropped_watches_break_and_later_ones_work(server: RunningApiServer) -> None:
     async with server.watch(SERVICES) as events:
         server.faults.drop_watches()

@@ -96,14 +96,12 @@ def for_update(kind: Kind, obj: Obj, live: Obj, subresource: str) -> Obj:
     return copy.deepcopy(result)
 
 
-def generation(obj: Obj, live: Obj) -> int:
-    """The generation of `obj` after `live`: one more where anything but metadata and status differs."""
+def generation(kind: Kind, obj: Obj, live: Obj) -> int:
+    """The generation of `obj` after `live`: one more where anything but metadata, and a status of its own path,
+    differs."""
     before = int(live["metadata"].get("generation", 1))
-    return before if _content(obj) == _content(live) else before + 1
-
-
-def _content(obj: Obj) -> Obj:
-    return _without(obj, "metadata", "status")
+    apart = ("metadata", *(["status"] if has_status(kind) else []))
+    return before if _without(obj, *apart) == _without(live, *apart) else before + 1
 
 
 def _without(obj: Obj, *fields: str) -> Obj:

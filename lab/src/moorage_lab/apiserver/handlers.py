@@ -120,8 +120,9 @@ class Handlers:
         query = request.query
         labels = label_predicate(query.get("labelSelector"))
         fields = field_predicate(target.kind, query.get("fieldSelector"))
-        presenter = self._presenter(request, target.kind)
-        if flag(query, "watch"):
+        watches = flag(query, "watch")
+        presenter = self._presenter(request, target.kind, many=not watches)
+        if watches:
             since = query.get("resourceVersion") or "0"
             initial = flag(query, "sendInitialEvents")
             options = watch.WatchOptions(
@@ -201,9 +202,9 @@ class Handlers:
 
     # --- Common ----------------------------------------------------------------------------------------------------
 
-    def _presenter(self, request: web.Request, kind: Kind) -> Presenter:
-        as_table = negotiate(request.headers.get("Accept", ""))
-        return Presenter(kind, as_table, request.query.get("includeObject", ""), lambda: datetime.now(UTC))
+    def _presenter(self, request: web.Request, kind: Kind, *, many: bool = False) -> Presenter:
+        form = negotiate(request.headers.get("Accept", ""), many=many)
+        return Presenter(kind, form, request.query.get("includeObject", ""), lambda: datetime.now(UTC))
 
     def _options(self, request: web.Request) -> Options:
         query = request.query

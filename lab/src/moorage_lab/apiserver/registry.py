@@ -242,7 +242,7 @@ class Registry:
         meta = obj["metadata"]
         meta["managedFields"] = apply.write_managers(managers)
         meta["resourceVersion"] = live["metadata"]["resourceVersion"]
-        meta["generation"] = admission.generation(obj, live)
+        meta["generation"] = admission.generation(kind, obj, live)
         if obj == live:
             return Written(live)
         warnings = unplayed.warnings(kind, obj, live)

@@ -8,6 +8,7 @@ from moorage.api.kinds import Kind
 from moorage_lab.apiserver import custom
 from moorage_lab.apiserver.objects import Obj, dig, metadata, name_of, parse_timestamp
 
+META = "meta.k8s.io/v1"
 NONE = "<none>"
 UNKNOWN = "<unknown>"
 
@@ -32,7 +33,7 @@ def table(
     columns = _of_definition(kind) if custom.is_custom(kind) else _COLUMNS.get((kind.group, kind.kind), _ANY)
     return {
         "kind": "Table",
-        "apiVersion": "meta.k8s.io/v1",
+        "apiVersion": META,
         "metadata": list_meta,
         "columnDefinitions": [_definition(column) for column in columns] if headers else None,
         "rows": [
@@ -44,8 +45,12 @@ def table(
 def _row_object(obj: Obj, include: str) -> Obj:
     if include == "None":
         return {}
-    partial = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": obj["metadata"]}
-    return {"object": obj if include == "Object" else partial}
+    return {"object": obj if include == "Object" else partial(obj)}
+
+
+def partial(obj: Obj) -> Obj:
+    """Nothing but an object's metadata."""
+    return {"kind": "PartialObjectMetadata", "apiVersion": META, "metadata": obj["metadata"]}
 
 
 def _definition(column: Column) -> Obj:

@@ -136,5 +136,5 @@ def _service(spec: Obj) -> Found:
         yield "spec.loadBalancerClass", "the lab has no such controller, so the Service gets no address"
     if spec.get("loadBalancerSourceRanges"):
         yield "spec.loadBalancerSourceRanges", "the lab's load balancers let everybody in"
-    if spec.get("trafficDistribution"):
-        yield "spec.trafficDistribution", "the lab's nodes prefer no endpoint"
+    if spec.get("trafficDistribution") and spec.get("selector"):
+        yield "spec.trafficDistribution", "the lab gives the endpoints of pods no hints"
