@@ -23,6 +23,8 @@ def test_listing_says_that_no_lab_runs(capsys: pytest.CaptureFixture[str]) -> No
         ["stop"],
         ["get", "pods"],
         ["scale", "deploy/backend1", "--replicas", "0"],
+        ["patch", "svc/backend", "-p", "{}"],
+        ["edit", "svc/backend"],
         ["exec", "node-1", "--", "true"],
         ["logs", "deploy/frontend"],
         ["delete", "svc", "backend"],
@@ -43,6 +45,8 @@ def test_without_a_lab_the_user_is_told_how_to_start_one(
         ["delete", "svc"],
         ["scale", "deploy/a", "b", "--replicas", "1"],
         ["scale", "deploy/a", "--replicas", "-1"],
+        ["patch", "svc/a"],
+        ["edit"],
     ],
 )
 def test_wrong_usage_is_status_2(words: list[str]) -> None:

@@ -21,12 +21,14 @@ class Recorder:
         self.requests: list[str] = []
         self.queries: list[dict[str, str]] = []
         self.bodies: list[Any] = []
+        self.types: list[str] = []
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         line = f"{request.method} {request.path}"
         self.requests.append(line)
         self.queries.append(dict(request.query))
-        self.bodies.append(await request.json() if request.can_read_body else None)
+        self.bodies.append(json.loads(await request.text()) if request.can_read_body else None)
+        self.types.append(request.content_type)
         answer = self.answers.get(line, {})
         return answer if isinstance(answer, web.StreamResponse) else web.json_response(answer)
 
@@ -201,6 +203,59 @@ async def test_delete_of_manifests_goes_backwards_and_passes_over_what_is_gone(
     server.answers["DELETE /api/v1/namespaces/n/services/s"] = refuse(403, "Forbidden")
     with pytest.raises(ApiError):
         await verbs.delete_manifests(client, MANIFESTS)
+
+
+async def test_a_patch_is_sent_as_its_type_says(client: Client, server: Recorder) -> None:
+    kind, body = verbs.resolve("moor"), verbs.parse("{spec: {endpoint: b}}")
+    assert await verbs.patch(client, kind, "m", body) == "mooring.moorage.dev/m patched"
+    assert await verbs.patch(client, kind, "m", [], type_="json", namespace="n") == "mooring.moorage.dev/m patched"
+    assert server.requests == [
+        "PATCH /apis/moorage.dev/v1alpha1/namespaces/mine/moorings/m",
+        "PATCH /apis/moorage.dev/v1alpha1/namespaces/n/moorings/m",
+    ]
+    assert server.bodies == [{"spec": {"endpoint": "b"}}, []]
+    assert server.types == ["application/merge-patch+json", "application/json-patch+json"]
+
+
+SERVICE = "/api/v1/namespaces/mine/services/s"
+
+
+async def test_an_edit_sends_the_whole_object_as_it_was_read(client: Client, server: Recorder) -> None:
+    read = {"metadata": {"name": "s", "resourceVersion": "7", "managedFields": []}, "spec": {"type": "ClusterIP"}}
+    server.answers[f"GET {SERVICE}"] = read
+    shown: list[str] = []
+
+    def editor(text: str) -> str:
+        shown.append(text)
+        return text.replace("ClusterIP", "LoadBalancer")
+
+    assert await verbs.edit(client, verbs.resolve("svc"), "s", editor) == "service/s edited"
+    assert yaml.safe_load(shown[0]) == {"metadata": {"name": "s", "resourceVersion": "7"}, "spec": read["spec"]}
+    assert server.requests[1:] == [f"PUT {SERVICE}"]
+    meta = {"name": "s", "resourceVersion": "7"}
+    assert server.bodies[1:] == [{"metadata": meta, "spec": {"type": "LoadBalancer"}}]
+
+
+@pytest.mark.parametrize("answer", [None, "# nothing\nspec: {type: ClusterIP}\n"])
+async def test_an_edit_without_a_change_sends_nothing(client: Client, server: Recorder, answer: str | None) -> None:
+    server.answers[f"GET {SERVICE}"] = {"metadata": {}, "spec": {"type": "ClusterIP"}}
+    same = answer and f"{answer}metadata: {{}}\n"
+    done = await verbs.edit(client, verbs.resolve("svc"), "s", lambda text: same)
+    assert done == "Edit cancelled, no changes made."
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("a: b: c", "not JSON or YAML: .*line 1"),
+        ("a: b\n---\nc: d\n", "2 documents in place of one; leave one"),
+        ("", "0 documents in place of one; leave one"),
+    ],
+)
+def test_what_was_typed_is_one_value(typed: str, message: str) -> None:
+    with pytest.raises(MoorageError, match=message):
+        verbs.parse(typed)
 
 
 async def test_scale_patches_the_scale_subresource(client: Client, server: Recorder) -> None:

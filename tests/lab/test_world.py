@@ -127,6 +127,17 @@ def test_sessions_are_listed_on_a_node_with_the_names_of_services(lab: RunningLa
     assert 0 < int(left) <= 10800
 
 
+def test_a_person_changes_an_object_in_an_editor(lab: RunningLab) -> None:
+    where = ("--cluster", "a", "-n", "backend", "svc/backend1-lb")
+    lab.user.environ["EDITOR"] = "sed -i 's/^  name: backend1-lb$/&\\n  annotations: {team: blue}/'"
+    assert lab.ok("edit", *where) == "service/backend1-lb edited\n"
+    patch = '{"metadata": {"annotations": {"team": "red"}}}'
+    assert lab.ok("patch", *where, "-p", patch) == "service/backend1-lb patched\n"
+    assert "team: red" in lab.ok("get", *where, "-o", "yaml")
+    lab.user.environ["EDITOR"] = "true"
+    assert lab.ok("edit", *where) == "Edit cancelled, no changes made.\n"
+
+
 def test_what_cannot_be_found_is_said_in_one_line(lab: RunningLab) -> None:
     for words, message in (
         (("exec", "nothing", "--", "true"), "nothing: no such pod or node"),

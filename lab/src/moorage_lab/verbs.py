@@ -1,10 +1,11 @@
-"""`apply`, `get`, `delete` and `scale` for any kind; each returns the text that kubectl would print."""
+"""What kubectl does with objects of any kind; each verb returns the text that kubectl would print."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 from moorage.api.kinds import KINDS, Kind, named
+from moorage.api.manifest_yaml import TextError, documents
 from moorage.api.yaml_text import dump
 from moorage.cli.columns import columns_of
 from moorage.cluster.client import MERGE_PATCH, Client
@@ -14,8 +15,14 @@ from moorage.errors import MoorageError
 
 Output = Literal["", "wide", "yaml", "json", "name"]
 Manifest = dict[str, Any]
+PatchType = Literal["merge", "json", "strategic"]
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
+_PATCH_TYPES: dict[PatchType, str] = {
+    "merge": MERGE_PATCH,
+    "json": "application/json-patch+json",
+    "strategic": "application/strategic-merge-patch+json",
+}
 _ORDER = ("Namespace", "Node", "Service", "Endpoints", "EndpointSlice", "Deployment")
 """Objects that others need come first: namespaces before everything, Services before the pods that look them up."""
 
@@ -106,6 +113,43 @@ async def get(
     if output == "json":
         return json.dumps(shown, indent=4)
     return dump(shown, sort_keys=True).rstrip()
+
+
+async def patch(
+    client: Client, kind: Kind, name: str, body: object, *, type_: PatchType = "merge", namespace: str | None = None
+) -> str:
+    """Send a patch of one object: `mooring.moorage.dev/backend.node.node-1 patched`."""
+    path = object_path(kind, namespace or client.config.namespace, name)
+    params = {"fieldManager": "kubectl-patch"}
+    await client.raw("PATCH", path, params=params, body=body, content_type=_PATCH_TYPES[type_])
+    return f"{full_name(kind, name)} patched"
+
+
+async def edit(
+    client: Client, kind: Kind, name: str, editor: Callable[[str], str | None], *, namespace: str | None = None
+) -> str:
+    """Have `editor` change the YAML of one object, and send it: `mooring.moorage.dev/backend.node.node-1 edited`.
+
+    Raises MoorageError for what is not one object, and ApiError 409 if it has been changed meanwhile.
+    """
+    path = object_path(kind, namespace or client.config.namespace, name)
+    before = await get(client, kind, name, namespace=namespace, output="yaml")
+    edited = parse(editor(f"{before}\n") or before)
+    if edited == parse(before):
+        return "Edit cancelled, no changes made."
+    await client.raw("PUT", path, params={"fieldManager": "kubectl-edit"}, body=edited)
+    return f"{full_name(kind, name)} edited"
+
+
+def parse(text: str) -> object:
+    """The value that somebody has typed as YAML or JSON. Raises MoorageError for what is not one."""
+    values = list(documents(text))
+    if len(values) != 1:
+        raise MoorageError(f"{len(values)} documents in place of one; leave one")
+    [value] = values
+    if isinstance(value, TextError):
+        raise MoorageError(f"not JSON or YAML: {value}")
+    return value.value
 
 
 async def delete(client: Client, kind: Kind, name: str, *, namespace: str | None = None) -> str:

@@ -201,6 +201,49 @@ def scale(
     _with_client(name, cluster, do)
 
 
+@command.command()
+@_name
+@_cluster
+@_namespace
+@click.option("-p", "--patch", "text", required=True, metavar="JSON", help='Such as {"spec": {"suspend": true}}.')
+@click.option(
+    "--type", "type_", type=click.Choice(["merge", "json", "strategic"]), default="merge", show_default=True
+)
+@click.argument("objects", nargs=-1, required=True, metavar="KIND NAME | KIND/NAME")
+def patch(
+    name: str | None, cluster: str | None, namespace: str | None, text: str, type_: str, objects: tuple[str, ...]
+) -> None:
+    """Change fields of an object, as kubectl patch does."""
+    named = [(verbs.resolve(kind), object_name) for kind, object_name in _named(objects)]
+    body = verbs.parse(text)
+
+    async def do(client: Client) -> None:
+        for kind, object_name in named:
+            how = cast("verbs.PatchType", type_)
+            click.echo(await verbs.patch(client, kind, object_name, body, type_=how, namespace=namespace))
+
+    _with_client(name, cluster, do)
+
+
+@command.command()
+@_name
+@_cluster
+@_namespace
+@click.argument("objects", nargs=-1, required=True, metavar="KIND NAME | KIND/NAME")
+def edit(name: str | None, cluster: str | None, namespace: str | None, objects: tuple[str, ...]) -> None:
+    """Change an object in your editor, by the variables VISUAL and EDITOR."""
+    named = [(verbs.resolve(kind), object_name) for kind, object_name in _named(objects)]
+
+    def editor(text: str) -> str | None:
+        return click.edit(text, extension=".yaml")
+
+    async def do(client: Client) -> None:
+        for kind, object_name in named:
+            click.echo(await verbs.edit(client, kind, object_name, editor, namespace=namespace))
+
+    _with_client(name, cluster, do)
+
+
 # --- Inside ------------------------------------------------------------------------------------------------------
 
 
