@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from moorage.errors import MoorageError
-from moorage.operator.config import Admission, Configuration, load, read
+from moorage.operator.config import Admission, Configuration, Moorings, load, read
 
 FILE = Path("operator.yaml")
 
@@ -23,12 +23,14 @@ admission:
   refuse: [10.244.0.0/16]
 logLevel: debug
 logFormat: text
+moorings: {graceSeconds: 60}
 workers: 4
 """
     assert read(text, FILE) == Configuration(
         admission=Admission(allow=("198.18.0.0/15", "2001:db8::/32"), refuse=("10.244.0.0/16",)),
         log_level="debug",
         log_format="text",
+        moorings=Moorings(grace_seconds=60),
         workers=4,
     )
 
@@ -58,6 +60,10 @@ workers: 4
         ("logFormat: xml", "configuration operator.yaml: logFormat: xml is not one of json, text"),
         ("workers: 0", "configuration operator.yaml: workers: 0 is not between 1 and 256"),
         ("workers: many", "configuration operator.yaml: workers: expected int, got str"),
+        (
+            "moorings: {graceSeconds: -1}",
+            "configuration operator.yaml: moorings.graceSeconds: -1 is not between 0 and 2592000",
+        ),
         ("- a", "configuration operator.yaml: expected a mapping, got array"),
         ("a: 1\n---\nb: 2", "configuration operator.yaml: holds 2 YAML documents; keep one"),
         ("a: [", "configuration operator.yaml: line 1: "),

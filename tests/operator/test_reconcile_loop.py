@@ -19,7 +19,8 @@ from moorage.core.model import Decision, Found, Problem
 from moorage.core.snapshot import Snapshot
 from moorage.errors import MoorageError
 from moorage.operator import reconcile, records
-from moorage.operator.apart import MIN_ENDPOINTS
+from moorage.operator.apart import MIN_ENDPOINTS, Apart
+from moorage.operator.groups import Groups
 from moorage.operator.metrics import Metrics
 from moorage.operator.publish import Publisher
 from moorage.operator.reconcile import SETTLING_SECONDS, Reconciler
@@ -59,6 +60,16 @@ class Published:
             raise self.wrong.pop(0)
 
 
+class NoGroups:
+    """Of no ExternalService here are the clients moored."""
+
+    def withdraw(self, key: ObjectKey) -> None:
+        pass
+
+    def moored(self, key: ObjectKey) -> None:
+        pass
+
+
 class Loop:
     """A reconciler, in a world that knows what the test has written."""
 
@@ -67,11 +78,14 @@ class Loop:
         self.records = self.gathered.records
         self.published = Published()
         self.metrics = Metrics()
+        self.apart = Apart()
         self.reconciler = Reconciler(
             self.gathered.world,
             self.gathered.gatherer,
             cast("Publisher", self.published),
             self.records,
+            cast("Groups", NoGroups()),
+            self.apart,
             self.metrics,
         )
         if obj is not None:
@@ -317,6 +331,6 @@ async def test_a_decision_about_many_endpoints_does_not_hold_the_event_loop(
     loop = Loop(xsvc(health_check=None))
     loop.gathered.sources.say(KEY, *(Found(f"b{number}", f"203.0.113.{number}") for number in range(1, count + 1)))
     assert await loop.look() is None
-    loop.reconciler.close()
+    loop.apart.close()
     [thread] = threads
     assert (thread is threading.current_thread()) == (count < MIN_ENDPOINTS)

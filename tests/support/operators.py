@@ -11,6 +11,8 @@ from moorage.api.core_v1 import Event, Service
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.meta import Condition, ObjectKey
 from moorage.api.moorage_v1alpha1 import EndpointStatus, ExternalService
+from moorage.api.moorings_v1alpha1 import Mooring
+from moorage.api.topology import ZONE_LABEL
 from moorage.cluster.client import Client
 from moorage.cluster.election import NotLeadingError
 from moorage.core.admission import Gate
@@ -19,7 +21,7 @@ from moorage.core.model import Found, Problem, Resolution
 from moorage.discovery.addresses import found
 from moorage.discovery.secrets import SecretKey, WatchedSecret
 from moorage.discovery.shared import Shared
-from moorage.operator.config import Admission, Configuration
+from moorage.operator.config import Admission, Configuration, Moorings
 from moorage.operator.metrics import Metrics
 from moorage.operator.term import Makers, Term
 from moorage.probe.check import Check, Target
@@ -174,6 +176,7 @@ class Operator:
         self.down: set[str] = set()
         self.metrics = Metrics()
         self.admission = Admission()
+        self.grace_seconds = 300
         self.sources: PlayedSources
         self.prober: PlayedProber
         self.leading = Leading()
@@ -186,7 +189,7 @@ class Operator:
         self.metrics, self.leading = Metrics(), Leading()
         self.term = Term(
             self.client,
-            Configuration(admission=self.admission),
+            Configuration(admission=self.admission, moorings=Moorings(grace_seconds=self.grace_seconds)),
             self.metrics,
             Makers(self._make_sources, self._make_prober, self._now),
             identity="me",
@@ -265,6 +268,28 @@ class Operator:
     async def events(self) -> list[str]:
         return [str(each.reason) for each in (await self.client.list(Event, "default")).items]
 
+    async def node(self, name: str, zone: str | None = None) -> None:
+        labels = {ZONE_LABEL: zone} if zone else {}
+        await self.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}})
+
+    async def moorings(self) -> dict[str, str]:
+        """Name of the client -> endpoint, as the operator has recorded it."""
+        found = (await self.client.list(Mooring, "default")).items
+        return {each.spec.client.name: str(each.status.endpoint) for each in found}
+
+    async def mooring(self, client: str) -> Mooring:
+        found = (await self.client.list(Mooring, "default")).items
+        return next(each for each in found if each.spec.client.name == client)
+
+    async def hints(self, name: str = "backend") -> dict[str, list[str]]:
+        """Name of the endpoint -> nodes that should use it; of those that are ready."""
+        return {
+            str(endpoint.hostname): [each.name for each in endpoint.hints.for_nodes or ()] if endpoint.hints else []
+            for slice_ in await self.slices(name)
+            for endpoint in slice_.endpoints or ()
+            if endpoint.conditions.ready is not False
+        }
+
     async def secret(self, name: str, **data: str) -> None:
         encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
         meta = {"name": name, "namespace": "default"}
@@ -281,6 +306,14 @@ class Operator:
         return found
 
     # --- Waiting -------------------------------------------------------------------------------------------------
+
+    async def moors(self, wanted: dict[str, str]) -> None:
+        """Until exactly these clients are at these endpoints."""
+
+        async def condition() -> bool:
+            return await self.moorings() == wanted
+
+        await eventually(condition)
 
     async def publishes(self, wanted: dict[str, bool], name: str = "backend") -> None:
         """Until exactly these addresses are in the slices, ready or not."""
@@ -315,7 +348,8 @@ class Operator:
         async def condition() -> bool:
             nonlocal seen
             before, seen = seen, self.server.store.version
-            return self.term.synced and self.term.queue.idle and seen == before
+            idle = self.term.queue.idle and self.term.groups.queue.idle
+            return self.term.synced and idle and seen == before
 
         await eventually(condition, every=0.1)
 

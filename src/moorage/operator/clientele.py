@@ -118,9 +118,6 @@ class Clientele:
         """Of Moorings."""
         return len(self._moorings.store)
 
-    def groups_with_moorings(self) -> list[ObjectKey]:
-        return list(self._by_group)
-
     # --- What there is -------------------------------------------------------------------------------------------
 
     def pods(self, namespace: str) -> list[Pod]:
@@ -163,7 +160,7 @@ class Clientele:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(reflector.run())
             await reflector.synced.wait()
-            for group in {*self._configs, *self._by_group}:
+            for group in list(self._configs):
                 self._touched(group)
 
     def _mooring_changed(self, change: Change[Mooring]) -> None:

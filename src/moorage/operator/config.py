@@ -11,6 +11,7 @@ from moorage.api.show import show
 from moorage.errors import MoorageError
 from moorage.log import LEVELS
 
+MAX_GRACE_SECONDS = 30 * 24 * 3600
 LOG_FORMATS = ("json", "text")
 
 
@@ -27,8 +28,16 @@ class Admission(_Section, frozen=True, kw_only=True):
     """Ranges (CIDR) that are refused, such as those of pods if the CNI does not put them into Node objects."""
 
 
+class Moorings(_Section, frozen=True, kw_only=True):
+    """How the clients of ExternalServices are moored."""
+
+    grace_seconds: int = 300
+    """How long the Mooring of a client that is gone is kept, in case it comes back."""
+
+
 class Configuration(_Section, frozen=True, kw_only=True):
     admission: Admission = Admission()
+    moorings: Moorings = Moorings()
     log_level: str = "info"
     log_format: str = "json"
     workers: int = 16
@@ -85,6 +94,9 @@ def _check(configuration: Configuration, path: Path) -> None:
             raise _complaint(path, field, f"{show(chosen)} is not one of {', '.join(known)}")
     if not 1 <= configuration.workers <= 256:
         raise _complaint(path, "workers", f"{configuration.workers} is not between 1 and 256")
+    seconds = configuration.moorings.grace_seconds
+    if not 0 <= seconds <= MAX_GRACE_SECONDS:
+        raise _complaint(path, "moorings.graceSeconds", f"{seconds} is not between 0 and {MAX_GRACE_SECONDS}")
 
 
 def _where(message: str) -> tuple[str, str]:

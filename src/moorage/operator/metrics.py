@@ -5,6 +5,7 @@ from typing import get_args
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from moorage.api.moorings_v1alpha1 import REASONS
 from moorage.core.model import Health
 from moorage.serving.metrics import ProcessMetrics
 
@@ -24,7 +25,7 @@ class Metrics(ProcessMetrics):
         )  # changed, unchanged, conflict, error
         self.failed_decisions = Counter(
             "moorage_failed_decisions",
-            "Looks at an ExternalService that failed because of a bug in Moorage.",
+            "Looks at an ExternalService or a group that failed because of a bug in Moorage.",
             registry=registry,
         )
         self.unreadable = Gauge(
@@ -51,6 +52,25 @@ class Metrics(ProcessMetrics):
         self.external_services = Gauge("moorage_external_services", "Number of ExternalServices.", registry=registry)
         self.endpoints = Gauge(
             "moorage_endpoints", "Endpoints by what the checks say.", ["health"], registry=registry
+        )
+        self.groups = Gauge("moorage_groups", "Groups whose clients are moored.", registry=registry)
+        self.moorings = Gauge("moorage_moorings", "Moorings there are.", registry=registry)
+        self.refused_moorings = Gauge(
+            "moorage_refused_moorings", "Moorings that the API server does not take.", registry=registry
+        )
+        self.moves = Counter(
+            "moorage_mooring_moves",
+            "Clients that came to an endpoint, by why.",
+            ["reason"],  # Assigned, FailedOver, Drained, Returned, Moved
+            registry=registry,
+        )
+        for reason in REASONS:
+            self.moves.labels(reason)
+        self.group_decision_seconds = Histogram(
+            "moorage_group_decision_seconds",
+            "Time to decide about the moorings of one group.",
+            buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+            registry=registry,
         )
         self.verdicts = Counter(
             "moorage_verdict_changes",
@@ -97,7 +117,10 @@ class Metrics(ProcessMetrics):
         self.set_endpoints({})
         self.unreadable.clear()
         self.set_sources(0, 0)
-        for gauge in (self.leader, self.synced, self.queue_depth, self.external_services):
+        for gauge in (
+            *(self.leader, self.synced, self.queue_depth, self.external_services),
+            *(self.groups, self.moorings, self.refused_moorings),
+        ):
             gauge.set(0)
 
     def set_endpoints(self, counts: Mapping[str, int]) -> None:

@@ -10,11 +10,15 @@ from moorage.api.moorage_v1alpha1 import ExternalService
 from moorage.cluster.backoff import backoff
 from moorage.cluster.errors import UnreachableError
 from moorage.core.decide import decide
+from moorage.core.groups import group_of, member_of
+from moorage.core.mooring_model import Member
 from moorage.core.snapshot import Snapshot
+from moorage.core.view import view_of
 from moorage.errors import MoorageError
 from moorage.log import get_logger
 from moorage.operator.apart import Apart
 from moorage.operator.gather import Gatherer
+from moorage.operator.groups import Groups
 from moorage.operator.metrics import Metrics
 from moorage.operator.publish import Publisher
 from moorage.operator.records import NOT_REPORTED, Record, Records
@@ -33,14 +37,22 @@ class Reconciler:
     """Level-triggered: whatever has happened, each call looks at the present state and does what is missing."""
 
     def __init__(
-        self, world: World, gatherer: Gatherer, publisher: Publisher, records: Records, metrics: Metrics
+        self,
+        world: World,
+        gatherer: Gatherer,
+        publisher: Publisher,
+        records: Records,
+        groups: Groups,
+        apart: Apart,
+        metrics: Metrics,
     ) -> None:
         self._world = world
         self._gatherer = gatherer
         self._publisher = publisher
         self._records = records
+        self._groups = groups
+        self._apart = apart
         self._metrics = metrics
-        self._apart = Apart()
 
     async def __call__(self, key: ObjectKey) -> float | None:
         """Look at this ExternalService. Returns the seconds after which to look again; None: when it is touched.
@@ -83,16 +95,13 @@ class Reconciler:
                 self._metrics.reconciles.labels(result).inc()
                 self._metrics.reconcile_seconds.observe(asyncio.get_running_loop().time() - started)
 
-    def close(self) -> None:
-        """Make no more decisions."""
-        self._apart.close()
-
     async def _look(self, key: ObjectKey) -> tuple[bool, float | None]:
         """Whether anything had to be written, and the seconds after which to look again at the latest."""
         failures = self._publisher.failures
         xsvc = self._gatherer.follow(key)
         unreadable = self._world.unreadable(ExternalService, key)
         if xsvc is None and unreadable is None:
+            self._groups.withdraw(key)
             return False, None
         record = self._records.of(key)
         if unreadable is None:
@@ -110,13 +119,27 @@ class Reconciler:
         snapshot = self._gatherer.snapshot(record, xsvc)
         size = sum(len(each.endpoints or ()) for each in snapshot.resolutions)
         snapshot = self._gatherer.checked(record, await self._apart.call(size, snapshot.merge))
-        if (wait := _settling(record, snapshot)) is not None:
+        of_moorings = await self._offer(snapshot, size)
+        if (wait := _settling(record, snapshot)) is not None or (wait := of_moorings) is not None:
             return False, wait
+        snapshot = snapshot._replace(moored=self._groups.moored(key))
         decision = await self._apart.call(size, decide, snapshot)
         changed = await self._publisher.publish(record, xsvc, decision)
         if any(each.reason == "AddressRefused" for each in decision.news):
             self._name_owners(record)
         return changed, None
+
+    async def _offer(self, snapshot: Snapshot, size: int) -> float | None:
+        """Tell its group what it says of its endpoints. Returns the seconds to wait for what follows from it."""
+        xsvc = snapshot.xsvc
+        if xsvc.spec.session_affinity != "Mooring":
+            self._groups.withdraw(xsvc.metadata.key)
+            return None
+        member = await self._apart.call(size, _member, snapshot)
+        if member is None:
+            self._groups.withdraw(xsvc.metadata.key)
+            return None
+        return self._groups.offer(xsvc.metadata.key, group_of(xsvc), member)
 
     def _conflict(self, record: Record, stale: StaleError) -> float:
         record.conflicts += 1
@@ -149,6 +172,10 @@ class Reconciler:
             log.warning("cannot say that nothing could be decided", object=str(key), error=str(error))
         except Exception:
             log.exception("cannot say that nothing could be decided", object=str(key))
+
+
+def _member(snapshot: Snapshot) -> Member | None:
+    return member_of(view_of(snapshot), snapshot)
 
 
 def _settling(record: Record, snapshot: Snapshot) -> float | None:

@@ -14,13 +14,18 @@ from moorage.cluster.clock import timestamp
 from moorage.cluster.queue import Queue
 from moorage.cluster.recorder import Recorder
 from moorage.core.admission import Gate
+from moorage.core.assignment import decide_group
 from moorage.core.health import Outcome
 from moorage.discovery.secrets import OPERATOR
 from moorage.log import get_logger
+from moorage.operator.apart import Apart
 from moorage.operator.config import Configuration
 from moorage.operator.deferred import Deferred
 from moorage.operator.gather import Gatherer, ProberLike, SourcesLike
+from moorage.operator.groups import Groups
 from moorage.operator.metrics import Metrics
+from moorage.operator.mooring_events import MooringEvents
+from moorage.operator.mooring_writes import MooringWriter
 from moorage.operator.outcomes import Outcomes
 from moorage.operator.publish import Publisher
 from moorage.operator.reconcile import Reconciler
@@ -113,9 +118,10 @@ class Term:
             touched=self.queue.add,
             gate_changed=self._gate_changed,
             addresses_changed=self._addresses_changed,
+            group_touched=lambda group: self.groups.queue.add(group),
         )
         self._recorder = Recorder(client, COMPONENT, host=identity, now=makers.now, may_write=may_write)
-        self._events = Deferred(self._recorder, lambda: len(self.queue) > 0)
+        self._events = Deferred(self._recorder, lambda: len(self.queue) > 0 or len(self.groups.queue) > 0)
         self._sources = makers.sources(
             client,
             lambda: self._world.gate,
@@ -134,7 +140,21 @@ class Term:
         self._gatherer = Gatherer(self._world, self._sources, self._prober, self._records, self.queue.add, makers.now)
         writer = Writer(client, metrics, check, self._world.wrote, self._world.gone)
         publisher = Publisher(writer, self._events, makers.now)
-        self._reconciler = Reconciler(self._world, self._gatherer, publisher, self._records, metrics)
+        self._apart = Apart()
+        self.groups = Groups(
+            self._world,
+            MooringWriter(writer, self._world.clients),
+            decide_group,
+            self._apart,
+            metrics,
+            self.queue.add,
+            MooringEvents(self._world, self._events).tell,
+            makers.now,
+            configuration.moorings.grace_seconds,
+        )
+        self._reconciler = Reconciler(
+            self._world, self._gatherer, publisher, self._records, self.groups, self._apart, metrics
+        )
 
     async def run(self) -> None:
         """Follow, decide and write until cancelled. Nothing is decided before everything has been read."""
@@ -157,8 +177,9 @@ class Term:
                     with suppress(Exception):  # what is wrong with one is reported when it is worked on
                         self._gatherer.follow(key)
                 tasks.create_task(self.queue.run(self._reconciler, workers=self._configuration.workers))
+                tasks.create_task(self.groups.queue.run(self.groups, workers=self._configuration.workers))
         finally:
-            self._reconciler.close()
+            self._apart.close()
             await self._prober.close()
             self._gatherer.close()
             await self._sources.close()
@@ -188,4 +209,5 @@ class Term:
         for kind, count in self._world.unreadable_counts().items():
             metrics.unreadable.labels(kind).set(count)
         metrics.queue_depth.set(len(self.queue))
+        self.groups.count()
         metrics.external_services.set(len(self._world.names()))

@@ -36,6 +36,7 @@ from moorage.core.admission import (
     service_addresses,
     slice_addresses,
 )
+from moorage.core.groups import group_of
 from moorage.errors import MoorageError
 from moorage.log import get_logger
 from moorage.operator.clientele import Clientele
@@ -63,6 +64,14 @@ def _owners_of(slice_: EndpointSlice) -> set[ObjectKey]:
 BY_OWNER = Index(_owners_of)
 
 
+def _group_of(xsvc: ExternalService) -> tuple[ObjectKey, ...]:
+    moored = xsvc.spec.session_affinity == "Mooring" and xsvc.metadata.deletion_timestamp is None
+    return (group_of(xsvc),) if moored else ()
+
+
+BY_GROUP = Index(_group_of)
+
+
 class World:
     """Copies of the API server's objects. `run` keeps them current until cancelled.
 
@@ -87,7 +96,9 @@ class World:
         self._touched = touched
         self._gate_changed = gate_changed
         self._addresses_changed = addresses_changed
-        self._xsvcs = Reflector(client, ExternalService, on_change=self._xsvc_changed, on_unreadable=self._touched)
+        self._xsvcs = Reflector(
+            client, ExternalService, on_change=self._xsvc_changed, on_unreadable=self._touched, indexes=[BY_GROUP]
+        )
         self._services = Reflector(client, Service, on_change=self._service_changed, on_unreadable=self._touch_known)
         self._slices = Reflector(
             client, EndpointSlice, on_change=self._slice_changed, transform=slim_slice, indexes=[BY_OWNER]
@@ -118,6 +129,14 @@ class World:
     def unreadable_counts(self) -> dict[str, int]:
         """How many objects of each kind cannot be read."""
         return {each.kind: len(each.unreadable) for each in self._reflectors()}
+
+    def members(self, group: ObjectKey) -> list[ExternalService]:
+        """The ExternalServices that are moored by this group, by name."""
+        return self.xsvcs.by(BY_GROUP, group)
+
+    def has_unknown(self, namespace: str) -> bool:
+        """Whether an ExternalService there could never be read, so that nobody knows its group."""
+        return any(key.namespace == namespace and key not in self._xsvcs.store for key in self._xsvcs.unreadable)
 
     def whose(self, address: str) -> str | None:
         """Which object of this cluster has the address. For the log only: tenants must not see others' objects."""
@@ -229,7 +248,7 @@ class World:
 
     def _xsvc_changed(self, change: Change[ExternalService]) -> None:
         self.xsvcs.watched(change)
-        if change.new is not None and change.new.spec.session_affinity == "Mooring":
+        if change.new is not None and BY_GROUP.keys(change.new):
             details = change.new.spec.session_affinity_config
             self.clients.expect((details.mooring if details else None) or MooringConfig())
         self._touched(change.key)

@@ -1,0 +1,58 @@
+"""What the leader remembers of groups."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from moorage.api.meta import ObjectKey
+from moorage.api.moorings_v1alpha1 import Mooring
+from moorage.cluster.pace import Pace
+from moorage.core.mooring_model import ClientKey, Clients, Member, Moored, Move
+from moorage.operator.refusals import Refusals
+
+ATTEMPTS_PER_SECOND, ATTEMPTS_BURST = 1.0, 20.0
+"""Of one group: one that somebody else changes back without end must leave the API server to the others."""
+ATTEMPTS_OF_A_SECOND = 10.0
+"""What a second of calculation counts for, which is done in one thread for all groups."""
+
+
+def _pace() -> Pace:
+    return Pace(ATTEMPTS_PER_SECOND, ATTEMPTS_BURST)
+
+
+@dataclass(slots=True)
+class GroupRecord:
+    """What is remembered of one group."""
+
+    key: ObjectKey
+    members: dict[ObjectKey, Member] = field(default_factory=dict)
+    """As they were offered last."""
+    changes: int = 0
+    """Of members, so far."""
+    waiting: dict[ObjectKey, float] = field(default_factory=dict)
+    """Members with a change that the group has not settled -> since when, by the event loop's clock."""
+    missed: dict[ObjectKey, float] = field(default_factory=dict)
+    """ExternalServices that should be members and have not been offered -> since when, likewise."""
+    moored: Moored | None = None
+    """What members are told; None: nothing has been decided yet in this term."""
+    absent: Mapping[ClientKey, str] = field(default_factory=dict)
+    """Since when (RFC 3339) clients that have a mooring are neither present nor expected."""
+    moves: list[Move] = field(default_factory=list)
+    """Those that were written and of which no Event tells yet."""
+    refusals: Refusals = field(default_factory=Refusals)
+    pace: Pace = field(default_factory=_pace)
+    conflicts: int = 0
+    """In a row."""
+    unreached: int = 0
+    """How often in a row the API server could not be reached to write."""
+
+
+def absences(
+    before: Mapping[ClientKey, str], clients: Clients, moorings: list[Mooring], now: str
+) -> dict[ClientKey, str]:
+    """Since when each client that has a mooring is neither present nor expected."""
+    found = {}
+    for mooring in moorings:
+        client = ClientKey(mooring.spec.client.kind, mooring.spec.client.name)
+        if client not in clients.present and client not in clients.expected:
+            found[client] = before.get(client, now)
+    return found
