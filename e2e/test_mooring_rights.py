@@ -11,6 +11,7 @@ from e2e.harness.control_plane import ApiServer
 from e2e.harness.install import Installation
 from e2e.harness.kubectl import Kubectl
 
+pytestmark = pytest.mark.every_kubernetes
 HERE = "frontend"
 OPERATOR = "system:serviceaccount:moorage-system:moorage-operator"
 EDITOR, WIDE, ADMINISTRATOR = "editor", "wide", "administrator"
@@ -54,6 +55,15 @@ def people(cluster: Kubectl, namespace: str) -> None:
     cluster.eventually(
         "the policy is in force", lambda: "status is written by" in cluster.refused(*create, input=probe), seconds=30
     )
+
+
+def owned(cluster: Kubectl, namespace: str) -> None:
+    """Make a Mooring that belongs to ConfigMap `owner`."""
+    cluster.kubectl("-n", namespace, "create", "configmap", "owner")
+    uid = cluster.get("-n", namespace, "configmap", "owner")["metadata"]["uid"]
+    made = json.loads(mooring("owned", namespace))
+    made["metadata"]["ownerReferences"] = [{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": uid}]
+    cluster.kubectl("create", "-f", "-", input=json.dumps(made))
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +149,7 @@ def test_the_right_to_manage_is_what_makes_an_administrator(there: ApiServer) ->
     assert asked == {OPERATOR: "yes", ADMINISTRATOR: "yes", EDITOR: "no", WIDE: "no"}
 
 
-def test_a_namespace_with_moorings_can_be_deleted(
+def test_kubernetes_deletes_moorings_after_their_owner_and_with_their_namespace(
     clusters: Clusters, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     installation = Installation(clusters, tmp_path_factory.mktemp("rights"))
@@ -156,6 +166,13 @@ def test_a_namespace_with_moorings_can_be_deleted(
             clusters.b.kubectl("create", "-f", "-", input=mooring(name, namespace, status=STATUS))
         assert "change spec.endpoint" in clusters.b.refused(
             f"--as={WIDE}", "-n", namespace, "delete", "moor", "--all"
+        )
+        owned(clusters.b, namespace)
+        clusters.b.kubectl("-n", namespace, "delete", "configmap", "owner")
+        left = [f"mooring.moorage.dev/backend.{name}" for name in ("frontend-0", "frontend-1")]
+        clusters.b.eventually(
+            "the one with an owner is gone",
+            lambda: clusters.b.kubectl("-n", namespace, "get", "moor", "-o", "name").split() == left,
         )
         clusters.b.kubectl("delete", "namespace", namespace, "--timeout=60s")
         status = clusters.b.get("validatingadmissionpolicy", "moorage-moorings")["status"]
