@@ -60,17 +60,17 @@ class Assignment:
         """The last step of each client that moves, in the order in which they were taken."""
         self.next_drain_seconds = math.inf
         """How long until the next client has to leave an endpoint that is drained."""
-        self._loads = Loads(snapshot.key.name, group.endpoints.values(), group.limit)
         self._moorings, self._surplus = by_client(snapshot.moorings)
         self._present = {key: snapshot.clients.present[key] for key in sorted(snapshot.clients.present)}
         self._edits: list[tuple[ClientKey, str]] = []
-        for key, client in self._present.items():
+        for key in self._present:
             if mooring := self._moorings.get(key):
                 if wanted := requested(mooring):
                     self._edits.append((key, wanted))
                 if at := mooring.status.endpoint:
                     self.at[key] = at
-                    self._loads.add(at, client)
+        there = ((at, self._present[key]) for key, at in self.at.items())
+        self._loads = Loads(snapshot.key.name, group.endpoints.values(), group.limit, there)
 
     # --- The rules ------------------------------------------------------------------------------------------------
 
@@ -190,7 +190,7 @@ class Assignment:
         """One for each Mooring that gets another message and no step."""
         moving = {self._moorings[key].metadata.name for key in self.steps if key in self._moorings}
         for mooring, message in self._messages():
-            if mooring.metadata.name not in moving:
+            if message != mooring.status.message and mooring.metadata.name not in moving:
                 write = moorings.patched(mooring, None, message, self.snapshot.now)
                 if write:
                     yield write

@@ -1,7 +1,7 @@
 """How many clients each endpoint of a group has, and which endpoint a new client gets."""
 
 from bisect import insort
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from moorage.core.groups import GroupEndpoint
@@ -14,14 +14,23 @@ class Loads:
     Endpoints that take new clients are grouped by load. So a choice only looks at endpoints that are equally good.
     """
 
-    def __init__(self, group: str, endpoints: Iterable[GroupEndpoint], limit: int | None) -> None:
+    def __init__(
+        self,
+        group: str,
+        endpoints: Iterable[GroupEndpoint],
+        limit: int | None,
+        clients: Iterable[tuple[str, Client]] = (),
+    ) -> None:
+        """`clients` are there already, each with the name of its endpoint."""
         self._group = group
         self._endpoints = {each.name: each for each in endpoints}
         self._limit = limit
         self._clients = Counter[str]()
-        self._by_owner: dict[str, Counter[str]] = {}
+        self._by_owner = defaultdict[str, Counter[str]](Counter)
         self._open: dict[float, list[str]] = {}
         """Clients per weight -> names of the endpoints that take new clients and have room, in order."""
+        for name, client in clients:
+            self._count(name, client, 1)
         for name in self._endpoints:
             self._insert(name)
 
@@ -47,7 +56,7 @@ class Loads:
             return None
         names = self._open[min(self._open)]
         if client.owner and len(names) > 1:
-            siblings = self._by_owner.get(client.owner) or Counter[str]()
+            siblings = self._by_owner[client.owner]
             counts = [siblings.get(name, 0) for name in names]
             fewest = min(counts)
             names = [name for name, count in zip(names, counts, strict=True) if count == fewest]
@@ -57,10 +66,13 @@ class Loads:
 
     def _change(self, name: str, client: Client, by: int) -> None:
         self._remove(name)
+        self._count(name, client, by)
+        self._insert(name)
+
+    def _count(self, name: str, client: Client, by: int) -> None:
         self._clients[name] += by
         if client.owner:
-            self._by_owner.setdefault(client.owner, Counter())[name] += by
-        self._insert(name)
+            self._by_owner[client.owner][name] += by
 
     def _insert(self, name: str) -> None:
         if self._is_open(name):
