@@ -58,8 +58,8 @@ def test_a_member_tells_who_it_is_and_how_it_wants_clients_moored() -> None:
     assert found[:6] == (ObjectKey(NAMESPACE, "backend"), "", MooringConfig(client="Node"), False, True, 40)
     assert (found.panic, found.previous_group) == (False, "")
     assert found.endpoints == tuple(MemberEndpoint(name, True, True) for name in ("b0001", "b0002", "b0003"))
-    one.change(session_affinity_config=None)
-    assert told(snapshot(one)).config == MooringConfig()
+    one.change(session_affinity_config=None, health_check=None)
+    assert told(snapshot(one))[2:6] == (MooringConfig(), False, False, 0)
 
 
 def test_of_an_endpoint_it_tells_whether_it_takes_clients_and_keeps_those_it_has() -> None:
