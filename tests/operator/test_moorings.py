@@ -140,6 +140,23 @@ async def test_a_person_who_edits_a_mooring_moves_its_client(op: Operator) -> No
         assert await op.moorings() == {**at, "n1": other}
 
 
+async def test_nodes_that_change_places_between_slices_are_in_the_hints_of_both_meanwhile(op: Operator) -> None:
+    """Endpoints with ports of their own have a slice each."""
+    ports = [{"name": name, "address": f"203.0.113.{n}", "port": 80 + n} for n, name in enumerate(("one", "two"))]
+    async with op.running():
+        at = await begun(op, nodes=["n1", "n2"], endpoints=[{"addresses": ports}])
+        assert len(await op.slices()) == len({*at.values()}) == 2
+    swapped = {"n1": at["n2"], "n2": at["n1"]}
+    for node, endpoint in swapped.items():
+        name = (await op.mooring(node)).metadata.name
+        await op.client.patch(Mooring, "default", name, {"spec": {"endpoint": endpoint}})
+    async with op.running():
+        await op.moors(swapped)
+        await op.rests()
+        assert await op.hints() == {endpoint: [node] for node, endpoint in swapped.items()}
+        assert op.writes()["EndpointSlice patch ok"] == 3
+
+
 async def test_a_mooring_that_somebody_deletes_is_made_again(op: Operator) -> None:
     async with op.running():
         await begun(op, ONE, TWO)
