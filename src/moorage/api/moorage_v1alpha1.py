@@ -210,7 +210,10 @@ class ExternalServiceStatus(Resource, kw_only=True, frozen=True):
     observed_generation: Annotated[int | None, doc("The generation of the spec that this status is of.")] = None
     conditions: Annotated[
         list[Condition] | None,
-        doc("Accepted, Resolved, Healthy and Ready; Reconciling and Stalled while they hold.", **list_map("type")),
+        doc(
+            "Accepted, Resolved, Healthy and Ready; Moored with moorings; Reconciling and Stalled while they hold.",
+            **list_map("type"),
+        ),
     ] = None
     endpoints: Annotated[list[EndpointStatus] | None, doc("Each endpoint.", **list_map("name"))] = None
     healthy: Annotated[str | None, doc("How many endpoints are healthy of how many, such as 2/3.")] = None
