@@ -152,9 +152,9 @@ def test_of_a_namespaces_endpoints_only_the_one_that_it_is_moored_to_is_publishe
     story.step(endpoints(3))
     assert hinted(story) == {"b0002": "none"}
     assert [(each.ready, each.message) for each in story.xsvc.status.endpoints or ()] == [
-        (False, "stands by: the namespace is moored to another endpoint"),
+        (False, "stands by: the namespace uses one endpoint at a time"),
         (True, None),
-        (False, "stands by: the namespace is moored to another endpoint"),
+        (False, "stands by: the namespace uses one endpoint at a time"),
     ]
 
 

@@ -79,7 +79,7 @@ def test_what_keeps_clients_from_being_moored_is_told_and_clients_are_served_all
     ready = said(story, "Ready")
     assert ready
     assert ready[:2] == ("True", "Ready")
-    assert ready[2].endswith("; not all of them where they are moored: see Moored.")
+    assert ready[2].endswith("; not all clients are where they are moored: see Moored.")
     assert ("Warning", "TooManyNodes", OVER.message) in decision.news
     assert not [each for each in story.xsvc.status.conditions or () if each.type == "Stalled"]
     story.moored = moored("Node", b0001="n1")

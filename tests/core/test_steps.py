@@ -92,6 +92,40 @@ def test_after_every_write_each_node_uses_only_what_it_used_before_or_uses_after
             assert max(len(hints.nodes), len(hints.zones)) <= MAX_HINTS
 
 
+CROWD = tuple(f"n{number:02}" for number in range(20))
+
+
+@st.composite
+def crowded(draw: st.DrawFn) -> State:
+    """Three endpoints, with as many nodes as fit or nearly so, and some that do not."""
+    order = draw(st.permutations(CROWD))
+    sizes = [draw(st.integers(5, MAX_HINTS)) for _ in NAMES[:3]]
+    places = [name for name, size in zip(NAMES, sizes, strict=False) for _ in range(size)]
+    return State("nodes", frozenset(NAMES[:3]), dict(zip(order, places, strict=False)), frozenset(NAMES[:3]))
+
+
+@settings(max_examples=100)
+@given(crowded(), crowded())
+def test_with_more_nodes_than_fit_nobody_is_without_an_endpoint_and_whoever_has_room_is_led(
+    old: State, new: State
+) -> None:
+    where = {name: number % 3 for number, name in enumerate(NAMES)}
+    before, after = packed(old, where), packed(new, where)
+    found = moments(before, changes(before, after))
+    assert found[-1] == after
+    room = {
+        name: sum(name in (old.at.get(node), new.at.get(node)) for node in CROWD) <= MAX_HINTS for name in NAMES[:3]
+    }
+    for moment in found:
+        for slice_ in moment:
+            assert all(len(decode_hints(each.hints).nodes) <= MAX_HINTS for each in slice_)
+        for node in CROWD:
+            now = used(moment, node)
+            assert now
+            if room.get(new.at.get(node, ""), False):
+                assert now <= used(before, node) | used(after, node)
+
+
 def one(name: str, *nodes: str, ready: bool = True) -> Endpoint:
     return State("nodes", frozenset([name] if ready else []), dict.fromkeys(nodes, name), frozenset([name])).endpoint(
         name

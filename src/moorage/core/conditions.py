@@ -152,7 +152,7 @@ def ready(view: View, others: Mapping[str, ConditionValue]) -> ConditionValue:
     if (mooring := others.get("Moored")) and mooring.status == "False":
         if mooring_condition.carries_nothing(view):
             return ConditionValue("False", mooring.reason, mooring.message)
-        message += "; not all of them where they are moored: see Moored"
+        message += "; not all clients are where they are moored: see Moored"
     return ConditionValue("True", "Ready", message + ".")
 
 
@@ -169,7 +169,7 @@ def withheld(row: EndpointRow, priority: int | None) -> str | None:
         case "StandsBy":
             return f"stands by: priority {row.endpoint.priority}, and one of priority {priority} is healthy"
         case "NotMoored":
-            return "stands by: the namespace is moored to another endpoint"
+            return "stands by: the namespace uses one endpoint at a time"
         case "NameTaken":
             return "the Service of this name is not ours"
         case None:

@@ -112,7 +112,7 @@ def _one(
 
 
 def _near(xsvc: ExternalService, rows: Sequence[EndpointRow]) -> tuple[EndpointRow, ...]:
-    """Kubernetes' own hints of `trafficDistribution` (KEP-4444): each endpoint is for its own zone. kube-proxy heeds
+    """Kubernetes' own hints of `trafficDistribution` (KEP-4444): each endpoint is for its own zone. kube-proxy obeys
     them only if every ready endpoint has one."""
     complete = all(each.endpoint.zone for each in rows if each.ready)
     if xsvc.spec.traffic_distribution != "PreferSameZone" or not complete:

@@ -29,7 +29,7 @@ def moored(view: View) -> ConditionValue:
         return ConditionValue("True", "NoClients", f"There is no {_noun(view.moored.kind, 1)} to be moored yet.")
     are = "is" if count == 1 else "are"
     endpoints = f"{used} of {counted(len(view.endpoints), 'endpoint')}"
-    carrier = "what is published as ready" if view.moored.kind == "Namespace" else "hints to kube-proxy"
+    carrier = "readiness" if view.moored.kind == "Namespace" else "hints to kube-proxy"
     message = f"{count} {_noun(view.moored.kind, count)} {are} moored to {endpoints}, carried by {carrier}"
     return ConditionValue("True", "Moored", several([message, note] if note else [message]) + ".")
 
@@ -50,7 +50,7 @@ def _uncarried(view: View) -> list[Complaint]:
                 "ForeignSlices",
                 f"Clients go to any endpoint, wherever they are moored: others have given Service "
                 f"{view.xsvc.metadata.key} a ready endpoint without a hint, in EndpointSlice {names}, so kube-proxy "
-                f"heeds none: {without(view.xsvc, view.unhinted)}",
+                f"ignores all hints: {without(view.xsvc, view.unhinted)}",
             )
         ]
     if hints.carried_kind(view.xsvc, view.moored) is None:

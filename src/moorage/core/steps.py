@@ -63,15 +63,20 @@ def turns(changes: Sequence[SliceChange]) -> list[Turn]:
             if now != previous or (step == 2 and change.ports):
                 due.setdefault(step, []).append(index)
             previous = now
-    late = {2: {index for index, each in enumerate(moving) if each}, 4: _gaining_nothing(changes, between)}
+    late = {
+        2: {index for index, each in enumerate(moving) if each},
+        4: {index for index, each in enumerate(changes) if not _gains_late(each, between)},
+    }
     order = _order(due, late)
     merged = [list(each)[-1] for _, each in groupby(order, key=lambda each: each[0])]
     return [Turn(index, contents[index][step - 1], step > 1) for index, step in merged]
 
 
 def _order(due: Mapping[int, Sequence[int]], late: Mapping[int, Collection[int]]) -> Iterator[tuple[int, int]]:
-    """Slice and step. `late` are slices that come after the others of a step; else one that is last at one step and
-    first at the next is written once for both."""
+    """Slice and step, in order; `late` are the slices that come last in each step.
+
+    A slice that has the last turn in a step has the first one in the next, if possible: that is one write.
+    """
     last = -1
     steps = sorted(due)
     for step, following in zip_longest(steps, steps[1:]):
@@ -83,20 +88,21 @@ def _order(due: Mapping[int, Sequence[int]], late: Mapping[int, Collection[int]]
 
 
 def _moving(change: SliceChange, changes: Sequence[SliceChange]) -> frozenset[str | None]:
-    """Those that go from this slice to others. With new ports it would have them at a wrong one, so they leave it at
-    step 2, and the others must have them by then. That is no circle: a slice that gives an endpoint away takes none
-    over (`packing`)."""
+    """The endpoints that go from this slice, whose ports change, to others.
+
+    It would have them at a wrong port, so they leave it at step 2, after the others have got them. That is no circle:
+    a slice that gives an endpoint away gets none from another (`packing`).
+    """
     gone = {each.hostname for each in change.before} - {each.hostname for each in change.after}
     return frozenset(each.hostname for other in changes for each in other.after if each.hostname in gone)
 
 
-def _gaining_nothing(changes: Sequence[SliceChange], between: Mapping[str, Hints]) -> Collection[int]:
-    """Slices that gain no hint at step 4. Others do, for which there was no room at step 1."""
-    return {
-        index
-        for index, change in enumerate(changes)
-        if all(_is_within(_offers(each), between.get(each.hostname or "", NO_HINTS)) for each in change.after)
-    }
+def _gains_late(change: SliceChange, between: Mapping[str, Hints]) -> bool:
+    """Whether a slice gets hints at step 4, because there was no room for them at step 1."""
+    return any(
+        hints.nodes - between[name].nodes - NOBODY or hints.zones - between[name].zones - NOBODY
+        for name, hints in _all([change.after]).items()
+    )
 
 
 def _contents(
@@ -120,16 +126,16 @@ def _contents(
 
 
 def _hinted(endpoint: Endpoint, between: Mapping[str, Hints]) -> Endpoint:
-    """As it is until step 4. One that is not ready may have any hint."""
+    """The endpoint with its hints until step 4. Hints of one that is not ready do not count."""
     if not _ready(endpoint):
         return endpoint
     return replace(endpoint, hints=encode_hints(between.get(endpoint.hostname or "", NO_HINTS)))
 
 
 def _between(changes: Sequence[SliceChange]) -> dict[str, Hints]:
-    """The hints that each endpoint has from step 1 to step 3, by name: those of before and of after.
+    """The hints that each endpoint has from step 1 to step 3, by name: those of before and those of after.
 
-    Where an endpoint of one kind has hints, all others have, so that they count.
+    If one endpoint has hints of a kind, all others have some, too; else kube-proxy would ignore them.
     """
     before, after = _all(each.before for each in changes), _all(each.after for each in changes)
     every = [*before.values(), *after.values()]
@@ -150,7 +156,7 @@ def _fitting(old: frozenset[str], new: frozenset[str], used: bool) -> frozenset[
 
 
 def _all(slices: Iterable[Sequence[Endpoint]]) -> dict[str, Hints]:
-    """What the ready ones are hinted to, by name."""
+    """The hints of the ready endpoints, by name."""
     result: dict[str, Hints] = {}
     for endpoints in slices:
         for each in endpoints:
@@ -158,14 +164,6 @@ def _all(slices: Iterable[Sequence[Endpoint]]) -> dict[str, Hints]:
                 known, found = result.get(each.hostname or "", NO_HINTS), decode_hints(each.hints)
                 result[each.hostname or ""] = Hints(known.nodes | found.nodes, known.zones | found.zones)
     return result
-
-
-def _offers(endpoint: Endpoint) -> Hints:
-    return decode_hints(endpoint.hints) if _ready(endpoint) else NO_HINTS
-
-
-def _is_within(some: Hints, others: Hints) -> bool:
-    return some.nodes - NOBODY <= others.nodes and some.zones - NOBODY <= others.zones
 
 
 def _ready(endpoint: Endpoint) -> bool:
