@@ -214,13 +214,13 @@ def test_the_operator_may_change_no_lease_but_its_own(operator: dict[tuple[str, 
     }
 
 
-def test_people_may_not_delete_moorings_and_the_policy_asks_for_a_right_that_only_the_operator_has(
+def test_the_policy_of_moorings_asks_for_a_right_that_only_the_operator_has(
     operator: dict[tuple[str, str], Manifest],
 ) -> None:
     roles = {name: granted(each) for (kind, name), each in operator.items() if kind == "ClusterRole"}
     may = {name: verbs["moorage.dev", "moorings"] for name, verbs in roles.items()}
     assert [name for name, verbs in may.items() if "manage" in verbs] == ["moorage-operator"]
-    assert may["moorage-editor"] == READ | {"create", "update", "patch"}
+    assert may["moorage-editor"] == READ | {"create", "update", "patch", "delete"}
     policy = operator["ValidatingAdmissionPolicy", "moorage-moorings"]["spec"]
     (by_manager, by_kubernetes) = [each["expression"] for each in policy["matchConditions"]]
     assert by_manager.startswith("!authorizer.group('moorage.dev').resource('moorings')")
