@@ -306,7 +306,7 @@ def changes(story: Story, situation: Situation, chance: random.Random) -> Iterat
     raise AssertionError("does not come to rest")
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(situations(), st.lists(situations(), min_size=1, max_size=2), st.randoms(use_true_random=False))
 def test_after_every_write_each_node_uses_only_what_it_used_before_or_uses_after(
     first: Situation, then: list[Situation], chance: random.Random

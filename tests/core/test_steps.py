@@ -69,7 +69,7 @@ def moments(before: Slices, todo: Sequence[SliceChange]) -> list[Slices]:
     return found
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(states(), states(), st.fixed_dictionaries({name: st.integers(0, 2) for name in NAMES}))
 def test_after_every_write_each_node_uses_only_what_it_used_before_or_uses_after(
     old: State, new: State, where: dict[str, int]
@@ -104,7 +104,7 @@ def crowded(draw: st.DrawFn) -> State:
     return State("nodes", frozenset(NAMES[:3]), dict(zip(order, places, strict=False)), frozenset(NAMES[:3]))
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(crowded(), crowded())
 def test_with_more_nodes_than_fit_nobody_is_without_an_endpoint_and_whoever_has_room_is_led(
     old: State, new: State
