@@ -118,7 +118,7 @@ async def get(
 async def patch(
     client: Client, kind: Kind, name: str, body: object, *, type_: PatchType = "merge", namespace: str | None = None
 ) -> str:
-    """Send a patch of one object: `mooring.moorage.dev/backend.node.node-1 patched`."""
+    """Send a patch of one object: `service/backend patched`."""
     path = object_path(kind, namespace or client.config.namespace, name)
     params = {"fieldManager": "kubectl-patch"}
     await client.raw("PATCH", path, params=params, body=body, content_type=_PATCH_TYPES[type_])
@@ -128,7 +128,7 @@ async def patch(
 async def edit(
     client: Client, kind: Kind, name: str, editor: Callable[[str], str | None], *, namespace: str | None = None
 ) -> str:
-    """Have `editor` change the YAML of one object, and send it: `mooring.moorage.dev/backend.node.node-1 edited`.
+    """Have `editor` change the YAML of one object, and send it: `service/backend edited`.
 
     Raises MoorageError for what is not one object, and ApiError 409 if it has been changed meanwhile.
     """
