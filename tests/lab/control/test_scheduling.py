@@ -18,6 +18,12 @@ def test_pods_go_where_the_fewest_are() -> None:
     assert {one.metadata.name for one, _ in placed} == {"new-0", "new-1", "new-2"}
 
 
+def test_a_pod_comes_where_the_one_before_it_is_being_deleted() -> None:
+    there = [pod("a", node="node-1"), pod("b", node="node-2", leaving=True), pod("c", node="node-3")]
+    [(_, node)] = assign([*there, pod("new", node=None)], ["node-1", "node-2", "node-3"])
+    assert node == "node-2"
+
+
 def test_a_pod_that_is_being_deleted_is_not_placed_and_none_without_nodes() -> None:
     assert assign([pod("a", node=None, leaving=True)], ["node-1"]) == []
     assert assign([pod("a", node=None)], []) == []

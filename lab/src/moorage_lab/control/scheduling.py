@@ -14,12 +14,16 @@ _MAX_RANGE_ADDRESSES = 1 << 16
 
 
 def assign(pods: Iterable[Pod], nodes: Sequence[str]) -> list[tuple[Pod, str]]:
-    """A node for each pod that has none and is not being deleted: the one with the fewest pods, then by name."""
-    pods = sorted(pods, key=lambda pod: (pod.metadata.creation_timestamp or "", pod.metadata.name))
-    load = Counter(pod.spec.node_name for pod in pods)
+    """A node for each pod that has none and is not being deleted: the one with the fewest pods, then by name.
+
+    Pods that are being deleted do not count, as where kube-scheduler spreads pods (its plugin PodTopologySpread).
+    """
+    living = [pod for pod in pods if pod.metadata.deletion_timestamp is None]
+    living.sort(key=lambda pod: (pod.metadata.creation_timestamp or "", pod.metadata.name))
+    load = Counter(pod.spec.node_name for pod in living)
     placed: list[tuple[Pod, str]] = []
-    for pod in pods:
-        if pod.spec.node_name is None and pod.metadata.deletion_timestamp is None and nodes:
+    for pod in living:
+        if pod.spec.node_name is None and nodes:
             node = min(nodes, key=lambda name: load[name])
             load[node] += 1
             placed.append((pod, node))
