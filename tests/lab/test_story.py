@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ from tests.support.wheels import built_wheel
 NOBODY = 65534
 DEMO = ("demo", "--patience", "20")
 """Where tests run, something else may run, too: what is late is compared with what that took."""
+MOORING = re.compile(r"^ +backend\.node\.(node-\d) +Node +node-\d +(backend\d-lb) +\d+s +(\w+)", re.MULTILINE)
 CURL_LINE = re.compile(r"frontend\[frontend-\w+-\w+\] -> backend\[(backend[123])-\w+-\w+\]")
 
 
@@ -68,6 +70,7 @@ def tell_and_keep(user: User) -> subprocess.CompletedProcess[str]:
             process.wait()
         done = subprocess.CompletedProcess(process.args, process.returncode, output.read_text(), "")
         expect_the_story(done, lost)
+        expect_the_moorings(steps(unwrapped(done.stdout)), lost)
         assert done.stdout.endswith("\nended\n")
         expect_what_the_readme_shows(done.stdout)
     return done
@@ -111,7 +114,37 @@ def expect_the_story(done: subprocess.CompletedProcess[str], lost: float) -> Non
     assert re.search(r"^ down  all (\d+) requests fail, and will until somebody acts", output, re.MULTILINE)
     assert re.search(r"^  by hand +all \d+ requests failed until a person took the address out", output, re.MULTILINE)
     assert re.search(r"^  ExternalService +\d+ requests failed in \d\.\d s, then the other", output, re.MULTILINE)
+    assert re.search(r"^  Mooring +\d+ requests failed in \d\.\d s, then others answered its", output, re.MULTILINE)
+    assert re.search(r"^  ClientIP +it may reach another backend: [1-3] of 3 did$", output, re.MULTILINE)
+    assert re.search(r"^  Mooring +it reaches the same backend: 3 of 3 did$", output, re.MULTILINE)
     assert re.search(r"^(\d+) of \1 checks passed, in \d+\.\d s$", output, re.MULTILINE)
+
+
+def expect_the_moorings(told: dict[str, str], lost: float) -> None:
+    """The third act, by the tables that it prints."""
+    titles = [title for title in told if MOORING.search(told[title])]
+    first, added, failed, edited = (at(told[title]) for title in titles)
+    assert sorted(Counter(endpoint for endpoint, _ in first.values()).values()) == [1, 2]
+    assert {reason for _, reason in first.values()} == {"Assigned"}
+    assert added == first
+    [(down, _)] = Counter(endpoint for endpoint, _ in first.values()).most_common(1)
+    assert {node for node in failed if failed[node] != first[node]} == {
+        node for node in first if first[node][0] == down
+    }
+    assert {reason for endpoint, reason in failed.values() if reason != "Assigned"} == {"FailedOver"}
+    [moved] = [node for node in edited if edited[node] != failed[node]]
+    assert edited[moved][1] == "Moved"
+    for title in (*titles, "With moorings, their pods are re-created"):
+        assert len(CURL_LINE.findall(told[title])) == 3, "each frontend reaches one backend"
+    [took] = re.findall(
+        r"went on at others (\d+\.\d) s after", told["The backend of two nodes goes down: only they move"]
+    )
+    assert float(took) <= 3 + SLACK_SECONDS + lost
+
+
+def at(printed: str) -> dict[str, tuple[str, str]]:
+    """Node -> the endpoint that it is moored to, and why, from the table in what was printed."""
+    return {node: (endpoint, reason) for node, endpoint, reason in MOORING.findall(printed)}
 
 
 def expect_no_line_is_longer(output: str, width: int) -> None:

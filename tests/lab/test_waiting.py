@@ -34,6 +34,16 @@ def test_a_deployment_is_complete_with_exactly_its_pods(
     assert waiting.is_complete(Deployment(metadata=ObjectMeta(generation=3), spec=spec, status=status)) is expected
 
 
+async def test_what_is_waited_for_is_asked_until_it_holds_or_the_time_is_over() -> None:
+    answers = iter(range(9))
+
+    async def ask() -> int:
+        return next(answers)
+
+    assert await waiting.until(ask, lambda found: found == 2, 60) == 2
+    assert await waiting.until(ask, lambda found: False, 0) in (3, 4)
+
+
 @asynccontextmanager
 async def relay(refusals: float) -> AsyncIterator[tuple[int, list[bool]]]:
     """A port whose first connections are reset; and of every connection so far, whether it was let through."""

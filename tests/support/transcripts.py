@@ -10,6 +10,8 @@ _VARIES = (
     (re.compile(r"\b\d+(?:\.\d+)? m?s\b"), "TIME"),
     (re.compile(r"\b(?:\d+[dhms])+\b|<none>"), "AGE"),
     (re.compile(r"\b\d+(?= requests)|(?<=POD )\d+"), "COUNT"),
+    (re.compile(r"\bbackend[123]\b"), "backendN"),
+    (re.compile(r"\b\d(?= of 3\b)"), "COUNT"),
     (re.compile(r"█+"), "█"),
     (re.compile(r"·+"), "·"),
     (re.compile(r" ?─+$", re.MULTILINE), ""),

@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import aiohttp
@@ -24,6 +24,10 @@ class Answer(NamedTuple):
     """The frontend's line, or why there is none."""
     backend: str | None
     """The backend pod that answered; None for a failure."""
+    frontend: str | None = None
+    """The frontend pod that asked it; None for a failure."""
+    at: float = 0.0
+    """When that was, by time.monotonic."""
 
 
 class Frontend:
@@ -45,45 +49,62 @@ class Frontend:
             self._narrator.output("\n".join([*(answer.text for answer in answers[:shown]), *more]))
         return answers
 
+    async def until(self, holds: Callable[[Sequence[Answer]], bool], seconds: float) -> list[Answer]:
+        """Ask again and again, without printing, until `holds` of the answers so far, or for `seconds`."""
+        end = time.monotonic() + seconds
+        answers: list[Answer] = []
+        async with _session() as session:
+            while True:
+                answers.append(await _get(session, self.url))
+                if holds(answers) or time.monotonic() > end:
+                    return answers
+                await asyncio.sleep(POLL_SECONDS)
+
     async def until_answer(self, seconds: float) -> Answer:
         """The first answer of a backend, or the last failure: rules and names follow the API with a short delay."""
-        end = time.monotonic() + seconds
-        while True:
-            [answer] = await self.ask(1, quiet=True)
-            if answer.backend is not None or time.monotonic() > end:
-                return answer
-            await asyncio.sleep(POLL_SECONDS)
+        return (await self.until(lambda answers: answers[-1].backend is not None, seconds))[-1]
 
     async def watch(self, seconds: float) -> list[Answer]:
         """Ask again and again for `seconds`, without printing."""
-        end = time.monotonic() + seconds
-        answers = []
-        async with _session() as session:
-            while time.monotonic() < end:
-                answers.append(await _get(session, self.url))
-                await asyncio.sleep(POLL_SECONDS)
-        return answers
+        return await self.until(lambda answers: False, seconds)
 
-    async def until_left(self, backend: str, seconds: float) -> tuple[float | None, int]:
-        """Ask again and again until another than `backend` answers.
+    async def until_left(
+        self, backend: str, seconds: float, frontends: Collection[str] = ()
+    ) -> tuple[float | None, list[Answer]]:
+        """Ask again and again until others than `backend`, a Deployment, answer each of these frontend pods; without
+        any, whichever asks.
 
-        Returns the seconds from its last answer to the other's first (None if that does not come in time), and how
-        many requests failed meanwhile.
+        Returns the seconds from its last answer to the first of another, for the frontend that waited the longest
+        (None if that does not come in time), and all answers.
         """
-        end = time.monotonic() + seconds
-        last, failed = time.monotonic(), 0
-        async with _session() as session:
-            while time.monotonic() < end:
-                answer = await _get(session, self.url)
-                now = time.monotonic()
-                if answer.backend is None:
-                    failed += 1
-                elif answer.backend == backend:
-                    last = now
-                else:
-                    return now - last, failed
-                await asyncio.sleep(POLL_SECONDS)
-        return None, failed
+        began = time.monotonic()
+
+        def left(answers: Sequence[Answer]) -> float | None:
+            return waited(answers, backend, began, frontends)
+
+        answers = await self.until(lambda answers: left(answers) is not None, seconds)
+        return left(answers), answers
+
+
+def waited(answers: Sequence[Answer], backend: str, began: float, frontends: Collection[str] = ()) -> float | None:
+    """The seconds from the last answer of `backend`, a Deployment, or since `began`, to the first of another.
+
+    That is for the one of these frontend pods that waited the longest; without any, for whichever asked. None: one of
+    them still waits.
+    """
+    of_each = [[each for each in answers if each.frontend == name] for name in frontends] or [list(answers)]
+    found = [_waited(each, backend, began) for each in of_each]
+    return None if None in found else max(each for each in found if each is not None)
+
+
+def _waited(answers: Sequence[Answer], backend: str, began: float) -> float | None:
+    last = began
+    for each in answers:
+        if each.backend is not None:
+            if deployment_of(each.backend) != backend:
+                return each.at - last
+            last = each.at
+    return None
 
 
 def _session() -> aiohttp.ClientSession:
@@ -97,8 +118,10 @@ async def _get(session: aiohttp.ClientSession, url: str) -> Answer:
             text = (await response.text()).strip()
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         return Answer(f"no answer: {' '.join(str(error).split()) or type(error).__name__}", None)
-    found = re.search(r" -> backend\[([^]]+)]$", text)
-    return Answer(text, found[1] if found and response.status == 200 else None)
+    found = re.fullmatch(r"frontend\[([^]]+)] -> backend\[([^]]+)]", text)
+    if found is None or response.status != 200:
+        return Answer(text, None)
+    return Answer(text, backend=found[2], frontend=found[1], at=time.monotonic())
 
 
 def deployment_of(pod: str) -> str:

@@ -1,6 +1,5 @@
 """The second act of the story: an ExternalService finds the addresses, checks them and keeps them right."""
 
-import asyncio
 import io
 import re
 import time
@@ -110,7 +109,8 @@ class Act:
         bound = check.interval_seconds * check.fall + check.timeout_seconds
         await self._stage.scale(deployment_of(pinned), 0)
         self._narrator.command(f"curl {self._frontend.url}", "again and again")
-        seconds, failed = await self._frontend.until_left(pinned, bound + self._stage.effect_seconds)
+        seconds, answers = await self._frontend.until_left(deployment_of(pinned), bound + self._stage.effect_seconds)
+        failed = sum(each.backend is None for each in answers)
         rule = f"{check.interval_seconds} s x {check.fall} + {check.timeout_seconds} s"
         self._narrator.check(
             seconds is not None and seconds <= bound + self._stage.slack,
@@ -162,12 +162,7 @@ class Act:
 
     async def _until(self, holds: Callable[[ExternalService], bool]) -> ExternalService:
         """The ExternalService as soon as the condition holds, or after some seconds."""
-        end = time.monotonic() + 2 * self._stage.effect_seconds
-        while True:
-            xsvc = await self._get()
-            if holds(xsvc) or time.monotonic() > end:
-                return xsvc
-            await asyncio.sleep(waiting.POLL_SECONDS)
+        return await waiting.until(self._get, holds, 2 * self._stage.effect_seconds)
 
     async def _show(self) -> None:
         self._narrator.command(self._line("get", "b", f"-n {NAMESPACE} xsvc"))

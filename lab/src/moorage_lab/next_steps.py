@@ -23,12 +23,22 @@ def beside_the_demo(lab: LabState, directory: Path, scaled: str) -> list[tuple[s
     """
     relays = {relay.service: relay.port for relay in lab.relays}
     moorage, name = program.name(), f"--name {lab.name}"
+    other = "backend2-lb" if scaled == "backend3" else "backend3-lb"
     objects = [("See its pods", hints.get(lab.name, "b", "-A pods"))]
     if shutil.which("kubectl"):
         objects = [("The same with kubectl", f"KUBECONFIG={kubeconfig(directory, 'b')} kubectl get pods -A")]
     return [
         ("Ask the frontend", f"curl http://localhost:{relays['frontend-lb']}"),
         ("See what the operator says", hints.get(lab.name, "b", "-n frontend xsvc -o wide")),
+        (
+            "See where clients are moored, since when, and why",
+            hints.get(lab.name, "b", "-n frontend moorings -o wide"),
+        ),
+        (
+            "Move one",
+            f"{moorage} lab patch {name} --cluster b -n frontend mooring/backend.node.node-1 "
+            f"""-p '{{"spec":{{"endpoint":"{other}"}}}}'""",
+        ),
         (
             "Bring the backend back that is gone",
             f"{moorage} lab scale {name} --cluster a -n backend deployment/{scaled} --replicas 1",

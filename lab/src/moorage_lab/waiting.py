@@ -2,16 +2,30 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
 
 from moorage.api.apps_v1 import Deployment
 from moorage.api.core_v1 import Node
 from moorage.cluster.client import Client
 from moorage.errors import MoorageError
 
+T = TypeVar("T")
+
 POLL_SECONDS = 0.05
 _ANSWER_SECONDS = 1.0
 """If a connection is still open after this time, its relay has let it through."""
+
+
+async def until(ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool], seconds: float) -> T:
+    """What `ask` finds as soon as it holds; or after `seconds`, whatever that is."""
+    end = time.monotonic() + seconds
+    while True:
+        found = await ask()
+        if holds(found) or time.monotonic() > end:
+            return found
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def deployments(client: Client, names: Iterable[tuple[str, str]], seconds: float = 60.0) -> None:
