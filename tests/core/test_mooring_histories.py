@@ -9,7 +9,7 @@ from collections import Counter
 from copy import copy
 from typing import Any, TypeVar
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import replace
@@ -352,5 +352,7 @@ class Histories(RuleBasedStateMachine):
             assert (each.status.message is None) or wish != each.status.endpoint
 
 
-Histories.TestCase.settings = settings(max_examples=50, stateful_step_count=30, report_multiple_bugs=False)
+Histories.TestCase.settings = settings(
+    max_examples=50, stateful_step_count=30, report_multiple_bugs=False, suppress_health_check=[HealthCheck.too_slow]
+)
 TestHistories = Histories.TestCase
