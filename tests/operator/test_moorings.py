@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from moorage.api.core_v1 import Event, Node, Pod
+from moorage.api.core_v1 import Event, Namespace, Node, Pod
 from moorage.api.moorage_v1alpha1 import ExternalService
 from moorage.api.moorings_v1alpha1 import Mooring
 from testing.eventually import eventually
@@ -367,8 +367,28 @@ async def test_the_moorings_of_an_external_service_that_is_gone_go_after_a_while
         await op.moors({})
 
 
-async def test_a_namespace_with_moorings_can_be_deleted(op: Operator) -> None:
+async def test_a_namespace_with_moorings_can_be_deleted_and_nothing_is_made_there_any_more(op: Operator) -> None:
     async with op.running():
-        await begun(op, ONE, TWO)
-        found = (await op.client.list(Mooring, "default")).items
-        assert all(not each.metadata.finalizers for each in found)
+        for each in NODES:
+            await op.node(each)
+        await op.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "frontend"}})
+        there = moored(ONE, TWO)
+        there["metadata"]["namespace"] = "frontend"
+        await op.apply(there)
+
+        async def number() -> int:
+            return len((await op.client.list(Mooring, "frontend")).items)
+
+        async def all_moored() -> bool:
+            return await number() == len(NODES)
+
+        await eventually(all_moored)
+        await op.client.delete(Namespace, None, "frontend")
+
+        async def gone() -> bool:
+            names = [each.metadata.name for each in (await op.client.list(Namespace)).items]
+            return "frontend" not in names and await number() == 0
+
+        await eventually(gone)
+        await op.rests()
+        assert await gone()
