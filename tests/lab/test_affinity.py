@@ -218,11 +218,11 @@ def test_agents_that_are_killed_under_load_fail_no_connection_and_move_nobody(la
 
 
 def agents(lab: RunningLab, node: str) -> set[int]:
-    return {pid for pid in lab.pids() if {"node", node} <= set(command(pid))}
+    return {pid for pid in lab.pids() if name(pid).endswith(f"/agent-{node}")}
 
 
-def command(pid: int) -> list[str]:
+def name(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+        return Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
-        return []
+        return ""

@@ -36,7 +36,7 @@ def supervisor(lab: RunningLab) -> int:
 
 
 def api_server(lab: RunningLab) -> int:
-    return lab.find("lab-apiserver")
+    return lab.find("a/apiserver")
 
 
 @pytest.mark.parametrize("victim", [outer, unshare, init, supervisor, api_server])
@@ -79,10 +79,10 @@ def test_lab_stop_returns_when_a_lab_that_hangs_has_ended_by_force(user: User) -
 
 def test_programs_that_die_are_started_again_and_orphans_are_reaped(user: User) -> None:
     with running_lab(user, *ONE_CLUSTER) as lab:
-        for words in (("node", "node-1"), ("node", "gateway"), ("lab-control",), ("dnsmasq",)):
-            victim = lab.find(*words)
+        for name in ("a/agent-node-1", "a/agent-gateway", "a/control", "dnsmasq"):
+            victim = lab.find(name)
             os.kill(victim, signal.SIGKILL)
-            until(lambda words=words, victim=victim: other_than(lab, victim, *words), f"another {words}")  # type: ignore[misc]
+            until(lambda name=name, victim=victim: other_than(lab, victim, name), f"another {name}")  # type: ignore[misc]
         lab.ok("exec", "node-1", "--", "sh", "-c", "sleep 0.1 & exec true")
         until(lambda: not zombies(lab), "the end of zombies")
 
@@ -104,9 +104,9 @@ def test_a_refused_manifest_is_told_and_ends_neither_the_lab_nor_the_other_manif
         assert lab.ok("get", "svc", "s", "-o", "name") == "service/s\n"
 
 
-def other_than(lab: RunningLab, victim: int, *words: str) -> bool:
+def other_than(lab: RunningLab, victim: int, name: str) -> bool:
     try:
-        return lab.find(*words) != victim
+        return lab.find(name) != victim
     except AssertionError:
         return False
 

@@ -1,20 +1,29 @@
 """Processes that are kept running, without namespaces: plain shells."""
 
 import asyncio
-import os
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from moorage.errors import MoorageError
 from moorage_lab import processes
-from moorage_lab.processes import Program, entering, keep_running, run_once
+from moorage_lab.forking import Forker, Program
+from moorage_lab.processes import entering, keep_running, run_once
 from testing.eventually import eventually
+from tests.support.forkers import forking_process
 
 
-def shell(text: str, *descriptors: int) -> Program:
-    return Program("shell", ["sh", "-c", text], "", descriptors)
+def shell(text: str) -> Program:
+    return Program("shell", ["sh", "-c", text], "")
+
+
+@pytest.fixture
+async def forker() -> AsyncIterator[Forker]:
+    with forking_process() as (_, end):
+        async with Forker(end) as forker:
+            yield forker
 
 
 @pytest.fixture
@@ -24,8 +33,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-async def test_what_ends_is_started_again_and_its_output_kept(tmp_path: Path) -> None:
-    task = asyncio.create_task(keep_running(shell("echo started; exit 1"), tmp_path))
+async def test_what_ends_is_started_again_and_its_output_kept(forker: Forker, tmp_path: Path) -> None:
+    task = asyncio.create_task(keep_running(forker, shell("echo started; exit 1"), tmp_path))
 
     async def thrice() -> bool:
         log = tmp_path / "shell.log"
@@ -37,39 +46,11 @@ async def test_what_ends_is_started_again_and_its_output_kept(tmp_path: Path) ->
     assert task.cancelled()
 
 
-async def test_cancelling_asks_it_to_end_and_awaits_that(tmp_path: Path) -> None:
-    program = shell("trap 'echo ended; exit' TERM; echo $$; while :; do sleep 0.01; done")
-    task = asyncio.create_task(keep_running(program, tmp_path))
-
-    async def running() -> bool:
-        log = tmp_path / "shell.log"
-        return log.exists() and "\n" in log.read_text()
-
-    await eventually(running)
-    task.cancel()
-    await asyncio.wait([task])
-    pid, ended = (tmp_path / "shell.log").read_text().split()
-    assert ended == "ended"
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(pid), 0)
-
-
-async def test_what_must_not_end_says_why_it_did(tmp_path: Path) -> None:
+async def test_what_must_not_end_says_why_it_did(forker: Forker, tmp_path: Path) -> None:
     with pytest.raises(MoorageError, match=r"^lab: .*: shell ended with status 3: last words$"):
-        await run_once(shell("echo more; echo last words; exit 3"), tmp_path)
+        await run_once(forker, shell("echo more; echo last words; exit 3"), tmp_path)
     with pytest.raises(MoorageError, match=rf"status -{signal.SIGKILL:d}"):
-        await run_once(shell("kill -KILL $$"), tmp_path)
-
-
-async def test_open_files_are_inherited_only_if_named(tmp_path: Path) -> None:
-    read, write = os.pipe()
-    with pytest.raises(MoorageError):
-        await run_once(shell(f"echo given > /dev/fd/{write}", write), tmp_path)
-    with pytest.raises(MoorageError):
-        await run_once(shell(f"echo not given > /dev/fd/{write}"), tmp_path)
-    os.close(write)
-    with os.fdopen(read) as pipe:
-        assert pipe.read() == "given\n"
+        await run_once(forker, shell("kill -KILL $$"), tmp_path)
 
 
 def test_the_callers_own_namespace_needs_no_entering() -> None:

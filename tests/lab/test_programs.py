@@ -7,7 +7,7 @@ import pytest
 
 from moorage.cli.main import command as moorage
 from moorage_lab import topology
-from moorage_lab.processes import MOORAGE, Program
+from moorage_lab.forking import Program
 from moorage_lab.programs import Files, api_server, name_server, others
 
 FILES = ("/run/moorage/a/kubeconfig", "/run/moorage/a/plan.json")
@@ -26,7 +26,7 @@ def test_moorages_own_are_understood(program: Program, tmp_path: Path) -> None:
     assert len(program.argv) > 2
     if program.argv[0] == "dnsmasq":
         return
-    name, *arguments = program.argv[len(MOORAGE) :]
+    name, *arguments = program.argv[1:]
     existing = tmp_path / "file"
     existing.touch()
     arguments = [str(existing) if word in FILES else word for word in arguments]

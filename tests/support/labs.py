@@ -105,22 +105,22 @@ class RunningLab:
         except OSError:
             return False
 
-    def find(self, *words: str) -> int:
-        """The one process whose command line holds all these words.
+    def find(self, name: str) -> int:
+        """The one process of this name (`ps -o comm`): `CLUSTER/PROGRAM` for Moorage's own.
 
-        A child has its parent's command line until it runs a program of its own: such children do not count.
+        A child has its parent's name until it runs a program of its own: such children do not count.
         """
         found = {}
         for pid in self.pids():
             try:
-                line = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+                comm = Path(f"/proc/{pid}/comm").read_text().strip()
                 parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
             except OSError:
                 continue
-            if all(word in line for word in words):
+            if comm == name:
                 found[pid] = parent
         processes = [pid for pid, parent in found.items() if parent not in found]
-        assert len(processes) == 1, f"{words}: {found}"
+        assert len(processes) == 1, f"{name}: {found}"
         return processes[0]
 
     def port(self, service: str) -> int:

@@ -1,4 +1,4 @@
-"""Messages between the lab's outer process and its supervisor, and the socket pair that carries them.
+"""Messages of the lab's supervisor to and from the outer process and init, and the socket pairs that carry them.
 
 Messages are JSON, one in each packet (SOCK_SEQPACKET), some with a file descriptor (SCM_RIGHTS, unix(7)). When one
 process ends, the other one reads end-of-file.
@@ -14,7 +14,7 @@ import msgspec
 
 from moorage_lab.topology import LabPlan
 
-_MAX_MESSAGE_BYTES = 1 << 17
+MAX_MESSAGE_BYTES = 1 << 17
 """Of one message; it fits into a socket buffer (net.core.wmem_default is 212,992)."""
 
 
@@ -83,7 +83,33 @@ class Failed(Message, frozen=True, kw_only=True):
     message: str
 
 
-_Any = Start | Stop | Listen | Listening | Relays | Ready | Failed
+class Run(Message, frozen=True, kw_only=True):
+    """To init: start this program, with the file descriptor that comes along, if any (`moorage_lab.forking`)."""
+
+    number: int
+    """Returned in `Ended`, and what `End` refers to."""
+    argv: list[str]
+    netns: str
+    """The network namespace that it runs in; `""`: the internet."""
+    log: str
+    """The file that its output is added to."""
+
+
+class End(Message, frozen=True, kw_only=True):
+    """To init: ask this program to end."""
+
+    number: int
+
+
+class Ended(Message, frozen=True, kw_only=True):
+    """To the supervisor: this program has ended."""
+
+    number: int
+    status: int
+    """Below 0: the signal that ended it."""
+
+
+_Any = Start | Stop | Listen | Listening | Relays | Ready | Failed | Run | End | Ended
 
 
 class Channel:
@@ -120,7 +146,7 @@ class Channel:
         while True:
             await self._readable.wait()
             try:
-                data, descriptors, _, _ = socket.recv_fds(self._socket, _MAX_MESSAGE_BYTES, 1)
+                data, descriptors, _, _ = socket.recv_fds(self._socket, MAX_MESSAGE_BYTES, 1)
             except BlockingIOError:
                 self._readable.clear()
             except ConnectionResetError:

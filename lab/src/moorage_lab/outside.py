@@ -129,6 +129,7 @@ class _Outside:
                     **os.environ,
                     "PATH": search_path(os.environ.get("PATH", "")),
                     program.VARIABLE: program.name(),
+                    "PYTHONUNBUFFERED": "1",
                 },
             )
         self._channel = Channel(ours)

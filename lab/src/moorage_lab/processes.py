@@ -1,15 +1,12 @@
-"""Starts the lab's long-running processes in their network namespaces, and starts them again when they die."""
+"""Keeps the lab's long-running processes up: starts them again when they die."""
 
 import asyncio
-import contextlib
-import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
 
 from moorage.errors import MoorageError
 from moorage.log import get_logger
+from moorage_lab.forking import Forker, Program
 
 log = get_logger("moorage_lab")
 
@@ -21,18 +18,6 @@ STEADY_SECONDS = 10.0
 """How long a process must be up until the wait starts from the beginning."""
 
 
-class Program(NamedTuple):
-    """One process to keep running."""
-
-    name: str
-    """Its name in logs and for people; its output goes to `NAME.log`."""
-    argv: Sequence[str]
-    netns: str
-    """`""`: the supervisor's own."""
-    descriptors: Sequence[int] = ()
-    """Open files that it inherits."""
-
-
 def entering(netns: str) -> list[str]:
     """The command line prefix that runs a program in this network namespace; `""` is the caller's own.
 
@@ -42,23 +27,21 @@ def entering(netns: str) -> list[str]:
     return ["nsenter", f"--net=/run/netns/{netns}", "--"] if netns else []
 
 
-async def keep_running(program: Program, logs: Path) -> None:
+async def keep_running(forker: Forker, program: Program, logs: Path) -> None:
     """Run it, and again whenever it ends, until cancelled; then ask it to end, and wait for that."""
     wait, loop = MIN_WAIT_SECONDS, asyncio.get_running_loop()
-    with (logs / f"{program.name}.log").open("ab") as output:
-        while True:
-            started = loop.time()
-            status = await _run(program, output)
-            wait = MIN_WAIT_SECONDS if loop.time() - started > STEADY_SECONDS else wait
-            log.warning("a process ended; starting it again", process=program.name, status=status, seconds=wait)
-            await asyncio.sleep(wait)
-            wait = min(2 * wait, MAX_WAIT_SECONDS)
+    while True:
+        started = loop.time()
+        status = await forker.run(program, logs)
+        wait = MIN_WAIT_SECONDS if loop.time() - started > STEADY_SECONDS else wait
+        log.warning("a process ended; starting it again", process=program.name, status=status, seconds=wait)
+        await asyncio.sleep(wait)
+        wait = min(2 * wait, MAX_WAIT_SECONDS)
 
 
-async def run_once(program: Program, logs: Path) -> None:
+async def run_once(forker: Forker, program: Program, logs: Path) -> None:
     """Run it until cancelled, then ask it to end, and wait for that. Raises MoorageError if it ends by itself."""
-    with (logs / f"{program.name}.log").open("ab") as output:
-        status = await _run(program, output)
+    status = await forker.run(program, logs)
     raise MoorageError(
         f"lab: {logs.name}: {program.name} ended with status {status}: {last_line(logs, program.name)}"
     )
@@ -68,23 +51,3 @@ def last_line(logs: Path, name: str) -> str:
     """The last line of a process's output."""
     lines = (logs / f"{name}.log").read_text(errors="replace").strip().split("\n")
     return lines[-1] or "it said nothing"
-
-
-async def _run(program: Program, output: IO[bytes]) -> int:
-    process = await asyncio.create_subprocess_exec(
-        *entering(program.netns),
-        *program.argv,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-        pass_fds=program.descriptors,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    try:
-        return await process.wait()
-    except asyncio.CancelledError:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        # This wait is bounded: the supervisor's own end kills what is left.
-        await process.wait()
-        raise

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from moorage_lab.control import DNS_HOSTS, DNS_PID
-from moorage_lab.processes import MOORAGE, Program
+from moorage_lab.forking import FIRST_DESCRIPTOR, OWN, Program
 from moorage_lab.state import zone_file
 from moorage_lab.topology import API_PORT, INTERNET_DNS, ClusterPlan, LabPlan, internet_addresses
 
@@ -36,20 +36,20 @@ def server_url(cluster: ClusterPlan) -> str:
 
 def api_server(cluster: ClusterPlan, files: Files, listener: int, outside_port: int) -> Program:
     """The API server; `listener` is the socket that listens on the machine, on `outside_port`."""
-    argv = [*MOORAGE, "lab-apiserver", "--cluster", cluster.name, "--directory", str(files.directory / "api")]
+    argv = [OWN, "lab-apiserver", "--cluster", cluster.name, "--directory", str(files.directory / "api")]
     for address in (*cluster.public_addresses, *cluster.gateway_addresses):
         argv += ["--address", address]
-    argv += ["--port", str(API_PORT), "--socket-fd", str(listener)]
+    argv += ["--port", str(API_PORT), "--socket-fd", str(FIRST_DESCRIPTOR)]
     for service_range in cluster.service_ranges:
         argv += ["--service-range", service_range]
     argv += ["--kubeconfig", str(files.outside), f"https://127.0.0.1:{outside_port}"]
     argv += ["--kubeconfig", str(files.inside), server_url(cluster)]
-    return Program(API_SERVER, argv, cluster.gateway, (listener,))
+    return Program(API_SERVER, argv, cluster.gateway, listener)
 
 
 def name_server(lab: LabPlan, state: Path) -> Program:
     """The internet's name server, for the names that people add. `state`: the lab's directory, as a path inside."""
-    argv = [*MOORAGE, "lab-names", "--zone", str(zone_file(state))]
+    argv = [OWN, "lab-names", "--zone", str(zone_file(state))]
     for address in internet_addresses(lab):
         argv += ["--address", address]
     return Program("names", argv, "")
@@ -62,13 +62,13 @@ def others(cluster: ClusterPlan, files: Files) -> list[Program]:
 
 def control(cluster: ClusterPlan, files: Files) -> Program:
     """Controllers and kubelets: the process that runs the pods."""
-    argv = [*MOORAGE, "lab-control", "--kubeconfig", str(files.inside), "--cluster", cluster.name]
+    argv = [OWN, "lab-control", "--kubeconfig", str(files.inside), "--cluster", cluster.name]
     argv += ["--state", str(files.directory), "--topology", str(files.plan)]
     return Program(CONTROL, argv, cluster.gateway)
 
 
 def _agents(cluster: ClusterPlan, files: Files) -> list[Program]:
-    common = [*MOORAGE, "node", "--kubeconfig", str(files.inside), "--services", "all"]
+    common = [OWN, "node", "--kubeconfig", str(files.inside), "--services", "all"]
     agents = [Program(f"agent-{node.name}", [*common, "--node", node.name], node.netns) for node in cluster.nodes]
     balancer = [*common, "--node", "gateway", "--addresses", "load-balancer"]
     return [*agents, Program("agent-gateway", balancer, cluster.gateway)]
@@ -76,7 +76,7 @@ def _agents(cluster: ClusterPlan, files: Files) -> list[Program]:
 
 def _operator(cluster: ClusterPlan, files: Files) -> Program:
     # It is the only one, and after a restart it would wait for the Lease of its predecessor.
-    argv = [*MOORAGE, "operator", "--kubeconfig", str(files.inside), "--no-leader-election"]
+    argv = [OWN, "operator", "--kubeconfig", str(files.inside), "--no-leader-election"]
     # From the gateway it reaches load balancers and other clusters' API servers, as any pod does.
     return Program("operator", [*argv, "--listen", "127.0.0.1:8080"], cluster.gateway)
 

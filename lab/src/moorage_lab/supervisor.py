@@ -16,7 +16,8 @@ from moorage.cluster.client import Client
 from moorage.errors import MoorageError
 from moorage_lab import network, programs
 from moorage_lab.channel import Channel, Failed, Listen, Listening, Ready, Relay, Relays, Start, Stop
-from moorage_lab.processes import Program, keep_running, last_line, run_once
+from moorage_lab.forking import Forker, Program
+from moorage_lab.processes import keep_running, last_line, run_once
 from moorage_lab.programs import Files
 from moorage_lab.relays import RelayKeeper
 from moorage_lab.topology import ClusterPlan
@@ -29,18 +30,20 @@ PODS_SECONDS, OTHERS_SECONDS = 3.0, 1.5
 """How long pods, and then the rest, may take to end; what is left after that ends with the PID namespace."""
 
 
-def main(channel: int) -> None:
-    """Run until the lab ends. The file descriptor is this end of the channel."""
+def main(channel: int, forker: socket.socket) -> None:
+    """Run until the lab ends. `channel` is the file descriptor of the channel to the outer process, and `forker` the
+    socket to init, which starts the other processes."""
     logging.configure("info")
-    asyncio.run(_main(channel))
+    asyncio.run(_main(channel, forker))
 
 
-async def _main(descriptor: int) -> None:
-    async with Channel(socket.socket(fileno=descriptor)) as channel:
+async def _main(descriptor: int, to_init: socket.socket) -> None:
+    # Init ends when its socket closes, so that comes last.
+    async with Forker(to_init) as forker, Channel(socket.socket(fileno=descriptor)) as channel:
         received = await channel.receive()
         if received is None or not isinstance(received[0], Start):
             return
-        supervisor = Supervisor(channel)
+        supervisor = Supervisor(channel, forker)
         running = asyncio.create_task(supervisor.run(received[0]))
         until_end = asyncio.create_task(supervisor.listen_to_channel())
         await asyncio.wait([running, until_end], return_when=asyncio.FIRST_COMPLETED)
@@ -54,8 +57,9 @@ async def _main(descriptor: int) -> None:
 
 
 class Supervisor:
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, forker: Forker) -> None:
         self._channel = channel
+        self._forker = forker
         self._numbers = itertools.count()
         self._asked: dict[int, asyncio.Future[tuple[socket.socket, int]]] = {}
         self._pods: list[asyncio.Task[None]] = []
@@ -89,7 +93,7 @@ class Supervisor:
         logs = network.STATE / "logs" / "internet"
         logs.mkdir(exist_ok=True)
         name_server = programs.name_server(start.plan, network.STATE)
-        self._processes.append(asyncio.create_task(keep_running(name_server, logs)))
+        self._processes.append(asyncio.create_task(keep_running(self._forker, name_server, logs)))
         # Not gather: when it ends it would end the API servers, before the pods that report to them.
         done, _ = await asyncio.wait([*self._servers, *self._followers], return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -110,7 +114,7 @@ class Supervisor:
         files.dns_hosts.touch()
         listener, port = await self._listen(programs.FIRST_API_PORT)
         server = programs.api_server(cluster, files, listener.fileno(), port)
-        self._servers.append(asyncio.create_task(run_once(server, files.logs)))
+        self._servers.append(asyncio.create_task(run_once(self._forker, server, files.logs)))
         client = await self._reach(cluster, files)
         listener.close()
         for program in programs.others(cluster, files):
@@ -120,7 +124,7 @@ class Supervisor:
 
     def _start(self, program: Program, files: Files) -> None:
         tasks = self._pods if program.name == programs.CONTROL else self._processes
-        tasks.append(asyncio.create_task(keep_running(program, files.logs)))
+        tasks.append(asyncio.create_task(keep_running(self._forker, program, files.logs)))
 
     async def _reach(self, cluster: ClusterPlan, files: Files) -> kubeconfig.Config:
         """Wait until the API server answers. Returns how to reach it."""
