@@ -142,6 +142,12 @@ def test_a_node_gains_its_new_endpoint_before_it_loses_the_old_one() -> None:
     assert names(turns([a, b])) == "BA"
 
 
+def test_an_endpoint_that_takes_over_is_ready_before_the_one_that_fails_is_not() -> None:
+    a = SliceChange([one("e1", "n1")], [one("e1", ready=False)])
+    b = SliceChange([one("e2", ready=False)], [one("e2", "n1")])
+    assert names(turns([a, b])) == "BA"
+
+
 def test_a_slice_that_gains_and_loses_is_written_once_where_no_other_does_both() -> None:
     a = SliceChange([one("e1", "n1"), one("e3")], [one("e1", ready=False), one("e3", "n3")])
     b = SliceChange([one("e2", "n2", "n3")], [one("e2", "n1", "n2")])
