@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import math
 import socket
 import struct
@@ -92,3 +93,23 @@ async def test_a_relay_that_takes_no_connection_is_waited_for_too() -> None:
     started = asyncio.get_running_loop().time()
     await waiting.connections(port, seconds=0.3)
     assert asyncio.get_running_loop().time() - started >= 0.3
+
+
+async def test_a_relay_that_has_reset_already_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the kernel says that the socket is not connected."""
+    open_connection = asyncio.open_connection
+
+    async def reset(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        monkeypatch.setattr(asyncio, "open_connection", open_connection)
+        reader, writer = await open_connection(host, port)
+
+        def write_eof() -> None:
+            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+        monkeypatch.setattr(writer, "write_eof", write_eof)
+        return reader, writer
+
+    async with relay(0) as (port, seen):
+        monkeypatch.setattr(asyncio, "open_connection", reset)
+        await waiting.connections(port, seconds=60)
+        assert len(seen) == 2

@@ -81,10 +81,10 @@ async def _is_let_through(port: int) -> bool:
         writer.write_eof()  # Most servers react to that at once, by closing their side.
         async with asyncio.timeout(_ANSWER_SECONDS):
             await reader.read(1)
-    except ConnectionError:
-        return False
     except TimeoutError:
         return True
+    except OSError:  # Where the reset has come before the end is written, ENOTCONN, which is no ConnectionError.
+        return False
     finally:
         writer.transport.abort()
     return True
