@@ -14,6 +14,8 @@ from rich.console import Console
 from bench import connections, operating, report, syncing
 from bench.hostile import kinds, measuring
 from bench.hostile.table import FULL_SECONDS, hostile_table
+from bench.moorings import measuring as mooring
+from bench.moorings.table import FULL_PODS, moorings_table
 from bench.namespaces import BenchError, isolated, output
 
 PART_SECONDS = 1800
@@ -25,7 +27,9 @@ SMALL_SYNC = 1_000
 @click.command()
 @click.option("--quick", is_flag=True, help="Fewer services, fewer and shorter rounds: to see whether it works.")
 @click.option("--markdown", is_flag=True, help="Print the tables as markdown as well.")
-@click.option("--only", type=click.Choice(["connections", "sync", "operator", "hostile"]), help="One part.")
+@click.option(
+    "--only", type=click.Choice(["connections", "sync", "operator", "moorings", "hostile"]), help="One part."
+)
 @click.option(
     "--kind",
     "chosen",
@@ -53,10 +57,12 @@ def main(
             tables += [_sync(services, ordinary=not root)]
             if root:
                 tables += [_sync(SMALL_SYNC, ordinary=True)]
-        if only in (None, "operator", "hostile") and not root:
+        if only in (None, "operator", "moorings", "hostile") and not root:
             console.print("The operator is measured against a real API server, which takes root: left out.")
         if only in (None, "operator") and root:
             tables += [_operator(quick)]
+        if only in (None, "moorings") and root:
+            tables += [_moorings(quick)]
         if only in (None, "hostile") and root:
             tables += [_hostile(measuring.Options(10 if quick else FULL_SECONDS, list(chosen)))]
     except BenchError as error:
@@ -86,6 +92,13 @@ def _operator(quick: bool) -> report.Table:
     options = small if quick else full
     result = _with_api_server("bench.operating", options)
     return report.operator_table(options, msgspec.json.decode(result, type=operating.Result))
+
+
+def _moorings(quick: bool) -> report.Table:
+    small, full = mooring.Options(500, 2, 20, 100, 30, 2), mooring.Options(FULL_PODS, 2, 100, 1000, 60, 5)
+    options = small if quick else full
+    result = _with_api_server("bench.moorings.measuring", options)
+    return moorings_table(options, msgspec.json.decode(result, type=mooring.Result))
 
 
 def _hostile(options: measuring.Options) -> report.Table:

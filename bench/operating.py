@@ -15,33 +15,27 @@ What is measured is what a watch of the API sees. Run by `python -m bench`, as r
 import asyncio
 import base64
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import msgspec
 
-from bench import BUILD, bare, objects, tree
+from bench import bare, objects
 from bench.namespaces import BenchError, output
-from bench.scrape import Histogram, Scrape, scrape
+from bench.running import Operator, cpu_of, install, listen, scrapes, until_quiet, writes
+from bench.scrape import Histogram
 from bench.watching import Seen
-from e2e.harness.control_plane import ApiServer, api_server, free_port
+from e2e.harness.control_plane import ApiServer, api_server
 from e2e.harness.errors import HarnessError
-from e2e.harness.world import Process, wait
+from e2e.harness.world import Process
 from moorage.api.core_v1 import Secret, Service
 from moorage.api.meta import Object, ObjectMeta
 from moorage.cluster import kubeconfig
 from moorage.cluster.client import Client
 
 COLD_SECONDS = 300
-SETTLED_SECONDS = 5
-"""How long without a write until a step counts as settled."""
-MAX_SETTLING_SECONDS = 600
-"""How long to wait for that."""
 SOURCE_USER = "source"
-_WRITTEN = "services|endpointslices|externalservices|events"
 _ACCESS = f"""
 apiVersion: v1
 kind: Namespace
@@ -109,44 +103,6 @@ class Result(msgspec.Struct):
     peak_kib: int
 
 
-class Operator:
-    """`moorage operator`, with the processes that it has."""
-
-    def __init__(self, api: ApiServer, *, port: int | None = None, before: Sequence[str] = ()) -> None:
-        """`port` for the metrics, of 127.0.0.1; `before`: words before the command."""
-        directory = api.world.directory
-        config = directory / "operator.yaml"
-        config.write_text(f"admission: {{allow: [{objects.RANGE}, 127.0.0.0/8]}}\n")
-        listen = f"127.0.0.1:{port or free_port()}"
-        self._metrics = f"http://{listen}/metrics"
-        argv = [sys.executable, "-m", "moorage", "operator", "--namespace", "default", "--listen", listen]
-        files: list[str | Path] = ["--kubeconfig", api.kubeconfig, "--config", config]
-        self.started = time.monotonic()
-        self._process: Process = api.world.start("operator", [*before, *argv, *files])
-
-    @property
-    def running(self) -> bool:
-        return self._process.running
-
-    def stop(self) -> None:
-        self._process.stop()
-
-    def scrape(self) -> Scrape:
-        try:
-            return scrape(self._metrics)
-        except OSError as error:
-            raise BenchError(f"the operator: {error}; its last words:\n{self._process.last_words()}") from None
-
-    def cpu(self) -> float:
-        return tree.cpu(self._process.pid)
-
-    def peak_kib(self) -> int:
-        return tree.peak_kib(self._process.pid)
-
-    def last_words(self) -> str:
-        return self._process.last_words()
-
-
 class Bench:
     def __init__(self, api: ApiServer, client: Client, options: Options) -> None:
         self._api = api
@@ -156,9 +112,9 @@ class Bench:
 
     async def measure(self) -> Result:
         options = self._options
-        await asyncio.to_thread(self._prepare)
-        server = self._listen(objects.PORT)
-        closing = self._listen(objects.CLOSING_PORT)
+        await asyncio.to_thread(install, self._api, _ACCESS)
+        server = listen(self._api, objects.PORT)
+        closing = listen(self._api, objects.CLOSING_PORT)
         size = options.services, options.endpoints, options.deaths
         _say("bare")
         bare_seconds = await bare.seconds(
@@ -183,17 +139,17 @@ class Bench:
             return len(seen.settled) == options.services and sum(map(len, seen.ready.values())) == every
 
         servers = [each for each in self._api.world.processes if each.name.startswith(self._api.name)]
-        server_cpu = _cpu(servers)
+        server_cpu = cpu_of(servers)
         cold = await seen.until("every endpoint ready", all_ready, COLD_SECONDS) - operator.started
-        cold_cpu, cold_server_cpu = operator.cpu(), _cpu(servers) - server_cpu
-        quiet = await self._until_quiet() - operator.started
+        cold_cpu, cold_server_cpu = operator.cpu(), cpu_of(servers) - server_cpu
+        quiet = await until_quiet(self._api) - operator.started
         cold_writes = (await asyncio.to_thread(operator.scrape)).total("moorage_writes_total", result="ok")
         _say("steady")
-        before, server_before = await self._scrapes(operator)
+        before, server_before = await scrapes(self._api, operator)
         cpu, began = operator.cpu(), time.monotonic()
         await asyncio.sleep(options.seconds)
         cpu, took = operator.cpu() - cpu, time.monotonic() - began
-        after, server_after = await self._scrapes(operator)
+        after, server_after = await scrapes(self._api, operator)
         lateness = "moorage_probe_lateness_seconds"
         _say("moved")
         moved = await self._move()
@@ -211,7 +167,7 @@ class Bench:
             checks=after.total("moorage_probes_total") - before.total("moorage_probes_total"),
             lateness=after.histogram(lateness).since(before.histogram(lateness)),
             core=cpu / took,
-            writes=_writes(server_after) - _writes(server_before),
+            writes=writes(server_after) - writes(server_before),
             moved=moved,
             refused=refused,
             silent=silent,
@@ -263,17 +219,6 @@ class Bench:
 
     # --- around them ------------------------------------------------------------------------------------------
 
-    def _prepare(self) -> None:
-        crds = subprocess.run([sys.executable, "-m", "moorage", "crds"], capture_output=True, text=True, check=True)
-        self._api.apply(crds.stdout + "\n---\n" + _ACCESS)
-        self._api.until_definitions_are_served()
-
-    def _listen(self, port: int) -> Process:
-        argv = [str(BUILD / "server"), "--listen", f"0.0.0.0:{port}"]
-        process = self._api.world.start(f"listener-{port}", argv)
-        wait(f"port {port}", lambda: "listening" in process.log.read_text(), 10, process)
-        return process
-
     async def _create(self, made: Object) -> None:
         await self._client.create(made)
 
@@ -297,32 +242,6 @@ class Bench:
             metadata=ObjectMeta(name=ref.name, namespace=objects.NAMESPACE),
             data={ref.key: base64.b64encode(text).decode()},
         )
-
-    async def _scrapes(self, operator: Operator) -> tuple[Scrape, Scrape]:
-        return await asyncio.to_thread(operator.scrape), await asyncio.to_thread(self._scrape)
-
-    def _scrape(self) -> Scrape:
-        return scrape(f"{self._api.server}/metrics", self._api.token, self._api.credentials.ca)
-
-    async def _until_quiet(self) -> float:
-        """When the last write was, to a few seconds."""
-        deadline = time.monotonic() + MAX_SETTLING_SECONDS
-        before, count = time.monotonic(), -1.0
-        while (now := _writes(await asyncio.to_thread(self._scrape))) != count:
-            if time.monotonic() > deadline:
-                raise BenchError(f"the operator still writes after {MAX_SETTLING_SECONDS} s")
-            before, count = time.monotonic(), now
-            await asyncio.sleep(SETTLED_SECONDS)
-        return before
-
-
-def _cpu(processes: Sequence[Process]) -> float:
-    """Seconds of a processor until now."""
-    return sum(tree.cpu(each.pid) for each in processes)
-
-
-def _writes(server: Scrape) -> float:
-    return server.total("apiserver_request_total", verb="POST|PUT|PATCH|APPLY|DELETE", resource=_WRITTEN)
 
 
 def _say(step: str) -> None:

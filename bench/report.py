@@ -157,29 +157,31 @@ def sync_table(options: SyncOptions, results: dict[str, Result], privileges: str
     aimed = options.services == FULL_SIZE
     until, swept = first.until_kernel, first.until_swept
     rows = [
-        _row("first sync", _seconds(first.seconds), first.seconds, FIRST_SECONDS, "s", aimed),
+        limited("first sync", in_seconds(first.seconds), first.seconds, FIRST_SECONDS, "s", aimed),
         Row(
             (
                 "  of that processor time: Python, its programs",
                 f"{first.python_cpu:.1f} s, {first.programs_cpu:.1f} s",
             )
         ),
-        _row(
+        limited(
             "one endpoint change, median",
-            _ms(median(until)),
+            in_ms(median(until)),
             median(until) * 1000,
             CHANGE_SECONDS * 1000,
             "ms",
             aimed,
         ),
-        _row(f"  worst of {len(until)}", _ms(max(until)), max(until) * 1000, CHANGE_SECONDS * 1000, "ms", aimed),
-        Row(("  until flows are swept: median, worst", f"{_ms(median(swept))}, {_ms(max(swept))}")),
-        _row("peak memory of Python", _mib(first.python_kib), first.python_kib / 1024, PYTHON_MIB, "MiB", aimed),
-        _row("peak memory of nft", _mib(first.nft_kib), first.nft_kib / 1024, NFT_MIB, "MiB", aimed),
-        _row("restart, nothing changed", _seconds(unchanged.seconds), unchanged.seconds, RESTART_SECONDS, "s", aimed),
-        Row(("  peak memory: Python, nft", f"{_mib(unchanged.python_kib)}, {_mib(unchanged.nft_kib)}")),
-        Row(("restart, one service changed", _seconds(changed.seconds))),
-        Row(("  peak memory: Python, nft", f"{_mib(changed.python_kib)}, {_mib(changed.nft_kib)}")),
+        limited(f"  worst of {len(until)}", in_ms(max(until)), max(until) * 1000, CHANGE_SECONDS * 1000, "ms", aimed),
+        Row(("  until flows are swept: median, worst", f"{in_ms(median(swept))}, {in_ms(max(swept))}")),
+        limited("peak memory of Python", in_mib(first.python_kib), first.python_kib / 1024, PYTHON_MIB, "MiB", aimed),
+        limited("peak memory of nft", in_mib(first.nft_kib), first.nft_kib / 1024, NFT_MIB, "MiB", aimed),
+        limited(
+            "restart, nothing changed", in_seconds(unchanged.seconds), unchanged.seconds, RESTART_SECONDS, "s", aimed
+        ),
+        Row(("  peak memory: Python, nft", f"{in_mib(unchanged.python_kib)}, {in_mib(unchanged.nft_kib)}")),
+        Row(("restart, one service changed", in_seconds(changed.seconds))),
+        Row(("  peak memory: Python, nft", f"{in_mib(changed.python_kib)}, {in_mib(changed.nft_kib)}")),
     ]
     title = f"Sync of {options.services:,} services x {options.endpoints} endpoints, {privileges}"
     note = f"ClientIP; from the API's JSON to the kernel, in {first.transactions} transactions."
@@ -192,7 +194,7 @@ def operator_table(options: OperatorOptions, result: OperatorResult) -> Table:
     late = [result.lateness.quantile(share) for share in (0.5, 0.99, 1.0)]
     rate = result.checks / options.seconds
     rows = [
-        _row("all reconciled from cold", _seconds(result.cold), result.cold, COLD_SECONDS, "s", aimed),
+        limited("all reconciled from cold", in_seconds(result.cold), result.cold, COLD_SECONDS, "s", aimed),
         Row(
             (
                 "  of that processor time: operator, API server with etcd",
@@ -203,22 +205,24 @@ def operator_table(options: OperatorOptions, result: OperatorResult) -> Table:
         Row(
             (
                 "  the same writes by a client that does nothing else",
-                f"{_seconds(result.bare)} (x {result.cold / result.bare:.2f})",
+                f"{in_seconds(result.bare)} (x {result.cold / result.bare:.2f})",
             )
         ),
-        Row(("  until the last Event is written", _seconds(result.quiet))),
-        _row(
+        Row(("  until the last Event is written", in_seconds(result.quiet))),
+        limited(
             f"{rate:,.0f} checks/s, late at most: p99",
-            _ms(late[1]),
+            in_ms(late[1]),
             late[1] * 1000,
             LATE_SECONDS * 1000,
             "ms",
             aimed,
         ),
-        Row(("  p50, all", f"{_ms(late[0])}, {_ms(late[2])}")),
-        _row("processor, steady", f"{result.core:.2f} cores", result.core, OPERATOR_CORES, "core", aimed),
-        _row(f"writes in {options.seconds} s without a change", f"{result.writes:.0f}", result.writes, 0, "", aimed),
-        _row("peak memory", _mib(result.peak_kib), result.peak_kib / 1024, OPERATOR_MIB, "MiB", aimed),
+        Row(("  p50, all", f"{in_ms(late[0])}, {in_ms(late[2])}")),
+        limited("processor, steady", f"{result.core:.2f} cores", result.core, OPERATOR_CORES, "core", aimed),
+        limited(
+            f"writes in {options.seconds} s without a change", f"{result.writes:.0f}", result.writes, 0, "", aimed
+        ),
+        limited("peak memory", in_mib(result.peak_kib), result.peak_kib / 1024, OPERATOR_MIB, "MiB", aimed),
         *_worst("load balancer's address changes, until the slice has it", result.moved, MOVED_SECONDS, aimed),
         *_worst("port is closed, until the slice says not ready", result.refused, NOTICED_SECONDS, aimed),
         *_worst("packets are dropped, until the slice says not ready", result.silent, NOTICED_SECONDS, aimed),
@@ -235,12 +239,12 @@ def operator_table(options: OperatorOptions, result: OperatorResult) -> Table:
 def _worst(what: str, seconds: Sequence[float], most: float, aimed: bool) -> list[Row]:
     aim = Aim(f"≤ {most:.1f} s", max(seconds) <= most) if aimed else None
     return [
-        Row((what, _seconds(median(seconds)))),
-        Row((f"  worst of {len(seconds)}", _seconds(max(seconds))), aim),
+        Row((what, in_seconds(median(seconds)))),
+        Row((f"  worst of {len(seconds)}", in_seconds(max(seconds))), aim),
     ]
 
 
-def _row(what: str, text: str, value: float, most: float, unit: str, aimed: bool) -> Row:
+def limited(what: str, text: str, value: float, most: float, unit: str, aimed: bool) -> Row:
     return Row((what, text), Aim(f"≤ {most:.0f} {unit}".rstrip(), value <= most) if aimed else None)
 
 
@@ -248,15 +252,15 @@ def _at_least(value: float, least: float, of: str) -> Aim:
     return Aim(f"≥ {least:.2f} {of}: {value:.2f}", value >= least)
 
 
-def _seconds(value: float) -> str:
+def in_seconds(value: float) -> str:
     return f"{value:.2f} s"
 
 
-def _ms(value: float) -> str:
+def in_ms(value: float) -> str:
     return f"{value * 1000:.0f} ms"
 
 
-def _mib(kib: int) -> str:
+def in_mib(kib: int) -> str:
     return f"{kib / 1024:.0f} MiB"
 
 

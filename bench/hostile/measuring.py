@@ -16,7 +16,6 @@ Run by `python -m bench`, as root; prints JSON.
 """
 
 import asyncio
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -27,9 +26,9 @@ from pathlib import Path
 
 import msgspec
 
-from bench import operating
 from bench.hostile import certificates, figures, kinds, objects
 from bench.namespaces import BenchError, output
+from bench.running import Operator, install
 from bench.scrape import Histogram, Scrape
 from bench.watching import Seen
 from e2e.harness.control_plane import ApiServer, api_server, free_port
@@ -143,9 +142,7 @@ class Bench:
             lease.cancel()
 
     def _prepare(self) -> None:
-        crds = subprocess.run([sys.executable, "-m", "moorage", "crds"], capture_output=True, text=True, check=True)
-        self._api.apply(crds.stdout + "\n---\n" + _NAMESPACES)
-        self._api.until_definitions_are_served()
+        install(self._api, _NAMESPACES)
         resolv_conf = self._api.world.directory / "resolv.conf"
         resolv_conf.write_text(f"nameserver {kinds.NAME_SERVER}\n")
         self._api.world.execute("mount", "--bind", resolv_conf, "/etc/resolv.conf")
@@ -154,7 +151,7 @@ class Bench:
 
     async def _one(self, kind: kinds.Kind) -> Measured:
         print(f"hostile: {kind.name}", file=sys.stderr, flush=True)
-        operator = operating.Operator(
+        operator = Operator(
             self._api,
             port=self._material.metrics[1],
             before=["prlimit", f"--as={MAX_ADDRESS_SPACE_BYTES}", *_nice(-10)],
@@ -167,7 +164,7 @@ class Bench:
             await asyncio.to_thread(operator.stop)
             await self._endpoints.do("open")
 
-    async def _until_ready(self, operator: operating.Operator) -> None:
+    async def _until_ready(self, operator: Operator) -> None:
         """Until this operator has checked everything, and every honest endpoint is ready."""
         await self._endpoints.do("read")
         deadline, checked = time.monotonic() + READY_SECONDS, set[str]()
@@ -182,7 +179,7 @@ class Bench:
             honest = {f"{address}:{port}" for address, port in objects.checked(dying=True)}
             checked |= honest & (await self._endpoints.do("read")).keys()
 
-    async def _measured(self, kind: kinds.Kind, operator: operating.Operator) -> Measured:
+    async def _measured(self, kind: kinds.Kind, operator: Operator) -> Measured:
         before = await asyncio.to_thread(operator.scrape)
         cpu = operator.cpu()
         await self._endpoints.do("read")
@@ -268,7 +265,7 @@ class Bench:
         for each in every:
             await self._client.raw("DELETE", collection_path(kind_of(each), objects.HOSTILE))
 
-    async def _scrape(self, operator: operating.Operator) -> Scrape | None:
+    async def _scrape(self, operator: Operator) -> Scrape | None:
         deadline = time.monotonic() + AFTER_SECONDS
         while operator.running:
             try:
@@ -280,7 +277,7 @@ class Bench:
         return None
 
 
-async def _sample(operator: operating.Operator, peaks: list[int]) -> None:
+async def _sample(operator: Operator, peaks: list[int]) -> None:
     """Follow what the operator's processes take until cancelled."""
     while True:
         with suppress(HarnessError):
