@@ -387,6 +387,19 @@ async def test_one_that_is_never_at_rest_has_its_share_and_no_more(fixture: Fixt
     assert 5 < len(fixture.written) - before < 20
 
 
+@pytest.mark.looptime
+async def test_but_a_change_of_a_member_does_not_wait_for_that(fixture: Fixture) -> None:
+    fixture.groups.offer(KEY, GROUP, member())
+    fixture.decision = moves("n1")
+    for _ in range(100):
+        await fixture.look()
+    before = len(fixture.written)
+    fixture.groups.offer(KEY, GROUP, member(KEY, "two"))
+    await fixture.look()
+    await fixture.look()
+    assert len(fixture.written) == before + 1
+
+
 async def test_of_a_group_that_is_gone_nothing_is_kept(fixture: Fixture) -> None:
     fixture.groups.offer(KEY, GROUP, member())
     await fixture.look()

@@ -28,6 +28,9 @@ class GroupRecord:
     """As they were offered last."""
     changes: int = 0
     """Of members, so far."""
+    decided: int = 0
+    """How many of these have been decided from. A new one need not wait for `pace`: an endpoint may have failed, and
+    each member has a pace of its own."""
     waiting: dict[ObjectKey, float] = field(default_factory=dict)
     """Members with a change that the group has not settled -> since when, by the event loop's clock."""
     missed: dict[ObjectKey, float] = field(default_factory=dict)

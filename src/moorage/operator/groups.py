@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -31,7 +32,7 @@ MEMBERS_FIRST_SECONDS = 10.0
 ATTEMPT_SECONDS = 1.0
 """How long a group writes before it decides again, or ten times as long as its decision took, if that is more. What
 has happened meanwhile, such as another endpoint's failure, must not wait for thousands of writes."""
-COUNTS_SECONDS = 1.0
+COUNTS_SECONDS = 5.0
 """How long members are left alone when only clients of endpoints have come or gone: their status counts them."""
 _NO_CLIENTS = Clients()
 
@@ -148,25 +149,24 @@ class Groups:
             if not clients.moorings(key):
                 return None
             record = self._records[key] = GroupRecord(key)
-        if (rest := record.pace.wait()) > 0:
+        if record.changes == record.decided and (rest := record.pace.wait()) > 0:
             return rest
         if (wait := self._wait(record)) is not None:
             return wait
         if not clients.knows(_config(record)):
             return None  # it is touched once that has been read
-        changes = record.changes
+        changes = record.decided = record.changes
         facts = self._facts(record)
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
-            decision, record.absent = await self._apart.call(
+            decision, record.absent, seconds = await self._apart.call(
                 facts.size, _decided, self._decide, facts, self._grace_seconds
             )
         except Exception:
             self._metrics.failed_decisions.inc()
             raise
-        seconds = loop.time() - started
-        self._metrics.group_decision_seconds.observe(seconds)
+        self._metrics.group_decision_seconds.observe(loop.time() - started)
         attempt = await self._writer.attempt(
             key, decision.writes, record.refusals, max(ATTEMPT_SECONDS, ATTEMPTS_OF_A_SECOND * seconds)
         )
@@ -267,8 +267,9 @@ def _config(record: GroupRecord) -> MooringConfig | None:
 
 def _decided(
     decide: Callable[[GroupSnapshot], GroupDecision], facts: _Facts, grace_seconds: float
-) -> tuple[GroupDecision, Mapping[ClientKey, str]]:
-    """The decision, and who is absent. Pure, so that it can be made in another thread."""
+) -> tuple[GroupDecision, Mapping[ClientKey, str], float]:
+    """The decision, who is absent, and the seconds of processor that this took. It can be made in another thread."""
+    began = time.thread_time()
     clients = _NO_CLIENTS
     if facts.config is not None:
         clients = clients_of(facts.config, facts.key.namespace, facts.pods, facts.nodes, facts.owners)
@@ -283,7 +284,7 @@ def _decided(
         past=facts.past,
         grace_seconds=grace_seconds,
     )
-    return decide(snapshot), absent
+    return decide(snapshot), absent, time.thread_time() - began
 
 
 def _moves(decision: GroupDecision) -> dict[int, Move]:
