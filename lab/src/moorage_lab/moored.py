@@ -17,8 +17,8 @@ from moorage_lab.control.deployments import is_ready
 from moorage_lab.picture import Outage
 from moorage_lab.stage import Stage
 
-REQUESTS = 24
-"""How many show which backend each frontend reaches; they leave one of three frontends out once in 6,000 times."""
+REQUESTS = 36
+"""How many show which backend each frontend reaches; they leave one of three frontends out once in 700,000 times."""
 MAX_ROUNDS = 10
 """How often pods are re-created until one reaches another backend. By chance none of three does once in 8 times."""
 SETTLED_REQUESTS = 6
