@@ -128,10 +128,11 @@ def labels_match(selector: dict[str, str] | None, labels: dict[str, str] | None)
 def selects(selector: LabelSelector, labels: dict[str, str] | None) -> bool:
     """Whether a LabelSelector selects an object with `labels`; an empty one selects everything."""
     have = labels or {}
-    wanted = selector.match_labels or {}
-    if any(have.get(key) != value for key, value in wanted.items()):
+    if selector.match_labels and not selector.match_labels.items() <= have.items():
         return False
-    return all(_satisfies(requirement, have) for requirement in selector.match_expressions or ())
+    if not selector.match_expressions:
+        return True
+    return all(_satisfies(requirement, have) for requirement in selector.match_expressions)
 
 
 def _satisfies(requirement: LabelSelectorRequirement, labels: dict[str, str]) -> bool:

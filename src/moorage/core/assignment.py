@@ -8,6 +8,7 @@ other client moves; in particular, a new endpoint moves nobody.
 import math
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from functools import cached_property
 
 from moorage.api.moorings_v1alpha1 import Mooring
 from moorage.core import drains, mooring_problems, moorings, times
@@ -189,17 +190,20 @@ class Assignment:
     def writes_of_messages(self) -> Iterator[Write]:
         """One for each Mooring that gets another message and no step."""
         moving = {self._moorings[key].metadata.name for key in self.steps if key in self._moorings}
-        for mooring, message in self._messages():
+        for mooring, message in self._messages:
             if message != mooring.status.message and mooring.metadata.name not in moving:
                 write = moorings.patched(mooring, None, message, self.snapshot.now)
                 if write:
                     yield write
 
-    def _messages(self) -> Iterator[tuple[Mooring, str | None]]:
-        for key, mooring in self._moorings.items():
-            yield mooring, self._message(key, mooring)
-        for mooring in self._surplus:
-            yield mooring, mooring_problems.message_of_surplus(self._moorings[client_of(mooring)])
+    @cached_property
+    def _messages(self) -> list[tuple[Mooring, str | None]]:
+        """Of all Moorings, once all steps have been taken."""
+        message_of_surplus = mooring_problems.message_of_surplus
+        return [
+            *((mooring, self._message(key, mooring)) for key, mooring in self._moorings.items()),
+            *((mooring, message_of_surplus(self._moorings[client_of(mooring)])) for mooring in self._surplus),
+        ]
 
     def _message(self, key: ClientKey, mooring: Mooring) -> str | None:
         if not self.group.members:
@@ -241,7 +245,7 @@ class Assignment:
             unassigned=[key for key in self._present if key not in self.at],
             lost=lost,
             over=[key for name in keeping for key in clients.get(name, ())[group.limit :]] if group.limit else [],
-            messages=sorted((each.metadata.name, message) for each, message in self._messages() if message),
+            messages=sorted((each.metadata.name, message) for each, message in self._messages if message),
         )
 
 

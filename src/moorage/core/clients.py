@@ -63,7 +63,10 @@ def clients_of(
 
 def controller_of(meta: ObjectMeta) -> OwnerReference | None:
     """What manages an object, and has made it, as a rule; None: nothing does."""
-    return next((each for each in meta.owner_references or () if each.controller), None)
+    for each in meta.owner_references or ():
+        if each.controller:
+            return each
+    return None
 
 
 def workload_of(pod: ObjectMeta, owners: Owners) -> OwnerReference | None:
