@@ -84,17 +84,17 @@ class Act:
         )
         self._narrator.step("With ClientIP, their pods are re-created")
         for _ in range(MAX_ROUNDS):
-            await self._re_create()
+            same = await self._re_create()
             after = await self._reached()
             elsewhere = sum(after.get(node) != backend for node, backend in before.items())
             if elsewhere:
                 break
         self._narrator.check(
-            elsewhere > 0 and _are_sticky(after),
+            elsewhere > 0 and _are_sticky(after) and not same,
             f"the new pods have other addresses, so they are other clients: {elsewhere} of {len(after)} reach "
             "another backend than the pod before them",
             f"some of the new pods should reach another backend, always the same one: {_told(before)}, then "
-            f"{_told(after)}",
+            f"{_told(after)}; addresses that are the same: {_listed(same)}",
         )
         return Recreated(elsewhere, len(after))
 
@@ -119,9 +119,7 @@ class Act:
     async def _by_mooring(self) -> Recreated:
         self._narrator.step("With moorings, their pods are re-created")
         at = _places(await self._moorings())
-        addresses = {each.status.pod_ip for each in await self._pods()}
-        await self._re_create()
-        same = addresses.intersection(each.status.pod_ip for each in await self._pods())
+        same = await self._re_create()
         after = await self._reached(at)
         elsewhere = sum(after.get(node) != backend for node, backend in at.items())
         self._narrator.check(
@@ -129,7 +127,7 @@ class Act:
             f"the new pods have other addresses, and {len(after)} of {len(after)} reach the same backend as the pod "
             "before them",
             f"with other addresses, the new pods should reach {_told(at)}: they reach {_told(after)}; addresses that "
-            f"are the same: {_listed(filter(None, same))}",
+            f"are the same: {_listed(same)}",
         )
         return Recreated(elsewhere, len(after))
 
@@ -264,9 +262,9 @@ class Act:
             raise MoorageError(f"Deployment {NAMESPACE}/frontend: has no pod on {node}; was it deleted meanwhile?")
         return found[0]
 
-    async def _re_create(self) -> None:
-        """Delete the frontend's pods, and wait until the new ones are ready."""
-        old = {each.metadata.name for each in await self._pods()}
+    async def _re_create(self) -> set[str]:
+        """Delete the frontend's pods, and wait until new ones are ready. Returns the addresses that these share."""
+        old = {each.metadata.name: each.status.pod_ip or "" for each in await self._pods()}
         self._narrator.command(
             self._line("delete", "b", f"-n {NAMESPACE} {' '.join(f'pod/{name}' for name in sorted(old))}")
         )
@@ -276,8 +274,10 @@ class Act:
         def are_new(pods: Sequence[Pod]) -> bool:
             return len(pods) == NODES and all(each.metadata.name not in old and is_ready(each) for each in pods)
 
-        if not are_new(await waiting.until(self._pods, are_new, 2 * self._stage.effect_seconds)):
+        new = await waiting.until(self._pods, are_new, 2 * self._stage.effect_seconds)
+        if not are_new(new):
             raise MoorageError(f"Deployment {NAMESPACE}/frontend: its new pods are not ready in time")
+        return {each.status.pod_ip or "" for each in new}.intersection(old.values())
 
     # --- The ExternalService and its Moorings --------------------------------------------------------------------
 

@@ -71,6 +71,12 @@ class Kubectl:
         assert done.status == 0, done
         return done.stdout
 
+    async def edit(self, what: str, sed: str) -> str:
+        """`kubectl edit` in an editor that replaces text; asserts that it succeeded."""
+        done = await run(["env", f"KUBE_EDITOR=sed -i '{sed}'", *self._base, "edit", what])
+        assert done.status == 0, done
+        return done.stdout
+
     async def json(self, *arguments: str) -> Any:
         return json.loads(await self("get", *arguments, "--output=json"))
 
@@ -143,6 +149,31 @@ async def test_patch_works_in_all_types(kubectl: Kubectl, type_: str, patch: str
     await kubectl("patch", "service", "backend", f"--type={type_}", f"--patch={patch}")
     ports = (await kubectl.json("service", "backend"))["spec"]["ports"]
     assert ports == [{"name": "http", "port": 9000, "protocol": "TCP", "targetPort": 9000}]
+
+
+MOORING = """
+apiVersion: moorage.dev/v1alpha1
+kind: Mooring
+metadata: {name: backend.node.node-1, namespace: frontend}
+spec: {group: backend, client: {kind: Node, name: node-1}, endpoint: backend1}
+status: {endpoint: backend1, reason: Assigned}
+"""
+
+
+async def test_a_person_sees_a_mooring_and_moves_its_client(kubectl: Kubectl) -> None:
+    await kubectl("apply", "--server-side", "-f", "-", input=MANIFEST)
+    await kubectl("create", "-f", "-", input=MOORING)
+    header, row = (await kubectl("get", "moorings")).splitlines()
+    assert header.split() == ["NAME", "KIND", "CLIENT", "ENDPOINT", "SINCE", "REASON", "PREVIOUS"]
+    assert row.split() == ["backend.node.node-1", "Node", "node-1", "backend1", "Assigned"]
+    patch = '--patch={"spec":{"endpoint":"backend2"}}'
+    assert "patched" in await kubectl("patch", "moor", "backend.node.node-1", "--type=merge", patch)
+    assert "edited" in await kubectl.edit("mooring/backend.node.node-1", "s/endpoint: backend2/endpoint: backend3/")
+    assert (await kubectl.json("mooring", "backend.node.node-1"))["spec"]["endpoint"] == "backend3"
+    given = await kubectl.run(
+        "patch", "moor", "backend.node.node-1", "--type=merge", '--patch={"spec":{"group":"b"}}'
+    )
+    assert "must not change" in given.stderr
 
 
 async def test_scale_and_delete(kubectl: Kubectl) -> None:
