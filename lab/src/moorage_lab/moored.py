@@ -263,7 +263,10 @@ class Act:
         return found[0]
 
     async def _re_create(self) -> set[str]:
-        """Delete the frontend's pods, and wait until new ones are ready. Returns the addresses that these share."""
+        """Delete the frontend's pods, and wait until new ones are ready.
+
+        Returns the addresses that both old and new ones have had.
+        """
         old = {each.metadata.name: each.status.pod_ip or "" for each in await self._pods()}
         self._narrator.command(
             self._line("delete", "b", f"-n {NAMESPACE} {' '.join(f'pod/{name}' for name in sorted(old))}")
