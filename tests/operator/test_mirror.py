@@ -64,6 +64,13 @@ async def test_a_watch_that_was_faster_than_the_answer_wins() -> None:
     assert watched.version == "15"
 
 
+async def test_an_answer_that_the_watch_has_shown_already_is_not_held() -> None:
+    watched = Watched()
+    watched.tell(service("12"))
+    watched.mirror.wrote(service("12"), made=True)
+    assert watched.mirror.get(KEY) is watched.store[KEY]
+
+
 async def test_an_answer_that_comes_after_the_watch_told_of_the_end_brings_nothing_back() -> None:
     watched = Watched()
     watched.tell(service("7"))

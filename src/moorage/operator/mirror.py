@@ -47,7 +47,8 @@ class Mirror(Generic[T]):
         known = self.get(key)
         if not made and (known is None or known.metadata.uid != obj.metadata.uid):
             return  # the watch was faster: the object is gone again
-        if _is_older(obj, self._store.get(key)):
+        shown = self._store.get(key)
+        if _is_older(obj, shown) or (shown and shown.metadata.resource_version == obj.metadata.resource_version):
             return  # the watch was faster
         loop = asyncio.get_running_loop()
         self._written.put(obj)
