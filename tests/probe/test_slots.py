@@ -55,6 +55,18 @@ def test_keys_take_turns() -> None:
     assert slots.give_back(A) == ["a4"]
 
 
+def test_a_namespace_whose_keys_had_all_they_may_have_is_asked_again() -> None:
+    slots: Slots[str] = Slots(4, 1)
+    assert slots.take(A, "a1")
+    assert not slots.take(A, "a2")
+    assert slots.take(B, "b1")
+    assert slots.give_back(B) == []
+    assert slots.take(B, "b2")
+    assert slots.take(C, "c1")
+    assert not slots.take(ObjectKey("a", "y"), "y1"), "one slot is free, and the namespace has as many"
+    assert slots.give_back(B) == ["y1"]
+
+
 def test_what_has_withdrawn_is_not_next() -> None:
     slots: Slots[str] = Slots(1, 1)
     assert slots.take(A, "a1")

@@ -48,7 +48,6 @@ class Scheduled:
         "key",
         "name",
         "prolonged",
-        "queued",
         "running",
         "started",
         "target",
@@ -63,8 +62,6 @@ class Scheduled:
         self.due = 0.0
         self.started = 0.0
         self.first = True
-        self.queued = False
-        """Whether it is waiting for a slot."""
         self.running = False
         self.prolonged = False
         self.token = 0
@@ -158,9 +155,7 @@ class Prober:
             self._current.pop(each.token, None)
             each.token = 0
             self._take_due(each)
-            if each.queued:
-                each.queued = False
-                self._slots_of(each).withdraw(each.key, each)
+            self._slots_of(each).withdraw(each.key, each)
         for each in endpoints.values():
             if each.running:
                 self._checks_of(each).abort(each)
@@ -251,16 +246,13 @@ class Prober:
     # --- one check --------------------------------------------------------------------------------------------
 
     def _ask(self, each: Scheduled) -> None:
-        if not self._slots_of(each).take(each.key, each):
-            each.queued = True
-        elif not self._begin(each):
+        if self._slots_of(each).take(each.key, each) and not self._begin(each):
             self._give_back(each)
 
     def _give_back(self, each: Scheduled) -> None:
         slots = self._slots_of(each)
         following = slots.give_back(each.key)
         for one in following:
-            one.queued = False
             if not one.token or not self._begin(one):  # dropped meanwhile, or not to be begun
                 following += slots.give_back(one.key)
 

@@ -9,8 +9,6 @@ from moorage.api.meta import ObjectKey
 K = TypeVar("K")
 T = TypeVar("T")
 
-"""Namespace and name of an ExternalService."""
-
 MAX_STALE_ENTRIES = 64
 """Stale entries in a heap, on top of as many valid ones."""
 
@@ -65,7 +63,7 @@ class Slots(Generic[T]):
         return found
 
     def withdraw(self, key: ObjectKey, item: T) -> None:
-        """Stop `item` from waiting."""
+        """Stop `item` from waiting, if it does."""
         keys = self._waiting.get(key.namespace, {})
         items = keys.get(key, {})
         items.pop(item, None)
