@@ -194,8 +194,8 @@ def test_no_mapping_makes_validate_raise(obj: dict[str, Any]) -> None:
     assert validate(obj)
 
 
-def changed(path: str, value: Any) -> dict[str, Any]:
-    obj = copy.deepcopy(SERVICE)
+def changed(path: str, value: Any, obj: dict[str, Any] = SERVICE) -> dict[str, Any]:
+    obj = copy.deepcopy(obj)
     target: Any = obj
     *parents, last = path.split(".")
     for key in parents:
@@ -223,6 +223,45 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 )
 def test_errors_carry_upstreams_words(path: str, value: Any, kind: str) -> None:
     assert kind in {error.kind for error in validate(changed(path, value))}
+
+
+def example(kind: str) -> dict[str, Any]:
+    return next(copy.deepcopy(obj) for obj in examples() if obj["kind"] == kind)
+
+
+INT32 = 2**31 - 1
+BOUNDS = [
+    ("Service", "spec.ports.0.port", 1, 65535),
+    ("Service", "spec.ports.0.targetPort", 1, 65535),
+    ("Service", "spec.sessionAffinityConfig.clientIP.timeoutSeconds", 1, 86400),
+    ("EndpointSlice", "ports.0.port", 1, 65535),
+    ("Deployment", "spec.replicas", 0, INT32),
+    ("Deployment", "spec.minReadySeconds", 0, INT32),
+    ("Deployment", "spec.template.spec.terminationGracePeriodSeconds", 0, 2**63 - 1),
+    ("Deployment", "spec.template.spec.containers.0.ports.0.containerPort", 1, 65535),
+    ("Pod", "spec.terminationGracePeriodSeconds", 0, 2**63 - 1),
+    ("ReplicaSet", "spec.replicas", 0, INT32),
+    ("StatefulSet", "spec.replicas", 0, INT32),
+    ("StatefulSet", "spec.ordinals.start", 0, INT32),
+]
+"""Kind, field, and the least and greatest number in it."""
+
+
+@pytest.mark.parametrize(("kind", "path", "low", "high"), BOUNDS)
+def test_a_number_is_right_at_its_bounds_and_wrong_beyond_them(kind: str, path: str, low: int, high: int) -> None:
+    found = {
+        number: [error.kind for error in validate(changed(path, number, example(kind)))]
+        for number in (low - 1, low, high, high + 1)
+    }
+    wrong = ["FieldValueInvalid"]
+    assert found == {low - 1: wrong, low: [], high: [], high + 1: wrong}
+
+
+def test_annotations_take_so_many_bytes_with_their_names_and_no_more() -> None:
+    value = "ü" * ((256 * 1024 - len("ab")) // 2)
+    assert validate(changed("metadata.annotations", {"ab": value})) == []
+    [error] = validate(changed("metadata.annotations", {"ab": value, "c": ""}))
+    assert (error.path, error.kind) == ("metadata.annotations", "FieldValueTooLong")
 
 
 def test_unknown_fields_are_reported_only_where_asked_for() -> None:

@@ -162,6 +162,19 @@ async def test_a_missing_conntrack_says_what_to_install(monkeypatch: pytest.Monk
         await KernelConntrack().flows(4)
 
 
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("echo 'not permitted' >&2; echo more >&2; exit 1", "conntrack -L: not permitted;"),
+        ("exit 3", "conntrack -L: failed with status 3;"),
+    ],
+)
+async def test_a_conntrack_that_fails_is_told_in_its_first_words_or_by_its_status(script: str, words: str) -> None:
+    with pytest.raises(MoorageError, match="NET_ADMIN") as caught:
+        await KernelConntrack(("sh", "-c", script)).flows(4)
+    assert str(caught.value).startswith(words)
+
+
 # --- The kernel ----------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,17 @@
+"""The words that all messages share."""
+
+import pytest
+
+from moorage.core.words import counted, cut
+
+
+@pytest.mark.parametrize(("text", "expected"), [("", ""), ("abcd", "abcd"), ("abcde", "abc…")])
+def test_a_text_is_cut_only_where_it_is_too_long(text: str, expected: str) -> None:
+    assert cut(text, 4) == expected
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(0, "0 endpoints"), (1, "1 endpoint"), (2, "2 endpoints"), (11, "11 endpoints")]
+)
+def test_one_is_no_plural(count: int, expected: str) -> None:
+    assert counted(count, "endpoint") == expected
