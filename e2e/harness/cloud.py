@@ -143,6 +143,8 @@ class Cloud:
             try:
                 for line in watch.stdout:
                     event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        return
                     yield event["type"], event["object"]
             finally:
                 watch.kill()
