@@ -122,7 +122,7 @@ def clusters() -> Iterator[Clusters]:
         yield both
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def played(clusters: Clusters) -> PlayedClusters:
     """The same, for what cannot be done to existing clusters."""
     if not isinstance(clusters, PlayedClusters):

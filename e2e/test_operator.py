@@ -1,14 +1,13 @@
 """The operator on real clusters: endpoints follow what is, clients go on, and nothing breaks while parts are down."""
 
 import json
-import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from e2e.harness import slices as harness
 from e2e.harness.clusters import Clusters
 from e2e.harness.install import Installation, commands
 from e2e.harness.played import PlayedClusters
@@ -24,65 +23,15 @@ Published = dict[str, tuple[str, bool]]
 """Name of an endpoint -> its address, and whether it is ready."""
 
 
-class Slices:
-    """What the slices of Service frontend/backend held, as a watch told of it: each state with its time."""
+class Slices(harness.Slices[tuple[str, bool]]):
+    """Those of Service frontend/backend."""
 
     def __init__(self, clusters: Clusters) -> None:
-        self.states: list[tuple[float, Published]] = []
-        self._slices: dict[str, Published] = {}
-        label = "kubernetes.io/service-name=backend"
-        arguments = ["-n", "frontend", "get", "endpointslices", "-l", label, "-o", "json"]
-        self._process = subprocess.Popen(
-            clusters.b.command(*arguments, "--watch", "--output-watch-events"), stdout=subprocess.PIPE, text=True
-        )
-        self._thread = threading.Thread(target=self._follow, daemon=True)
-        self._thread.start()
+        super().__init__(clusters.b, "frontend", "backend", self._read)
 
-    def __enter__(self) -> "Slices":
-        self.until("a first look", bool)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._thread.join(10)
-
-    @property
-    def now(self) -> Published:
-        return self.states[-1][1] if self.states else {}
-
-    def until(self, what: str, holds: Callable[[Published], object], seconds: float = 60, since: float = 0) -> float:
-        """When the first state came for which it holds, of those after `since`; fails the test after `seconds`."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            for at, state in list(self.states):
-                if at >= since and holds(state):
-                    return at
-            time.sleep(0.01)
-        raise AssertionError(f"not within {seconds} s: {what}; the slices hold {self.now}")
-
-    def _follow(self) -> None:
-        assert self._process.stdout is not None
-        decoder, text = json.JSONDecoder(), ""
-        for line in self._process.stdout:
-            text += line
-            try:
-                event, end = decoder.raw_decode(text)
-            except json.JSONDecodeError:
-                continue
-            text = text[end:].lstrip()
-            self._take(event["type"], event["object"])
-
-    def _take(self, kind: str, slice_: Any) -> None:
-        name = slice_["metadata"]["name"]
-        if kind == "DELETED":
-            self._slices.pop(name, None)
-        else:
-            self._slices[name] = {
-                each["hostname"]: (each["addresses"][0], each["conditions"]["ready"])
-                for each in slice_.get("endpoints") or ()
-            }
-        merged = {name: found for published in self._slices.values() for name, found in published.items()}
-        self.states.append((time.monotonic(), merged))
+    @staticmethod
+    def _read(endpoint: Any) -> tuple[str, bool]:
+        return endpoint["addresses"][0], endpoint["conditions"]["ready"]
 
 
 @pytest.fixture(scope="module")

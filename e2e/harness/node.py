@@ -102,7 +102,7 @@ class NodePrograms:
                     "ipam": {
                         "type": "host-local",
                         "dataDir": str(self.directory / "ipam"),
-                        "ranges": [[{"subnet": self.node.pod_range}]],
+                        "ranges": [[{"subnet": self.node.pod_range, "rangeEnd": self.node.last_pod}]],
                         "routes": [{"dst": "0.0.0.0/0"}],
                     },
                 }

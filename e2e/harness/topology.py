@@ -1,14 +1,17 @@
 """Which networks there are, and who has which address. Pure: nothing here touches the machine.
 
                           internet: a bridge, and a router for all          198.51.100.0/24
+                          servers that are in no cluster                    192.0.2.0/24
                ┌─────────────────────────┴──────────────────────┐
      a-gateway 198.51.100.10                          b-gateway 198.51.100.20    a namespace each
      etcd, kube-apiserver, controllers, CoreDNS       the same
      10.0.0.1                                         10.0.0.1                   both clusters have the same
-         │                                        ┌───────┴──────┐               private ranges, as it happens
-     a-node-1                                 b-node-1       b-node-2
-     10.0.0.11                                10.0.0.11      10.0.0.12
-     pods 10.244.1.0/24                       10.244.1.0/24  10.244.2.0/24
+         │                                ┌──────────────┬┴─────────────┐        private ranges, as it happens
+     a-node-1                         b-node-1       b-node-2       b-node-3
+     10.0.0.11                        10.0.0.11      10.0.0.12      10.0.0.13
+     pods 10.244.1.0/24               10.244.1.0/24  10.244.2.0/24  10.244.3.0/24
+         │                                │              │              │
+     a-node-1-clients                 and so on: a namespace with 10.244.1.241 to .250, addresses of no pod
 
 The clusters reach each other by public addresses only. No namespace has a link to the machine's own network. The mode
 of kube-proxy is iptables on b-node-2 and nftables on the others.
@@ -20,12 +23,18 @@ INTERNET = "internet"
 ROUTER = "198.51.100.1"
 NAME_SERVER = "198.51.100.53"
 """Address of the internet's name server, for example.com."""
+SERVERS = ("192.0.2.11", "192.0.2.12", "192.0.2.13", "192.0.2.14")
+"""Addresses on the internet that are of no cluster."""
 POD_RANGE = "10.244.0.0/16"
 SERVICE_RANGE = "10.96.0.0/16"
 NODE_RANGE = "10.0.0.0/24"
 GATEWAY = "10.0.0.1"
 """Address of a cluster's gateway, as its nodes see it."""
 CLUSTER_DNS = "10.96.0.10"
+_CLIENTS = range(241, 251)
+"""The last number of a node's addresses that are of no pod."""
+_BESIDE_CLIENTS = "169.254.1.1"
+"""The node's address, as these see it."""
 
 
 class Node(NamedTuple):
@@ -52,6 +61,21 @@ class Node(NamedTuple):
     @property
     def pod_range(self) -> str:
         return f"10.244.{self.number}.0/24"
+
+    @property
+    def last_pod(self) -> str:
+        """The last address that a pod may have."""
+        return f"10.244.{self.number}.{_CLIENTS[0] - 1}"
+
+    @property
+    def clients(self) -> list[str]:
+        """Addresses of its pod range from which tests connect without a pod."""
+        return [f"10.244.{self.number}.{number}" for number in _CLIENTS]
+
+    @property
+    def client_network(self) -> str:
+        """The network namespace that has these addresses."""
+        return f"{self.name}-clients"
 
 
 class Site(NamedTuple):
@@ -81,13 +105,17 @@ def site(name: str, number: int, *proxy_modes: str) -> Site:
 
 
 A = site("a", 1, "nftables")
-B = site("b", 2, "nftables", "iptables")
+B = site("b", 2, "nftables", "iptables", "nftables")
 SITES = (A, B)
 
 
 def namespaces() -> list[str]:
     """All network namespaces."""
-    return [INTERNET, *(name for one in SITES for name in (one.network, *(node.network for node in one.nodes)))]
+    return [INTERNET, *(name for one in SITES for name in (one.network, *_of_nodes(one)))]
+
+
+def _of_nodes(one: Site) -> list[str]:
+    return [name for node in one.nodes for name in (node.network, node.client_network)]
 
 
 def links() -> dict[str, list[str]]:
@@ -101,6 +129,7 @@ def links() -> dict[str, list[str]]:
             "link set lan up",
             f"address add {ROUTER}/24 dev lan",
             f"address add {NAME_SERVER}/24 dev lan",
+            *(f"address add {address}/32 dev lo" for address in SERVERS),
         ]
     }
     for one in SITES:
@@ -127,6 +156,16 @@ def links() -> dict[str, list[str]]:
                 f"address add {node.address}/24 dev eth0",
                 f"route add default via {GATEWAY}",
                 *(f"route add {other.pod_range} via {other.address}" for other in others),
+                f"link add clients type veth peer name eth0 netns {node.client_network}",
+                "link set clients up",
+                f"address add {_BESIDE_CLIENTS}/32 dev clients",
+                *(f"route add {address}/32 dev clients" for address in node.clients),
+            ]
+            commands[node.client_network] = [
+                "link set eth0 up",
+                *(f"address add {address}/32 dev eth0" for address in node.clients),
+                f"route add {_BESIDE_CLIENTS}/32 dev eth0",
+                f"route add default via {_BESIDE_CLIENTS}",
             ]
     return commands
 

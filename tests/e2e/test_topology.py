@@ -5,7 +5,7 @@ import itertools
 
 from e2e.harness import topology
 
-NETWORKS = [ipaddress.ip_network(text) for text in ("198.51.100.0/24", "203.0.113.0/24")]
+NETWORKS = [ipaddress.ip_network(text) for text in ("198.51.100.0/24", "203.0.113.0/24", "192.0.2.0/24")]
 
 
 def test_every_link_ends_in_a_namespace_of_ours() -> None:
@@ -27,6 +27,7 @@ def test_public_addresses_are_of_ranges_reserved_for_tests() -> None:
     for site in topology.SITES:
         assert ipaddress.ip_address(site.address) in NETWORKS[0]
         assert ipaddress.ip_network(site.load_balancers).subnet_of(NETWORKS[1])  # type: ignore[arg-type]
+    assert all(ipaddress.ip_address(address) in NETWORKS[2] for address in topology.SERVERS)
 
 
 def test_clusters_have_the_same_private_ranges_and_nothing_public_in_common() -> None:
@@ -52,5 +53,12 @@ def test_a_load_balancer_s_range_leads_to_its_own_cluster() -> None:
 
 def test_pods_are_hidden_by_their_node_from_all_that_is_not_their_cluster() -> None:
     rules = topology.masquerading(topology.B)
-    assert set(rules) == {"b-gateway", "b-node-1", "b-node-2"}
+    assert set(rules) == {"b-gateway", "b-node-1", "b-node-2", "b-node-3"}
     assert "ip saddr 10.244.2.0/24 ip daddr != { 10.244.0.0/16, 10.0.0.0/24 } masquerade" in rules["b-node-2"]
+
+
+def test_clients_that_are_no_pods_have_addresses_of_their_node_s_pods_which_no_pod_gets() -> None:
+    for node in topology.B.nodes:
+        pods = ipaddress.ip_network(node.pod_range)
+        assert all(ipaddress.ip_address(address) in pods for address in (node.last_pod, *node.clients))
+        assert all(ipaddress.ip_address(address) > ipaddress.ip_address(node.last_pod) for address in node.clients)  # type: ignore[operator]
