@@ -9,22 +9,16 @@ from typing import NamedTuple
 
 from bench.bare import each
 from bench.moorings import clients
-from bench.namespaces import BenchError
 from moorage.api.core_v1 import Pod
-from moorage.api.kinds import kind_of
 from moorage.api.meta import ObjectKey
 from moorage.api.moorage_v1alpha1 import ExternalService
 from moorage.api.moorings_v1alpha1 import Mooring
 from moorage.cluster.client import Client
 from moorage.cluster.clock import timestamp
-from moorage.cluster.paths import collection_path
 from moorage.core.assignment import decide_group
 from moorage.core.clients import Owners, clients_of
 from moorage.core.model import Create, Patch, Write
 from moorage.core.mooring_model import GroupSnapshot, Member, MemberEndpoint
-
-DELETED_AT_ONCE = 500
-MAX_DELETIONS = 1000
 
 
 class Seconds(NamedTuple):
@@ -37,7 +31,7 @@ class Seconds(NamedTuple):
 
 
 async def seconds(client: Client, namespace: str, pods: Sequence[Pod], groups: int) -> Seconds:
-    """Measure both. All is gone afterwards. As many requests are under way at once as the operator has."""
+    """Measure both; the Moorings stay. As many requests are under way at once as the operator has."""
     made: list[Mooring] = []
 
     async def make(write: Create) -> None:
@@ -56,7 +50,6 @@ async def seconds(client: Client, namespace: str, pods: Sequence[Pod], groups: i
     began = time.monotonic()
     await each([write for write in patches if isinstance(write, Patch)], patch)
     rewritten = time.monotonic() - began
-    await _clear(client, namespace)
     return Seconds(all_made, rewritten)
 
 
@@ -91,14 +84,3 @@ def _endpoints(xsvc: ExternalService, failed: bool) -> Iterator[MemberEndpoint]:
     for index, one in enumerate(addresses):
         serves = not (failed and index == 0)
         yield MemberEndpoint(one.name or "", takes=serves, keeps=serves, weight=one.weight or 1)
-
-
-async def _clear(client: Client, namespace: str) -> None:
-    """Delete all Moorings, so many at once that a request takes seconds."""
-    path = collection_path(kind_of(Mooring), namespace)
-    for _ in range(MAX_DELETIONS):
-        left = await client.raw("GET", path, params={"limit": "1"})
-        if not left["items"]:
-            return
-        await client.raw("DELETE", path, params={"limit": str(DELETED_AT_ONCE)})
-    raise BenchError(f"Moorings of namespace {namespace} are still there after {MAX_DELETIONS} deletions")

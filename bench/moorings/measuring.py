@@ -9,12 +9,13 @@ With clients that are pods, which exist and do not run, in two groups:
 3. *burst*: many pods are made at once.
 4. *failed*: the endpoint with the most clients closes its port.
 
-Then, with another API server and operator, clients that are nodes, carried by hints:
+Then, with another operator, clients that are nodes, carried by hints:
 
 5. *nodes*: as *cold* and *steady*.
 6. *silent*: packets to an endpoint are dropped, to one after the other.
 
-What is measured is what a watch of the API sees. Run by `python -m bench`, as root; prints JSON.
+*bare*, pods and nodes have an API server each, so that nothing of the one is there for the next. What is measured is
+what a watch of the API sees. Run by `python -m bench`, as root; prints JSON.
 """
 
 import asyncio
@@ -47,10 +48,7 @@ STEP_SECONDS = 120
 """How long one step may take."""
 POLL_SECONDS = 0.02
 """How often the operator is asked whether it has noticed a failure."""
-_NAMESPACES = "\n---\n".join(
-    f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {each}}}"
-    for each in (objects.NAMESPACE, objects.BARE_NAMESPACE)
-)
+_NAMESPACE = f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {objects.NAMESPACE}}}\n"
 
 
 class Options(msgspec.Struct):
@@ -159,14 +157,17 @@ class Bench:
 # --- Pods ---------------------------------------------------------------------------------------------------------
 
 
-async def _of_pods(bench: Bench) -> OfPods:
+async def _bare(bench: Bench) -> bare.Seconds:
+    _say("bare")
+    pods = list(clients.pods(objects.NAMESPACE, bench.options.pods))
+    return await bare.seconds(bench.client, objects.NAMESPACE, pods, bench.options.groups)
+
+
+async def _of_pods(bench: Bench, bare_seconds: bare.Seconds) -> OfPods:
     options, seen = bench.options, bench.seen
     closing = listen(bench.api, objects.CLOSING_PORT)
-    _say("bare")
-    pods = list(clients.pods(objects.NAMESPACE, options.pods))
-    bare_seconds = await bare.seconds(bench.client, objects.BARE_NAMESPACE, pods, options.groups)
     _say("pods")
-    await each(pods, bench.create)
+    await each(list(clients.pods(objects.NAMESPACE, options.pods)), bench.create)
     for number in range(options.groups):
         await bench.create(clients.of_pods(number))
     async with seen.watching():
@@ -300,7 +301,7 @@ def _say(step: str) -> None:
 async def _bench(options: Options) -> AsyncIterator[Bench]:
     with api_server() as api:
         async with Client(kubeconfig.load(api.kubeconfig)) as client:
-            await asyncio.to_thread(install, api, _NAMESPACES)
+            await asyncio.to_thread(install, api, _NAMESPACE)
             listen(api, objects.PORT)
             yield Bench(api, client, options)
 
@@ -308,7 +309,9 @@ async def _bench(options: Options) -> AsyncIterator[Bench]:
 async def _measure(options: Options) -> Result:
     output(["ip", "-batch", "-"], input=f"link set lo up\nroute add local {objects.RANGE} dev lo\n")
     async with _bench(options) as bench:
-        of_pods = await _of_pods(bench)
+        bare_seconds = await _bare(bench)
+    async with _bench(options) as bench:
+        of_pods = await _of_pods(bench, bare_seconds)
     async with _bench(options) as bench:
         return Result(of_pods, await _of_nodes(bench))
 
