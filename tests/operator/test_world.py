@@ -10,9 +10,10 @@ import pytest
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from moorage.api.core_v1 import Node, NodeAddress, NodeSpec, NodeStatus
+from moorage.api.core_v1 import Node, NodeAddress, NodeSpec, NodeStatus, Service
 from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, Endpoint, EndpointSlice
-from moorage.api.meta import ObjectKey, ObjectMeta, OwnerReference
+from moorage.api.meta import Object, ObjectKey, ObjectMeta, OwnerReference
+from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServiceSpec
 from moorage.api.networking_v1 import ServiceCIDR, ServiceCIDRSpec
 from moorage.cluster.client import Bookmark, Client, Listing
 from moorage.cluster.errors import ApiError
@@ -129,6 +130,28 @@ async def test_of_slices_that_are_gone_nothing_is_kept(world: World) -> None:
     assert world.slices_of(ObjectKey("default", "backend")) == [silent]
     await asyncio.sleep(Mirror.PATIENCE_SECONDS + 1)
     assert world.slices_of(ObjectKey("default", "backend")) == []
+
+
+@pytest.mark.parametrize("made", [ExternalService, Service, EndpointSlice])
+async def test_what_the_api_server_says_is_gone_counts_no_more_though_it_was_written(
+    world: World, made: type[Object]
+) -> None:
+    key = ObjectKey("default", "backend")
+    meta = ObjectMeta(name=key.name, namespace=key.namespace, uid="1")
+    objects: dict[type[Object], Object] = {
+        ExternalService: ExternalService(metadata=meta, spec=ExternalServiceSpec(ports=[])),
+        Service: Service(metadata=meta),
+        EndpointSlice: slice_("backend"),
+    }
+    mirrors: dict[type[Object], Mirror[Any]] = {
+        ExternalService: world.xsvcs,
+        Service: world.services,
+        EndpointSlice: world.slices,
+    }
+    for each in objects.values():
+        world.wrote(each, made=True)
+    world.gone(made, key)
+    assert [kind for kind, mirror in mirrors.items() if mirror.get(key) is None] == [made]
 
 
 class OfNodes:

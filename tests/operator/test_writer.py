@@ -6,7 +6,7 @@ import pytest
 
 from moorage.api.core_v1 import Service, ServicePort, ServiceSpec
 from moorage.api.meta import Condition, Object, ObjectKey, ObjectMeta
-from moorage.api.moorage_v1alpha1 import EndpointStatus, ExternalService, ExternalServiceStatus
+from moorage.api.moorage_v1alpha1 import EndpointStatus, ExternalService, ExternalServiceSpec, ExternalServiceStatus
 from moorage.cluster.client import Client
 from moorage.cluster.election import NotLeadingError
 from moorage.cluster.errors import ApiError, UnreachableError
@@ -164,3 +164,18 @@ async def test_a_status_of_another_state_is_not_overwritten(fixture: Fixture) ->
     assert fixture.wrote == [(written, False)]
     with pytest.raises(StaleError):
         await fixture.writer.status(read, ExternalServiceStatus(observed_generation=1, healthy="0/1"))
+    assert fixture.gone == []
+    assert [fixture.counted("ExternalService", "status", result) for result in ("ok", "conflict", "error")] == [
+        1,
+        1,
+        0,
+    ]
+
+
+async def test_a_status_of_what_is_gone_is_no_failure_and_it_is_known_to_be_gone(fixture: Fixture) -> None:
+    meta = ObjectMeta(name="backend", namespace="default", uid="1")
+    gone = ExternalService(metadata=meta, spec=ExternalServiceSpec(ports=[]))
+    with pytest.raises(StaleError):
+        await fixture.writer.status(gone, ExternalServiceStatus(observed_generation=1))
+    assert fixture.gone == [(ExternalService, ObjectKey("default", "backend"))]
+    assert fixture.counted("ExternalService", "status", "conflict") == 1
