@@ -124,7 +124,7 @@ def test_a_stale_endpoints_object_switches_hints_off_and_the_condition_says_so(
     stale = {"metadata": {"name": "backend"}, "subsets": [{"addresses": [{"ip": STALE.address}], "ports": ports}]}
     backend.apply({"apiVersion": "v1", "kind": "Endpoints", **stale})
     message = backend.until_moored("ForeignSlices", "False")
-    assert "kube-proxy heeds none" in message
+    assert "kube-proxy ignores all" in message
     # Whoever connected before stays where it is by its session.
     assert backend.strayed(where, sources=OTHER_FIVE)
     backend.kubectl("delete", "endpoints", "backend")
