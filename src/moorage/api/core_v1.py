@@ -174,6 +174,11 @@ class PodStatus(Resource, kw_only=True, frozen=True):
     conditions: list[dict[str, object]] | None = None
     container_statuses: list[dict[str, object]] | None = None
 
+    @property
+    def finished(self) -> bool:
+        """Whether all its containers have ended for good."""
+        return self.phase in ("Succeeded", "Failed")
+
 
 class Pod(Object, kw_only=True, frozen=True):
     spec: PodSpec = PodSpec()

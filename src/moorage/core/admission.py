@@ -203,7 +203,7 @@ def pod_addresses(pod: Pod | None) -> Iterable[str]:
 
     Pods in the host's network have the node's address, which belongs to the Node; pods that have ended have none.
     """
-    if pod is None or pod.spec.host_network or pod.status.phase in ("Succeeded", "Failed"):
+    if pod is None or pod.spec.host_network or pod.status.finished:
         return ()
     return _canonical((pod.status.pod_ip, *(each.ip for each in pod.status.pod_ips or ())))
 

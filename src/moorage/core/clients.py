@@ -11,7 +11,6 @@ from moorage.api.moorage_v1alpha1 import KINDS_OF_PODS, MooringConfig
 from moorage.api.topology import zone_of
 from moorage.core.mooring_model import Client, ClientKey, Clients
 
-_FINISHED = ("Succeeded", "Failed")
 _BETWEEN = {"ReplicaSet": "apps/v1", "Job": "batch/v1"}
 """Kinds that others make to have pods made: the workload may be whoever controls one."""
 
@@ -134,7 +133,7 @@ def _of_pods(
             others.add(itself)
         if client is not None and not selected:
             others.add(client.key)
-        elif client is not None and not pod.metadata.deletion_timestamp and pod.status.phase not in _FINISHED:
+        elif client is not None and not pod.metadata.deletion_timestamp and not pod.status.finished:
             present.setdefault(client.key, client)
     return Clients(present, _expected(config, owners, frozenset(others)))
 

@@ -20,8 +20,6 @@ from moorage.core.clients import Owners, StatefulSetFacts
 from moorage.operator.mirror import Mirror
 from moorage.operator.slim import slim_job, slim_replica_set, slim_stateful_set
 
-_FINISHED = ("Succeeded", "Failed")
-
 
 class Clientele:
     """Moorings, and those who may be clients. `run` keeps them current until cancelled.
@@ -266,7 +264,7 @@ def _facts(pod: Pod | None) -> object:
         meta.uid,
         meta.labels,
         meta.owner_references,
-        meta.deletion_timestamp is None and pod.status.phase not in _FINISHED,
+        meta.deletion_timestamp is None and not pod.status.finished,
         spec.host_network and (spec.node_name or ""),
     )
 

@@ -144,4 +144,4 @@ def _controller_uid(pod: Pod) -> str | None:
 
 
 def _leaving(pod: Pod) -> bool:
-    return pod.metadata.deletion_timestamp is not None or pod.status.phase in ("Succeeded", "Failed")
+    return pod.metadata.deletion_timestamp is not None or pod.status.finished

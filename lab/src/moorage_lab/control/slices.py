@@ -159,7 +159,7 @@ def _identity(endpoint: Endpoint) -> tuple[str, str | None]:
 
 
 def _counts(pod: Pod) -> bool:
-    return pod.status.phase not in ("Succeeded", "Failed")
+    return not pod.status.finished
 
 
 def _address(pod: Pod, family: str) -> str | None:
