@@ -9,7 +9,7 @@ from moorage.api.meta import LabelSelector, ObjectKey
 from moorage.api.moorage_v1alpha1 import Drain, MooringConfig, SessionAffinityConfig
 from moorage.api.sources_v1alpha1 import HealthCheck, StaticAddress
 from moorage.api.topology import MAX_HINTS
-from moorage.core.groups import combined, group_of, leading, member_of
+from moorage.core.groups import combined, leading, member_of
 from moorage.core.model import Complaint, Endpoint, Health, Problem, Resolution
 from moorage.core.mooring_model import Drained, Member, MemberEndpoint
 from moorage.core.snapshot import Snapshot
@@ -39,11 +39,6 @@ def snapshot(one: Story, each: tuple[Endpoint, ...] = endpoints(3), **exceptions
 
 
 # --- One member ----------------------------------------------------------------------------------------------------
-
-
-def test_a_group_is_named_by_the_spec_or_by_its_only_member() -> None:
-    assert group_of(xsvc()) == ObjectKey(NAMESPACE, "backend")
-    assert group_of(xsvc(group="all")) == ObjectKey(NAMESPACE, "all")
 
 
 def test_one_without_moorings_is_no_member() -> None:

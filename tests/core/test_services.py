@@ -15,7 +15,7 @@ from moorage.api.contract import (
     PROXY_LABEL,
 )
 from moorage.api.core_v1 import ClientIPConfig, Service
-from moorage.api.meta import LabelSelector
+from moorage.api.meta import LabelSelector, ObjectKey
 from moorage.api.moorage_v1alpha1 import (
     ExternalService,
     ExternalServicePort,
@@ -186,6 +186,11 @@ def test_moorings_rest_on_client_ip_and_tell_the_agents_group_and_client() -> No
     assert correction(xsvc(proxy="moorage", session_affinity="None"), cluster)["metadata"] == {
         "annotations": dict.fromkeys((AFFINITY_ANNOTATION, GROUP_ANNOTATION, CLIENT_ANNOTATION))
     }
+
+
+def test_a_group_is_named_by_the_spec_or_by_its_only_member() -> None:
+    assert services.group_of(xsvc()) == ObjectKey(NAMESPACE, "backend")
+    assert services.group_of(xsvc(group="all")) == ObjectKey(NAMESPACE, "all")
 
 
 def test_a_distribution_of_traffic_that_the_spec_no_longer_asks_for_is_taken_away() -> None:

@@ -32,6 +32,8 @@ CLIENT_KINDS = ("Pod", "Workload", "Label", "Node", "Zone", "Namespace")
 """What counts as one client."""
 KINDS_OF_PODS = ("Pod", "Workload", "Label")
 """Clients that are pods: a selector says which, and only node agents tell them apart."""
+KINDS_OF_NODES = ("Node", "Zone")
+"""Clients that are nodes: hints can name them, so kube-proxy tells them apart."""
 
 MAX_SOURCES = 16
 """In one ExternalService."""

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from moorage.api import contract
-from moorage.api.meta import LabelSelector, ObjectKey
-from moorage.api.moorage_v1alpha1 import ExternalService, MooringConfig
+from moorage.api.meta import LabelSelector
+from moorage.api.moorage_v1alpha1 import KINDS_OF_NODES, ExternalService, MooringConfig
 from moorage.api.topology import MAX_HINTS
 from moorage.core import services, slices, times
 from moorage.core.endpoints import listed
@@ -16,15 +16,6 @@ from moorage.core.ownership import owns
 from moorage.core.readiness import EndpointRow
 from moorage.core.snapshot import Snapshot
 from moorage.core.view import View
-
-_HINTED_CLIENTS = ("Node", "Zone")
-"""The clients that kube-proxy finds by hints."""
-
-
-def group_of(xsvc: ExternalService) -> ObjectKey:
-    """Namespace and name of the group that an ExternalService belongs to."""
-    return ObjectKey(xsvc.metadata.namespace or "", xsvc.spec.group or xsvc.metadata.name)
-
 
 # --- One member ---------------------------------------------------------------------------------------------------
 
@@ -98,7 +89,7 @@ def _previous_group(snapshot: Snapshot) -> str:
     if service is None or not owns(snapshot.xsvc, service.metadata):
         return ""
     moored = contract.decode_service(service.metadata).contract.moored
-    return moored.group if moored and moored.group != group_of(snapshot.xsvc).name else ""
+    return moored.group if moored and moored.group != services.group_of(snapshot.xsvc).name else ""
 
 
 # --- All members --------------------------------------------------------------------------------------------------
@@ -168,7 +159,7 @@ def combined(members: Iterable[Member]) -> Group:
     endpoints = _combined_endpoints(counting)
     too_few = _too_few(counting, endpoints)
     problems = [_disagreement(each, first) for each in members if first and each not in agreeing]
-    hinted = config.client in _HINTED_CLIENTS and any(each.by_kube_proxy for each in counting)
+    hinted = config.client in KINDS_OF_NODES and any(each.by_kube_proxy for each in counting)
     return Group(
         config=config,
         members=counting,

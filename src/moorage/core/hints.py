@@ -3,11 +3,11 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from moorage.api.discovery_v1 import EndpointSlice
-from moorage.api.moorage_v1alpha1 import ExternalService
+from moorage.api.moorage_v1alpha1 import KINDS_OF_NODES, ExternalService
 from moorage.api.topology import MAX_HINTS, NO_HINTS, NOBODY, Hints, decode_hints
 from moorage.core.mooring_model import ClientKey, Moored, hash_of
 from moorage.core.readiness import EndpointRow
-from moorage.core.services import mooring_of, proxy_of
+from moorage.core.services import group_of, mooring_of, proxy_of
 
 
 def carried_kind(xsvc: ExternalService, moored: Moored | None) -> str | None:
@@ -20,7 +20,7 @@ def carried_kind(xsvc: ExternalService, moored: Moored | None) -> str | None:
     if config is None:
         return None
     kind = moored.kind if moored else config.client
-    return kind if kind == "Namespace" or (kind in ("Node", "Zone") and proxy_of(xsvc) is None) else None
+    return kind if kind == "Namespace" or (kind in KINDS_OF_NODES and proxy_of(xsvc) is None) else None
 
 
 def published(
@@ -54,7 +54,7 @@ def published(
 def lacks_hint(xsvc: ExternalService, kind: str | None, slice_: EndpointSlice) -> bool:
     """Whether `slice_` makes kube-proxy ignore all hints of this kind."""
     names = {port.name or "" for port in xsvc.spec.ports}
-    if kind not in ("Node", "Zone") or names.isdisjoint(port.name or "" for port in slice_.ports or ()):
+    if kind not in KINDS_OF_NODES or names.isdisjoint(port.name or "" for port in slice_.ports or ()):
         return False
     for endpoint in slice_.endpoints or ():
         hints = decode_hints(endpoint.hints)
@@ -95,13 +95,12 @@ def _one(
     before, or else the one that the Namespace is about to be moored to. A quota or a webhook that keeps a Mooring
     from being written must not take the service down; and the Namespace must not see two endpoints at a time.
     """
-    group = xsvc.spec.group or xsvc.metadata.name
     found = [each for each in rows if each.keeps and each.endpoint.name in held]
     able = [each for each in rows if each.takes]
     chosen = found or [each for each in able if each.endpoint.name in before]
     if not chosen and able:
         namespace = ClientKey("Namespace", xsvc.metadata.namespace or "")
-        chosen = [able[hash_of(group, namespace) % len(able)]]
+        chosen = [able[hash_of(group_of(xsvc).name, namespace) % len(able)]]
     name = chosen[0].endpoint.name if chosen else None
     return tuple(
         each._replace(ready=True)

@@ -7,7 +7,7 @@ import msgspec
 
 from moorage.api import contract
 from moorage.api.core_v1 import ClientIPConfig, Service, ServicePort, ServiceSpec, SessionAffinityConfig
-from moorage.api.meta import ObjectMeta
+from moorage.api.meta import ObjectKey, ObjectMeta
 from moorage.api.moorage_v1alpha1 import KINDS_OF_PODS, ExternalService, MooringConfig
 from moorage.core.model import Complaint, Create, Patch, Write
 from moorage.core.ownership import owns, predecessor_owns, reference
@@ -221,8 +221,13 @@ def _marks(xsvc: ExternalService) -> contract.Marks:
     moored = None
     if mooring := mooring_of(xsvc):
         label = (mooring.label or "") if mooring.client == "Label" else ""
-        moored = contract.MooredBy(xsvc.spec.group or xsvc.metadata.name, mooring.client, label)
+        moored = contract.MooredBy(group_of(xsvc).name, mooring.client, label)
     return contract.encode_service(contract.ServiceContract(proxy_of(xsvc), moored))
+
+
+def group_of(xsvc: ExternalService) -> ObjectKey:
+    """Namespace and name of the group that an ExternalService belongs to."""
+    return ObjectKey(xsvc.metadata.namespace or "", xsvc.spec.group or xsvc.metadata.name)
 
 
 def proxy_of(xsvc: ExternalService) -> str | None:

@@ -8,7 +8,7 @@ from moorage.api.apps_v1 import ReplicaSet, StatefulSet
 from moorage.api.batch_v1 import Job
 from moorage.api.core_v1 import Node, Pod
 from moorage.api.meta import Object, ObjectKey, OwnerReference, selects
-from moorage.api.moorage_v1alpha1 import KINDS_OF_PODS, MooringConfig
+from moorage.api.moorage_v1alpha1 import KINDS_OF_NODES, KINDS_OF_PODS, MooringConfig
 from moorage.api.moorings_v1alpha1 import Mooring
 from moorage.api.topology import zone_of
 from moorage.cluster.client import Client
@@ -99,7 +99,7 @@ class Clientele:
             self._configs[group] = config
             self.expect(config)
         self._of_nodes.discard(group)
-        if config is not None and config.client in ("Node", "Zone"):
+        if config is not None and config.client in KINDS_OF_NODES:
             self._of_nodes.add(group)
         wanting = self._of_pods.setdefault(namespace, set())
         wanting.discard(group)

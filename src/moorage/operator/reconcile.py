@@ -10,8 +10,9 @@ from moorage.api.moorage_v1alpha1 import ExternalService
 from moorage.cluster.backoff import backoff
 from moorage.cluster.errors import UnreachableError
 from moorage.core.decide import decide
-from moorage.core.groups import group_of, member_of
+from moorage.core.groups import member_of
 from moorage.core.mooring_model import Member
+from moorage.core.services import group_of
 from moorage.core.snapshot import Snapshot
 from moorage.core.view import view_of
 from moorage.errors import MoorageError

@@ -36,7 +36,7 @@ from moorage.core.admission import (
     service_addresses,
     slice_addresses,
 )
-from moorage.core.groups import group_of
+from moorage.core.services import group_of
 from moorage.errors import MoorageError
 from moorage.log import get_logger
 from moorage.operator.clientele import Clientele
