@@ -22,6 +22,7 @@ from moorage.core.mooring_model import (
     Member,
     MemberEndpoint,
 )
+from moorage.core.moorings import client_of
 from testing.xsvc import NAME, NAMESPACE, Cluster, RefusedError
 
 KEY = ObjectKey(NAMESPACE, NAME)
@@ -104,7 +105,7 @@ class GroupStory:
     def snapshot(self, moorings: Sequence[Mooring] | None = None) -> GroupSnapshot:
         """What there is now; the leader remembers since when clients are absent."""
         found = self.moorings if moorings is None else moorings
-        keys = {ClientKey(each.spec.client.kind, each.spec.client.name) for each in found}
+        keys = {client_of(each) for each in found}
         gone = {key for key in keys if key not in self.present and key not in self.expected}
         self._absent = {key: self._absent.get(key, at(self.now)) for key in gone}
         return GroupSnapshot(

@@ -259,7 +259,7 @@ def _collected(snapshot: GroupSnapshot) -> tuple[list[Delete], float]:
     deletions: list[Delete] = []
     for mooring in snapshot.moorings:
         key = client_of(mooring)
-        if key in clients.present or key in clients.expected or mooring.status.endpoint is None:
+        if not clients.absent(key) or mooring.status.endpoint is None:
             continue
         absent_seconds = now - (times.seconds(snapshot.absent.get(key)) or now)
         if absent_seconds < snapshot.grace_seconds:

@@ -56,6 +56,10 @@ class Clients(NamedTuple):
     expected: Container[ClientKey] = frozenset()
     """Whoever has a mooring to come back to: pods that their StatefulSet will make again, workloads without pods."""
 
+    def absent(self, key: ClientKey) -> bool:
+        """Whether the client is neither present nor expected."""
+        return key not in self.present and key not in self.expected
+
 
 class Drained(NamedTuple):
     """That an endpoint is being taken out of use."""

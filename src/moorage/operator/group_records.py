@@ -7,6 +7,7 @@ from moorage.api.meta import ObjectKey
 from moorage.api.moorings_v1alpha1 import Mooring
 from moorage.cluster.pace import Pace
 from moorage.core.mooring_model import ClientKey, Clients, Member, Moored, Move
+from moorage.core.moorings import client_of
 from moorage.operator.refusals import Refusals
 
 ATTEMPTS_PER_SECOND, ATTEMPTS_BURST = 1.0, 20.0
@@ -55,7 +56,7 @@ def absences(
     """Since when each client that has a mooring is neither present nor expected."""
     found = {}
     for mooring in moorings:
-        client = ClientKey(mooring.spec.client.kind, mooring.spec.client.name)
-        if client not in clients.present and client not in clients.expected:
+        client = client_of(mooring)
+        if clients.absent(client):
             found[client] = before.get(client, now)
     return found

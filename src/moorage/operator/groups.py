@@ -209,11 +209,13 @@ class Groups:
     def _settle(self, record: GroupRecord, changes: int, decision: GroupDecision, attempt: Attempt) -> float | None:
         """Tell what has been done. Returns the seconds after which to go on."""
         key, now = record.key, asyncio.get_running_loop().time()
-        moves = _moves(decision)
-        for number in attempt.done & moves.keys():
-            self._metrics.moves.labels(moves[number].reason).inc()
-            record.moves.append(moves[number])
-        undone = [move for number, move in moves.items() if number not in attempt.done]
+        undone = []
+        for number, move in enumerate(decision.moves):
+            if number not in attempt.done:
+                undone.append(move)
+                continue
+            self._metrics.moves.labels(move.reason).inc()
+            record.moves.append(move)
         moored = _as_written(decision.moored, undone)
         self._told(record, moored._replace(problems=(*moored.problems, *record.refusals.problems())))
         if attempt.error is not None:
@@ -285,11 +287,6 @@ def _decided(
         grace_seconds=grace_seconds,
     )
     return decide(snapshot), absent, time.thread_time() - began
-
-
-def _moves(decision: GroupDecision) -> dict[int, Move]:
-    """By the place of their writes."""
-    return dict(enumerate(decision.moves))
 
 
 def _as_written(moored: Moored, undone: list[Move]) -> Moored:
