@@ -15,10 +15,12 @@ from moorage.cluster.client import Client
 from moorage.cluster.metadata import MetadataOnly
 from moorage.cluster.reading import Unreadable
 from moorage.cluster.reflector import Reflector
-from moorage.cluster.store import Change, Store
+from moorage.cluster.store import Change, Index, Store
 from moorage.core.clients import Owners, StatefulSetFacts
 from moorage.operator.mirror import Mirror
 from moorage.operator.slim import slim_job, slim_replica_set, slim_stateful_set
+
+BY_NAMESPACE: Index[Any, str] = Index(lambda obj: (obj.metadata.namespace or "",))
 
 
 class Clientele:
@@ -36,11 +38,20 @@ class Clientele:
         self._moorings = Reflector(client, Mooring, on_change=self._mooring_changed)
         self._mirror = Mirror(self._moorings.store, self._seen)
         metadata = MetadataOnly(client)
-        self._owners: tuple[Reflector[Any], ...] = (
-            Reflector(metadata, ReplicaSet, on_change=self._controller_changed, transform=slim_replica_set),
-            Reflector(metadata, Job, on_change=self._controller_changed, transform=slim_job),
-            Reflector(client, StatefulSet, on_change=self._set_changed, transform=slim_stateful_set),
+        self._replica_sets = Reflector(
+            metadata,
+            ReplicaSet,
+            on_change=self._controller_changed,
+            transform=slim_replica_set,
+            indexes=[BY_NAMESPACE],
         )
+        self._jobs = Reflector(
+            metadata, Job, on_change=self._controller_changed, transform=slim_job, indexes=[BY_NAMESPACE]
+        )
+        self._sets = Reflector(
+            client, StatefulSet, on_change=self._set_changed, transform=slim_stateful_set, indexes=[BY_NAMESPACE]
+        )
+        self._owners: tuple[Reflector[Any], ...] = (self._replica_sets, self._jobs, self._sets)
         self._owners_wanted = asyncio.Event()
         self._by_group: dict[ObjectKey, dict[ObjectKey, Mooring]] = {}
         self._configs: dict[ObjectKey, MooringConfig] = {}
@@ -49,8 +60,6 @@ class Clientele:
         self._of_nodes: set[ObjectKey] = set()
         self._pods_of: dict[str, dict[ObjectKey, Pod]] = {}
         """The same namespaces -> all pods there."""
-        self._controllers: dict[str, dict[tuple[str, str], OwnerReference | None]] = {}
-        self._sets: dict[str, dict[str, StatefulSetFacts]] = {}
 
     @property
     def reflectors(self) -> Iterable[Reflector[Any]]:
@@ -126,7 +135,13 @@ class Clientele:
         return list(self._nodes.values())
 
     def owners(self, namespace: str) -> Owners:
-        return Owners(dict(self._controllers.get(namespace, {})), dict(self._sets.get(namespace, {})))
+        replica_sets = self._replica_sets.store.by(BY_NAMESPACE, namespace)
+        jobs = self._jobs.store.by(BY_NAMESPACE, namespace)
+        sets = self._sets.store.by(BY_NAMESPACE, namespace)
+        return Owners(
+            {(type(each).__name__, each.metadata.name): _controller(each) for each in (*replica_sets, *jobs)},
+            {each.metadata.name: _facts_of_set(each) for each in sets},
+        )
 
     def moorings(self, group: ObjectKey) -> list[Mooring]:
         """All of a group, with our own writes."""
@@ -219,26 +234,14 @@ class Clientele:
 
     def _controller_changed(self, change: Change[Any]) -> None:
         key, old, new = change
-        known = self._controllers.setdefault(key.namespace, {})
-        which = type(new or old).__name__, key.name
-        if new is None:
-            known.pop(which, None)
-            self._touch_of_pods(key.namespace)  # its workload may be gone with it, and has had no pods
-            return
-        (controller,) = new.metadata.owner_references or (None,)
-        if which not in known or known[which] != controller:
-            known[which] = controller
+        # If it is gone, its workload may be gone with it, and has had no pods.
+        if old is None or new is None or _controller(old) != _controller(new):
             self._touch_of_pods(key.namespace)
 
     def _set_changed(self, change: Change[StatefulSet]) -> None:
-        key, _, new = change
-        known = self._sets.setdefault(key.namespace, {})
-        before = known.pop(key.name, None)
-        if new is not None:
-            ordinals = new.spec.ordinals
-            replicas = 1 if new.spec.replicas is None else new.spec.replicas
-            known[key.name] = StatefulSetFacts(replicas, ordinals.start or 0 if ordinals else 0)
-        if known.get(key.name) != before:
+        key, old, new = change
+        before, after = (_facts_of_set(each) if each else None for each in (old, new))
+        if before != after:
             self._touch_of_pods(key.namespace)
 
     def _touch_of_pods(self, namespace: str) -> None:
@@ -249,6 +252,16 @@ class Clientele:
 def group_of_mooring(mooring: Mooring) -> ObjectKey:
     """The group that a Mooring is of."""
     return ObjectKey(mooring.metadata.namespace or "", mooring.spec.group)
+
+
+def _controller(obj: ReplicaSet | Job) -> OwnerReference | None:
+    (controller,) = obj.metadata.owner_references or (None,)
+    return controller
+
+
+def _facts_of_set(obj: StatefulSet) -> StatefulSetFacts:
+    replicas, ordinals = obj.spec.replicas, obj.spec.ordinals
+    return StatefulSetFacts(1 if replicas is None else replicas, ordinals.start or 0 if ordinals else 0)
 
 
 def _version(obj: Object | None) -> str | None:
