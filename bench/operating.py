@@ -23,11 +23,10 @@ import msgspec
 
 from bench import bare, objects
 from bench.namespaces import BenchError, output
-from bench.running import Operator, cpu_of, install, listen, scrapes, until_quiet, writes
+from bench.running import Operator, cpu_of, install, listen, print_measured, scrapes, until_quiet, writes
 from bench.scrape import Histogram
 from bench.watching import Seen
 from e2e.harness.control_plane import ApiServer, api_server
-from e2e.harness.errors import HarnessError
 from e2e.harness.world import Process
 from moorage.api.core_v1 import Secret, Service
 from moorage.api.meta import Object, ObjectMeta
@@ -256,11 +255,7 @@ async def _measure(options: Options) -> Result:
 
 
 def main(argument: str) -> None:
-    try:
-        result = asyncio.run(_measure(msgspec.json.decode(argument, type=Options)))
-    except (BenchError, HarnessError) as error:
-        sys.exit(f"moorage bench: {error}")
-    sys.stdout.write(msgspec.json.encode(result).decode())
+    print_measured(_measure(msgspec.json.decode(argument, type=Options)))
 
 
 if __name__ == "__main__":

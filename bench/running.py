@@ -4,14 +4,19 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from bench import BUILD, objects, tree
 from bench.namespaces import BenchError
 from bench.scrape import Scrape, scrape
 from e2e.harness.control_plane import ApiServer, free_port
+from e2e.harness.errors import HarnessError
 from e2e.harness.world import Process, wait
+from moorage.errors import MoorageError
 
 SETTLED_SECONDS = 5
 """How long without a write until a step counts as settled."""
@@ -19,6 +24,15 @@ MAX_SETTLING_SECONDS = 600
 """How long to wait for that."""
 _WRITTEN = "services|endpointslices|externalservices|moorings|events"
 _WRITING = "POST|PUT|PATCH|APPLY|DELETE"
+
+
+def print_measured(measuring: Coroutine[Any, Any, object]) -> None:
+    """What it returns, in JSON. Ends this process with a line if it cannot be measured."""
+    try:
+        measured = asyncio.run(measuring)
+    except (BenchError, HarnessError, MoorageError) as error:
+        sys.exit(f"moorage bench: {error}")
+    sys.stdout.write(msgspec.json.encode(measured).decode())
 
 
 class Operator:

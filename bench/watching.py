@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from bench.namespaces import BenchError
 from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, EndpointSlice
@@ -14,33 +15,27 @@ from moorage.cluster.reflector import Reflector
 from moorage.cluster.store import Change
 
 
-class Seen:
-    """Which endpoints are ready, and since when; times are of the monotonic clock."""
+class Watching:
+    """Follows collections by reflectors, and wakes whoever waits for what they show.
 
-    def __init__(self, client: Client, namespace: str) -> None:
-        self.ready: dict[ObjectKey, set[str]] = {}
-        """By slice: the addresses of its ready endpoints."""
-        self.came: dict[tuple[str, str], float] = {}
-        """When a Service's address became ready last."""
-        self.went: dict[tuple[str, str], float] = {}
-        """When a Service's address ceased to be, last."""
-        self.settled: set[str] = set()
-        """ExternalServices whose status is of their newest spec and says Ready."""
-        self._slices = Reflector(client, EndpointSlice, namespace, on_change=self._slice_told)
-        self._xsvcs = Reflector(client, ExternalService, namespace, on_change=self._xsvc_told)
+    Subclasses set `_changed` after each change.
+    """
+
+    def __init__(self, *reflectors: Reflector[Any]) -> None:
+        self._reflectors = reflectors
         self._changed = asyncio.Event()
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
         """Until the end of the block."""
-        running = [asyncio.create_task(each.run()) for each in (self._slices, self._xsvcs)]
+        running = [asyncio.create_task(each.run()) for each in self._reflectors]
         try:
-            await self._slices.synced.wait()
-            await self._xsvcs.synced.wait()
+            for each in self._reflectors:
+                await each.synced.wait()
             yield
         finally:
-            for each in running:
-                each.cancel()
+            for task in running:
+                task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
     async def until(self, what: str, condition: Callable[[], bool], seconds: float) -> float:
@@ -53,6 +48,24 @@ class Seen:
         except TimeoutError:
             raise BenchError(f"not within {seconds:.0f} s: {what}") from None
         return time.monotonic()
+
+
+class Seen(Watching):
+    """Which endpoints are ready, and since when; times are of the monotonic clock."""
+
+    def __init__(self, client: Client, namespace: str) -> None:
+        self.ready: dict[ObjectKey, set[str]] = {}
+        """By slice: the addresses of its ready endpoints."""
+        self.came: dict[tuple[str, str], float] = {}
+        """When a Service's address became ready last."""
+        self.went: dict[tuple[str, str], float] = {}
+        """When a Service's address ceased to be, last."""
+        self.settled: set[str] = set()
+        """ExternalServices whose status is of their newest spec and says Ready."""
+        super().__init__(
+            Reflector(client, EndpointSlice, namespace, on_change=self._slice_told),
+            Reflector(client, ExternalService, namespace, on_change=self._xsvc_told),
+        )
 
     def _slice_told(self, change: Change[EndpointSlice]) -> None:
         key, _, slice_ = change

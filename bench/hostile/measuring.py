@@ -28,7 +28,7 @@ import msgspec
 
 from bench.hostile import certificates, figures, kinds, objects
 from bench.namespaces import BenchError, output
-from bench.running import Operator, install
+from bench.running import Operator, install, print_measured
 from bench.scrape import Histogram, Scrape
 from bench.watching import Seen
 from e2e.harness.control_plane import ApiServer, api_server, free_port
@@ -46,7 +46,6 @@ from moorage.cluster.election import TIMINGS
 from moorage.cluster.paths import collection_path
 from moorage.cluster.reflector import Reflector
 from moorage.cluster.store import Change
-from moorage.errors import MoorageError
 
 READY_SECONDS = 120
 """Longest that the honest tenant's endpoints take to be ready: another operator's Lease may have to expire first."""
@@ -320,11 +319,7 @@ async def _measure(options: Options) -> list[Measured]:
 
 
 def main(argument: str) -> None:
-    try:
-        measured = asyncio.run(_measure(msgspec.json.decode(argument, type=Options)))
-    except (BenchError, HarnessError, MoorageError) as error:
-        sys.exit(f"moorage bench: {error}")
-    sys.stdout.write(msgspec.json.encode(measured).decode())
+    print_measured(_measure(msgspec.json.decode(argument, type=Options)))
 
 
 if __name__ == "__main__":

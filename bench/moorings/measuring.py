@@ -32,16 +32,14 @@ from bench.bare import each
 from bench.moorings import bare, clients
 from bench.moorings.watching import Seen
 from bench.namespaces import BenchError, output
-from bench.running import Operator, cpu_of, install, listen, scrapes, until_quiet, writes
+from bench.running import Operator, cpu_of, install, listen, print_measured, scrapes, until_quiet, writes
 from bench.scrape import Scrape
 from e2e.harness.control_plane import ApiServer, api_server
-from e2e.harness.errors import HarnessError
 from e2e.harness.world import Process
 from moorage.api.core_v1 import Pod
 from moorage.api.meta import Object
 from moorage.cluster import kubeconfig
 from moorage.cluster.client import Client
-from moorage.errors import MoorageError
 
 COLD_SECONDS = 900
 STEP_SECONDS = 120
@@ -317,11 +315,7 @@ async def _measure(options: Options) -> Result:
 
 
 def main(argument: str) -> None:
-    try:
-        result = asyncio.run(_measure(msgspec.json.decode(argument, type=Options)))
-    except (BenchError, HarnessError, MoorageError) as error:
-        sys.exit(f"moorage bench: {error}")
-    sys.stdout.write(msgspec.json.encode(result).decode())
+    print_measured(_measure(msgspec.json.decode(argument, type=Options)))
 
 
 if __name__ == "__main__":

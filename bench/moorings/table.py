@@ -6,7 +6,7 @@ from statistics import median
 from bench import objects
 from bench.moorings import clients
 from bench.moorings.measuring import OfNodes, OfPods, Options, Result
-from bench.report import Aim, Row, Table, in_mib, in_seconds, limited
+from bench.report import NOTICED_SECONDS, Aim, Row, Table, in_mib, in_seconds, limited
 
 FULL_PODS = 10_000
 """Pods that the aims are for."""
@@ -16,7 +16,6 @@ OF_BARE = 1.5
 PEAK_MIB = 500
 BURST_SECONDS = 1.0
 FAILED_SECONDS = 15.0
-NOTICED_SECONDS = objects.INTERVAL_SECONDS * objects.FALL + objects.TIMEOUT_SECONDS + 0.1
 
 
 def moorings_table(options: Options, result: Result) -> Table:

@@ -1,12 +1,9 @@
 """What a watch of the API sees of moorings, and when. Times are of the monotonic clock."""
 
-import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 
-from bench.namespaces import BenchError
+from bench.watching import Watching
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.meta import ObjectKey
 from moorage.api.moorings_v1alpha1 import Mooring
@@ -15,7 +12,7 @@ from moorage.cluster.reflector import Reflector
 from moorage.cluster.store import Change
 
 
-class Seen:
+class Seen(Watching):
     """Moorings, and which nodes the endpoints of slices are for."""
 
     def __init__(self, client: Client, namespace: str) -> None:
@@ -29,33 +26,10 @@ class Seen:
         """How often each Mooring was seen to change."""
         self._ready: dict[ObjectKey, dict[str, list[str]]] = {}
         """By slice: names of ready endpoints, and the nodes that their hints name."""
-        self._moorings = Reflector(client, Mooring, namespace, on_change=self._mooring_told)
-        self._slices = Reflector(client, EndpointSlice, namespace, on_change=self._slice_told)
-        self._told = asyncio.Event()
-
-    @asynccontextmanager
-    async def watching(self) -> AsyncIterator[None]:
-        """Until the end of the block."""
-        running = [asyncio.create_task(each.run()) for each in (self._moorings, self._slices)]
-        try:
-            await self._moorings.synced.wait()
-            await self._slices.synced.wait()
-            yield
-        finally:
-            for each in running:
-                each.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
-
-    async def until(self, what: str, condition: Callable[[], bool], seconds: float) -> float:
-        """When it was so. Raises BenchError."""
-        try:
-            async with asyncio.timeout(seconds):
-                while not condition():
-                    self._told.clear()
-                    await self._told.wait()
-        except TimeoutError:
-            raise BenchError(f"not within {seconds:.0f} s: {what}") from None
-        return time.monotonic()
+        super().__init__(
+            Reflector(client, Mooring, namespace, on_change=self._mooring_told),
+            Reflector(client, EndpointSlice, namespace, on_change=self._slice_told),
+        )
 
     def clients(self, group: str, endpoint: str) -> set[ObjectKey]:
         """The Moorings of a group's clients that are at this endpoint."""
@@ -81,7 +55,7 @@ class Seen:
         if self.at.get(key, at) != at:
             self.went[key] = now
         self.at[key] = at
-        self._told.set()
+        self._changed.set()
 
     def _slice_told(self, change: Change[EndpointSlice]) -> None:
         key, _, slice_ = change
@@ -90,4 +64,4 @@ class Seen:
             for each in (slice_.endpoints if slice_ else None) or ()
             if each.conditions.ready
         }
-        self._told.set()
+        self._changed.set()
