@@ -1,7 +1,6 @@
 """What servers see and may do on the connection of a check, over loopback."""
 
 import asyncio
-import gc
 import socket
 import ssl
 import threading
@@ -158,13 +157,6 @@ async def test_a_server_that_does_not_close_is_reset(authority: trustme.CA, way:
     with serving(serve, server(authority, way)) as (target, seen):
         assert await check(target, connect) is None
         assert await asyncio.wrap_future(seen) in RESET
-
-
-@pytest.fixture
-def uncollected() -> Iterator[None]:
-    gc.disable()
-    yield
-    gc.enable()
 
 
 @pytest.mark.usefixtures("uncollected")

@@ -1,8 +1,7 @@
 import asyncio
-import gc
 import threading
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -66,13 +65,6 @@ async def test_what_is_abandoned_is_not_begun_and_counts_as_long_as_it_runs(
     blocker.set()
     await last.result
     assert ran == ["last"]
-
-
-@pytest.fixture
-def uncollected() -> Iterator[None]:
-    gc.disable()
-    yield
-    gc.enable()
 
 
 @pytest.mark.usefixtures("uncollected")

@@ -340,6 +340,16 @@ class Operator:
         for _ in range(50):
             await self.client.list(Service, "default")
 
+    async def next_leader_writes_nothing(self) -> None:
+        """Hold that a new term leaves all as it is, also while checks go on."""
+        before = self.server.store.version
+        async with self.running():
+            await self.rests()
+            self.prober.check(times=10)
+            await self.rests()
+            assert self.writes() == {}
+        assert self.server.store.version == before
+
     async def rests(self) -> None:
         """Until the term has nothing to do, and has been told of all that it wrote."""
 
