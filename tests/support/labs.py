@@ -8,18 +8,18 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import NoReturn
 
 import msgspec
 import pytest
 
 import moorage_lab.cli.lab  # noqa: F401  # what `moorage_in_a_copy` then need not import
 from moorage.cli import main, program
+from moorage_lab.forking import end_as
 from moorage_lab.state import LabState
 
 START_SECONDS = 60
@@ -153,7 +153,7 @@ def moorage_in_a_copy(
             file.seek(0)
         pid = os.fork()
         if pid == 0:
-            _become_moorage(words, environ, [file.fileno() for file in files])
+            end_as(partial(_become_moorage, words, environ, [file.fileno() for file in files]))
         try:
             _, status = os.waitpid(pid, 0)
         except BaseException:  # such as the end of the test's time
@@ -166,25 +166,15 @@ def moorage_in_a_copy(
         return subprocess.CompletedProcess(list(words), code, stdout.read(), stderr.read())
 
 
-def _become_moorage(words: Sequence[str], environ: Mapping[str, str], descriptors: Sequence[int]) -> NoReturn:
-    status = 1
-    try:
-        for number, descriptor in enumerate(descriptors):
-            os.dup2(descriptor, number)
-        sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w")
-        os.environ.clear()
-        os.environ.update(environ)
-        sys.argv = [main.__file__, *words]
-        program.name.cache_clear()
-        main.main()
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else 1
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+def _become_moorage(words: Sequence[str], environ: Mapping[str, str], descriptors: Sequence[int]) -> None:
+    for number, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, number)
+    sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w")
+    os.environ.clear()
+    os.environ.update(environ)
+    sys.argv = [main.__file__, *words]
+    program.name.cache_clear()
+    main.main()
 
 
 @contextmanager

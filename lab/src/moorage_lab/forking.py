@@ -16,7 +16,8 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, NoReturn, Self
 
@@ -118,7 +119,7 @@ def _handle(requests: socket.socket, numbers: dict[int, int]) -> bool:
         case Run() as run:
             pid = os.fork()
             if pid == 0:
-                _become(run, descriptors)
+                end_as(partial(_become, run, descriptors))
             numbers[pid] = run.number
         case End() as end:
             for pid in [pid for pid, number in numbers.items() if number == end.number]:
@@ -146,9 +147,23 @@ def _reaped() -> Iterator[tuple[int, int]]:
             yield found[0], os.waitstatus_to_exitcode(found[1])
 
 
-def _become(run: Run, descriptors: list[int]) -> NoReturn:
-    """Be this program to its end. What goes wrong is told in its log."""
+def end_as(program: Callable[[], None]) -> NoReturn:
+    """Run this, and end the process with its exit status: a copy must not go on with what it is a copy of."""
     status = 1
+    try:
+        program()
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _become(run: Run, descriptors: list[int]) -> None:
+    """Be this program to its end. What goes wrong is told in its log."""
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -163,16 +178,9 @@ def _become(run: Run, descriptors: list[int]) -> NoReturn:
             os.execvp(run.argv[0], run.argv)
         sys.argv = list(run.argv)
         moorage.main()
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else 1
     except OSError as error:
         print(f"{run.argv[0]}: {error.strerror}: {error.filename or run.argv[0]}", file=sys.stderr)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+        sys.exit(1)
 
 
 def _open_only(log: str, descriptors: list[int]) -> None:
