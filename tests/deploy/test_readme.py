@@ -30,12 +30,15 @@ def terminal(user: User, directory: Path, line: str) -> Iterator[None]:
         process.wait(20)
 
 
-def shown(user: User, directory: Path, line: str, expected: str) -> None:
-    """Wait until the line prints what is expected, if anything is: what is asked for takes a moment."""
+def shown(user: User, directory: Path, line: str, expected: str) -> str:
+    """What the line prints once it succeeds and prints what is expected, if anything is.
+
+    What is asked for takes a moment: a name server, for example, knows a Service some time after it is made.
+    """
 
     def holds() -> bool:
         done = subprocess.run(
-            ["bash", "-c", line], env=user.environ, cwd=directory, capture_output=True, text=True, check=False
+            ["bash", "-euc", line], env=user.environ, cwd=directory, capture_output=True, text=True, check=False
         )
         printed.append(done.stdout + done.stderr)
         return done.returncode == 0 and expected in ("", normalised(done.stdout))
@@ -45,6 +48,7 @@ def shown(user: User, directory: Path, line: str, expected: str) -> None:
         until(holds, line, BOUND_SECONDS)
     except pytest.fail.Exception:
         raise AssertionError(f"{line}: printed {printed[-1]!r} in place of {expected!r}") from None
+    return printed[-1]
 
 
 @pytest.mark.timeout(400)
@@ -59,7 +63,7 @@ def test_an_external_service_of_one_s_own(tmp_path: Path) -> None:
         for block in rest:
             for line, expected in commands(block):
                 if "for i in" in line:
-                    answers = set(user.shell(line).split())
+                    answers = set(shown(user, tmp_path, line, "").split())
                     assert len(answers) == 1
                     swap = answers == {"two"}
                 elif line.endswith("&"):
