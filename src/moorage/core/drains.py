@@ -9,8 +9,15 @@ import math
 from collections.abc import Iterable
 from itertools import pairwise
 
+from moorage.api.moorage_v1alpha1 import ExternalService
 from moorage.api.moorings_v1alpha1 import Mooring
 from moorage.core import times
+
+
+def started(xsvc: ExternalService, now: str) -> dict[str, str]:
+    """Name of each endpoint that the spec drains -> since when (RFC 3339), by the status; `now` if that is new."""
+    recorded = {each.name: each.drained_since for each in xsvc.status.endpoints or ()}
+    return {each.endpoint: recorded.get(each.endpoint) or now for each in xsvc.spec.drain or ()}
 
 
 def due(clients: int, last: float, deadline: float, now: float) -> int:

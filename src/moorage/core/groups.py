@@ -8,7 +8,7 @@ from moorage.api import contract
 from moorage.api.meta import LabelSelector
 from moorage.api.moorage_v1alpha1 import KINDS_OF_NODES, ExternalService, MooringConfig
 from moorage.api.topology import MAX_HINTS
-from moorage.core import services, slices, times
+from moorage.core import drains, services, slices, times
 from moorage.core.endpoints import listed
 from moorage.core.model import Complaint
 from moorage.core.mooring_model import Drained, Member, MemberEndpoint
@@ -65,18 +65,17 @@ def _counts(view: View, snapshot: Snapshot) -> bool:
 
 
 def _drained(xsvc: ExternalService, now: str) -> dict[str, Drained]:
-    since = {each.name: each.drained_since for each in xsvc.status.endpoints or ()}
-    return {each.endpoint: Drained(since.get(each.endpoint) or now, each.before) for each in xsvc.spec.drain or ()}
+    since = drains.started(xsvc, now)
+    return {each.endpoint: Drained(since[each.endpoint], each.before) for each in xsvc.spec.drain or ()}
 
 
 def _member_endpoint(row: EndpointRow, drained: Drained | None, published: bool) -> MemberEndpoint:
     """An endpoint that has not been checked yet keeps its clients. Otherwise they would all leave when its address
     changes, and when a new member joins the group."""
-    reached = row.withheld not in ("NoFamily", "NameTaken")
     return MemberEndpoint(
         name=row.endpoint.name,
         takes=row.takes and published,
-        keeps=reached and (row.serving or row.verdict.health == "Unknown"),
+        keeps=row.keeps or (row.reachable and row.verdict.health == "Unknown"),
         weight=row.endpoint.weight,
         zone=row.endpoint.zone,
         drained=drained,

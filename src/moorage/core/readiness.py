@@ -33,9 +33,14 @@ class EndpointRow(NamedTuple):
     """How many clients are moored to it; None: nobody has decided about that, or there are no moorings."""
 
     @property
+    def reachable(self) -> bool:
+        """Clients of the Service can get to it at all."""
+        return self.withheld not in ("NoFamily", "NameTaken")
+
+    @property
     def keeps(self) -> bool:
         """Clients that are moored to it stay."""
-        return self.serving and self.withheld not in ("NoFamily", "NameTaken")
+        return self.serving and self.reachable
 
 
 class Readiness(NamedTuple):

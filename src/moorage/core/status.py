@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from moorage.api.moorage_v1alpha1 import EndpointStatus, ExternalServiceStatus, ProblemStatus
-from moorage.core import conditions
+from moorage.core import conditions, drains
 from moorage.core.model import Complaint
 from moorage.core.readiness import EndpointRow
 from moorage.core.view import View
@@ -37,15 +37,11 @@ def status_of(view: View, now: str) -> ExternalServiceStatus:
 def endpoint_statuses(view: View, now: str) -> list[EndpointStatus]:
     """What is known about each endpoint, by name."""
     previous = {each.name: each for each in view.xsvc.status.endpoints or ()}
-    drained = {each.endpoint for each in view.xsvc.spec.drain or ()}
-
-    def status(row: EndpointRow) -> EndpointStatus:
-        name = row.endpoint.name
-        before = previous.get(name)
-        since = ((before.drained_since if before else None) or now) if name in drained else None
-        return _endpoint(row, view.priority, before, since, now)
-
-    return [status(each) for each in view.endpoints]
+    drained_since = drains.started(view.xsvc, now)
+    return [
+        _endpoint(row, view.priority, previous.get(row.endpoint.name), drained_since.get(row.endpoint.name), now)
+        for row in view.endpoints
+    ]
 
 
 def healthy_of(rows: Sequence[EndpointRow]) -> str:
