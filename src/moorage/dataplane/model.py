@@ -59,13 +59,23 @@ class ByClientIP(msgspec.Struct, frozen=True, gc=False, tag=True):
         return self.timeout_seconds
 
 
-Affinity = Balanced | ByClientIP
-"""How a Service's port chooses an endpoint for a client.
+class Moored(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """A client address goes where its `ClientTarget` says; one that has none is treated as with `ByClientIP`."""
 
-`Moored` will be the third: moorings first, then as `ByClientIP`. It will say how long such a session lasts, and
-whether a client whose mooring is not known yet waits or follows the hash. The moorings themselves are units of their
-own: moving one must not change its Service's port.
-"""
+    timeout_seconds: int
+    """How long the session below lasts, as with `ByClientIP`."""
+    holds: bool = False
+    """The first TCP connections of a pod whose mooring is not known yet wait for it, for a short time
+    (`whilePending: Hold`). UDP never waits: nobody sends it again."""
+
+    @property
+    def session_seconds(self) -> int:
+        """How long a learned session lasts."""
+        return self.timeout_seconds
+
+
+Affinity = Balanced | ByClientIP
+"""How a Service's port chooses an endpoint for a client. `Moored` will be the third."""
 
 
 class ServicePort(msgspec.Struct, frozen=True, gc=False):
@@ -86,10 +96,51 @@ class ServicePort(msgspec.Struct, frozen=True, gc=False):
         return frozenset(endpoint.target for endpoint in self.endpoints)
 
 
+class MooringKey(NamedTuple):
+    """A client of one port of one address of a Service; unique on a node."""
+
+    client: str
+    """The client's address, in canonical form, of the Service's family."""
+    service: ServiceAddress
+
+    @property
+    def family(self) -> int:
+        """4 or 6."""
+        return self.service.family
+
+
+class ClientTarget(msgspec.Struct, frozen=True, gc=False):
+    """A mooring, as this node carries it: where one client goes on a port whose affinity is `Moored`.
+
+    It is a unit of its own: to move one client must not change the port of its Service.
+    """
+
+    key: MooringKey
+    target: Target
+
+
+class PodPrefixKey(NamedTuple):
+    """A range of addresses that this node's pods have; no two of a node overlap."""
+
+    prefix: str
+    """In canonical form: `10.244.1.0/24`."""
+
+    @property
+    def family(self) -> int:
+        """4 or 6."""
+        return 6 if ":" in self.prefix else 4
+
+
+class PodPrefix(msgspec.Struct, frozen=True, gc=False):
+    """A client with an address in it is a pod of this node: only those wait where `Moored.holds` says so."""
+
+    key: PodPrefixKey
+
+
 UnitKey = ServiceAddress
-"""What identifies a unit on its node."""
+"""What identifies a unit on its node. `MooringKey` and `PodPrefixKey` will be the others."""
 Unit = ServicePort
-"""Something that comes, changes and goes on its own. A mooring will be one, too, by client and ServiceAddress."""
+"""Something that comes, changes and goes on its own. `ClientTarget` and `PodPrefix` will be the others."""
 
 NodeState = dict[UnitKey, Unit]
 """Everything that a node carries."""
