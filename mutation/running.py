@@ -1,22 +1,29 @@
 """Tries changes in a copy of the repository: the work tree is never touched."""
 
+import math
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mutation.sample import Trial, suites_of
 
-GRACE_SECONDS = 60.0
-"""How much longer tests may take than without a change, because the machine has more to do."""
+# Tests that hang have noticed the change. They are not told by the clock: on a busy machine all tests take long.
+GRACE_SECONDS = 30.0
+"""Of a processor, which a process may use beyond what the tests use without a change."""
 MAX_SLOWDOWN = 3.0
-"""How many times as long they may take; after that the change has been noticed: they hang."""
+"""How many times as much of a processor it may use as the tests without a change."""
+MAX_BYTES = 4 << 30
+"""Of memory, which a process may use: a loop without an end may collect without an end."""
+LOOK_SECONDS = 0.25
+MAX_ASLEEP_SECONDS = 30.0
+"""For which nothing that was started asks for a processor or a disk: no test waits that long for what happens."""
 
 
 class MutationError(Exception):
@@ -30,35 +37,39 @@ class Copy:
         self.root = root
         self._output = root / ".pytest_output"
         self._seconds: dict[tuple[str, ...], float] = {}
-        """How long tests took without a change."""
+        """Of a processor, which tests used without a change."""
 
     def survives(self, trial: Trial) -> bool:
         """Whether no test notices this change. Raises MutationError where tests fail without it."""
+        return all(self._unnoticed(trial, tests) for tests in suites_of(self.root, trial.module))
+
+    def _unnoticed(self, trial: Trial, tests: list[str]) -> bool:
+        bound = self._bound(tests)
         path = self.root / trial.module
         source = path.read_text()
-        suites = suites_of(self.root, trial.module)
-        bounds = [self._bound(tests) for tests in suites]
         path.write_text(trial.mutant.of(source))
         try:
-            return all(self._pass(tests, bound) for tests, bound in zip(suites, bounds, strict=True))
+            return self._pass(tests, bound)
         finally:
             path.write_text(source)
 
     def _bound(self, tests: list[str]) -> float:
+        """The seconds of a processor that each process of these tests may use."""
         key = tuple(tests)
         if key not in self._seconds:
-            begun = time.monotonic()
-            if not self._pass(tests, 1800.0):
+            before = _seconds_of_children()
+            if not self._pass(tests, math.inf):
                 raise MutationError(f"{' '.join(tests)}: fails without any change; mend that first\n{self._said()}")
-            self._seconds[key] = time.monotonic() - begun
+            self._seconds[key] = _seconds_of_children() - before
         return self._seconds[key] * MAX_SLOWDOWN + GRACE_SECONDS
 
     def _pass(self, tests: list[str], seconds: float) -> bool:
-        """Whether these tests pass in time. What they have started ends with them."""
-        argv = [sys.executable, "-m", "pytest", "--exitfirst", "--quiet", "-p", "no:cacheprovider", *tests]
+        """Whether these tests pass, and do not hang. What they have started ends with them."""
+        # The time-out of a single test is there for a person who waits.
+        options = ["--exitfirst", "--quiet", "-p", "no:cacheprovider", "-o", "timeout=900"]
         with self._output.open("wb") as output:
             process = subprocess.Popen(
-                argv,
+                [sys.executable, "-m", "pytest", *options, *tests],
                 cwd=self.root,
                 env=self.environment(),
                 stdin=subprocess.DEVNULL,
@@ -67,10 +78,11 @@ class Copy:
                 start_new_session=True,
             )
         try:
+            resource.prlimit(process.pid, resource.RLIMIT_DATA, (MAX_BYTES, MAX_BYTES))
+            if seconds < math.inf:
+                resource.prlimit(process.pid, resource.RLIMIT_CPU, (math.ceil(seconds), math.ceil(seconds)))
             # 5: there is no test in it.
-            return process.wait(seconds) in (0, 5)
-        except subprocess.TimeoutExpired:
-            return False
+            return _status(process) in (0, 5)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -98,6 +110,35 @@ class Copy:
         )
         if not done.stdout.startswith(str(self.root)):
             raise MutationError(f"tests of the copy would run {done.stdout.strip() or done.stderr.strip()}")
+
+
+def _status(process: subprocess.Popen[bytes]) -> int | None:
+    """With which it ends; None: it and all that it started sleep, and nothing will wake them."""
+    asleep_seconds = 0.0
+    while asleep_seconds < MAX_ASLEEP_SECONDS:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(LOOK_SECONDS)
+        asleep_seconds = asleep_seconds + LOOK_SECONDS if sleeps(process.pid) else 0.0
+    return None
+
+
+def sleeps(pid: int) -> bool:
+    """Whether a process and its children, and theirs, neither run nor wait for a processor or a disk just now."""
+    try:
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            state = (thread / "stat").read_text().rpartition(")")[2].split()[0]
+            children = (thread / "children").read_text().split()
+            if state in "RD" or not all(sleeps(int(child)) for child in children):
+                return False
+    except OSError:
+        return False  # one has just ended
+    return True
+
+
+def _seconds_of_children() -> float:
+    """Of a processor, which processes have used that have ended and were waited for, here or by one of them."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @contextmanager

@@ -1,6 +1,11 @@
 """Changes are tried in a copy, within bounds, and leave nothing behind."""
 
+import math
+import os
+import shlex
+import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -8,7 +13,7 @@ import pytest
 
 from mutation import running
 from mutation.operators import mutants
-from mutation.running import MutationError, copied
+from mutation.running import MutationError, copied, sleeps
 from mutation.sample import Trial
 
 MODULE = Path("src/moorage/core/x.py")
@@ -58,13 +63,57 @@ def test_the_work_tree_is_not_touched_and_the_copy_goes(root: Path) -> None:
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
 
 
-def test_a_change_that_makes_tests_hang_is_noticed_in_bounded_time(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_change_that_makes_tests_run_without_end_is_noticed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "GRACE_SECONDS", 0.0)
     with copied(root) as copy:
         for each in changes(root, "- becomes +"):
             assert not copy.survives(each)
+
+
+@pytest.mark.parametrize("wait", ["threading.Event().wait()", 'subprocess.run(["sleep", "600"])'])
+def test_a_change_that_makes_tests_wait_without_end_is_noticed(
+    root: Path, monkeypatch: pytest.MonkeyPatch, wait: str
+) -> None:
+    monkeypatch.setattr(running, "MAX_ASLEEP_SECONDS", 1.0)
+    test = f"from moorage.core.x import g\nimport subprocess, threading\n\n\ndef test_g():\n    g(1) and {wait}\n"
+    (root / "tests/core/test_x.py").write_text(test)
+    with copied(root) as copy:
+        [waits] = changes(root, "and becomes or")
+        assert not copy.survives(waits)
+
+
+@pytest.mark.parametrize("of_a_shell", [False, True])
+def test_a_process_that_is_only_kept_from_running_does_not_sleep(of_a_shell: bool) -> None:
+    program = "print(flush=True); input(); print(flush=True)\nwhile True: pass"
+    argv = [sys.executable, "-c", program]
+    if of_a_shell:
+        argv = ["sh", "-c", f"{shlex.join(argv)}; true"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdin
+        assert process.stdout
+        try:
+            process.stdout.readline()
+            ends = time.monotonic() + 20
+            while not sleeps(process.pid):
+                assert time.monotonic() < ends
+                time.sleep(0.05)
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            process.stdout.readline()
+            assert not any(sleeps(process.pid) for _ in range(200))
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_a_change_that_makes_tests_collect_without_end_is_noticed(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "MAX_BYTES", 256 << 20)
+    test = "from moorage.core.x import g\n\n\ndef test_g():\n    bytearray(g(1) * (1 << 29))\n"
+    (root / "tests/core/test_x.py").write_text(test)
+    with copied(root) as copy:
+        [collects] = changes(root, "and becomes or")
+        assert not copy.survives(collects)
 
 
 def test_what_tests_have_started_ends_with_them(root: Path, tmp_path: Path) -> None:
@@ -78,7 +127,7 @@ def test_f():
 """
     (root / "tests/core/test_x.py").write_text(test)
     with copied(root) as copy:
-        assert not copy._pass(["tests/core"], 100.0)
+        assert not copy._pass(["tests/core"], math.inf)
     ends = time.monotonic() + 20
     while running_still(int(noted.read_text())):
         assert time.monotonic() < ends
