@@ -24,6 +24,9 @@ NEXT_NUMBER = {0: 1, 1: 2, 2: 3}
 SAID_ONLY = ("log", "_log", "logger", "warnings")
 """Calls of these are read by people: tests hold the words that matter, and need not hold each."""
 
+TYPED_ONLY = ("frozen", "kw_only")
+"""Keywords of a class that forbid what mypy does not let through anyway."""
+
 
 class Mutant(NamedTuple):
     """One change of one module."""
@@ -84,7 +87,10 @@ def _children(node: ast.AST) -> Iterator[ast.AST]:
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "type_params", "decorator_list"):
             continue
-        yield from (each for each in (value if isinstance(value, list) else [value]) if isinstance(each, ast.AST))
+        for each in value if isinstance(value, list) else [value]:
+            typed_only = isinstance(node, ast.ClassDef) and isinstance(each, ast.keyword) and each.arg in TYPED_ONLY
+            if isinstance(each, ast.AST) and not typed_only:
+                yield each
 
 
 def _of(node: ast.stmt | ast.expr) -> Iterator[Change]:
