@@ -1,7 +1,9 @@
 """Slot tables: balance, the same table everywhere, and little disruption."""
 
+import hashlib
 import os
 import random
+import struct
 import subprocess
 import sys
 from collections import Counter
@@ -12,6 +14,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from moorage.dataplane import slots
 from moorage.dataplane.slots import MAX_SLOTS, STICKY_SIZES, first_slot, modulus, table
 
 Endpoints = dict[str, int]  # identity -> weight
@@ -100,6 +103,80 @@ def test_tables_stay_as_they_are_so_that_nodes_of_different_versions_agree(
     names: list[str], weights: list[int], size: int, expected: str
 ) -> None:
     assert "".join(map(str, table(names, weights, size))) == expected
+
+
+@pytest.mark.parametrize(
+    ("weights", "size", "expected"),
+    [
+        ([1] * 1000, MAX_SLOTS, "0e7427f983ffd383"),
+        ([number % 10 + 1 for number in range(1000)], MAX_SLOTS, "1a044a00728df133"),
+        ([1] * 299 + [50], 1000, "d6216c37b1e5700d"),
+        ([1] * 120, 480, "fbe76e3169c70f10"),
+    ],
+)
+def test_long_tables_stay_as_they_are(weights: list[int], size: int, expected: str) -> None:
+    names = [f"10.0.{number >> 8}.{number & 255}:80" for number in range(len(weights))]
+    assert hashlib.sha256(repr(table(names, weights, size)).encode()).hexdigest()[:16] == expected
+
+
+def filled_in_one_go(names: list[str], weights: list[int], size: int) -> tuple[int, ...]:
+    """The table as `table` describes it: every bid is known, and they are made one after the other."""
+    digests = [hashlib.shake_128(name.encode()).digest(2 * size) for name in names]
+    order = sorted(range(len(names)), key=digests.__getitem__)
+    preferences = {
+        each: sorted(range(size), key=struct.unpack(f"<{size}H", digests[each]).__getitem__) for each in order
+    }
+    bids = sorted(
+        (Fraction(turn, weights[each]), place, each, slot)
+        for place, each in enumerate(order)
+        for turn, slot in enumerate(preferences[each])
+    )
+    exact = [Fraction(size * weight, sum(weights)) for weight in weights]
+    ups = size - sum(int(each) for each in exact)
+    owner: dict[int, int] = {}
+    taken: Counter[int] = Counter()
+    for _, _, each, slot in bids:
+        share = int(exact[each])
+        up = taken[each] == share < exact[each] and ups > 0
+        if slot not in owner and (taken[each] < share or up):
+            owner[slot] = each
+            taken[each] += 1
+            ups -= up
+    return tuple(owner[slot] for slot in range(size))
+
+
+@given(
+    st.dictionaries(identities, st.sampled_from([1, 1, 1, 2, 3, 100]), min_size=1, max_size=12),
+    st.integers(1, 60),
+    st.sampled_from([(1, 2), (2, 7), (16, 30)]),
+    st.sampled_from([1, 4]),
+)
+def test_a_table_that_is_filled_in_stages_is_the_same(
+    weights: Endpoints, size: int, stages: tuple[int, ...], fewest: int
+) -> None:
+    names, each_weight = list(weights), list(weights.values())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slots, "LONG_TABLE_SLOTS", 0)
+        patch.setattr(slots, "STAGES", stages)
+        patch.setattr(slots, "FEWEST_TURNS", fewest)
+        assert table(names, each_weight, size) == filled_in_one_go(names, each_weight, size)
+
+
+@pytest.mark.parametrize("weights", [[1] * 100, [1] * 99 + [100], [1, 2] * 50])
+def test_a_long_table_is_filled_in_stages(weights: list[int]) -> None:
+    names = addresses(len(weights))
+    assert table(names, weights, 480) == filled_in_one_go(names, weights, 480)
+
+
+@pytest.mark.parametrize("weight", [1, 3])
+def test_of_a_changed_service_only_what_a_new_endpoint_prefers_is_drawn(weight: int) -> None:
+    *names, new = addresses(1001, seed=weight)
+    weights = [1, *[weight] * 1000]
+    table(names, weights[:-1], MAX_SLOTS)
+    before = slots._first_preferences.cache_info().misses
+    table([*names[1:], new], weights[1:], MAX_SLOTS)
+    drawn = slots._first_preferences.cache_info().misses - before
+    assert drawn < 50, "of 1,000: in the first stage the new one, in the second those that still have room"
 
 
 def moved(weights: Endpoints, leaver: str, size: int) -> tuple[int, int]:
