@@ -26,9 +26,10 @@ from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, EndpointSlice
 from moorage.dataplane.capabilities import probe
 from moorage.dataplane.conntrack import KernelConntrack
+from moorage.dataplane.desired import Desired
 from moorage.dataplane.model import ServiceAddress
 from moorage.dataplane.nft import KernelNft
-from moorage.dataplane.services import Desired, Scope, carried
+from moorage.dataplane.services import Scope, carried
 from moorage.dataplane.sync import Synced, Synchronizer
 
 Step = Literal["first", "unchanged", "changed"]

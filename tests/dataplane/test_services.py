@@ -8,7 +8,7 @@ from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.topology import HintedEndpoint, encode_hints
 from moorage.dataplane.model import Balanced, ByClientIP, ServiceAddress, ServicePort, Target
-from moorage.dataplane.services import MAX_ENDPOINTS_OF_PORT, Desired, Scope, carried, fault, needed
+from moorage.dataplane.services import MAX_ENDPOINTS_OF_PORT, Scope, carried, fault, needed
 from tests.support.categories import CASES
 
 SCOPE = Scope(node="node-1", labelled_only=False)
@@ -287,33 +287,6 @@ def test_names_that_collide_with_everything_still_differ() -> None:
     ]
     port = only(service(), slice_(*given))
     assert len({each.name for each in port.endpoints}) == 5
-
-
-def test_an_address_that_two_services_claim_is_the_firsts_until_it_goes() -> None:
-    desired = Desired()
-    key = ServiceAddress("10.96.0.1", "tcp", 80)
-    first, second = (ServicePort(service=name, key=key) for name in ("a/a", "b/b"))
-    assert desired.put("b/b", [second]) == {key}
-    assert desired.put("a/a", [first]) == {key}
-    assert desired.state == {key: first}
-    assert len(desired.conflicts()) == 1
-    assert desired.put("a/a", []) == {key}
-    assert desired.state == {key: second}
-    assert desired.put("b/b", [second]) == set()
-    assert desired.put("b/b", []) == {key}
-    assert desired.state == {}
-
-
-def test_of_many_conflicts_some_are_listed() -> None:
-    desired = Desired()
-    ports = [ServicePort("a/a", ServiceAddress("10.96.0.1", "tcp", port)) for port in range(1, 100)]
-    desired.put("a/a", ports)
-    desired.put("b/b", ports)
-    assert len(desired.conflicts()) == 21
-    desired.put("a/a", ports[:1])
-    assert len(desired.conflicts()) == 1
-    desired.put("b/b", ports[1:])
-    assert desired.conflicts() == []
 
 
 def test_annotations_of_a_service_are_not_held() -> None:

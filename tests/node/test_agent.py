@@ -24,6 +24,7 @@ from moorage.dataplane.nft import NftError
 from moorage.dataplane.services import Carried, Scope, carried
 from moorage.dataplane.sync import Synchronizer
 from moorage.node import agent as agent_module
+from moorage.node import wanted
 from moorage.node.agent import Agent
 from testing.eventually import eventually
 from tests.support.apiserver import RunningApiServer, api_server, kind
@@ -317,7 +318,7 @@ async def test_a_mistake_over_one_service_costs_that_service_alone(
     async with fixture.agent() as agent:
         await apply(fixture.client, service(), slice_("203.0.113.1"))
         await fixture.carries("203.0.113.1")
-        monkeypatch.setattr(agent_module, "carried", mistaken)
+        monkeypatch.setattr(wanted, "carried", mistaken)
         for number in (2, 3):
             await apply(fixture.client, slice_(f"203.0.113.{number}"))
             await apply(fixture.client, service("other", "10.96.0.101"), slice_(f"203.0.113.8{number}", name="other"))
@@ -374,20 +375,22 @@ async def test_an_object_of_another_schema_is_among_the_warnings(fixture: Fixtur
 async def test_of_services_that_are_gone_nothing_is_kept() -> None:
     nft = FakeNft(lambda: 0.0)
     agent = Agent(None, Synchronizer(nft, FakeConntrack(), Capabilities()), Scope("node-1", labelled_only=False))  # type: ignore[arg-type]
+    world = agent._world
     for version, gone in (("1", False), ("2", True)):
         for number in range(1_000):
             name, address = f"s{number}", f"10.96.{number // 250}.{number % 250}"
             meta = ObjectMeta(name=name, namespace="default", uid=name, resource_version=version)
             made = replace(msgspec.convert(service(name, address), Service), metadata=meta)
-            agent._services._apply(Event("DELETED" if gone else "ADDED", made))
+            agent._world.services._apply(Event("DELETED" if gone else "ADDED", made))
             slice = msgspec.convert(slice_("203.0.113.1", name=name), EndpointSlice)
             slice = replace(slice, metadata=replace(meta, labels=slice.metadata.labels))
-            agent._slices._apply(Event("DELETED" if gone else "ADDED", slice))
-        agent._decide(agent._dirty.take_now())
+            agent._world.slices._apply(Event("DELETED" if gone else "ADDED", slice))
+        agent._wanted.decide(agent._world.dirty.take_now())
         count = 0 if gone else 1_000
-        assert len(agent._desired.state) == len(agent._services.store) == len(agent._slices.store) == count
-    assert [len(each) for each in agent._slices.store._reverse.values()] == [0]
-    assert (agent._desired._claims, agent._desired._keys, agent._warned) == ({}, {}, {})
+        assert len(agent._wanted.state) == len(world.services.store) == len(world.slices.store) == count
+    assert [len(each) for each in world.slices.store._reverse.values()] == [0]
+    desired = agent._wanted._desired
+    assert (desired._claims, desired._keys, len(agent._warned)) == ({}, {}, 0)
 
 
 async def test_a_node_uses_what_is_hinted_to_its_zone_and_follows_the_zone_of_its_node(fixture: Fixture) -> None:

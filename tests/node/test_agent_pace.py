@@ -20,7 +20,7 @@ from moorage.dataplane.nft import NftError
 from moorage.dataplane.refusals import Refused
 from moorage.dataplane.services import Carried, Scope
 from moorage.dataplane.sync import Synced, Synchronizer
-from moorage.node import agent as agent_module
+from moorage.node import wanted
 from moorage.node.agent import MAX_RETRY_SECONDS, Agent
 from tests.support.objects import service, slice_
 
@@ -154,7 +154,7 @@ async def test_a_mistake_over_a_service_is_logged_once_with_where_it_is(monkeypa
     def mistaken(*_: object) -> Carried:
         raise KeyError("nobody thought of this")
 
-    monkeypatch.setattr(agent_module, "carried", mistaken)
+    monkeypatch.setattr(wanted, "carried", mistaken)
     node = Node()
     with capture_logs() as logs:
         async with node.running():

@@ -145,10 +145,10 @@ def tell(agent: Agent, objects: Iterable[dict[str, object]]) -> None:
         put(each, ("metadata", "resourceVersion"), str(next(VERSIONS)))
         if "spec" in each:
             service = msgspec.convert(each, Service)
-            agent._services._apply(Event("MODIFIED", service))
+            agent._world.services._apply(Event("MODIFIED", service))
         else:
             slice_ = msgspec.convert(each, EndpointSlice)
-            agent._slices._apply(Event("MODIFIED", slice_))
+            agent._world.slices._apply(Event("MODIFIED", slice_))
 
 
 def well_formed(port: ServicePort) -> bool:
@@ -179,9 +179,9 @@ async def test_good_services_are_carried_among_hostile_ones(
     agent = Agent(None, synchronizer, scope)  # type: ignore[arg-type]
     for hostile, endpoint in ((before, "203.0.113.77"), (after, "203.0.113.78")):
         tell(agent, [*hostile, service("good", "10.96.5.5"), slice_("good", "good-1", endpoint)])
-        changed = agent._decide(agent._dirty.take_now())
-        assert all(map(well_formed, agent._desired.state.values()))
-        await synchronizer.sync(agent._desired.state, changed)
+        changed = agent._wanted.decide(agent._world.dirty.take_now())
+        assert all(map(well_formed, agent._wanted.state.values()))
+        await synchronizer.sync(agent._wanted.state, changed)
         assert synchronizer.refused == {}
         slots = [each for each in await nft.elements("slots-tcp4") if each.key[0] == "10.96.5.5"]
         assert [each.value for each in slots] == [(endpoint, 8080)]

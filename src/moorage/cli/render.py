@@ -17,8 +17,9 @@ from moorage.api.manifest import Manifest, load_only
 from moorage.api.meta import Object, ObjectMeta
 from moorage.api.mirroring import is_mirrored, mirrored
 from moorage.dataplane.changes import Ledger
+from moorage.dataplane.desired import Desired
 from moorage.dataplane.ruleset import base
-from moorage.dataplane.services import Desired, Scope, carried
+from moorage.dataplane.services import Scope, carried
 
 RANGES: dict[str, IPv4Network | IPv6Network] = {
     "IPv4": IPv4Network("10.96.0.0/12"),
