@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -10,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from moorage.cli import node
 from moorage.cli.main import run
 from moorage.cluster.client import Client
 from moorage.cluster.kubeconfig import Config
 from moorage.dataplane.fake import FakeNft
 from moorage.dataplane.services import Scope
 from moorage.errors import MoorageError
+from moorage.node import alone, main
 from tests.support.tenants import kubeconfig_of
 
 
@@ -25,8 +26,9 @@ class Agents:
 
     def __init__(self) -> None:
         self.told: list[tuple[str, Scope]] = []
+        self.nft = FakeNft(lambda: 0.0)
 
-    def __call__(self, client: Client, synchronizer: Any, scope: Scope) -> "Agents":
+    def __call__(self, client: Client, synchronizer: Any, scope: Scope, *observer: object) -> "Agents":
         self.told.append((client.config.server, scope))
         return self
 
@@ -40,9 +42,11 @@ class Agents:
 @pytest.fixture
 def agents(monkeypatch: pytest.MonkeyPatch) -> Agents:
     agents = Agents()
-    monkeypatch.setattr(node, "Agent", agents)
-    monkeypatch.setattr(node, "KernelNft", lambda: FakeNft(lambda: 0.0))
-    monkeypatch.setattr(node, "KernelConntrack", lambda: None)
+    monkeypatch.setattr(main, "Agent", agents)
+    monkeypatch.setattr(main, "KernelNft", lambda: agents.nft)
+    monkeypatch.setattr(main, "KernelConntrack", lambda: None)
+    # Of this test alone: others run beside it.
+    monkeypatch.setattr(alone, "NAME", f"moorage.dev/test-{uuid.uuid4()}")
     return agents
 
 
@@ -107,3 +111,24 @@ def test_without_a_kubeconfig_it_must_be_in_a_pod(
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     assert run(["node", "--node", "node-1"]) == 1
     assert capsys.readouterr().err.startswith("moorage: in-cluster configuration: KUBERNETES_SERVICE_HOST ")
+
+
+def test_without_a_name_of_the_node_it_says_which_option_is_missing(
+    agents: Agents, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("NODE_NAME", raising=False)
+    assert run(["node"]) == 2
+    assert "Missing option '--node'" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("refused")
+def test_a_second_agent_on_a_node_refuses_to_start(
+    agents: Agents, reachable: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["node", "--kubeconfig", reachable, "--node", "node-1"]
+    with alone.alone():
+        assert run(words) == 1
+        assert "a node agent runs here already" in capsys.readouterr().err
+    assert agents.told == []
+    monkeypatch.setattr(agents, "act", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert run(words) == 0

@@ -9,6 +9,7 @@ from moorage.api import crds
 from moorage.api.kinds import kind_of
 from moorage.api.moorage_v1alpha1 import ExternalService
 from moorage.core import progress
+from moorage.node.metrics import Metrics as NodeMetrics
 from moorage.operator.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +45,8 @@ def test_every_field_of_a_spec_is_listed_and_no_other() -> None:
 
 
 def test_every_metric_is_listed_and_no_other() -> None:
-    shown = re.findall(r"^# TYPE (moorage_\w+)", Metrics().text().decode(), re.MULTILINE)
+    text = b"".join(metrics().text() for metrics in (Metrics, NodeMetrics)).decode()
+    shown = re.findall(r"^# TYPE (moorage_\w+)", text, re.MULTILINE)
     assert {word for word in first_cells(OPERATING) if word.startswith("moorage_")} == set(shown)
 
 

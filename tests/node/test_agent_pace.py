@@ -1,6 +1,7 @@
 """When the agent tries again what failed, when it asks the kernel, and what it says of that."""
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -14,6 +15,7 @@ from structlog.testing import capture_logs
 from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.cluster.client import Bookmark, Client, Listing
+from moorage.cluster.errors import UnreachableError
 from moorage.cluster.events import Event
 from moorage.dataplane.model import ServiceAddress, ServicePort
 from moorage.dataplane.nft import NftError
@@ -21,7 +23,8 @@ from moorage.dataplane.refusals import Refused
 from moorage.dataplane.services import Carried, Scope
 from moorage.dataplane.sync import Synced, Synchronizer
 from moorage.node import wanted
-from moorage.node.agent import MAX_RETRY_SECONDS, Agent
+from moorage.node.agent import MAX_RETRY_SECONDS, Agent, Observer
+from moorage.node.main import MAX_BEHIND_SECONDS, ailing, missing
 from tests.support.objects import service, slice_
 
 pytestmark = pytest.mark.looptime
@@ -35,8 +38,11 @@ class Cluster:
     def __init__(self) -> None:
         self._slices: asyncio.Queue[EndpointSlice] = asyncio.Queue()
         self._version = 7
+        self.down = False
 
     async def list(self, kind: type[Any], namespace: str | None = None, **selectors: Any) -> Listing[Any]:
+        if self.down:
+            raise UnreachableError("https://192.0.2.1:6443: no answer")
         listed = [msgspec.convert(service(), Service)] if kind is Service else [self._slice(1)]
         return Listing([replace(each, metadata=replace(each.metadata, uid="1")) for each in listed], "7")
 
@@ -63,6 +69,8 @@ class Kernel:
         self.synced: list[float] = []
         self.asked: list[float] = []
         """When it was looked whether the kernel still has what was programmed."""
+        self.takes = 0.0
+        """Seconds."""
         self.wrong: list[Exception] = []
         """What is raised next."""
         self.refuses = False
@@ -75,6 +83,7 @@ class Kernel:
         self, desired: Mapping[ServiceAddress, ServicePort], changed: Collection[ServiceAddress]
     ) -> Synced:
         self.synced.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(self.takes)
         if self.wrong:
             raise self.wrong.pop(0)
         refused = {key: Refused(port, None, "nft: Value too large") for key, port in desired.items()}
@@ -96,16 +105,31 @@ class Kernel:
         return [round(later - earlier, 3) for earlier, later in pairwise(self.synced)]
 
 
+class Told(Observer):
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+
+    def done(self, synced: Synced, seconds: float) -> None:
+        self.words.append(f"done in {seconds:.0f} s")
+
+    def failed(self) -> None:
+        self.words.append("failed")
+
+
 class Node:
     """An agent, its cluster and its kernel."""
 
     def __init__(self) -> None:
         self.cluster = Cluster()
         self.kernel = Kernel()
+        self.told = Told()
         self.agent = Agent(
             cast("Client", self.cluster),
             cast("Synchronizer", self.kernel),
             Scope("node-1", labelled_only=False),
+            self.told,
         )
 
     @asynccontextmanager
@@ -220,3 +244,61 @@ async def test_sessions_that_could_not_be_corrected_are_tried_again_when_the_ker
         node.kernel.unfinished = True
         await asyncio.sleep(2 * Agent.CHECK_SECONDS)
         assert node.kernel.waits() == [Agent.CHECK_SECONDS, Agent.CHECK_SECONDS]
+
+
+async def test_each_sync_is_told_with_how_long_it_took() -> None:
+    node = Node()
+    node.kernel.wrong = [NO_MEMORY] * 2
+    node.kernel.takes = 3.0
+    async with node.running():
+        await asyncio.sleep(20)
+        assert node.told.words == ["failed", "failed", "done in 3 s"]
+
+
+async def test_an_agent_is_ready_once_the_kernel_was_brought_up_to_date_and_stays_so() -> None:
+    node = Node()
+    node.kernel.wrong = [NO_MEMORY]
+    assert missing(node.agent)
+    async with node.running():
+        await asyncio.sleep(0.05)
+        assert missing(node.agent)
+        await asyncio.sleep(20)
+        assert missing(node.agent) is None
+        node.kernel.wrong = [NO_MEMORY] * 10
+        node.cluster.change()
+        await asyncio.sleep(20)
+        assert missing(node.agent) is None
+
+
+async def test_an_agent_whose_syncs_all_fail_is_to_be_started_anew_after_some_minutes_and_not_before() -> None:
+    node = Node()
+    async with node.running():
+        await asyncio.sleep(3600)
+        assert node.agent.behind_seconds == 0
+        node.kernel.wrong = [NO_MEMORY] * 1000
+        node.cluster.change()
+        await asyncio.sleep(MAX_BEHIND_SECONDS - 1)
+        assert ailing(node.agent) is None
+        await asyncio.sleep(2)
+        assert str(ailing(node.agent)).startswith("the kernel could not be brought up to date for 30")
+        node.kernel.wrong.clear()
+        await asyncio.sleep(60)
+        assert ailing(node.agent) is None
+        assert node.agent.behind_seconds == 0
+
+
+async def test_an_agent_with_a_sync_that_does_not_end_is_to_be_started_anew() -> None:
+    node = Node()
+    node.kernel.takes = math.inf
+    async with node.running():
+        await asyncio.sleep(MAX_BEHIND_SECONDS + 1)
+        assert ailing(node.agent)
+
+
+async def test_an_agent_that_does_not_reach_the_api_server_is_left_alone() -> None:
+    node = Node()
+    node.cluster.down = True
+    async with node.running():
+        await asyncio.sleep(10 * MAX_BEHIND_SECONDS)
+        assert ailing(node.agent) is None
+        assert missing(node.agent)

@@ -51,8 +51,11 @@ class Node:
             self._server.store.put(kind(each["kind"]), {**each, "metadata": metadata})
 
     @asynccontextmanager
-    async def agent(self, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
-        """The agent's process, with this of its environment changed; what still runs of it at the end is killed."""
+    async def agent(self, *words: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
+        """The agent's process, with these words added to its command line, and this of its environment changed.
+
+        What still runs of it at the end is killed.
+        """
         argv = [
             "-c",
             SMALL_TRANSACTIONS,
@@ -63,6 +66,7 @@ class Node:
             "node-1",
             "--services",
             "all",
+            *words,
         ]
         process = await asyncio.create_subprocess_exec(
             *self.net.node.prefix, sys.executable, *argv, env={**os.environ, **environment}
@@ -176,3 +180,13 @@ async def test_an_agent_that_is_killed_in_the_middle_of_a_sync_is_made_good_by_t
         assert (await node.connect()).startswith("203.0.113.")
         slots = await node.nft.elements("slots-tcp4")
         assert len(slots) == 300 * 60 + 24
+
+
+async def test_a_second_agent_ends_at_once_and_the_first_goes_on(node: Node) -> None:
+    await apply(node.client, service(), slice_("203.0.113.1"))
+    async with node.agent():
+        await node.reaches("203.0.113.1")
+        async with node.agent() as second:
+            assert await asyncio.wait_for(second.wait(), BOUND) == 1
+        await apply(node.client, slice_("203.0.113.2"))
+        await node.reaches("203.0.113.2")

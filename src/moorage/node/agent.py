@@ -10,7 +10,7 @@ from moorage.cluster.backoff import backoff
 from moorage.cluster.client import Client
 from moorage.dataplane.model import ServiceAddress
 from moorage.dataplane.services import Scope
-from moorage.dataplane.sync import Synchronizer
+from moorage.dataplane.sync import Synced, Synchronizer
 from moorage.errors import MoorageError
 from moorage.log import get_logger
 from moorage.node.wanted import Wanted
@@ -24,6 +24,16 @@ RETRY_SECONDS, MAX_RETRY_SECONDS = 1.0, 300.0
 MAX_LOGGED_REFUSALS = 20
 
 
+class Observer:
+    """Is told of each sync. This one does nothing with it."""
+
+    def done(self, synced: Synced, seconds: float) -> None:
+        """One has succeeded; it took so long."""
+
+    def failed(self) -> None:
+        """One has failed."""
+
+
 class Agent:
     """One node's loop. `run` ends only when cancelled.
 
@@ -34,13 +44,24 @@ class Agent:
     CHECK_SECONDS = 30.0
     """How often to check that the kernel's digest is still ours: somebody may have flushed the ruleset."""
 
-    def __init__(self, client: Client, synchronizer: Synchronizer, scope: Scope) -> None:
+    def __init__(
+        self,
+        client: Client,
+        synchronizer: Synchronizer,
+        scope: Scope,
+        observer: Observer = Observer(),  # noqa: B008
+    ) -> None:
         self._synchronizer = synchronizer
+        self._observer = observer
         self._world = World(client, scope)
         self._warned = Warned()
         self._wanted = Wanted(self._world, self._warned)
         self._check_at = -math.inf
         """When to check the kernel next, by the event loop's clock."""
+        self.synced = False
+        """Whether the kernel has been brought up to date once."""
+        self._behind_since: float | None = None
+        """Since when it has not been up to date, by the event loop's clock; None: it is, or nothing is known yet."""
         self._refusals = 0
         """How often in a row nft has refused something."""
         self._retry_at = math.inf
@@ -50,6 +71,22 @@ class Agent:
     def warnings(self) -> list[str]:
         """A line for each thing that is left out or kept in its old state, with the reason."""
         return [*self._world.left_out(), *self._warned]
+
+    @property
+    def behind_seconds(self) -> float:
+        """For how long the kernel has not been what is wanted, however often a sync was tried; 0 if it is."""
+        since = self._behind_since
+        return 0.0 if since is None else asyncio.get_running_loop().time() - since
+
+    @property
+    def ports(self) -> int:
+        """How many ports of Services are carried."""
+        return len(self._wanted.state)
+
+    @property
+    def refused(self) -> int:
+        """How many of them nft refuses."""
+        return len(self._synchronizer.refused)
 
     async def run(self) -> None:
         """Follow the API and program the kernel until cancelled. Raises MoorageError only if it cannot start."""
@@ -62,10 +99,16 @@ class Agent:
         """Decide and act whenever something changes. The first round also cleans up after an earlier agent."""
         changed: set[ServiceAddress] = set()
         failures = 0
+        now = asyncio.get_running_loop().time
         while True:
             changed |= self._wanted.decide(self._world.dirty.take_now())
             try:
+                began = now()
+                if self._behind_since is None:
+                    self._behind_since = began
                 synced = await self._synchronizer.sync(self._wanted.state, changed)
+                self._behind_since, self.synced = None, True
+                self._observer.done(synced, now() - began)
                 if any(synced) or failures:
                     log.info("synced", changed=len(changed), **synced._asdict())
                 failures = 0
@@ -73,6 +116,7 @@ class Agent:
                 changed = await self._next()
             except Exception as error:
                 failures += 1
+                self._observer.failed()
                 wait = backoff(failures, random.random())
                 what = "the kernel keeps its last good state"
                 if isinstance(error, MoorageError):

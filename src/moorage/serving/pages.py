@@ -20,13 +20,15 @@ def parse_listen(text: str) -> tuple[str | None, int]:
     return host.removeprefix("[").removesuffix("]") or None, int(port)
 
 
-def pages(metrics: ProcessMetrics, missing: Callable[[], str | None]) -> Pages:
-    """The pages of a process. `missing` says why it is not ready; None if it is."""
-    made: list[tuple[float, Page]] = []
+def pages(
+    metrics: ProcessMetrics, missing: Callable[[], str | None], ailing: Callable[[], str | None] = lambda: None
+) -> Pages:
+    """The pages of a process.
 
-    def readyz() -> Page:
-        lacks = missing()
-        return Page(f"{lacks}\n".encode(), HTTPStatus.SERVICE_UNAVAILABLE) if lacks else Page(b"ok\n")
+    `missing` says why it is not ready; None if it is. `ailing` says why it should be started anew; None if it should
+    not.
+    """
+    made: list[tuple[float, Page]] = []
 
     def exposition() -> Page:
         now = asyncio.get_running_loop().time()
@@ -34,4 +36,12 @@ def pages(metrics: ProcessMetrics, missing: Callable[[], str | None]) -> Pages:
             made[:] = [(now, Page(metrics.text(), content_type=CONTENT_TYPE))]
         return made[0][1]
 
-    return {"/healthz": lambda: Page(b"ok\n"), "/readyz": readyz, "/metrics": exposition}
+    return {
+        "/healthz": lambda: _ok_unless(ailing()),
+        "/readyz": lambda: _ok_unless(missing()),
+        "/metrics": exposition,
+    }
+
+
+def _ok_unless(why_not: str | None) -> Page:
+    return Page(f"{why_not}\n".encode(), HTTPStatus.SERVICE_UNAVAILABLE) if why_not else Page(b"ok\n")

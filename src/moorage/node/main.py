@@ -1,0 +1,86 @@
+"""The node agent's process: alone on its node, programs the kernel, and answers probes."""
+
+import asyncio
+import signal
+from contextlib import AsyncExitStack
+from typing import NamedTuple
+
+from moorage.cluster.client import Client
+from moorage.cluster.kubeconfig import Config
+from moorage.dataplane.capabilities import probe
+from moorage.dataplane.conntrack import KernelConntrack
+from moorage.dataplane.nft import KernelNft
+from moorage.dataplane.services import Scope
+from moorage.dataplane.sync import Synchronizer
+from moorage.log import get_logger
+from moorage.node.agent import Agent
+from moorage.node.alone import alone
+from moorage.node.metrics import Metrics
+from moorage.serving.pages import pages
+from moorage.serving.server import serving
+
+log = get_logger("moorage.node")
+
+MAX_BEHIND_SECONDS = 300.0
+"""How long every sync may fail until `/healthz` says so. The kubelet then starts the agent anew: that helps where its
+own memory or a program that hangs is at fault, and costs one more list of all it watches where nothing helps."""
+
+
+class Options(NamedTuple):
+    """The options of the command line."""
+
+    scope: Scope
+    listen: tuple[str | None, int] | None
+    """None: answer no probes."""
+
+
+def ailing(agent: Agent) -> str | None:
+    """Why the process should be started anew; None if it should not.
+
+    While the API server does not answer there is nothing to sync: the kernel keeps its state, and so does this
+    process. A new one would have to read everything first.
+    """
+    behind = agent.behind_seconds
+    if behind < MAX_BEHIND_SECONDS:
+        return None
+    return f"the kernel could not be brought up to date for {behind:.0f} seconds; the log says why"
+
+
+def missing(agent: Agent) -> str | None:
+    """Why the agent is not ready; None if it is."""
+    return None if agent.synced else "the kernel has not been brought up to date yet"
+
+
+async def run(config: Config, options: Options) -> None:
+    """Run the agent until SIGTERM or SIGINT. Raises MoorageError if it cannot start."""
+    async with AsyncExitStack() as stack:
+        stack.enter_context(alone())
+        nft = KernelNft()
+        capabilities = await probe(nft)
+        for warning in capabilities.warnings:
+            log.warning(warning)
+        client = await stack.enter_async_context(Client(config))
+        synchronizer = Synchronizer(nft, KernelConntrack(), capabilities)
+        if options.listen is None:
+            agent = Agent(client, synchronizer, options.scope)
+        else:
+            metrics = Metrics()
+            agent = Agent(client, synchronizer, options.scope, metrics)
+            metrics.refresh = lambda: _refresh(metrics, agent)
+            answers = pages(metrics, lambda: missing(agent), lambda: ailing(agent))
+            await stack.enter_async_context(serving(options.listen, answers))
+        running = asyncio.ensure_future(agent.run())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+        try:
+            await running
+        except asyncio.CancelledError:
+            log.info("stopping; the kernel keeps what was programmed")
+
+
+def _refresh(metrics: Metrics, agent: Agent) -> None:
+    metrics.synced.set(agent.synced)
+    metrics.behind_seconds.set(agent.behind_seconds)
+    metrics.ports.set(agent.ports)
+    metrics.refused_ports.set(agent.refused)
+    metrics.warnings.set(len(agent.warnings))
