@@ -15,6 +15,7 @@ from moorage.cli.main import run
 from moorage.cluster.client import Client
 from moorage.cluster.kubeconfig import Config
 from moorage.dataplane.fake import FakeNft
+from moorage.dataplane.ruleset import base
 from moorage.dataplane.services import Scope
 from moorage.errors import MoorageError
 from moorage.node import alone, main
@@ -129,6 +130,19 @@ def test_a_second_agent_on_a_node_refuses_to_start(
     with alone.alone():
         assert run(words) == 1
         assert "a node agent runs here already" in capsys.readouterr().err
+        assert run(["node", "--remove"]) == 1
+        assert "a node agent runs here already" in capsys.readouterr().err
     assert agents.told == []
     monkeypatch.setattr(agents, "act", lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert run(words) == 0
+
+
+def test_removal_takes_the_table_and_needs_neither_a_name_nor_an_api_server(
+    agents: Agents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NODE_NAME", raising=False)
+    asyncio.run(agents.nft.run("\n".join(base(learn6=True)) + "\n"))
+    assert asyncio.run(agents.nft.chains())
+    for _ in range(2):
+        assert run(["node", "--remove"]) == 0
+        assert not asyncio.run(agents.nft.chains())

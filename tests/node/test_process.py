@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,15 @@ from tests.support.objects import SERVICE_ADDRESS, apply, service, slice_
 PORT = 9000
 BOUND = 50.0
 """Seconds until a sync of 300 Services is done. It takes 1.3 of processor; 22 passed where 25 programs wanted one."""
+OTHERS = """
+table ip others {
+  chain postrouting {
+    type nat hook postrouting priority 100;
+    ip daddr 192.0.2.1 masquerade
+  }
+}
+"""
+"""As on nodes with kube-proxy: the kernel tracks and translates connections as long as somebody's rules want that."""
 SMALL_TRANSACTIONS = """
 from moorage.cli.main import main
 from moorage.dataplane import sync
@@ -190,3 +199,24 @@ async def test_a_second_agent_ends_at_once_and_the_first_goes_on(node: Node) -> 
             assert await asyncio.wait_for(second.wait(), BOUND) == 1
         await apply(node.client, slice_("203.0.113.2"))
         await node.reaches("203.0.113.2")
+
+
+async def test_removal_takes_the_table_and_breaks_no_open_connection(node: Node) -> None:
+    def ask(*request: str | int) -> Awaitable[str]:
+        return asyncio.to_thread(node.net.ask, *request)
+
+    node.net.node.run("nft", "-f", "-", input=OTHERS)
+    await apply(node.client, service(), slice_("203.0.113.1"))
+    async with node.agent() as agent:
+        await node.reaches("203.0.113.1")
+        assert await ask("open", "kept", CLIENTS[0], SERVICE_ADDRESS, PORT) == "203.0.113.1"
+        agent.terminate()
+        assert await agent.wait() == 0
+    for _ in range(2):
+        async with node.agent("--remove") as removing:
+            assert await asyncio.wait_for(removing.wait(), BOUND) == 0
+        assert not await node.nft.chains()
+    assert "others" in node.net.node.run("nft", "list", "tables")
+    assert await ask("say", "kept") == "203.0.113.1"
+    async with node.agent():
+        await node.reaches("203.0.113.1")

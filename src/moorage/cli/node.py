@@ -33,8 +33,16 @@ from moorage.serving.pages import parse_listen
     metavar="HOST:PORT",
     help="Where to answer /healthz, /readyz and /metrics; default: nowhere.",
 )
-def command(path: str | None, node: str | None, services: str, addresses: str, listen: str | None) -> None:
+@click.option(
+    "--remove", is_flag=True, help="Take what agents have programmed from this node's kernel, and nothing else."
+)
+def command(
+    path: str | None, node: str | None, services: str, addresses: str, listen: str | None, remove: bool
+) -> None:
     """Program this node's kernel for its Services, until told to stop. The kernel keeps what was programmed."""
+    if remove:
+        asyncio.run(main.remove())
+        return
     if not node:
         raise click.UsageError("Missing option '--node'.")
     scope = Scope(node, services == "labelled", "load-balancer" if addresses == "load-balancer" else "cluster")

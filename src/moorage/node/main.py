@@ -10,6 +10,7 @@ from moorage.cluster.kubeconfig import Config
 from moorage.dataplane.capabilities import probe
 from moorage.dataplane.conntrack import KernelConntrack
 from moorage.dataplane.nft import KernelNft
+from moorage.dataplane.removal import REMOVAL
 from moorage.dataplane.services import Scope
 from moorage.dataplane.sync import Synchronizer
 from moorage.log import get_logger
@@ -76,6 +77,13 @@ async def run(config: Config, options: Options) -> None:
             await running
         except asyncio.CancelledError:
             log.info("stopping; the kernel keeps what was programmed")
+
+
+async def remove() -> None:
+    """Take all that agents have programmed from this node's kernel. Raises MoorageError while one runs here."""
+    with alone():
+        await KernelNft().run(REMOVAL)
+    log.info("nothing of Moorage is left in this kernel; connections that are open go on")
 
 
 def _refresh(metrics: Metrics, agent: Agent) -> None:
