@@ -9,7 +9,8 @@ from moorage.api.contract import GROUP_LABEL
 from moorage.api.topology import MAX_HINTS
 from moorage.core.assignment import MAX_PASSES, decide_group
 from moorage.core.model import Create, Delete, Patch
-from moorage.core.mooring_model import GroupDecision
+from moorage.core.mooring_model import GroupDecision, Moored
+from moorage.core.mooring_problems import AWAITED, NOBODY_COUNTS
 from testing.moorings import GroupStory, at, clients, drained, end, member, mooring, reasons
 
 PODS = [f"frontend-{number}" for number in range(6)]
@@ -404,6 +405,48 @@ def test_a_long_chain_of_edits_is_followed_in_several_decisions() -> None:
     assert all(each.status.message is None for each in story.moorings)
 
 
+# --- First checks --------------------------------------------------------------------------------------------------
+
+
+def test_new_clients_wait_for_first_checks_and_are_spread_evenly_then() -> None:
+    late = end("b", takes=False)
+    story = GroupStory(member(end("a"), late, awaited_seconds=3), present=clients(*PODS))
+    decision = story.step()
+    assert decision == GroupDecision((), (), Moored("Pod", {}, (), AWAITED), 3)
+    story.set(member(end("a"), end("b")))
+    decision = story.step()
+    assert (decision.again_seconds, decision.moored.pending) == (None, "")
+    assert Counter(story.where().values()) == {"a": 3, "b": 3}
+
+
+def test_first_checks_hold_up_nobody_who_has_an_endpoint_or_is_given_one() -> None:
+    story = GroupStory(member(end("a"), end("b")), present=clients("p", "q"))
+    story.step()
+    old = GroupStory(member(end("a"), end("b")), present=clients("r"))
+    old.step()
+    lost, left = ("a", "b") if story.where()["p"] == "a" else ("b", "a")
+    story.present |= clients("r", "new", "wished")
+    story.past = old.moorings
+    story.make(mooring("wished", left))
+    ends = [end(lost, serves=False), end(left), end("c", takes=False)]
+    story.set(member(*ends, awaited_seconds=3))
+    decision = story.step()
+    expected = {"p": "FailedOver", "wished": "Moved"}
+    if old.where()["r"] == left:
+        expected["r"] = "Assigned"
+    assert reasons(decision) == expected
+    assert decision.again_seconds == 3
+    assert "new" not in story.where()
+
+
+def test_first_checks_that_nobody_waits_for_are_no_cause_to_decide_again() -> None:
+    story = GroupStory(member(end("a")), present=clients("p"))
+    story.step()
+    story.set(member(end("a"), end("b", takes=False), awaited_seconds=3))
+    decision = story.step()
+    assert (decision.again_seconds, decision.moored.pending) == (None, "")
+
+
 # --- Who has a say -------------------------------------------------------------------------------------------------
 
 
@@ -414,7 +457,7 @@ def test_while_no_member_counts_nothing_is_done() -> None:
     story.present |= clients("new")
     story.edit(PODS[0], "x")
     decision = story.step(1000)
-    assert decision == GroupDecision((), (), moored, None)
+    assert decision == GroupDecision((), (), moored._replace(pending=NOBODY_COUNTS), None)
 
 
 def test_one_client_reaches_the_same_endpoint_of_all_members() -> None:
@@ -555,7 +598,7 @@ def test_a_namespace_has_one_endpoint_and_the_others_stand_by() -> None:
     decision = story.step()
     active = story.where()["frontend"]
     assert active is not None
-    assert decision.moored == (("Namespace", {active: ("frontend",)}, ()))
+    assert decision.moored == Moored("Namespace", {active: ("frontend",)})
     other = "b" if active == "a" else "a"
     story.set(member(end(active, serves=False), end(other), client="Namespace", by_kube_proxy=True))
     assert reasons(story.step()) == {"frontend": "FailedOver"}

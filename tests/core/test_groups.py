@@ -10,7 +10,7 @@ from moorage.api.moorage_v1alpha1 import Drain, MooringConfig, SessionAffinityCo
 from moorage.api.sources_v1alpha1 import HealthCheck, StaticAddress
 from moorage.api.topology import MAX_HINTS
 from moorage.core.groups import combined, leading, member_of
-from moorage.core.model import Complaint, Endpoint, Health, Problem, Resolution
+from moorage.core.model import Complaint, Endpoint, Health, Problem, Resolution, Verdict
 from moorage.core.mooring_model import Drained, Member, MemberEndpoint
 from moorage.core.snapshot import Snapshot
 from moorage.core.view import view_of
@@ -74,6 +74,47 @@ def test_of_an_endpoint_it_tells_whether_it_takes_clients_and_keeps_those_it_has
 def test_an_endpoint_that_is_not_published_takes_nobody_yet() -> None:
     found = told(snapshot(story(), endpoints(4)))
     assert [each.takes for each in found.endpoints] == [True, True, True, False]
+    assert found.awaited_seconds == 3
+
+
+def fresh(**spec: Any) -> Story:
+    """Three endpoints, published before they were checked."""
+    one = Story(xsvc(**{**MOORED, **spec}))
+    one.step(endpoints(3), b0001="Unknown", b0002="Unknown", b0003="Unknown")
+    return one
+
+
+@pytest.mark.parametrize(("interval", "timeout", "seconds"), [(2, 1, 3), (1, 1, 2), (8, 2, 10), (3600, 300, 10)])
+def test_new_clients_wait_for_first_checks_as_long_as_these_take_and_no_more_than_that(
+    interval: int, timeout: int, seconds: int
+) -> None:
+    one = fresh(health_check=HealthCheck(interval_seconds=interval, timeout_seconds=timeout))
+    assert told(snapshot(one, b0003="Unknown")).awaited_seconds == seconds
+    assert told(snapshot(one, b0003="Unhealthy")).awaited_seconds == 0
+
+
+def test_nobody_waits_for_an_endpoint_that_would_take_no_clients_or_has_some() -> None:
+    assert told(snapshot(fresh(drain=[Drain(endpoint="b0003")]), b0003="Unknown")).awaited_seconds == 0
+    assert told(snapshot(story(), b0003="Unknown")).awaited_seconds == 0
+
+
+def test_a_namespace_is_one_client_and_does_not_wait() -> None:
+    config = SessionAffinityConfig(mooring=MooringConfig(client="Namespace"))
+    assert told(snapshot(fresh(session_affinity_config=config), b0003="Unknown")).awaited_seconds == 0
+
+
+def test_nobody_waits_for_the_checks_of_a_service_without_checks() -> None:
+    one = Story(xsvc(**MOORED, health_check=None))
+    one.step(endpoints(3))
+    given = one.snapshot(answers(endpoints(3)), dict.fromkeys(("b0001", "b0002", "b0003"), Verdict("Unchecked")))
+    assert told(given).awaited_seconds == 0
+
+
+def test_a_member_of_whose_endpoints_nothing_is_known_has_no_say() -> None:
+    one = fresh()
+    assert not told(snapshot(one, b0001="Unknown", b0002="Unknown", b0003="Unknown")).counts
+    assert told(snapshot(one, b0001="Unknown", b0002="Unknown", b0003="Unhealthy")).counts
+    assert told(snapshot(story(), b0001="Unknown", b0002="Unknown", b0003="Unknown")).counts, "they took clients"
 
 
 def test_one_that_the_service_cannot_reach_keeps_nobody() -> None:
@@ -229,6 +270,13 @@ def test_members_that_contradict_each_other_are_doubted_together_and_told() -> N
 def test_hints_bound_how_many_clients_an_endpoint_has(client: str, by_kube_proxy: bool, limit: int | None) -> None:
     agents = member(end("a"), client=client)
     assert combined([agents, member(end("a"), client=client, name="db", by_kube_proxy=by_kube_proxy)]).limit == limit
+
+
+def test_new_clients_wait_for_all_members_that_have_a_say() -> None:
+    one, other = member(end("a"), awaited_seconds=2), member(end("a"), name="db", awaited_seconds=5)
+    assert combined([one, other]).awaited_seconds == 5
+    assert combined([one, other._replace(counts=False)]).awaited_seconds == 2
+    assert combined([member(end("a"))]).awaited_seconds == 0
 
 
 def test_without_members_there_is_nothing() -> None:

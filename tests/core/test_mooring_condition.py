@@ -71,6 +71,16 @@ def test_where_all_are_where_they_are_moored_it_says_who_and_how() -> None:
     assert said(story) == ("True", "NoClients", "There is no node to be moored yet.")
 
 
+def test_it_is_unknown_while_clients_wait_and_what_is_wrong_is_told_before_that() -> None:
+    story = story_of("Node")
+    story.moored = moored("Node", b0001="n1")._replace(pending="They wait")
+    story.step(endpoints(1))
+    assert said(story) == ("Unknown", "Pending", "They wait.")
+    story.moored = moored("Node", (OVER,), b0001="n1")._replace(pending="They wait")
+    story.step(endpoints(1))
+    assert said(story) == ("False", "TooManyNodes", OVER.message)
+
+
 def test_what_keeps_clients_from_being_moored_is_told_and_clients_are_served_all_the_same() -> None:
     story = story_of("Node")
     story.moored = moored("Node", (OVER,), b0001="n1")

@@ -45,6 +45,7 @@ class Facts:
         threshold = max((each.panic_threshold_percent for each in self.counting), default=0)
         few = bool(judged) and 100 * sum(map(self.keeps, judged)) <= threshold * len(judged)
         self.panic = few or any(each.panic for each in self.counting)
+        self.awaited = any(each.awaited_seconds for each in self.counting)
         self.past = {key_of(each): each.status.endpoint for each in snapshot.past}
         self.moorings: dict[ClientKey, Mooring] = {}
         for each in sorted(snapshot.moorings, key=lambda it: (it.status.endpoint is None, it.metadata.name)):
@@ -94,6 +95,7 @@ def check_move(facts: Facts, move: Move) -> None:
             if facts.past.get(key) == move.endpoint:
                 assert facts.keeps(move.endpoint)
                 return
+            assert not facts.awaited
         case "FailedOver":
             assert before is not None
             assert not facts.keeps(before)
@@ -227,7 +229,7 @@ class Histories(RuleBasedStateMachine):
             same = self.story.members[0]
             self.story.set(same._replace(key=same.key._replace(name="db"), created=at(1)))
 
-    @rule(how=st.sampled_from(["counts", "panic", "onRecovery"]))
+    @rule(how=st.sampled_from(["counts", "panic", "onRecovery", "awaits"]))
     def a_member_changes(self, how: str) -> None:
         which: Member = self.chance.choice(self.story.members)
         match how:
@@ -235,6 +237,8 @@ class Histories(RuleBasedStateMachine):
                 which = which._replace(counts=not which.counts)
             case "panic":
                 which = which._replace(panic=not which.panic)
+            case "awaits":
+                which = which._replace(awaited_seconds=3.0 - which.awaited_seconds)
             case _:
                 other = "Stay" if which.config.on_recovery == "Return" else "Return"
                 which = which._replace(config=replace(which.config, on_recovery=other))
@@ -328,9 +332,10 @@ class Histories(RuleBasedStateMachine):
         story.step()
         story.step(GRACE)
         decision = story.step()
-        assert (decision.writes, decision.moves, decision.again_seconds) == ((), (), None)
+        assert (decision.writes, decision.moves) == ((), ())
         snapshot = story.snapshot()
         facts = Facts(snapshot)
+        assert decision.again_seconds == (3.0 if decision.moored.pending and facts.awaited else None)
         if not facts.counting:
             return
         where = facts.where()
@@ -339,7 +344,7 @@ class Histories(RuleBasedStateMachine):
         for key in story.present:
             name = where.get(key)
             if name is None:
-                assert not room
+                assert not room or facts.awaited
             elif not facts.keeps(name):
                 assert not room or (facts.panic and facts.all(name))
             elif facts.emptied(name):

@@ -257,6 +257,44 @@ async def test_but_not_while_some_external_service_cannot_be_read_which_may_be_t
     assert fixture.snapshots == []
 
 
+# --- First checks ---------------------------------------------------------------------------------------------------
+
+
+async def waits(fixture: Fixture, **fields: Any) -> list[float]:
+    """How long new clients wait for each member, once this is how KEY sees its endpoints."""
+    fixture.groups.offer(KEY, GROUP, member()._replace(**fields))
+    await fixture.look()
+    return [each.awaited_seconds for each in fixture.snapshots[-1].members]
+
+
+@pytest.mark.looptime
+async def test_new_clients_wait_for_first_checks_until_their_time_is_over(fixture: Fixture) -> None:
+    assert await waits(fixture, awaited_seconds=3.0) == [3.0]
+    await asyncio.sleep(2)
+    assert await waits(fixture, awaited_seconds=3.0, panic=True) == [1.0]
+    await asyncio.sleep(1)
+    assert await waits(fixture, awaited_seconds=3.0, panic=True) == [0.0]
+
+
+@pytest.mark.looptime
+async def test_an_endpoint_that_is_added_later_makes_nobody_wait(fixture: Fixture) -> None:
+    assert await waits(fixture, awaited_seconds=3.0) == [3.0]
+    assert await waits(fixture) == [0.0]
+    assert await waits(fixture, awaited_seconds=3.0) == [0.0]
+
+
+@pytest.mark.looptime
+async def test_the_time_begins_when_a_member_begins_to_count(fixture: Fixture) -> None:
+    await waits(fixture, awaited_seconds=3.0, counts=False)
+    await asyncio.sleep(60)
+    assert await waits(fixture, awaited_seconds=3.0) == [3.0]
+    fixture.groups.offer(OTHER, GROUP, member(OTHER))
+    assert await waits(fixture, awaited_seconds=3.0) == [3.0, 0.0]
+    fixture.groups.withdraw(KEY)
+    await asyncio.sleep(60)
+    assert await waits(fixture, awaited_seconds=3.0) == [3.0, 0.0], "it has joined anew"
+
+
 # --- What has been written ------------------------------------------------------------------------------------------
 
 
@@ -345,6 +383,9 @@ async def test_members_are_not_hurried_for_numbers_of_pods(fixture: Fixture) -> 
     await fixture.look()
     assert fixture.touched == [(KEY, COUNTS_SECONDS)]
     fixture.decision = moves()._replace(moored=Moored("Pod", {"one": ("a", "b"), "two": ("c",)}))
+    await fixture.look()
+    assert fixture.touched == [(KEY, 0.0)]
+    fixture.decision = moves()._replace(moored=Moored("Pod", {"one": ("a", "b"), "two": ("c",)}, pending="They wait"))
     await fixture.look()
     assert fixture.touched == [(KEY, 0.0)]
     await fixture.look()

@@ -10,36 +10,14 @@ from moorage.api.core_v1 import Event, Namespace, Node, Pod
 from moorage.api.moorage_v1alpha1 import ExternalService
 from moorage.api.moorings_v1alpha1 import Mooring
 from testing.eventually import eventually
-from tests.support.operators import Operator, operator, xsvc
-
-ONE, TWO, THREE = "one=203.0.113.1", "two=203.0.113.2", "three=203.0.113.3"
-NODES = ["n1", "n2", "n3"]
+from tests.support.moored import NODES, ONE, THREE, TWO, begun, moored
+from tests.support.operators import Operator, operator
 
 
 @pytest.fixture
 async def op() -> AsyncIterator[Operator]:
     async with operator() as made:
         yield made
-
-
-def moored(*addresses: str, name: str = "backend", client: str = "Node", **spec: Any) -> dict[str, Any]:
-    mooring = {"client": client, **spec.pop("mooring", {})}
-    config = {"sessionAffinity": "Mooring", "sessionAffinityConfig": {"mooring": mooring}}
-    return xsvc(name, *addresses, **config, **spec)
-
-
-async def begun(op: Operator, *addresses: str, nodes: list[str] = NODES, **spec: Any) -> dict[str, str]:
-    """An ExternalService whose clients are these nodes; where they are."""
-    for each in nodes:
-        await op.node(each)
-    await op.apply(moored(*addresses, **spec))
-
-    async def all_moored() -> bool:
-        return sorted(await op.moorings()) == sorted(nodes)
-
-    await eventually(all_moored)
-    await op.rests()
-    return await op.moorings()
 
 
 async def test_clients_are_spread_with_one_write_each_and_hints_follow(op: Operator) -> None:
@@ -174,129 +152,6 @@ async def test_a_client_that_goes_frees_its_place_and_its_mooring_waits_for_it(o
         await op.rests()
         assert await op.moorings() == at
         assert "Mooring patch ok" not in op.writes()
-
-
-@pytest.mark.parametrize("writes", range(8))
-async def test_a_leader_that_is_lost_after_any_write_of_a_failover_leaves_what_the_next_one_finishes(
-    op: Operator, writes: int
-) -> None:
-    async with op.running():
-        at = await begun(op, ONE, TWO, THREE, nodes=[f"n{number}" for number in range(9)])
-    op.down.add("203.0.113.1")
-    async with op.running():
-        await op.rests()
-        op.leading.leave_after(writes)
-        op.prober.check(times=3)
-
-        async def was_refused() -> bool:
-            return op.leading.refused > 0 or "203.0.113.1" not in [
-                each for each, ready in (await op.published()).items() if ready
-            ]
-
-        await eventually(was_refused)
-    async with op.running():
-        await op.rests()
-        op.prober.check(times=3)
-        await op.publishes({"203.0.113.1": False, "203.0.113.2": True, "203.0.113.3": True})
-        await op.rests()
-        after = await op.moorings()
-        assert {node for node in at if at[node] != after[node]} == {node for node in at if at[node] == "one"}
-        assert "one" not in after.values()
-        hints = await op.hints()
-        assert {node: end for end, nodes in hints.items() for node in nodes} == after
-        before = op.server.store.version
-        op.prober.check(times=3)
-        await op.rests()
-        assert op.server.store.version == before
-
-
-async def test_an_operator_that_reads_moorings_late_makes_none_anew(op: Operator) -> None:
-    async with op.running():
-        at = await begun(op, ONE, TWO)
-    before = op.server.store.version
-    held = op.server.faults.hold(path="/moorings", method="GET")
-    async with op.running() as term:
-        await held.arrived.wait()
-        await op.has_time()
-        assert not term.synced
-        held.release()
-        await op.rests()
-        assert (await op.moorings(), op.server.store.version) == (at, before)
-
-
-async def test_an_operator_that_may_not_read_moorings_carries_everything_else(op: Operator) -> None:
-    async with op.running():
-        await begun(op, ONE, TWO)
-    hints = await op.hints()
-    op.server.faults.fail(1000, code=403, path="/moorings", method="GET")
-    async with op.running():
-        await op.apply(xsvc("plain", "203.0.113.7"))
-        await op.publishes({"203.0.113.7": True}, "plain")
-        op.down.add("203.0.113.1")
-        op.prober.check(times=2)
-        await op.publishes({"203.0.113.1": False, "203.0.113.2": True})
-        assert {name: nodes for name, nodes in hints.items() if name == "two"} == await op.hints()
-        assert "Mooring create ok" not in op.writes()
-        op.server.faults.clear()
-
-
-async def test_watches_that_break_lose_no_client(op: Operator) -> None:
-    async with op.running():
-        at = await begun(op, ONE, TWO)
-        op.server.store.compact()
-        op.server.faults.drop_watches()
-        await op.node("n4")
-
-        async def moored_too() -> bool:
-            return sorted(await op.moorings()) == [*NODES, "n4"]
-
-        await eventually(moored_too)
-        assert {**at, "n4": (await op.moorings())["n4"]} == await op.moorings()
-
-
-async def test_a_mooring_that_is_refused_costs_itself_and_is_told_in_the_servers_words(op: Operator) -> None:
-    async with op.running():
-        op.server.faults.fail(1, code=403, path="/moorings", method="POST")
-        for each in NODES:
-            await op.node(each)
-        await op.apply(moored(ONE, TWO))
-        found = await op.says("Moored", "WriteRefused")
-        assert "Mooring backend.node.n" in found.message
-        await op.publishes({"203.0.113.1": True, "203.0.113.2": True})
-        assert len(await op.moorings()) >= 2
-
-        async def all_there() -> bool:
-            return sorted(await op.moorings()) == NODES
-
-        await eventually(all_there)
-        await op.says("Moored", "Moored")
-
-
-async def test_readiness_does_not_wait_for_moorings_that_cannot_be_written(op: Operator) -> None:
-    async with op.running():
-        await begun(op, ONE, TWO)
-        op.server.faults.fail(1000, code=403, path="/moorings", method="PATCH")
-        op.down.add("203.0.113.1")
-        op.prober.check(times=2)
-        await op.publishes({"203.0.113.1": False, "203.0.113.2": True})
-
-
-async def test_of_a_namespace_one_endpoint_is_published_also_while_its_mooring_is_refused(op: Operator) -> None:
-    async with op.running():
-        op.server.faults.fail(1000, code=403, path="/moorings", method="POST")
-        await op.apply(moored(ONE, TWO, client="Namespace"))
-
-        await op.says("Moored", "WriteRefused")
-        before = await op.published()
-        assert sorted(before.values()) == [False, True]
-        op.server.faults.clear()
-
-        async def is_moored() -> bool:
-            return set(await op.moorings()) == {"default"}
-
-        await eventually(is_moored)
-        await op.rests()
-        assert await op.published() == before, "it is the one that the namespace was going to be moored to"
 
 
 async def test_members_of_a_group_share_moorings_and_all_must_agree_to_an_endpoint(op: Operator) -> None:

@@ -111,6 +111,8 @@ class PlayedProber:
         self.problem: Problem | None = None
         self.down: set[str] = set()
         """Addresses that do not answer."""
+        self.slow: set[str] = set()
+        """Addresses of which no check ends."""
         self.checked: dict[ObjectKey, tuple[Mapping[str, Target], Check]] = {}
         self._on_outcome = on_outcome
         self._changed = changed
@@ -144,8 +146,9 @@ class PlayedProber:
         self._on_outcome(key, name, outcome)
 
     def _check(self, key: ObjectKey, name: str) -> None:
-        if key in self.checked and name in self.checked[key][0]:
-            down = self.checked[key][0][name].address in self.down
+        target = self.checked[key][0].get(name) if key in self.checked else None
+        if target is not None and target.address not in self.slow:
+            down = target.address in self.down
             self._on_outcome(key, name, Outcome(not down, REFUSED if down else None))
 
 

@@ -40,7 +40,8 @@ def decide_group(snapshot: GroupSnapshot) -> GroupDecision:
     if group.members:
         assignment.settle()
     steps = list(assignment.writes_of_steps(deleted))
-    again_seconds = min(assignment.next_drain_seconds, grace_seconds)
+    awaited_seconds = group.awaited_seconds if group.awaited_seconds and assignment.unassigned() else math.inf
+    again_seconds = min(assignment.next_drain_seconds, grace_seconds, awaited_seconds)
     return GroupDecision(
         writes=(*(write for write, _ in steps), *assignment.writes_of_messages(), *deletions),
         moves=tuple(move for _, move in steps),
@@ -118,7 +119,10 @@ class Assignment:
                 yield key, Step(target, "FailedOver", why, self._home(key))
 
     def _assigned(self) -> Steps:
-        """A member that changes its group brings along where its clients are."""
+        """A member that changes its group brings along where its clients are.
+
+        While first checks go on, others wait: they would all go to the endpoints that are checked first, and stay.
+        """
         past = {client_of(each): each.status for each in self.snapshot.past}
         for key, client in self._present.items():
             if key in self.at:
@@ -128,7 +132,7 @@ class Assignment:
             if record and before and not mooring_problems.obstacle(before, self.group, self._loads):
                 why = f"it was at {before} in the former group"
                 yield key, Step(before, "Assigned", why, record.home or before, past=record)
-            elif target := self._loads.least(client):
+            elif not self.group.awaited_seconds and (target := self._loads.least(client)):
                 yield key, Step(target, "Assigned", f"{target} has the fewest clients for its weight", target)
 
     def _returned(self) -> Steps:
@@ -219,7 +223,18 @@ class Assignment:
         """Where clients are once all is written. An endpoint with too many clients has those that came first."""
         clients = self.clients_by_endpoint()
         at = {name: tuple(sorted(key.name for key in clients[name][: self.group.limit])) for name in sorted(clients)}
-        return Moored(self.group.config.client, at, tuple(self._problems(clients)))
+        return Moored(self.group.config.client, at, tuple(self._problems(clients)), self._pending())
+
+    def unassigned(self) -> list[ClientKey]:
+        """Present clients that have no endpoint."""
+        return [key for key in self._present if key not in self.at]
+
+    def _pending(self) -> str:
+        if not self.unassigned():
+            return ""
+        if not self.group.members:
+            return mooring_problems.NOBODY_COUNTS
+        return mooring_problems.AWAITED if self.group.awaited_seconds else ""
 
     def clients_by_endpoint(self) -> dict[str, list[ClientKey]]:
         """The clients of each endpoint, present and expected ones, in the order in which they came to it."""
@@ -242,7 +257,7 @@ class Assignment:
         lost = [] if group.panic else [key for key, name in self.at.items() if name not in keeping]
         return mooring_problems.complaints(
             group,
-            unassigned=[key for key in self._present if key not in self.at],
+            unassigned=[] if group.awaited_seconds else self.unassigned(),
             lost=lost,
             over=[key for name in keeping for key in clients.get(name, ())[group.limit :]] if group.limit else [],
             messages=sorted((each.metadata.name, message) for each, message in self._messages if message),

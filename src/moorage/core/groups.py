@@ -1,12 +1,13 @@
 """Combines the ExternalServices of a group: whose configuration holds, which endpoints take and keep clients."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from moorage.api import contract
 from moorage.api.meta import LabelSelector
 from moorage.api.moorage_v1alpha1 import KINDS_OF_NODES, ExternalService, MooringConfig
+from moorage.api.sources_v1alpha1 import HealthCheck
 from moorage.api.topology import MAX_HINTS
 from moorage.core import drains, services, slices, times
 from moorage.core.endpoints import listed
@@ -16,6 +17,9 @@ from moorage.core.ownership import owns
 from moorage.core.readiness import EndpointRow
 from moorage.core.snapshot import Snapshot
 from moorage.core.view import View
+
+MAX_AWAITED_SECONDS = 10.0
+"""How long new clients wait for first checks at most, whatever the spec says of checks."""
 
 # --- One member ---------------------------------------------------------------------------------------------------
 
@@ -35,7 +39,8 @@ def member_of(view: View, snapshot: Snapshot) -> Member | None:
         created=xsvc.metadata.creation_timestamp or "",
         config=config,
         by_kube_proxy=services.proxy_of(xsvc) is None,
-        counts=_counts(view, snapshot) and bool(published or not view.endpoints),
+        counts=_counts(view, snapshot)
+        and (not view.endpoints or (bool(published) and any(map(_known, view.endpoints)))),
         panic_threshold_percent=spec.health_check.panic_threshold_percent if spec.health_check else 0,
         endpoints=tuple(
             _member_endpoint(each, drained.get(each.endpoint.name), each.endpoint.name in published)
@@ -43,6 +48,7 @@ def member_of(view: View, snapshot: Snapshot) -> Member | None:
         ),
         panic=view.panic,
         previous_group=_previous_group(snapshot),
+        awaited_seconds=_awaited_seconds(view, config, published),
     )
 
 
@@ -62,6 +68,27 @@ def _counts(view: View, snapshot: Snapshot) -> bool:
         and view.asked
         and all(each.found is not None or each.kept for each in view.sources)
     )
+
+
+def _known(row: EndpointRow) -> bool:
+    return row.takes or row.verdict.health != "Unknown"
+
+
+def _awaited_seconds(view: View, config: MooringConfig, published: Collection[str]) -> float:
+    """How long it may take until all endpoints that are fine take clients.
+
+    The first check of an endpoint decides, and is made at once; if that cannot be done, it is made an interval later.
+    A Namespace is one client, which nothing is gained for by waiting.
+    """
+    spec = view.xsvc.spec
+    awaited = any(
+        row.endpoint.name not in published if row.takes else row.verdict.health == "Unknown" and row.withheld is None
+        for row in view.endpoints
+    )
+    if not awaited or config.client == "Namespace":
+        return 0.0
+    check = spec.health_check or HealthCheck()
+    return min(MAX_AWAITED_SECONDS, float(check.interval_seconds + check.timeout_seconds))
 
 
 def _drained(xsvc: ExternalService, now: str) -> dict[str, Drained]:
@@ -131,6 +158,8 @@ class Group(NamedTuple):
     """The checks are doubted, by a member or because too few endpoints serve in all members."""
     limit: int | None
     """How many clients an endpoint can have; None: any number."""
+    awaited_seconds: float
+    """How long new clients wait at most for endpoints that are about to take clients; 0: they do not."""
     problems: tuple[Complaint, ...]
 
     @property
@@ -165,6 +194,7 @@ def combined(members: Iterable[Member]) -> Group:
         endpoints=endpoints,
         panic=too_few is not None or any(each.panic for each in counting),
         limit=MAX_HINTS if hinted else None,
+        awaited_seconds=max((each.awaited_seconds for each in counting), default=0.0),
         problems=(*problems, too_few) if too_few and len(counting) > 1 else tuple(problems),
     )
 

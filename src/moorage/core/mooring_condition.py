@@ -24,6 +24,8 @@ def moored(view: View) -> ConditionValue:
         found.append(Complaint("FamilyMissing", note))
     if found:
         return ConditionValue("False", found[0].reason, several(each.message for each in found))
+    if view.moored.pending:
+        return ConditionValue("Unknown", "Pending", f"{view.moored.pending}.")
     count, used = sum(map(len, view.moored.at.values())), len(view.moored.at)
     if not count:
         return ConditionValue("True", "NoClients", f"There is no {_noun(view.moored.kind, 1)} to be moored yet.")

@@ -101,6 +101,9 @@ class Member(NamedTuple):
     """It doubts its checks: too few of its endpoints pass them."""
     previous_group: str = ""
     """The group that it was in before, as long as its Service says so; empty: none, or the same."""
+    awaited_seconds: float = 0.0
+    """How long new clients wait at most, so that they are spread over endpoints that are about to take clients, too;
+    0: there are none, or the time is over."""
 
 
 class GroupSnapshot(NamedTuple):
@@ -144,6 +147,8 @@ class Moored(NamedTuple):
     """Name of an endpoint -> names of the clients moored to it, in order; endpoints without clients are left out."""
     problems: tuple[Complaint, ...] = ()
     """What keeps clients from being moored, or from being moored where a person wants them."""
+    pending: str = ""
+    """Why there are clients that are not assigned yet, as a sentence; empty: nobody waits."""
 
 
 class GroupDecision(NamedTuple):

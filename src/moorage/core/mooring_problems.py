@@ -22,6 +22,14 @@ _PLURALS = {
 _OTHER_KINDS = {"Pod": ("Node",), "Workload": ("Pod", "Node"), "Label": ("Pod", "Node")}
 """Clients that a group has besides those of its kind: single pods, and nodes for pods in their host's network."""
 
+NOBODY_COUNTS = (
+    "Clients are assigned once the sources have answered, and the endpoints are published and have been checked for "
+    "the first time"
+)
+AWAITED = (
+    "New clients are assigned once each endpoint has been checked for the first time, or some seconds have passed"
+)
+
 
 # --- Messages of Moorings -----------------------------------------------------------------------------------------
 

@@ -36,6 +36,9 @@ class GroupRecord:
     """Members with a change that the group has not settled -> since when, by the event loop's clock."""
     missed: dict[ObjectKey, float] = field(default_factory=dict)
     """ExternalServices that should be members and have not been offered -> since when, likewise."""
+    awaited: dict[ObjectKey, float] = field(default_factory=dict)
+    """Until when new clients wait for endpoints of members, likewise. It is set once in a term: an endpoint that is
+    added later holds nobody up."""
     moored: Moored | None = None
     """What members are told; None: nothing has been decided yet in this term."""
     absent: Mapping[ClientKey, str] = field(default_factory=dict)
@@ -48,6 +51,19 @@ class GroupRecord:
     """In a row."""
     unreached: int = 0
     """How often in a row the API server could not be reached to write."""
+
+    def await_endpoints(self, member: Member, now: float) -> None:
+        """Begin to wait for endpoints of this member, or end that."""
+        if member.counts:
+            until = now + member.awaited_seconds
+            self.awaited[member.key] = min(until, self.awaited.get(member.key, until))
+
+    def members_now(self, now: float) -> tuple[Member, ...]:
+        """By name, each with the time that is left to wait for its endpoints."""
+        return tuple(
+            member._replace(awaited_seconds=max(0.0, self.awaited.get(key, now) - now))
+            for key, member in sorted(self.members.items())
+        )
 
 
 def absences(

@@ -102,6 +102,7 @@ class Groups:
         record = self._records.setdefault(group, GroupRecord(group))
         self._group_of[key] = group
         now = asyncio.get_running_loop().time()
+        record.await_endpoints(member, now)
         if record.members.get(key) != member:
             record.members[key] = member
             record.missed.pop(key, None)
@@ -121,6 +122,7 @@ class Groups:
         record = self._records[group]
         del record.members[key]
         record.waiting.pop(key, None)
+        record.awaited.pop(key, None)
         record.changes += 1
         self._world.clients.want(group, _config(record))
         self.queue.add(group)
@@ -195,7 +197,7 @@ class Groups:
         past = {each.previous_group for each in record.members.values() if each.previous_group}
         return _Facts(
             record.key,
-            tuple(member for _, member in sorted(record.members.items())),
+            record.members_now(asyncio.get_running_loop().time()),
             config,
             clients.pods(namespace) if of_pods else [],
             clients.nodes(),
@@ -256,7 +258,7 @@ class Groups:
             before is not None
             and before.kind == moored.kind in KINDS_OF_PODS
             and before.at.keys() == moored.at.keys()
-            and before.problems == moored.problems
+            and before[2:] == moored[2:]
         )
         for each in record.members:
             self._member_touched(each, COUNTS_SECONDS if same else 0.0)

@@ -1,0 +1,29 @@
+"""ExternalServices whose nodes are clients, on an operator that is played."""
+
+from typing import Any
+
+from testing.eventually import eventually
+from tests.support.operators import Operator, xsvc
+
+ONE, TWO, THREE = "one=203.0.113.1", "two=203.0.113.2", "three=203.0.113.3"
+NODES = ["n1", "n2", "n3"]
+
+
+def moored(*addresses: str, name: str = "backend", client: str = "Node", **spec: Any) -> dict[str, Any]:
+    mooring = {"client": client, **spec.pop("mooring", {})}
+    config = {"sessionAffinity": "Mooring", "sessionAffinityConfig": {"mooring": mooring}}
+    return xsvc(name, *addresses, **config, **spec)
+
+
+async def begun(op: Operator, *addresses: str, nodes: list[str] = NODES, **spec: Any) -> dict[str, str]:
+    """An ExternalService whose clients are these nodes; where they are."""
+    for each in nodes:
+        await op.node(each)
+    await op.apply(moored(*addresses, **spec))
+
+    async def all_moored() -> bool:
+        return sorted(await op.moorings()) == sorted(nodes)
+
+    await eventually(all_moored)
+    await op.rests()
+    return await op.moorings()
