@@ -4,7 +4,6 @@ them to a real cluster."""
 import re
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
 
 import click
 import kubernetes_validate
@@ -14,6 +13,7 @@ import yaml
 from moorage.api.addresses import METADATA
 from moorage.cli.operator import command as operator_command
 from moorage.operator import config
+from tests.support.manifests import Manifest, granted, objects
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 OPERATOR, SOURCE = DEPLOY / "operator", DEPLOY / "source"
@@ -27,13 +27,6 @@ MANIFESTS = [
 VERSIONS = ["1.30", "1.33", "1.37"]
 """From the first one with ValidatingAdmissionPolicy in its stable API."""
 READ = {"get", "list", "watch"}
-
-Manifest = dict[str, Any]
-
-
-def objects(*files: Path) -> dict[tuple[str, str], Manifest]:
-    found = [manifest for file in files for manifest in yaml.safe_load_all(file.read_text())]
-    return {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in found}
 
 
 @pytest.fixture
@@ -53,16 +46,6 @@ def container(pod: Manifest) -> Manifest:
     (only,) = pod["containers"]
     assert isinstance(only, dict)
     return only
-
-
-def granted(role: Manifest) -> dict[tuple[str, str], set[str]]:
-    """(API group, resource) -> verbs."""
-    found: dict[tuple[str, str], set[str]] = {}
-    for rule in role["rules"]:
-        for group in rule["apiGroups"]:
-            for resource in rule["resources"]:
-                found.setdefault((group, resource), set()).update(rule["verbs"])
-    return found
 
 
 @pytest.mark.parametrize("version", VERSIONS)
