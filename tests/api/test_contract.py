@@ -2,6 +2,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,30 +14,50 @@ from moorage.api.contract import (
     GROUP_ANNOTATION,
     LABEL_ANNOTATION,
     MAX_WEIGHT,
+    POD_SELECTOR_ANNOTATION,
     PROXY,
     PROXY_LABEL,
     WEIGHTS_ANNOTATION,
+    WHILE_PENDING_ANNOTATION,
     Marks,
     MooredBy,
     ServiceContract,
     SliceContract,
     decode_service,
     decode_slice,
+    encode_mooring,
     encode_service,
     encode_slice,
+    moorings_of,
     slim,
 )
 from moorage.api.discovery_v1 import MANAGED_BY_LABEL, SERVICE_NAME_LABEL
-from moorage.api.meta import ObjectMeta
-from moorage.api.moorage_v1alpha1 import CLIENT_KINDS
+from moorage.api.meta import LabelSelector, LabelSelectorRequirement, ObjectMeta
 
 META = ObjectMeta(name="backend", namespace="frontend")
 
 labels = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", fullmatch=True)
 proxies = st.none() | st.just(PROXY) | st.text(max_size=8)
 keys = st.sampled_from(["tenant", "example.com/tenant", "example.com/Tenant_1", "a" * 63])
-others = st.sampled_from([kind for kind in CLIENT_KINDS if kind != "Label"])
-moored = st.builds(MooredBy, labels, others, st.just("")) | st.builds(MooredBy, labels, st.just("Label"), keys)
+selectors = st.builds(
+    LabelSelector,
+    match_labels=st.none() | st.dictionaries(keys, st.text(max_size=8), max_size=3),
+    match_expressions=st.none()
+    | st.lists(
+        st.builds(
+            LabelSelectorRequirement,
+            key=keys,
+            operator=st.sampled_from(["In", "Exists", "Near"]),
+            values=st.none() | st.lists(st.text(max_size=8), max_size=3),
+        ),
+        max_size=3,
+    ),
+)
+moored = (
+    st.sampled_from(["Node", "Zone", "Namespace"]).map(lambda kind: MooredBy("databases", kind))
+    | st.builds(MooredBy, labels, st.sampled_from(["Pod", "Workload"]), st.just(""), selectors, st.booleans())
+    | st.builds(MooredBy, labels, st.just("Label"), keys, selectors, st.booleans())
+)
 services = st.builds(ServiceContract, proxies, st.none() | moored)
 weights = st.dictionaries(st.text(max_size=8), st.integers(1, MAX_WEIGHT), max_size=5)
 slices = st.builds(SliceContract, st.none() | labels, proxies, weights)
@@ -49,6 +70,8 @@ NAMES = (
     GROUP_ANNOTATION,
     CLIENT_ANNOTATION,
     LABEL_ANNOTATION,
+    POD_SELECTOR_ANNOTATION,
+    WHILE_PENDING_ANNOTATION,
     WEIGHTS_ANNOTATION,
     "example.com/theirs",
 )
@@ -113,7 +136,8 @@ def test_whatever_there_is_decodes_to_what_can_be_encoded(meta: ObjectMeta) -> N
     assert decode_slice(encode_slice(slice_.contract).on(META)) == (slice_.contract, ())
     for problem in service.problems:
         assert re.match(
-            r"Service frontend/backend: metadata\.annotations\[moorage\.dev/(affinity|group|client)\] ", problem
+            r"Service frontend/backend: metadata\.annotations\[moorage\.dev/(affinity|group|client|pod-selector)\] ",
+            problem,
         )
     for problem in slice_.problems:
         assert problem.startswith("EndpointSlice frontend/backend: metadata.annotations[moorage.dev/weights] ")
@@ -126,7 +150,14 @@ def test_what_is_kept_of_metadata_says_the_same(meta: ObjectMeta) -> None:
     assert "example.com/theirs" not in (slim(meta).labels or {}) | (slim(meta).annotations or {})
 
 
-MOORED = {AFFINITY_ANNOTATION: "Mooring", GROUP_ANNOTATION: "databases", CLIENT_ANNOTATION: "Workload"}
+MOORED = {AFFINITY_ANNOTATION: "Mooring", GROUP_ANNOTATION: "databases", CLIENT_ANNOTATION: "Workload"} | {
+    POD_SELECTOR_ANNOTATION: '{"matchLabels":{"app":"frontend"}}',
+    WHILE_PENDING_ANNOTATION: "Hash",
+}
+SELECTOR_RULE = (
+    "a LabelSelector in JSON, with at most 32 labels, 16 expressions and 32 values of each, such as "
+    '{"matchLabels":{"app":"frontend"}}'
+)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +180,10 @@ MOORED = {AFFINITY_ANNOTATION: "Mooring", GROUP_ANNOTATION: "databases", CLIENT_
             {CLIENT_ANNOTATION: "Label", LABEL_ANNOTATION: "a/b/c"},
             "[moorage.dev/label] is a/b/c, and must be a label's key, such as example.com/tenant",
         ),
+        ({POD_SELECTOR_ANNOTATION: None}, f"[moorage.dev/pod-selector] is missing, and must be {SELECTOR_RULE}"),
+        ({POD_SELECTOR_ANNOTATION: "[]"}, f'[moorage.dev/pod-selector] is "[]", and must be {SELECTOR_RULE}'),
+        ({WHILE_PENDING_ANNOTATION: "Wait"}, "[moorage.dev/while-pending] is Wait, and must be Hold or Hash"),
+        ({WHILE_PENDING_ANNOTATION: None}, "[moorage.dev/while-pending] is missing, and must be Hold or Hash"),
         ({GROUP_ANNOTATION: None}, "[moorage.dev/group] is missing, and must be a DNS label, such as backend"),
     ],
 )
@@ -160,6 +195,40 @@ def test_a_service_with_half_a_mooring_has_none_and_a_line_says_why(
         ServiceContract(),
         (f"Service frontend/backend: metadata.annotations{problem}; clients are not moored",),
     )
+
+
+def one_of(labels: int = 0, expressions: int = 0, values: int = 0) -> LabelSelector:
+    """A selector with so many labels, and expressions with so many values."""
+    return LabelSelector(
+        match_labels={f"l{n}": "" for n in range(labels)},
+        match_expressions=[
+            LabelSelectorRequirement(key="k", operator="In", values=[str(n) for n in range(values)])
+            for _ in range(expressions)
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("selector", "fits"),
+    [
+        (one_of(32, 16, 32), True),
+        (one_of(33), False),
+        (one_of(0, 17), False),
+        (one_of(0, 1, 33), False),
+    ],
+)
+def test_a_selector_that_would_cost_too_much_is_none(selector: LabelSelector, fits: bool) -> None:
+    text = msgspec.json.encode(selector).decode()
+    found = decode_service(replace(META, annotations=MOORED | {POD_SELECTOR_ANNOTATION: text}))
+    assert (found.contract.moored is not None) is fits
+
+
+def test_an_old_service_of_pods_that_says_nothing_of_them_is_not_moored() -> None:
+    """As an operator before this wrote it. Nodes need nothing more."""
+    old = {name: MOORED[name] for name in (AFFINITY_ANNOTATION, GROUP_ANNOTATION, CLIENT_ANNOTATION)}
+    assert decode_service(replace(META, annotations=old)).contract.moored is None
+    of_nodes = decode_service(replace(META, annotations=old | {CLIENT_ANNOTATION: "Node"}))
+    assert of_nodes == (ServiceContract(moored=MooredBy("databases", "Node")), ())
 
 
 @pytest.mark.parametrize(
@@ -179,7 +248,8 @@ def test_weights_that_cannot_be_are_all_one_and_a_line_says_why(text: str) -> No
 
 
 def test_the_names_and_formats_are_those_that_clusters_have() -> None:
-    contract = ServiceContract("moorage", MooredBy("databases", "Workload"))
+    frontends = LabelSelector(match_labels={"app": "frontend"})
+    contract = ServiceContract("moorage", MooredBy("databases", "Workload", "", frontends, True))
     assert encode_service(contract) == Marks(
         {"app.kubernetes.io/managed-by": "moorage", "service.kubernetes.io/service-proxy-name": "moorage"},
         {
@@ -187,10 +257,21 @@ def test_the_names_and_formats_are_those_that_clusters_have() -> None:
             "moorage.dev/group": "databases",
             "moorage.dev/client": "Workload",
             "moorage.dev/label": None,
+            "moorage.dev/pod-selector": '{"matchLabels":{"app":"frontend"}}',
+            "moorage.dev/while-pending": "Hold",
         },
     )
-    by_label = encode_service(ServiceContract("moorage", MooredBy("databases", "Label", "example.com/tenant")))
+    by_label = encode_service(
+        ServiceContract("moorage", MooredBy("db", "Label", "example.com/tenant", LabelSelector()))
+    )
     assert by_label.annotations["moorage.dev/label"] == "example.com/tenant"
+    assert by_label.annotations["moorage.dev/pod-selector"] == "{}"
+    assert by_label.annotations["moorage.dev/while-pending"] == "Hash"
+    assert (
+        encode_service(ServiceContract(None, MooredBy("db", "Node"))).annotations["moorage.dev/while-pending"] is None
+    )
+    assert encode_mooring("db", "Node", "n1").labels == {"moorage.dev/group": "db", "moorage.dev/client": "node.n1"}
+    assert moorings_of(("Node", "n1"), ("Zone", "eu-1a")) == "moorage.dev/client in (node.n1,zone.eu-1a)"
     assert encode_slice(SliceContract("backend", "moorage", {"b": 3, "a": 2})) == Marks(
         {
             "kubernetes.io/service-name": "backend",

@@ -1,9 +1,11 @@
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from moorage.api.moorage_v1alpha1 import CLIENT_KINDS
-from moorage.api.mooring_names import mooring_name
+from moorage.api.mooring_names import client_label, mooring_name
 from moorage.api.validation_names import dns_subdomain
 
 groups = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True)
@@ -72,3 +74,30 @@ def test_a_long_name_differs_where_it_is_cut(group: str, name: str, end: str) ->
 
 def test_the_name_of_a_client_never_changes() -> None:
     assert mooring_name("backend", "Label", "Tenant_A") == "backend.label-9de035120cba9630.tenant-a"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "expected"),
+    [
+        ("Node", "n1", "node.n1"),
+        ("Node", "n1.example.com", "node.n1.example.com"),
+        ("Zone", "EU_1", "zone.EU_1"),
+        ("Label", "tenant-a", "label.tenant-a"),
+        ("Node", "n" * 58, f"node.{'n' * 58}"),
+    ],
+)
+def test_a_label_tells_the_client(kind: str, name: str, expected: str) -> None:
+    assert client_label(kind, name) == expected
+
+
+@pytest.mark.parametrize(("kind", "name"), [("Node", "n" * 59), ("Workload", "Deployment/web"), ("Label", "-")])
+def test_a_client_that_no_label_can_name_has_a_hash_of_its_name(kind: str, name: str) -> None:
+    assert re.fullmatch(rf"{kind.lower()}-[0-9a-f]{{16}}", client_label(kind, name))
+
+
+@given(kinds, names, kinds, names)
+def test_each_client_has_a_label_of_its_own_which_is_one(kind: str, name: str, other: str, other_name: str) -> None:
+    label = client_label(kind, name)
+    assert len(label) <= 63
+    assert re.fullmatch(r"[a-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?", label)
+    assert (client_label(other, other_name) == label) == ((kind, name) == (other, other_name))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from moorage.api.contract import GROUP_LABEL
+from moorage.api.contract import CLIENT_LABEL, GROUP_LABEL
 from moorage.api.topology import MAX_HINTS
 from moorage.core.assignment import MAX_PASSES, decide_group
 from moorage.core.model import Create, Delete, Patch
@@ -112,7 +112,7 @@ def test_what_is_recorded_of_a_new_client() -> None:
     story.step()
     (only,) = story.moorings
     assert only.metadata.name == "backend.frontend-0"
-    assert only.metadata.labels == {GROUP_LABEL: "backend"}
+    assert only.metadata.labels == {GROUP_LABEL: "backend", CLIENT_LABEL: "pod.frontend-0"}
     assert only.spec.endpoint == only.status.endpoint == only.status.home == "a"
     assert (only.status.since, only.status.reason, only.status.previous) == (at(0), "Assigned", None)
 

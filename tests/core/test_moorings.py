@@ -2,6 +2,7 @@
 
 from msgspec.structs import replace
 
+from moorage.api.contract import CLIENT_LABEL, GROUP_LABEL
 from moorage.api.moorings_v1alpha1 import Mooring, MooringStatus
 from moorage.core import moorings
 from moorage.core.model import Delete, Patch
@@ -86,6 +87,16 @@ def test_nothing_is_written_where_nothing_is_new_or_the_object_goes() -> None:
     going = stored(one, deletion_timestamp=at(1))
     assert moorings.patched(going, TO_B, None, at(9)) is None
     assert moorings.deleted(going) is None
+
+
+def test_those_of_nodes_and_zones_that_people_made_get_the_labels_by_which_agents_find_them() -> None:
+    one = recorded(stored(mooring("n1", "a", kind="Node")), endpoint="a")
+    patch = moorings.patched(one, None, None, at(9))
+    assert patch is not None
+    labels = {GROUP_LABEL: "backend", CLIENT_LABEL: "node.n1"}
+    assert patch.body == {"metadata": {"uid": "u", "resourceVersion": "7", "labels": labels}}
+    marked = replace(one, metadata=replace(one.metadata, labels=labels))
+    assert moorings.patched(marked, None, None, at(9)) is None
 
 
 def test_a_deletion_has_preconditions() -> None:

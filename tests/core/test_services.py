@@ -12,7 +12,9 @@ from moorage.api.contract import (
     CLIENT_ANNOTATION,
     GROUP_ANNOTATION,
     LABEL_ANNOTATION,
+    POD_SELECTOR_ANNOTATION,
     PROXY_LABEL,
+    WHILE_PENDING_ANNOTATION,
 )
 from moorage.api.core_v1 import ClientIPConfig, Service
 from moorage.api.meta import LabelSelector, ObjectKey
@@ -160,7 +162,7 @@ def test_labels_annotations_and_fields_of_others_stay() -> None:
     assert stored(cluster)["spec"]["trafficDistribution"] == "PreferClose"
 
 
-def test_moorings_rest_on_client_ip_and_tell_the_agents_group_and_client() -> None:
+def test_moorings_rest_on_client_ip_and_tell_the_agents_who_the_clients_are() -> None:
     spec = xsvc(
         proxy="moorage",
         session_affinity="Mooring",
@@ -177,11 +179,15 @@ def test_moorings_rest_on_client_ip_and_tell_the_agents_group_and_client() -> No
         GROUP_ANNOTATION: "databases",
         CLIENT_ANNOTATION: "Label",
         LABEL_ANNOTATION: "example.com/tenant",
+        POD_SELECTOR_ANNOTATION: "{}",
+        WHILE_PENDING_ANNOTATION: "Hold",
     }
     assert correction(xsvc(proxy="moorage", **MOORED), cluster)["metadata"]["annotations"] == {
         GROUP_ANNOTATION: NAME,
         CLIENT_ANNOTATION: "Node",
         LABEL_ANNOTATION: None,
+        POD_SELECTOR_ANNOTATION: None,
+        WHILE_PENDING_ANNOTATION: None,
     }
     assert correction(xsvc(proxy="moorage", session_affinity="None"), cluster)["metadata"] == {
         "annotations": dict.fromkeys((AFFINITY_ANNOTATION, GROUP_ANNOTATION, CLIENT_ANNOTATION))

@@ -14,8 +14,9 @@ import msgspec
 from msgspec.structs import replace
 
 from moorage.api.discovery_v1 import MANAGED_BY_LABEL, SERVICE_NAME_LABEL
-from moorage.api.meta import ObjectKey, ObjectMeta
-from moorage.api.moorage_v1alpha1 import CLIENT_KINDS, GROUP
+from moorage.api.meta import LabelSelector, ObjectKey, ObjectMeta
+from moorage.api.moorage_v1alpha1 import CLIENT_KINDS, GROUP, KINDS_OF_PODS
+from moorage.api.mooring_names import client_label
 from moorage.api.schema import QUALIFIED_NAME
 from moorage.api.show import show
 
@@ -32,21 +33,30 @@ SLICE_MANAGER = GROUP
 """Our value of `endpointslice.kubernetes.io/managed-by`. Kubernetes' own controllers have other values."""
 
 AFFINITY_ANNOTATION = f"{GROUP}/affinity"
-"""On a Service: `Mooring`. The next two come with it, and with client Label the third."""
+"""On a Service: `Mooring`. The next two come with it, and the others where clients are pods."""
 GROUP_ANNOTATION = f"{GROUP}/group"
 """On a Service: the group whose moorings hold for its clients, a DNS label."""
 CLIENT_ANNOTATION = f"{GROUP}/client"
 """On a Service: what counts as one client, one of `CLIENT_KINDS`."""
 LABEL_ANNOTATION = f"{GROUP}/label"
 """On a Service, where the client is Label: the key of the pods' label by whose value they are told apart."""
+POD_SELECTOR_ANNOTATION = f"{GROUP}/pod-selector"
+"""On a Service, where clients are pods: which pods of its namespace are clients, a LabelSelector in JSON."""
+WHILE_PENDING_ANNOTATION = f"{GROUP}/while-pending"
+"""On a Service, where clients are pods: `Hold` or `Hash`, what becomes of the first connections of a pod whose
+mooring is not known yet."""
 GROUP_LABEL = f"{GROUP}/group"
 """On a Mooring: its group, as in its spec, so that `kubectl get moorings -l` finds those of a group."""
+CLIENT_LABEL = f"{GROUP}/client"
+"""On a Mooring: its client, as `client_label` writes it. A node agent finds those of its node and zone by it."""
 WEIGHTS_ANNOTATION = f"{GROUP}/weights"
 """On a slice: a JSON object of endpoint hostname (or address) to weight. Other endpoints weigh 1."""
 
 MAX_WEIGHT = 100
+MAX_LABELS, MAX_EXPRESSIONS, MAX_VALUES = 32, 16, 32
+"""Of a pod selector, as in an ExternalService: it is asked about each pod of a node."""
 
-_MOORING = "Mooring"
+_MOORING, _HOLD, _HASH = "Mooring", "Hold", "Hash"
 _DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _RULES: tuple[tuple[str, str, Callable[[str], object]], ...] = (
     (AFFINITY_ANNOTATION, _MOORING, _MOORING.__eq__),
@@ -56,14 +66,26 @@ _RULES: tuple[tuple[str, str, Callable[[str], object]], ...] = (
 """Annotations of a Service with moored clients: name, what the value must be, and the check."""
 _LABEL_RULE = (LABEL_ANNOTATION, "a label's key, such as example.com/tenant", QUALIFIED_NAME.holds)
 """The same, where the client is Label."""
+_PODS_RULES: tuple[tuple[str, str, Callable[[str], object]], ...] = (
+    (
+        POD_SELECTOR_ANNOTATION,
+        f"a LabelSelector in JSON, with at most {MAX_LABELS} labels, {MAX_EXPRESSIONS} expressions and {MAX_VALUES} "
+        'values of each, such as {"matchLabels":{"app":"frontend"}}',
+        lambda text: _selector(text) is not None,
+    ),
+    (WHILE_PENDING_ANNOTATION, f"{_HOLD} or {_HASH}", (_HOLD, _HASH).__contains__),
+)
+"""The same, where clients are pods."""
 _READ_OF_LABELS = (PROXY_LABEL, SERVICE_NAME_LABEL)
-_READ_OF_ANNOTATIONS = (
+_READ_OF_SERVICE: tuple[str, ...] = (
     AFFINITY_ANNOTATION,
     GROUP_ANNOTATION,
     CLIENT_ANNOTATION,
     LABEL_ANNOTATION,
-    WEIGHTS_ANNOTATION,
+    POD_SELECTOR_ANNOTATION,
+    WHILE_PENDING_ANNOTATION,
 )
+_READ_OF_ANNOTATIONS = (*_READ_OF_SERVICE, WEIGHTS_ANNOTATION)
 
 T = TypeVar("T")
 
@@ -75,6 +97,10 @@ class MooredBy(NamedTuple):
     client: str
     label: str = ""
     """With client Label the label's key; empty with others."""
+    pods: LabelSelector | None = None
+    """Which pods of the namespace are clients; None where clients are no pods."""
+    holds: bool = False
+    """Where clients are pods: the first connections of one whose mooring is not known yet wait for it."""
 
 
 class ServiceContract(NamedTuple):
@@ -126,15 +152,18 @@ class Marks(NamedTuple):
 def encode_service(contract: ServiceContract) -> Marks:
     """The labels and annotations of a Service that the operator writes."""
     moored = contract.moored
-    return Marks(
-        {SERVICE_MANAGED_BY_LABEL: SERVICE_MANAGER, PROXY_LABEL: contract.proxy},
-        {
-            AFFINITY_ANNOTATION: _MOORING if moored else None,
-            GROUP_ANNOTATION: moored.group if moored else None,
-            CLIENT_ANNOTATION: moored.client if moored else None,
-            LABEL_ANNOTATION: (moored.label or None) if moored else None,
-        },
-    )
+    annotations = dict.fromkeys(_READ_OF_SERVICE)
+    if moored:
+        annotations |= {
+            AFFINITY_ANNOTATION: _MOORING,
+            GROUP_ANNOTATION: moored.group,
+            CLIENT_ANNOTATION: moored.client,
+        }
+        annotations[LABEL_ANNOTATION] = moored.label or None
+    if moored and moored.pods is not None:
+        annotations[POD_SELECTOR_ANNOTATION] = msgspec.json.encode(moored.pods, order="sorted").decode()
+        annotations[WHILE_PENDING_ANNOTATION] = _HOLD if moored.holds else _HASH
+    return Marks({SERVICE_MANAGED_BY_LABEL: SERVICE_MANAGER, PROXY_LABEL: contract.proxy}, annotations)
 
 
 def decode_service(meta: ObjectMeta) -> Decoded[ServiceContract]:
@@ -170,9 +199,14 @@ def decode_slice(meta: ObjectMeta) -> Decoded[SliceContract]:
     return Decoded(SliceContract(service.name if service else None, proxy_of(meta), weights), tuple(problems))
 
 
-def encode_mooring(group: str) -> Marks:
-    """The labels of a Mooring that the operator makes."""
-    return Marks({GROUP_LABEL: group}, {})
+def encode_mooring(group: str, kind: str, name: str) -> Marks:
+    """The labels of the Mooring of a client: its group, and the client's kind and name."""
+    return Marks({GROUP_LABEL: group, CLIENT_LABEL: client_label(kind, name)}, {})
+
+
+def moorings_of(*clients: tuple[str, str]) -> str:
+    """The label selector for Moorings of these clients, each given by kind and name, in any group."""
+    return f"{CLIENT_LABEL} in ({','.join(client_label(*each) for each in clients)})"
 
 
 def service_of(slice_meta: ObjectMeta) -> ObjectKey | None:
@@ -192,16 +226,33 @@ def _moored(meta: ObjectMeta, problems: list[str]) -> MooredBy | None:
     annotations = meta.annotations or {}
     if AFFINITY_ANNOTATION not in annotations:
         return None
-    by_label = annotations.get(CLIENT_ANNOTATION) == "Label"
-    for annotation, rule, is_right in (*_RULES, _LABEL_RULE) if by_label else _RULES:
+    client = annotations.get(CLIENT_ANNOTATION)
+    of_pods = _PODS_RULES if client in KINDS_OF_PODS else ()
+    for annotation, rule, is_right in (*_RULES, *((_LABEL_RULE,) if client == "Label" else ()), *of_pods):
         value = annotations.get(annotation)
         if value is None or not is_right(value):
             found = "is missing" if value is None else f"is {show(value)}"
             where = _where("Service", meta, annotation)
             problems.append(f"{where} {found}, and must be {rule}; clients are not moored")
             return None
-    label = annotations[LABEL_ANNOTATION] if by_label else ""
-    return MooredBy(annotations[GROUP_ANNOTATION], annotations[CLIENT_ANNOTATION], label)
+    return MooredBy(
+        annotations[GROUP_ANNOTATION],
+        annotations[CLIENT_ANNOTATION],
+        annotations[LABEL_ANNOTATION] if client == "Label" else "",
+        _selector(annotations[POD_SELECTOR_ANNOTATION]) if of_pods else None,
+        bool(of_pods) and annotations[WHILE_PENDING_ANNOTATION] == _HOLD,
+    )
+
+
+def _selector(text: str) -> LabelSelector | None:
+    """None if it is none that is used."""
+    try:
+        selector = msgspec.json.decode(text, type=LabelSelector)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None
+    expressions = selector.match_expressions or ()
+    few = len(selector.match_labels or ()) <= MAX_LABELS and len(expressions) <= MAX_EXPRESSIONS
+    return selector if few and all(len(each.values or ()) <= MAX_VALUES for each in expressions) else None
 
 
 def _weights(meta: ObjectMeta, problems: list[str]) -> dict[str, int]:

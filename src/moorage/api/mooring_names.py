@@ -1,4 +1,5 @@
-"""Names of Mooring objects. Each client of a group has its own, and everybody finds it without looking."""
+"""Names of Mooring objects, and the label that names their client. Each client of a group has its own, and everybody
+finds it without looking."""
 
 import hashlib
 import re
@@ -8,6 +9,10 @@ MAX_CHARACTERS = 253
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob")
 """Kubernetes' own kinds of workloads."""
 
+MAX_LABEL_CHARACTERS = 63
+"""Of a label's value."""
+
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _DIGITS = 16
 """Of the hash: 64 bits, so that nobody finds two clients of one name by chance."""
@@ -26,10 +31,23 @@ def mooring_name(group: str, kind: str, name: str) -> str:
     plain = _plain(group, kind, name)
     if plain is not None and len(plain) <= MAX_CHARACTERS and _SUBDOMAIN.fullmatch(plain):
         return plain
-    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:_DIGITS]
-    hashed = f"{group}.{kind.lower()}-{digest}"
+    hashed = f"{group}.{_hashed(kind, name)}"
     readable = re.sub("[^a-z0-9]+", "-", name.lower())[: MAX_CHARACTERS - len(hashed) - 1].strip("-")
     return f"{hashed}.{readable or 'x'}"
+
+
+def client_label(kind: str, name: str) -> str:
+    """The value of the label by which the Moorings of a client are found: `node.n1`.
+
+    A client whose name is too long or cannot be part of a label's value is known by a hash: `node-8d1f4c2ab90e6f37`.
+    No two clients share one. `kind` is one of `CLIENT_KINDS`, `name` any text.
+    """
+    plain = f"{kind.lower()}.{name}"
+    return plain if len(plain) <= MAX_LABEL_CHARACTERS and _LABEL.fullmatch(plain) else _hashed(kind, name)
+
+
+def _hashed(kind: str, name: str) -> str:
+    return f"{kind.lower()}-{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:_DIGITS]}"
 
 
 def _plain(group: str, kind: str, name: str) -> str | None:

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from moorage.api import contract
 from moorage.api.meta import ObjectKey, ObjectMeta
+from moorage.api.moorage_v1alpha1 import KINDS_OF_NODES
 from moorage.api.mooring_names import mooring_name
 from moorage.api.moorings_v1alpha1 import (
     MAX_PAST_MOVES,
@@ -69,7 +70,9 @@ def created(group: ObjectKey, client: ClientKey, step: Step, now: str, names: Co
         Mooring(
             api_version="moorage.dev/v1alpha1",
             kind="Mooring",
-            metadata=contract.encode_mooring(group.name).on(ObjectMeta(name=free, namespace=group.namespace)),
+            metadata=contract.encode_mooring(group.name, client.kind, client.name).on(
+                ObjectMeta(name=free, namespace=group.namespace)
+            ),
             spec=MooringSpec(
                 group=group.name, client=MooringClient(kind=client.kind, name=client.name), endpoint=step.endpoint
             ),
@@ -82,7 +85,8 @@ def patched(mooring: Mooring, step: Step | None, message: str | None, now: str) 
     """The write that records a step and sets the message; None if nothing changes, or the object is being deleted.
 
     It sets spec.endpoint, too. But if there is a message, spec.endpoint holds a request that cannot be fulfilled at
-    the moment, and keeps it.
+    the moment, and keeps it. Those of nodes and zones get the labels by which node agents find them: people make
+    Moorings without.
     """
     old, meta = mooring.status, mooring.metadata
     new = replace(_recorded(old, step, now) if step else old, message=message)
@@ -91,9 +95,12 @@ def patched(mooring: Mooring, step: Step | None, message: str | None, now: str) 
         body["status"] = _difference(old, new)
     if step and message is None and step.endpoint != mooring.spec.endpoint:
         body["spec"] = {"endpoint": step.endpoint}
-    if not body or meta.deletion_timestamp is not None:
+    marks = {}
+    if (client := mooring.spec.client).kind in KINDS_OF_NODES:
+        marks = contract.encode_mooring(mooring.spec.group, client.kind, client.name).patch(meta)
+    if not (body or marks) or meta.deletion_timestamp is not None:
         return None
-    body["metadata"] = {"uid": meta.uid, "resourceVersion": meta.resource_version}
+    body["metadata"] = {"uid": meta.uid, "resourceVersion": meta.resource_version, **marks}
     return Patch(Mooring, meta.namespace or "", meta.name, body)
 
 

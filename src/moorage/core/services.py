@@ -220,8 +220,14 @@ def _timeout(have: ServiceSpec) -> int | None:
 def _marks(xsvc: ExternalService) -> contract.Marks:
     moored = None
     if mooring := mooring_of(xsvc):
-        label = (mooring.label or "") if mooring.client == "Label" else ""
-        moored = contract.MooredBy(group_of(xsvc).name, mooring.client, label)
+        of_pods = mooring.client in KINDS_OF_PODS
+        moored = contract.MooredBy(
+            group_of(xsvc).name,
+            mooring.client,
+            (mooring.label or "") if mooring.client == "Label" else "",
+            mooring.pod_selector if of_pods else None,
+            of_pods and mooring.while_pending == "Hold",
+        )
     return contract.encode_service(contract.ServiceContract(proxy_of(xsvc), moored))
 
 
