@@ -5,12 +5,10 @@ from moorage.core.endpoints import listed
 from moorage.core.model import Complaint
 from moorage.core.readiness import family_of
 from moorage.core.view import View
-from moorage.core.words import ConditionValue, counted, several, without
+from moorage.core.words import ConditionValue, client_noun, counted, several, without
 
 _REFUSED = ("QuotaExceeded", "WriteRefused")
 """Reasons why Moorings are not written."""
-_MANY = {"Label": "values of the label", "Namespace": "namespaces"}
-_NOUNS = {"Label": "value of the label"}
 
 
 def moored(view: View) -> ConditionValue:
@@ -28,11 +26,11 @@ def moored(view: View) -> ConditionValue:
         return ConditionValue("Unknown", "Pending", f"{view.moored.pending}.")
     count, used = sum(map(len, view.moored.at.values())), len(view.moored.at)
     if not count:
-        return ConditionValue("True", "NoClients", f"There is no {_noun(view.moored.kind, 1)} to be moored yet.")
+        return ConditionValue("True", "NoClients", f"There is no {client_noun(view.moored.kind)} to be moored yet.")
     are = "is" if count == 1 else "are"
     endpoints = f"{used} of {counted(len(view.endpoints), 'endpoint')}"
     carrier = "readiness" if view.moored.kind == "Namespace" else "hints to kube-proxy"
-    message = f"{count} {_noun(view.moored.kind, count)} {are} moored to {endpoints}, carried by {carrier}"
+    message = f"{counted(count, client_noun(view.moored.kind))} {are} moored to {endpoints}, carried by {carrier}"
     return ConditionValue("True", "Moored", several([message, note] if note else [message]) + ".")
 
 
@@ -60,8 +58,8 @@ def _uncarried(view: View) -> list[Complaint]:
         return [
             Complaint(
                 "NotCarried",
-                f"Node agents of this version do not lead {_noun(kind, 2)} to where they are moored: sessions hold "
-                "clients, as with ClientIP",
+                f"Node agents of this version do not lead {client_noun(kind)}s to where they are moored: sessions "
+                "hold clients, as with ClientIP",
             )
         ]
     return []
@@ -80,9 +78,3 @@ def _families(view: View) -> tuple[str, bool]:
         f"The Service has addresses of {' and '.join(view.families)}, and each endpoint has one: by the other "
         f"family, clients of {only} reach {others}; set spec.ipFamilyPolicy to SingleStack if that matters"
     ), mixed
-
-
-def _noun(kind: str, count: int) -> str:
-    """`node`, `nodes`."""
-    one = _NOUNS.get(kind, kind.lower())
-    return one if count == 1 else _MANY.get(kind, f"{one}s")

@@ -10,15 +10,8 @@ from moorage.core.loads import Loads
 from moorage.core.model import Complaint
 from moorage.core.mooring_model import ClientKey
 from moorage.core.moorings import requested
+from moorage.core.words import client_noun
 
-_PLURALS = {
-    "Pod": "pods",
-    "Workload": "workloads",
-    "Label": "label values",
-    "Node": "nodes",
-    "Zone": "zones",
-    "Namespace": "namespaces",
-}
 _OTHER_KINDS = {"Pod": ("Node",), "Workload": ("Pod", "Node"), "Label": ("Pod", "Node")}
 """Clients that a group has besides those of its kind: single pods, and nodes for pods in their host's network."""
 
@@ -44,7 +37,7 @@ def obstacle(name: str, group: Group, loads: Loads) -> str | None:
     if endpoint.drained and endpoint.deadline is not None:
         return f"{name} is drained, to be empty by {endpoint.drained.before}"
     if not loads.has_room(name):
-        return f"{name} has {group.limit} {_PLURALS[group.config.client]}, as many as its hints can name"
+        return f"{name} has {group.limit} {client_noun(group.config.client)}s, as many as its hints can name"
     return None
 
 
@@ -59,7 +52,9 @@ def message_of_absent(mooring: Mooring, group: Group) -> str | None:
     """For the Mooring of a client that does not exist: only a mistake that its author should correct."""
     kind, client = mooring.spec.client.kind, group.config.client
     if mooring.status.endpoint is None and kind not in (client, *_OTHER_KINDS.get(client, ())):
-        return f"spec.client.kind: the clients of this group are {_PLURALS[client]}, so this Mooring has no effect"
+        return (
+            f"spec.client.kind: the clients of this group are {client_noun(client)}s, so this Mooring has no effect"
+        )
     wanted = requested(mooring)
     return None if wanted is None or wanted in group.names else f"spec.endpoint: {_unknown(wanted, group)}"
 
@@ -101,7 +96,7 @@ def complaints(
     that are too many at their endpoint; `messages` are names of Moorings and their messages.
     """
     yield from group.problems
-    what = _PLURALS[group.config.client]
+    what = f"{client_noun(group.config.client)}s"
     taking = sum(each.takes for each in group.endpoints.values())
     unserved = [*unassigned, *lost, *over]
     if group.limit and taking and unserved:

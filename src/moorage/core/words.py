@@ -28,6 +28,11 @@ def counted(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
+def client_noun(kind: str) -> str:
+    """What a client of this kind is called: `node`, `label value`. The plural has an s."""
+    return "label value" if kind == "Label" else kind.lower()
+
+
 def cut(text: str, characters: int) -> str:
     """`text`, shortened to this many characters if need be."""
     return text if len(text) <= characters else text[: characters - 1] + "…"
