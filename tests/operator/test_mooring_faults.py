@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from moorage.api.moorings_v1alpha1 import Mooring
+from moorage.cluster.reflector import Reflector
 from testing.eventually import eventually
-from tests.support.moored import NODES, ONE, THREE, TWO, begun, moored
+from tests.support.moored import NODES, ONE, SELECTOR, THREE, TWO, begun, made, moored
 from tests.support.operators import Operator, operator, xsvc
 
 
@@ -125,6 +126,31 @@ async def test_watches_that_break_lose_no_client(op: Operator) -> None:
 
         await eventually(moored_too)
         assert {**at, "n4": (await op.moorings())["n4"]} == await op.moorings()
+
+
+async def test_watches_that_say_nothing_any_more_are_noticed(op: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    defaults = {**(Reflector.__init__.__kwdefaults__ or {}), "idle_timeout": 2.0}
+    monkeypatch.setattr(Reflector.__init__, "__kwdefaults__", defaults)
+    async with op.running():
+        of_workloads = moored(ONE, TWO, name="pods", client="Workload", proxy="moorage", mooring=SELECTOR)
+        await op.apply(of_workloads)
+        await op.says("Ready", "Ready", "pods")
+        at = await begun(op, ONE, TWO)
+        other = "two" if at["n1"] == "one" else "one"
+        op.server.faults.silence_watches()
+        await op.client.patch(
+            Mooring, "default", (await op.mooring("n1")).metadata.name, {"spec": {"endpoint": other}}
+        )
+        await op.node("n4")
+        await made(op, "Pod", "a-1-x", await made(op, "ReplicaSet", "a-1", await made(op, "Deployment", "a")))
+
+        async def all_seen() -> bool:
+            found = await op.moorings()
+            return {"n4", "Deployment/a"} <= found.keys() and found["n1"] == other
+
+        await eventually(all_seen)
+        await op.rests()
+        assert (await op.moorings()).items() >= {**at, "n1": other}.items()
 
 
 async def test_a_mooring_that_is_refused_costs_itself_and_is_told_in_the_servers_words(op: Operator) -> None:

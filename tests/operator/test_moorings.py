@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
@@ -10,7 +9,7 @@ from moorage.api.core_v1 import Event, Namespace, Node, Pod
 from moorage.api.moorage_v1alpha1 import ExternalService
 from moorage.api.moorings_v1alpha1 import Mooring
 from testing.eventually import eventually
-from tests.support.moored import NODES, ONE, THREE, TWO, begun, moored
+from tests.support.moored import NODES, ONE, SELECTOR, THREE, TWO, begun, made, moored
 from tests.support.operators import Operator, operator
 
 
@@ -175,33 +174,18 @@ async def test_members_of_a_group_share_moorings_and_all_must_agree_to_an_endpoi
 
 
 async def test_replicas_of_a_deployment_share_a_mooring_through_a_rollout(op: Operator) -> None:
-    labels = {"app": "a"}
-    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "main", "image": "a"}]}}
-    spec = {"selector": {"matchLabels": labels}, "template": template}
-
-    async def made(kind: str, name: str, spec: object, owner: dict[str, Any] | None = None) -> dict[str, Any]:
-        """An object, and how those that it makes refer to it."""
-        version = "v1" if kind == "Pod" else "apps/v1"
-        meta = {"name": name, "namespace": "default", "labels": labels, "ownerReferences": [owner] if owner else []}
-        obj = {"apiVersion": version, "kind": kind, "metadata": meta, "spec": spec}
-        uid = (await op.client.apply(obj, field_manager="test"))["metadata"]["uid"]
-        return {"apiVersion": version, "kind": kind, "name": name, "uid": uid, "controller": True}
-
     async with op.running():
-        selector = {"podSelector": {"matchLabels": labels}}
-        await op.apply(moored(ONE, TWO, client="Workload", proxy="moorage", mooring=selector))
+        await op.apply(moored(ONE, TWO, client="Workload", proxy="moorage", mooring=SELECTOR))
         await op.says("Ready", "Ready")
-        deployment = await made("Deployment", "a", spec)
-        old = await made("ReplicaSet", "a-1", spec, deployment)
-        await made("Pod", "a-1-x", template["spec"], old)
+        deployment = await made(op, "Deployment", "a")
+        await made(op, "Pod", "a-1-x", await made(op, "ReplicaSet", "a-1", deployment))
 
         async def moored_once() -> bool:
             return list(await op.moorings()) == ["Deployment/a"]
 
         await eventually(moored_once)
         before = await op.moorings()
-        new = await made("ReplicaSet", "a-2", spec, deployment)
-        await made("Pod", "a-2-x", template["spec"], new)
+        await made(op, "Pod", "a-2-x", await made(op, "ReplicaSet", "a-2", deployment))
         await op.client.delete(Pod, "default", "a-1-x", grace_period_seconds=0)
         await op.rests()
         assert await op.moorings() == before

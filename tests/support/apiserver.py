@@ -35,7 +35,8 @@ class RunningApiServer:
     """A server that answers.
 
     `store.compact()` makes older watches expire; `faults` has the other failures: `fail(requests, code=...,
-    retry_after=..., method=..., path=...)`, `slow(requests, seconds=...)`, `hold(requests, ...)`, `drop_watches()`.
+    retry_after=..., method=..., path=...)`, `slow(requests, seconds=...)`, `hold(requests, ...)`, `drop_watches()`,
+    `silence_watches()`.
     """
 
     def __init__(self, server: ApiServer, config: Config, session: aiohttp.ClientSession) -> None:

@@ -7,6 +7,9 @@ from tests.support.operators import Operator, xsvc
 
 ONE, TWO, THREE = "one=203.0.113.1", "two=203.0.113.2", "three=203.0.113.3"
 NODES = ["n1", "n2", "n3"]
+LABELS = {"app": "a"}
+SELECTOR = {"podSelector": {"matchLabels": LABELS}}
+_POD: dict[str, Any] = {"containers": [{"name": "main", "image": "a"}]}
 
 
 def moored(*addresses: str, name: str = "backend", client: str = "Node", **spec: Any) -> dict[str, Any]:
@@ -27,3 +30,15 @@ async def begun(op: Operator, *addresses: str, nodes: list[str] = NODES, **spec:
     await eventually(all_moored)
     await op.rests()
     return await op.moorings()
+
+
+async def made(op: Operator, kind: str, name: str, owner: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Make a Pod, or what makes pods, with `LABELS`. Returns how those that it makes refer to it."""
+    version, spec = "v1", _POD
+    if kind != "Pod":
+        version = "apps/v1"
+        spec = {"selector": {"matchLabels": LABELS}, "template": {"metadata": {"labels": LABELS}, "spec": _POD}}
+    meta = {"name": name, "namespace": "default", "labels": LABELS, "ownerReferences": [owner] if owner else []}
+    obj = {"apiVersion": version, "kind": kind, "metadata": meta, "spec": spec}
+    uid = (await op.client.apply(obj, field_manager="test"))["metadata"]["uid"]
+    return {"apiVersion": version, "kind": kind, "name": name, "uid": uid, "controller": True}

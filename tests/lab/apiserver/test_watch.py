@@ -126,6 +126,20 @@ async def test_dropped_watches_break_and_later_ones_work(server: RunningApiServe
         assert await events.take(1) == [("ADDED", "a")]
 
 
+async def test_silenced_watches_say_nothing_more_and_later_ones_do() -> None:
+    async with api_server() as server:
+        async with server.watch(SERVICES) as silenced:
+            server.faults.silence_watches()
+            await create(server, "a")
+            async with server.watch(SERVICES) as events:
+                assert await events.take(1) == [("ADDED", "a")]
+                await create(server, "b")
+                assert await events.take(1) == [("ADDED", "b")]
+            closing = asyncio.create_task(server.server.__aexit__())
+            assert await silenced.next() is None
+        await asyncio.wait_for(closing, 5)
+
+
 async def test_a_server_that_closes_ends_its_watches() -> None:
     async with api_server() as server:
         async with server.watch(SERVICES) as events:

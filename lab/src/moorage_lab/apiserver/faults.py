@@ -40,11 +40,12 @@ class Fault(NamedTuple):
 
 
 class Faults:
-    """Coming faults, and watches to cut."""
+    """Coming faults, and watches to cut or to silence."""
 
     def __init__(self) -> None:
         self._waiting: deque[Fault] = deque()
         self._cut = asyncio.Event()
+        self._silence = asyncio.Event()
 
     def fail(
         self, requests: int = 1, *, code: int = 500, retry_after: int | None = None, method: str = "", path: str = ""
@@ -70,10 +71,20 @@ class Faults:
         self._cut.set()
         self._cut = asyncio.Event()
 
+    def silence_watches(self) -> None:
+        """Have every open watch say nothing more, as if what is between lost it all. Connections stay open."""
+        self._silence.set()
+        self._silence = asyncio.Event()
+
     @property
     def cut(self) -> asyncio.Event:
         """An event that is set when the watches that are open now must break."""
         return self._cut
+
+    @property
+    def silence(self) -> asyncio.Event:
+        """An event that is set when the watches that are open now must say nothing more."""
+        return self._silence
 
     async def strike(self, method: str, path: str) -> None:
         """Apply the first matching fault to a request; raises StatusError if that is an error."""

@@ -135,7 +135,10 @@ class Handlers:
                 number(query, "timeoutSeconds") or _MAX_WATCH_SECONDS,
                 self._bookmark_interval,
             )
-            return await watch.serve(request, self._store, options, presenter, self._faults.cut, self.closing)
+            faults = self._faults
+            return await watch.serve(
+                request, self._store, options, presenter, faults.cut, faults.silence, self.closing
+            )
         version, after = self._list_at(request)
         found = self._store.list(target.kind, target.namespace, version)
         if labels or fields:

@@ -57,9 +57,11 @@ async def serve(
     options: WatchOptions,
     presenter: Presenter,
     cut: asyncio.Event,
+    silence: asyncio.Event,
     closing: asyncio.Event,
 ) -> web.StreamResponse:
-    """Answer a watch request until its time is over, the server closes, or `cut` breaks the connection."""
+    """Answer a watch request until its time is over, the server closes, or `cut` breaks the connection. From
+    `silence` on nothing more is said."""
     loop = asyncio.get_running_loop()
     end = loop.time() + options.timeout
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
@@ -73,6 +75,9 @@ async def serve(
             await stream.bookmark(position, initial=True)
     bookmark_at = loop.time() + options.bookmark_interval
     while True:
+        if silence.is_set():
+            await _first(closing.wait(), seconds=end - loop.time())
+            return response
         try:
             changes = list(store.changes(position))
         except StatusError as error:
