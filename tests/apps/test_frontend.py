@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -16,7 +17,7 @@ from aiohttp.test_utils import RawTestServer
 from moorage.apps import frontend
 from moorage.apps.server import SettingError
 from testing.eventually import eventually
-from tests.support.programs import free_port, moorage, server
+from tests.support.programs import free_port, moorage_in_a_copy, server
 
 HOSTNAME = socket.gethostname()
 
@@ -242,7 +243,7 @@ def test_the_backend_s_port_is_8080_where_none_is_set() -> None:
     assert str(frontend.backend_url({"BACKEND_HOST": "backend"})) == "http://backend:8080/"
 
 
-async def test_a_backend_host_that_is_not_set_is_one_line() -> None:
-    outcome = await moorage("app", "frontend", environment={"BACKEND_HOST": ""})
+def test_a_backend_host_that_is_not_set_is_one_line() -> None:
+    done = moorage_in_a_copy(["app", "frontend"], {**os.environ, "BACKEND_HOST": ""})
     reason = "environment variable BACKEND_HOST: not set; set it to the backend's name or address"
-    assert outcome == (1, "", f"moorage: frontend: {reason}\n")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"moorage: frontend: {reason}\n")

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from moorage.apps.server import SettingError, listen, port_setting, serve
-from tests.support.programs import free_port, moorage
+from tests.support.programs import free_port, moorage_in_a_copy
 
 
 def test_the_port_is_8080_where_none_is_set() -> None:
@@ -88,15 +88,20 @@ async def test_a_connection_that_comes_with_the_signal_is_no_failure(turns: int)
     assert failures == []
 
 
-async def test_a_port_in_use_is_one_line() -> None:
+def test_a_port_in_use_is_one_line() -> None:
     with socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True) as taken:
         port = taken.getsockname()[1]
-        outcome = await moorage("app", "backend", environment={"PORT": str(port)})
+        done = backend(str(port))
     reason = f"cannot listen on port {port}: Address already in use; set PORT to a free one"
-    assert outcome == (1, "", f"moorage: backend: {reason}\n")
+    assert done == (1, "", f"moorage: backend: {reason}\n")
 
 
-async def test_a_port_that_is_none_is_one_line() -> None:
-    outcome = await moorage("app", "backend", environment={"PORT": "abc"})
+def test_a_port_that_is_none_is_one_line() -> None:
     reason = "environment variable PORT: 'abc' is not a port; set it to a number from 1 to 65535"
-    assert outcome == (1, "", f"moorage: backend: {reason}\n")
+    assert backend("abc") == (1, "", f"moorage: backend: {reason}\n")
+
+
+def backend(port: str) -> tuple[int, str, str]:
+    """How a backend with this PORT ends: status, standard output and error."""
+    done = moorage_in_a_copy(["app", "backend"], {**os.environ, "PORT": port})
+    return done.returncode, done.stdout, done.stderr

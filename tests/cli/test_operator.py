@@ -16,7 +16,7 @@ from moorage.cluster.kubeconfig import Config
 from moorage.operator.config import Configuration
 from moorage.operator.main import Options
 from tests.support.apiserver import api_server
-from tests.support.programs import free_port
+from tests.support.programs import free_port, moorage_in_a_copy
 from tests.support.tenants import kubeconfig_of
 
 MOORAGE = (sys.executable, "-P", "-m", "moorage")
@@ -24,8 +24,7 @@ MOORAGE = (sys.executable, "-P", "-m", "moorage")
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("KUBERNETES_")}
-    argv = [*MOORAGE, "operator", *words]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, env=environ)
+    return moorage_in_a_copy(["operator", *words], environ)
 
 
 @pytest.mark.parametrize(

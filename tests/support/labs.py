@@ -8,19 +8,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from tempfile import TemporaryFile
 
 import msgspec
 import pytest
 
 import moorage_lab.cli.lab  # noqa: F401  # what `moorage_in_a_copy` then need not import
-from moorage.cli import main, program
-from moorage_lab.forking import end_as
 from moorage_lab.state import LabState
+from tests.support.programs import moorage_in_a_copy
 
 START_SECONDS = 60
 ROOT = Path(__file__).parents[2]
@@ -139,42 +136,6 @@ class RunningLab:
         assert str(self.directory) not in Path("/proc/self/mountinfo").read_text()
         assert f"{self.name} " not in self.user.ok("lab", "list")
         assert not self.directory.exists()
-
-
-def moorage_in_a_copy(
-    words: Sequence[str], environ: Mapping[str, str], input: str
-) -> subprocess.CompletedProcess[str]:
-    """`moorage WORDS...` in a copy of this process, which has imported what a new one would spend most time with."""
-    main.added()
-    with TemporaryFile("w+") as stdin, TemporaryFile("w+") as stdout, TemporaryFile("w+") as stderr:
-        stdin.write(input)
-        files = stdin, stdout, stderr
-        for file in files:
-            file.seek(0)
-        pid = os.fork()
-        if pid == 0:
-            end_as(partial(_become_moorage, words, environ, [file.fileno() for file in files]))
-        try:
-            _, status = os.waitpid(pid, 0)
-        except BaseException:  # such as the end of the test's time
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            raise
-        for file in files:
-            file.seek(0)
-        code = os.waitstatus_to_exitcode(status)
-        return subprocess.CompletedProcess(list(words), code, stdout.read(), stderr.read())
-
-
-def _become_moorage(words: Sequence[str], environ: Mapping[str, str], descriptors: Sequence[int]) -> None:
-    for number, descriptor in enumerate(descriptors):
-        os.dup2(descriptor, number)
-    sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w")
-    os.environ.clear()
-    os.environ.update(environ)
-    sys.argv = [main.__file__, *words]
-    program.name.cache_clear()
-    main.main()
 
 
 @contextmanager

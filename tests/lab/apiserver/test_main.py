@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import stat
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from moorage.api.core_v1 import Namespace
 from moorage.cluster import kubeconfig
 from moorage.cluster.client import Client
 from moorage.errors import MoorageError
-from tests.support.programs import BOUND_SECONDS, MOORAGE, moorage
+from tests.support.programs import BOUND_SECONDS, MOORAGE, moorage_in_a_copy
 
 
 @contextlib.asynccontextmanager
@@ -79,14 +80,17 @@ async def test_it_serves_plain_http_with_a_token_from_the_environment(tmp_path: 
     assert (config.token, config.server[:5]) == ("secret", "http:")
 
 
-async def test_what_it_cannot_use_is_one_line() -> None:
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return moorage_in_a_copy(["lab-apiserver", *arguments], os.environ)
+
+
+def test_what_it_cannot_use_is_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        outcome = await moorage("lab-apiserver", "--plain", "--port", port)
-    assert outcome.status == 1
-    assert "cannot listen on 127.0.0.1 port" in outcome.stderr
+        done = run("--plain", "--port", str(taken.getsockname()[1]))
+    assert done.returncode == 1
+    assert "cannot listen on 127.0.0.1 port" in done.stderr
     for arguments in (["--service-range", "nope"], ["--socket-fd", "0"]):
-        outcome = await moorage("lab-apiserver", "--plain", *arguments)
-        assert outcome.status == 1
-        assert len(outcome.stderr.strip().split("\n")) == 1
-    assert (await moorage("lab-apiserver")).status == 2
+        done = run("--plain", *arguments)
+        assert done.returncode == 1
+        assert len(done.stderr.strip().split("\n")) == 1
+    assert run().returncode == 2
