@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from moorage.dataplane import changes
 from moorage.dataplane.changes import Ledger
-from moorage.dataplane.fake import FakeNft
 from moorage.dataplane.model import NodeState, ServiceAddress, ServicePort
 from moorage.dataplane.reading import read_all
 from moorage.dataplane.schema import OF_FAMILY, Elements, text
@@ -16,11 +15,6 @@ from tests.support.states import BOTH, KEYS, content, port, programmed, states
 
 def changed(old: NodeState, new: NodeState) -> dict[ServiceAddress, ServicePort | None]:
     return {key: new.get(key) for key in old.keys() | new.keys()}
-
-
-async def owned(nft: FakeNft, key: ServiceAddress) -> Elements:
-    """The fake's elements of one port."""
-    return (await read_all(nft)).units.get(key, {})
 
 
 @given(states(), states(), st.sampled_from([1, 7, 1000]))
@@ -42,8 +36,9 @@ async def test_no_half_of_a_service_is_ever_visible(old: NodeState, new: NodeSta
     versions = {key: [own(state[key], BOTH) if key in state else {} for state in (old, new)] for key in KEYS}
     for transaction in ledger.change_to(changed(old, new)):
         await nft.run(transaction.script)
+        units = (await read_all(nft)).units
         for key, (before, after) in versions.items():
-            now = await owned(nft, key)
+            now = units.get(key, {})
             visible = [each for each in (before, after) if _verdict(each, key) == _verdict(now, key)]
             assert any(_covers(now, each, key) for each in visible), (key, now, before, after)
 
@@ -134,7 +129,7 @@ async def test_a_flip_that_no_transaction_would_take_goes_slot_by_slot(monkeypat
     for script, _ in transactions:
         assert script.count(",") + script.count("element") <= 20 + 2
         await nft.run(script)
-        now = await owned(nft, key)
+        now = (await read_all(nft)).units.get(key, {})
         assert all(target in (before[slot], after[slot]) for slot, target in now[slots].items())
         assert now[slots].keys() == before.keys()
         assert {f"{text(key)} . {target}" for target in now[slots].values()} <= now[containers.live].keys()
