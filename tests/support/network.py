@@ -9,13 +9,12 @@ The first client is an endpoint itself, on the same port.
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from moorage_lab.topology import up
-from tests.support.netns import Namespace, namespace
+from tests.support.netns import PYTHON, Namespace, namespace
 
 CLIENTS = [f"10.244.1.{number}" for number in range(2, 42)]
 CLIENTS6 = [f"fd00:10:244:1::{number:x}" for number in range(2, 12)]
@@ -80,7 +79,7 @@ class Network:
             self.node.run("sysctl", "-qw", f"{setting}=1")
 
     def _program(self, where: Namespace, name: str, *arguments: str) -> "subprocess.Popen[str]":
-        argv = [*where.prefix, sys.executable, str(_HERE / name), *arguments]
+        argv = [*where.prefix, *PYTHON, str(_HERE / name), *arguments]
         pipe = subprocess.PIPE
         program = self._stack.enter_context(subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True))
         self._stack.callback(program.kill)
