@@ -1,10 +1,12 @@
 """What the two programs share: settings, the listening socket."""
 
 import asyncio
+import contextlib
 import errno
 import os
 import signal
 import socket
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -66,8 +68,9 @@ async def test_without_a_request_in_flight_it_ends_at_once() -> None:
     assert time() - told < 0.5
 
 
-@pytest.mark.parametrize("turns", [0, 1, 2])
-async def test_a_connection_that_comes_with_the_signal_is_no_failure(turns: int) -> None:
+@contextlib.asynccontextmanager
+async def told_to_end(turns: int) -> AsyncIterator[int]:
+    """A server's port, so many turns of the event loop after SIGTERM. After the block it ends, at once."""
     failures: list[object] = []
     loop = asyncio.get_running_loop()
     loop.set_debug(True)  # else asyncio does not say that a connection could not be set up
@@ -79,13 +82,33 @@ async def test_a_connection_that_comes_with_the_signal_is_no_failure(turns: int)
     writer.write(b"GET / HTTP/1.0\r\n\r\n")
     assert (await reader.read()).startswith(b"HTTP/1.0 200 OK"), "it serves, and handles signals"
     writer.close()
+    told = loop.time()
     os.kill(os.getpid(), signal.SIGTERM)
     # After one, the event loop has read that there is a signal, and will accept before it handles that.
     for _ in range(turns):
         await asyncio.sleep(0)
-    with socket.create_connection(("127.0.0.1", port), timeout=5):
-        await serving
+    yield port
+    await serving
+    assert loop.time() - told < 0.5
     assert failures == []
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("turns", [0, 1, 2])
+async def test_a_connection_that_comes_with_the_signal_is_no_failure_and_holds_nothing_up(turns: int) -> None:
+    with contextlib.ExitStack() as stack:
+        async with told_to_end(turns) as port:
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("turns", [0, 1])
+async def test_a_request_that_comes_with_the_signal_is_answered(turns: int) -> None:
+    with contextlib.ExitStack() as stack:
+        async with told_to_end(turns) as port:
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+            client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.0 200 OK")
 
 
 def test_a_port_in_use_is_one_line() -> None:

@@ -14,6 +14,8 @@ MAX_BACKLOG = 1024
 """Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn."""
 SHUTDOWN_SECONDS = 25.0
 """How long requests in flight may take after SIGTERM: less than Kubernetes' 30 s of grace before SIGKILL."""
+SET_UP_TURNS = 3
+"""Turns of the event loop from accepting a connection to reading from it: two, and one to spare."""
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -75,10 +77,12 @@ async def serve(handler: Handler, listener: socket.socket) -> None:
     await web.SockSite(runner, listener, backlog=MAX_BACKLOG).start()
     try:
         await stop.wait()
-        # Stop accepting, and let connections that were just accepted have their turn: asyncio fails on a connection
-        # that it is still setting up when the server is closed (python/cpython issue 109564).
+        # Stop accepting, and let connections that were just accepted be set up: asyncio fails on one that is still
+        # being set up when the server is closed (python/cpython issue 109564), and aiohttp does not read from one
+        # whose handler starts after that, but waits for it.
         loop.remove_reader(listener)
-        await asyncio.sleep(0)
+        for _ in range(SET_UP_TURNS):
+            await asyncio.sleep(0)
     finally:
         await runner.cleanup()
 
