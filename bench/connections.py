@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -30,6 +31,7 @@ from moorage.dataplane.capabilities import probe
 from moorage.dataplane.conntrack import FakeConntrack
 from moorage.dataplane.nft import KernelNft
 from moorage.dataplane.sync import Synchronizer
+from testing.inside import netlink_inside
 
 Kind = Literal["untracked", "direct", "moorage", "kube-proxy", "haproxy"]
 SOURCES = 200
@@ -211,7 +213,7 @@ def _program(index: int, way: Way, node: Namespace, directory: Path) -> list[str
 
 
 async def _sync(node: Namespace, service: str, endpoints: list[str], services: int) -> None:
-    nft = KernelNft(node.prefix)
+    nft = KernelNft(node.prefix, partial(netlink_inside, node.prefix))
     state = states.state(services - 1, len(endpoints))
     measured = states.service_port(service, endpoints)
     state[measured.key] = measured

@@ -7,6 +7,7 @@ that a newer one declared by plain types (kubernetes/kubernetes issue 136786).
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from moorage.dataplane.conntrack import FakeConntrack
 from moorage.dataplane.model import Balanced, ByClientIP, Endpoint, NodeState, ServiceAddress, ServicePort, Target
 from moorage.dataplane.nft import KernelNft, NftCrashError
 from moorage.dataplane.sync import Synced, Synchronizer
+from testing.inside import netlink_inside
 
 FOUR, SIX = ServiceAddress("10.96.0.1", "tcp", 80), ServiceAddress("fd00:10:96::1", "udp", 53)
 KEPT = "10.244.1.2 . 10.96.0.1 . tcp . 80"
@@ -78,7 +80,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def versions(root: Path) -> Iterator[Versions]:
     with _namespace() as prefix:
-        yield Versions(KernelNft(prefix), KernelNft((*prefix, "chroot", str(root))))
+        connect = partial(netlink_inside, prefix)
+        yield Versions(KernelNft(prefix, connect), KernelNft((*prefix, "chroot", str(root)), connect))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from moorage.dataplane.capabilities import Capabilities
 from moorage.dataplane.conntrack import FakeConntrack
 from moorage.dataplane.fake import FakeNft
 from moorage.dataplane.model import NodeState, ServiceAddress
-from moorage.dataplane.nft import KernelNft, Nft, Outline
+from moorage.dataplane.nft import Nft, Outline
 from moorage.dataplane.sync import Synchronizer
 from tests.support.netns import namespace
 from tests.support.states import BOTH, port, programmed, states
@@ -28,7 +28,7 @@ def nft(request: pytest.FixtureRequest) -> Iterator[Nft]:
         yield FakeNft(lambda: 0.0)
         return
     with namespace() as made:
-        yield KernelNft(made.prefix)
+        yield made.nft
 
 
 async def carry(nft: Nft, state: NodeState) -> None:

@@ -11,7 +11,6 @@ from moorage.errors import MoorageError
 from tests.support.netns import Namespace
 
 SERVICE = ("10.96.0.1", "tcp", 80)
-NETLINK_NETFILTER = 12
 
 
 def flow(number: int = 1, endpoint: str = "203.0.113.1", *, protocol: str = "tcp", family: int = 4) -> Flow:
@@ -41,7 +40,7 @@ def without_ids(flows: Collection[Flow]) -> set[Flow]:
 
 @pytest.fixture
 def kernel(netns: Namespace) -> KernelConntrack:
-    return KernelConntrack(netns.prefix, lambda: netns.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER))
+    return KernelConntrack(netns.prefix, netns.netlink)
 
 
 # --- The decision --------------------------------------------------------------------------------------------------

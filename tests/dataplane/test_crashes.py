@@ -9,7 +9,7 @@ import pytest
 from moorage import proc
 from moorage.dataplane.capabilities import Capabilities
 from moorage.dataplane.conntrack import FakeConntrack
-from moorage.dataplane.crashes import MAX_TABLES, signal_of, words
+from moorage.dataplane.crashes import MAX_TABLES, refusal, signal_of, words
 from moorage.dataplane.model import ServiceAddress
 from moorage.dataplane.nft import KernelNft, NftCrashError
 from moorage.dataplane.sync import Synchronizer
@@ -120,3 +120,31 @@ def test_where_no_table_is_to_blame_the_advice_is_to_upgrade() -> None:
         "nft 1.0.6 was killed by SIGSEGV (11), while doing: list chains; upgrade nft to 1.1 or newer, no older than "
         "any nft that makes tables on this node"
     )
+
+
+def test_a_refusal_is_one_line_with_nfts_words_and_the_part_at_fault() -> None:
+    script = "add table inet moorage\nadd element inet moorage digest { 1, 2, 99999 }"
+    stderr = (
+        "/dev/stdin:2:41-45: Error: Could not process rule: File exists\n"
+        "add element inet moorage digest { 1, 2, 99999 }\n          ^^^^^\n"
+    )
+    assert (
+        refusal(proc.Completed(1, "", stderr), script) == "nft: File exists: add element inet moorage digest: 99999"
+    )
+
+
+@pytest.mark.parametrize(
+    ("done", "words"),
+    [
+        (proc.Completed(1, "", "Operation not permitted (you must be root)\n"), "NET_ADMIN"),
+        (
+            proc.Completed(-6, "", "nft: netlink.c:304: Assertion failed\n"),
+            "SIGABRT (6), after saying: nft: netlink.c",
+        ),
+        (proc.Completed(134, "", ""), "killed by SIGABRT (6); upgrade nft"),
+        (proc.Completed(1, "", "netlink: Error: Could not process rule: Message too long\n"), "Message too long"),
+        (proc.Completed(1, "", ""), "status 1"),
+    ],
+)
+def test_other_failures_say_what_to_do(done: proc.Completed, words: str) -> None:
+    assert words in refusal(done, "")

@@ -8,6 +8,7 @@ import pytest
 
 from moorage import proc
 from moorage.dataplane.fake import FakeNft
+from moorage.dataplane.layout import Layout
 from moorage.dataplane.nft import (
     Hook,
     KernelNft,
@@ -17,9 +18,9 @@ from moorage.dataplane.nft import (
     NftError,
     Outline,
     parse_elements,
-    refusal,
 )
-from tests.support.netns import namespace
+from testing.inside import netlink_inside
+from tests.support.netns import Namespace, namespace
 
 SETS = """\
 add table inet moorage
@@ -73,7 +74,7 @@ def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
                 await asyncio.sleep(0.05)
 
     with namespace() as made:
-        yield Executor(KernelNft(made.prefix), wait)
+        yield Executor(made.nft, wait)
 
 
 @pytest.fixture
@@ -123,6 +124,94 @@ async def test_reads_every_kind_of_element_back_as_it_was_added(nft: Nft) -> Non
         assert session[:3] == (key, value, 30)
         assert session.expires is not None
         assert 20 <= session.expires <= 30
+
+
+SESSION6 = "add element inet moorage sessions6 { fd00::5 . fd00::1 . udp . 53 timeout 30s : 2001:db8::1 . 53 }"
+MAPS = {
+    "sessions4": (
+        Layout(["ipv4_addr", "ipv4_addr", "inet_proto", "inet_service"]),
+        Layout(["ipv4_addr", "inet_service"]),
+    ),
+    "sessions6": (
+        Layout(["ipv6_addr", "ipv6_addr", "inet_proto", "inet_service"]),
+        Layout(["ipv6_addr", "inet_service"]),
+    ),
+}
+
+
+async def learned(nft: Nft, name: str) -> list[ListedElement]:
+    """What `learned` gives, in the form in which `elements` gives it."""
+    key, value = MAPS[name]
+    return [
+        ListedElement(
+            key.unpack(each.key),
+            value.unpack(each.value),
+            None if each.timeout is None else each.timeout // 1000,
+            None if each.expires is None else each.expires // 1000,
+        )
+        for each in await nft.learned(name)
+    ]
+
+
+async def test_what_rules_learned_is_read_as_nft_lists_it(nft: Nft) -> None:
+    assert await nft.learned("sessions4") == []
+    assert await nft.learned("nosuch") == []
+    await nft.run(
+        f"{SESSION}\n{SESSION6}\n"
+        "add element inet moorage sessions4 { 10.0.0.2 . 10.96.0.1 . udp . 65535 : 203.0.113.2 . 1 }\n"
+        "add element inet moorage sessions4 { 10.0.0.3 . 10.96.0.1 . tcp . 80 timeout 86400s : 203.0.113.2 . 1 }\n"
+        "add element inet moorage sessions6 { ::192.0.2.7 . fd00::1 . tcp . 80 : 2001:db8::1 . 80 }\n"
+    )
+    for name in MAPS:
+        found = await learned(nft, name)
+        assert without_age(found) == without_age(await nft.elements(name))
+        [session] = [each for each in found if each.timeout == 30]
+        assert session.expires is not None
+        assert 20 <= session.expires <= 30
+
+
+def without_age(elements: list[ListedElement]) -> set[ListedElement]:
+    return {each._replace(expires=None) for each in elements}
+
+
+async def test_without_the_table_nothing_is_learned(executor: Executor) -> None:
+    assert await executor.nft.learned("sessions4") == []
+
+
+async def test_what_was_learned_is_forgotten_whether_or_not_it_is_still_there(nft: Nft) -> None:
+    await nft.run(f"{SESSION}\n{SESSION.replace('10.0.0.1', '10.0.0.2')}\n{SESSION6}")
+    for name in MAPS:
+        old = await nft.learned(name)
+        await nft.run(f"flush map inet moorage {name}\n")
+        await nft.relearn(name, old, [])
+        assert await nft.learned(name) == []
+    await nft.relearn("sessions4", [], [])
+
+
+async def test_what_was_learned_gets_another_timeout_and_age(nft: Nft) -> None:
+    await nft.run(f"{SESSION}\n{SESSION6}")
+    for name in MAPS:
+        [old] = await nft.learned(name)
+        await nft.relearn(name, [old], [old._replace(timeout=500_000, expires=100_000)])
+        [new] = await learned(nft, name)
+        assert (new.key, new.value) == (MAPS[name][0].unpack(old.key), MAPS[name][1].unpack(old.value))
+        assert new.timeout == 500
+        assert new.expires is not None
+        assert 90 <= new.expires <= 100
+
+
+async def test_a_client_that_was_pinned_anew_keeps_its_session_and_so_do_the_others_of_the_transaction(
+    nft: Nft,
+) -> None:
+    await nft.run(f"{SESSION}\n{SESSION.replace('10.0.0.1', '10.0.0.2')}")
+    old = await nft.learned("sessions4")
+    await nft.run(
+        "delete element inet moorage sessions4 { 10.0.0.1 . 10.96.0.1 . tcp . 80 }\n"
+        + SESSION.replace("203.0.113.1", "203.0.113.2")
+    )
+    with pytest.raises(NftError, match="File exists"):
+        await nft.relearn("sessions4", old, [])
+    assert {each.value for each in await nft.elements("sessions4")} == {("203.0.113.1", 80), ("203.0.113.2", 80)}
 
 
 async def test_lists_the_chains_of_the_table(nft: Nft) -> None:
@@ -432,10 +521,36 @@ async def test_the_kernel_takes_a_large_transaction_and_lists_it(netns_executor:
     assert len(await netns_executor.elements("slots-tcp4")) == 1500
 
 
+async def test_the_kernel_is_read_as_nft_lists_it_also_if_it_has_thousands(netns_executor: KernelNft) -> None:
+    await netns_executor.run(SETS.replace("size 3", "size 5000"))
+    for family, name in ((4, "sessions4"), (6, "sessions6")):
+        client, service, target = (
+            ("10.0", "10.96.0.1", "203.0.113.1") if family == 4 else ("fd00:", "fd00::1", "2001:db8::1")
+        )
+        clients = (f"{client}.{n >> 8}.{n & 255}" if family == 4 else f"{client}:{n:x}" for n in range(3000))
+        added = ", ".join(f"{each} . {service} . tcp . 80 timeout 3600s : {target} . 80" for each in clients)
+        await netns_executor.run(f"add element inet moorage {name} {{ {added} }}")
+        listed = without_age(await netns_executor.elements(name))
+        assert len(listed) == 3000
+        assert without_age(await learned(netns_executor, name)) == listed
+
+
+async def test_without_the_permission_it_says_what_is_needed(netns: Namespace) -> None:
+    """The socket is the namespace's, but who made it may do nothing there."""
+    powerless = [*netns.prefix, "setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+    with pytest.raises(NftError, match=r"Operation not permitted; .* NET_ADMIN"):
+        await KernelNft(connect=lambda: netlink_inside(powerless)).learned("sessions4")
+
+
+async def test_a_prefix_alone_is_not_enough_to_read_another_namespace(netns: Namespace) -> None:
+    with pytest.raises(NftError, match="no netlink socket of that namespace"):
+        await KernelNft(netns.prefix).learned("sessions4")
+
+
 @pytest.fixture
 def netns_executor() -> Iterator[KernelNft]:
     with namespace() as made:
-        yield KernelNft(made.prefix)
+        yield made.nft
 
 
 # --- Reading what nft says -----------------------------------------------------------------------------------------
@@ -445,34 +560,6 @@ async def test_a_missing_nft_says_what_to_install(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(proc.ProgramMissingError, match="apt-get install nftables"):
         await KernelNft().run("")
-
-
-def test_a_refusal_is_one_line_with_nfts_words_and_the_part_at_fault() -> None:
-    script = "add table inet moorage\nadd element inet moorage digest { 1, 2, 99999 }"
-    stderr = (
-        "/dev/stdin:2:41-45: Error: Could not process rule: File exists\n"
-        "add element inet moorage digest { 1, 2, 99999 }\n          ^^^^^\n"
-    )
-    assert (
-        refusal(proc.Completed(1, "", stderr), script) == "nft: File exists: add element inet moorage digest: 99999"
-    )
-
-
-@pytest.mark.parametrize(
-    ("done", "words"),
-    [
-        (proc.Completed(1, "", "Operation not permitted (you must be root)\n"), "NET_ADMIN"),
-        (
-            proc.Completed(-6, "", "nft: netlink.c:304: Assertion failed\n"),
-            "SIGABRT (6), after saying: nft: netlink.c",
-        ),
-        (proc.Completed(134, "", ""), "killed by SIGABRT (6); upgrade nft"),
-        (proc.Completed(1, "", "netlink: Error: Could not process rule: Message too long\n"), "Message too long"),
-        (proc.Completed(1, "", ""), "status 1"),
-    ],
-)
-def test_other_failures_say_what_to_do(done: proc.Completed, words: str) -> None:
-    assert words in refusal(done, "")
 
 
 def listing(kind: str, types: str, elements: str) -> str:

@@ -12,7 +12,7 @@ from moorage.dataplane.capabilities import Capabilities
 from moorage.dataplane.conntrack import FakeConntrack
 from moorage.dataplane.fake import FakeNft
 from moorage.dataplane.model import NodeState, ServiceAddress, ServicePort, Target
-from moorage.dataplane.nft import KernelNft, Nft, NftError
+from moorage.dataplane.nft import Nft, NftError
 from moorage.dataplane.sync import Synchronizer
 from tests.support.netns import namespace
 from tests.support.states import content, port, programmed
@@ -65,7 +65,7 @@ def either(request: pytest.FixtureRequest) -> Iterator[Nft]:
         yield FakeNft(lambda: 0.0)
         return
     with namespace() as made:
-        yield KernelNft(made.prefix)
+        yield made.nft
 
 
 async def slots(nft: Nft) -> dict[str, set[object]]:

@@ -1,12 +1,16 @@
 """Sessions that the state no longer bears out are forgotten, or keep their age under another timeout."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moorage.dataplane.elements import MAX_ELEMENTS
 from moorage.dataplane.fake import FakeNft
 from moorage.dataplane.model import ServiceAddress, Target
+from moorage.dataplane.nft import Nft
 from moorage.dataplane.ruleset import base
-from moorage.dataplane.sessions import MAX_CORRECTIONS, Correction, Session, corrections, read, scripts
+from moorage.dataplane.sessions import Correction, Session, correct, corrections, read
+from tests.support.netns import Namespace
 from tests.support.states import port
 
 KEY = ServiceAddress("10.96.0.1", "tcp", 80)
@@ -63,6 +67,19 @@ def test_a_session_that_was_renewed_for_another_timeout_counts_from_then(
         assert max(new - ago, 1) <= change.left <= new
 
 
+@pytest.fixture
+async def nft() -> FakeNft:
+    made = FakeNft(lambda: 0.0)
+    await made.run("\n".join(base(learn6=True)) + "\n")
+    return made
+
+
+async def learn(nft: Nft, each: Session) -> None:
+    target = f"{each.target.address} . {each.target.port}"
+    script = f"{each.text} timeout {each.timeout}s expires {each.left}s : {target}"
+    await nft.run(f"add element inet moorage {each.container.name} {{ {script} }}\n")
+
+
 async def test_corrections_are_safe_for_sessions_that_expired_meanwhile() -> None:
     now = 0.0
     nft = FakeNft(lambda: now)
@@ -70,20 +87,41 @@ async def test_corrections_are_safe_for_sessions_that_expired_meanwhile() -> Non
     kept, gone = session(60, 50), session(60, 50, client="10.244.1.3")
     six = session(60, 50, Target("2001:db8::1", 80), KEY6, "fd00::2")
     for each in (kept, gone, six):
-        target = f"{each.target.address} . {each.target.port}"
-        name = f"sessions{each.key.family}"
-        key = f"{each.client} . {each.key.address} . {each.key.protocol} . {each.key.port}"
-        await nft.run(f"add element inet moorage {name} {{ {key} timeout 60s expires 50s : {target} }}\n")
+        await learn(nft, each)
     assert sorted(await read(nft)) == sorted([kept, gone, six])
     now = 55.0
     assert await read(nft) == []
-    for script in scripts([Correction(kept, 100, 90), Correction(gone), Correction(six)]):
-        await nft.run(script)
+    assert await correct(nft, [Correction(kept, 100, 90), Correction(gone), Correction(six)]) is None
     assert await read(nft) == [session(100, 90)]
 
 
-def test_many_corrections_are_cut_into_transactions() -> None:
-    several = [
-        Correction(session(60, 5, client=f"10.244.{n // 250}.{n % 250}")) for n in range(2 * MAX_CORRECTIONS + 1)
+async def test_sessions_are_read_as_nft_lists_them(netns: Namespace) -> None:
+    await netns.nft.run("\n".join(base(learn6=False)) + "\n")
+    made = [
+        session(60, 50),
+        session(86_400, 86_400, Target("203.0.113.254", 65535), ServiceAddress("10.96.0.2", "udp", 53)),
+        session(60, 50, Target("2001:db8::1", 80), KEY6, "fd00::2"),
+        session(60, 50, Target("::c000:207", 80), KEY6, "::c000:208"),
     ]
-    assert len(list(scripts(several))) == 3
+    for each in made:
+        await learn(netns.nft, each)
+    found = sorted(await read(netns.nft))
+    assert [each._replace(left=0) for each in found] == sorted(each._replace(left=0) for each in made)
+    assert all(0 <= each.left <= each.timeout for each in found)
+    assert await correct(netns.nft, [Correction(each) for each in found]) is None
+    assert await read(netns.nft) == []
+
+
+async def test_many_corrections_are_cut_into_transactions_and_one_that_is_refused_keeps_no_other(
+    nft: FakeNft,
+) -> None:
+    several = [session(60, 5, client=f"10.244.{n // 250}.{n % 250}") for n in range(2 * MAX_ELEMENTS + 1)]
+    for each in several:
+        await learn(nft, each)
+    nft.scripts.clear()
+    await nft.run(f"delete element inet moorage sessions4 {{ {several[0].text} }}\n")
+    await learn(nft, several[0]._replace(target=Target("203.0.113.2", 80)))
+    refused = await correct(nft, [Correction(each) for each in several])
+    assert "File exists" in str(refused)
+    assert len(await read(nft)) == MAX_ELEMENTS
+    assert len(nft.scripts) == 2 + 2

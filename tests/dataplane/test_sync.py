@@ -13,7 +13,7 @@ from moorage.dataplane.changes import Ledger
 from moorage.dataplane.conntrack import FakeConntrack, Flow
 from moorage.dataplane.fake import FakeNft
 from moorage.dataplane.model import NodeState, ServiceAddress
-from moorage.dataplane.nft import NftCrashError, NftError
+from moorage.dataplane.nft import NftError
 from moorage.dataplane.sync import Synchronizer
 from moorage.errors import MoorageError
 from tests.support.states import BOTH, ReadingNft, content, port, programmed, states
@@ -340,25 +340,7 @@ async def test_sessions_that_go_on_changing_are_left_for_later_and_nobody_waits_
     assert await nft.elements("sessions4") == []
 
 
-async def test_an_nft_that_dies_over_sessions_is_told_as_that_and_not_as_a_session_that_changed() -> None:
-    class Dying(BreakingNft):
-        async def run(self, script: str) -> None:
-            if "delete element inet moorage sessions4" in script:
-                raise NftCrashError("nft 1.0.6 was killed by SIGSEGV (11)")
-            await super().run(script)
-
-    nft = Dying(lambda: 0.0)
-    sync = synchronizer(nft)
-    state = {KEY: port(KEY, [1, 2], 60)}
-    await sync.sync(state, state.keys())
-    session = "10.244.1.2 . 10.96.0.1 . tcp . 80"
-    await nft.run(f"add element inet moorage sessions4 {{ {session} timeout 60s : 203.0.113.1 . 80 }}\n")
-    with pytest.raises(NftCrashError):
-        await sync.sync({KEY: port(KEY, [2], 60)}, {KEY})
-
-
 async def test_sessions_are_read_only_where_some_may_be_wrong() -> None:
-    """Reading them takes nft a second for 30,000."""
     nft = ReadingNft()
     sync = synchronizer(nft)
     await sync.sync({}, set())

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from moorage.cluster.client import Client
-from moorage.dataplane.nft import KernelNft
 from moorage_lab.apiserver import credentials
 from testing.eventually import eventually
 from tests.support.apiserver import RunningApiServer, api_server, kind
@@ -50,7 +49,7 @@ class Node:
         self.net = net
         self.client = client
         self._server = server
-        self.nft = KernelNft(net.node.prefix)
+        self.nft = net.node.nft
         self._kubeconfig = kubeconfig
 
     def store(self, *objects: dict[str, Any]) -> None:

@@ -4,19 +4,18 @@ As root a network namespace suffices; an ordinary user makes a user namespace ar
 whose standard input is a pipe from here, so that it ends with the tests however those end.
 """
 
-import array
 import os
 import select
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
-PYTHON = (sys.executable, "-I", "-S")
-"""What runs a program that needs the standard library alone; without `site`, it starts in less time."""
+from moorage.dataplane.nft import KernelNft
+from testing.inside import PYTHON, netlink_inside, socket_inside
+
 _READY_SECONDS = 10
 _RUN_SECONDS = 60
 
@@ -42,22 +41,18 @@ class Namespace:
         """The standard output of Python code that is run inside."""
         return self.run(*PYTHON, "-c", code, *arguments)
 
+    def netlink(self) -> socket.socket:
+        """A socket to its netfilter."""
+        return netlink_inside(self.prefix)
+
     def socket(self, family: int, type: int, protocol: int = 0) -> socket.socket:
         """A socket of the namespace, for use here."""
-        ours, theirs = socket.socketpair()
-        code = (
-            "import array, socket, sys\n"
-            "f, t, p, out = map(int, sys.argv[1:])\n"
-            "made = socket.socket(f, t, p)\n"
-            "fds = array.array('i', [made.fileno()])\n"
-            "socket.socket(fileno=out).sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])\n"
-        )
-        numbers = [str(int(each)) for each in (family, type, protocol, theirs.fileno())]
-        argv = [*self.prefix, *PYTHON, "-c", code, *numbers]
-        with ours, theirs:
-            subprocess.run(argv, pass_fds=[theirs.fileno()], timeout=_RUN_SECONDS, check=True)
-            _, ancillary, _, _ = ours.recvmsg(1, socket.CMSG_SPACE(4))
-        return socket.socket(fileno=array.array("i", ancillary[0][2])[0])
+        return socket_inside(self.prefix, family, type, protocol)
+
+    @property
+    def nft(self) -> KernelNft:
+        """Its nftables."""
+        return KernelNft(self.prefix, self.netlink)
 
 
 @contextmanager

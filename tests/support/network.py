@@ -14,7 +14,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from moorage_lab.topology import up
-from tests.support.netns import PYTHON, Namespace, namespace
+from testing.inside import PYTHON
+from tests.support.netns import Namespace, namespace
 
 CLIENTS = [f"10.244.1.{number}" for number in range(2, 42)]
 CLIENTS6 = [f"fd00:10:244:1::{number:x}" for number in range(2, 12)]

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from hypothesis import strategies as st
 
 from moorage.dataplane.changes import Ledger
+from moorage.dataplane.elements import RawElement
 from moorage.dataplane.fake import FakeNft
 from moorage.dataplane.model import (
     Affinity,
@@ -96,3 +97,7 @@ class ReadingNft(FakeNft):
     async def elements(self, name: str) -> list[ListedElement]:
         self.listed.append(name)
         return await super().elements(name)
+
+    async def learned(self, name: str) -> list[RawElement]:
+        self.listed.append(name)
+        return await super().learned(name)

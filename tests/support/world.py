@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import random
-import socket
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
@@ -14,12 +13,10 @@ from moorage.dataplane.capabilities import Capabilities, probe
 from moorage.dataplane.conntrack import Flow, KernelConntrack
 from moorage.dataplane.fake import FakeNft
 from moorage.dataplane.model import ServiceAddress, ServicePort
-from moorage.dataplane.nft import KernelNft, Nft
+from moorage.dataplane.nft import Nft
 from moorage.dataplane.sync import Synced, Synchronizer
 from tests.support.network import Network, network
 from tests.support.tracer import ACK, Packet, Tracer
-
-NETLINK_NETFILTER = 12
 
 
 class World(Protocol):
@@ -79,15 +76,12 @@ class KernelWorld(_Base):
     def __init__(self, net: Network, capabilities: Capabilities) -> None:
         super().__init__()
         self.net = net
-        self.nft = KernelNft(net.node.prefix)
+        self.nft = net.node.nft
         self.capabilities = capabilities
 
     def _new(self) -> Synchronizer:
         node = self.net.node
-        conntrack = KernelConntrack(
-            node.prefix, lambda: node.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
-        )
-        return Synchronizer(self.nft, conntrack, self.capabilities)
+        return Synchronizer(self.nft, KernelConntrack(node.prefix, node.netlink), self.capabilities)
 
     async def connect(self, client: str, key: ServiceAddress) -> str:
         if key.protocol == "udp":
@@ -103,8 +97,7 @@ class KernelWorld(_Base):
     async def expire(self) -> None:
         # Sessions so short that they could be waited for would end while they are still needed.
         old = [sessions.Correction(each, each.timeout, left=1) for each in await sessions.read(self.nft)]
-        for script in sessions.scripts(old):
-            await self.nft.run(script)
+        assert await sessions.correct(self.nft, old) is None
         async with asyncio.timeout(30):
             while await sessions.read(self.nft):  # noqa: ASYNC110  # the kernel tells nobody that an element expired
                 await asyncio.sleep(0.1)
@@ -117,7 +110,7 @@ class KernelWorld(_Base):
 async def kernel_world() -> AsyncIterator[KernelWorld]:
     """A world on the real kernel until the end of the block."""
     with network() as net:
-        yield KernelWorld(net, await probe(KernelNft(net.node.prefix)))
+        yield KernelWorld(net, await probe(net.node.nft))
 
 
 class TracerWorld(_Base):

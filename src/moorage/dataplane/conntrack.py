@@ -11,10 +11,12 @@ import ipaddress
 import re
 import socket
 import struct
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from moorage import proc
+from moorage.dataplane import netlink
+from moorage.dataplane.netlink import ACK, ANSWER_SECONDS, BUFFER_BYTES, Connect, attribute, errors, message, nested
 from moorage.dataplane.nft import canonical
 from moorage.errors import MoorageError
 
@@ -106,53 +108,35 @@ def parse(listing: str) -> Iterator[Flow]:
 
 # --- Deleting: linux/netfilter/nfnetlink_conntrack.h --------------------------------------------------------------
 
-_NETLINK_NETFILTER = 12
 _DELETE = 1 << 8 | 2  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_DELETE
-_REQUEST_ACK = 1 | 4
-_NESTED = 0x8000
 _BATCH = 100
-_ANSWER_SECONDS = 10
 _ENOENT = -2
-
-
-def _attribute(type: int, value: bytes) -> bytes:
-    return struct.pack("=HH", 4 + len(value), type) + value + bytes(-len(value) % 4)
 
 
 def _delete_message(flow: Flow, sequence: int) -> bytes:
     v6 = flow.family == 6
     source, destination = ipaddress.ip_address(flow.source), ipaddress.ip_address(flow.destination)
-    addresses = _attribute(3 if v6 else 1, source.packed) + _attribute(4 if v6 else 2, destination.packed)
-    ports = (
-        _attribute(1, bytes([_NUMBERS[flow.protocol]]))
-        + _attribute(2, struct.pack("!H", flow.source_port))
-        + _attribute(3, struct.pack("!H", flow.destination_port))
-    )
-    original = _attribute(1 | _NESTED, _attribute(1 | _NESTED, addresses) + _attribute(2 | _NESTED, ports))
+    addresses = [attribute(3 if v6 else 1, source.packed), attribute(4 if v6 else 2, destination.packed)]
+    ports = [
+        attribute(1, bytes([_NUMBERS[flow.protocol]])),
+        attribute(2, struct.pack("!H", flow.source_port)),
+        attribute(3, struct.pack("!H", flow.destination_port)),
+    ]
+    original = nested(1, [nested(1, addresses), nested(2, ports)])
     family = socket.AF_INET6 if v6 else socket.AF_INET
-    body = struct.pack("=BBH", family, 0, 0) + original + _attribute(12, struct.pack("!I", flow.id))
-    return struct.pack("=IHHII", 16 + len(body), _DELETE, _REQUEST_ACK, sequence, 0) + body
+    return message(_DELETE, ACK, family, original + attribute(12, struct.pack("!I", flow.id)), sequence)
 
 
-def _answers(data: bytes) -> Iterator[int]:
-    """The error numbers, 0 or negative, of the acknowledgements in a datagram."""
-    position = 0
-    while position < len(data):
-        length, _, _, _, _, error = struct.unpack_from("=IHHIIi", data, position)
-        yield error
-        position += (length + 3) & ~3
-
-
-def _delete(connect: Callable[[], socket.socket], flows: Sequence[Flow]) -> int:
+def _delete(connect: Connect, flows: Sequence[Flow]) -> int:
     deleted = 0
-    with connect() as netlink:
-        netlink.settimeout(_ANSWER_SECONDS)
+    with connect() as kernel:
+        kernel.settimeout(ANSWER_SECONDS)
         for start in range(0, len(flows), _BATCH):
             batch = flows[start : start + _BATCH]
-            netlink.send(b"".join(_delete_message(flow, start + index) for index, flow in enumerate(batch)))
+            kernel.send(b"".join(_delete_message(flow, start + index) for index, flow in enumerate(batch)))
             awaited = len(batch)
             while awaited > 0:
-                for error in _answers(netlink.recv(1 << 16)):
+                for error in errors(kernel.recv(BUFFER_BYTES)):
                     awaited -= 1
                     if error not in (0, _ENOENT):
                         raise OSError(-error, "deleting a flow")
@@ -160,14 +144,10 @@ def _delete(connect: Callable[[], socket.socket], flows: Sequence[Flow]) -> int:
     return deleted
 
 
-def _netlink() -> socket.socket:
-    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
-
-
 class KernelConntrack:
     """The flows of the network namespace that this process is in."""
 
-    def __init__(self, prefix: Sequence[str] = (), connect: Callable[[], socket.socket] = _netlink) -> None:
+    def __init__(self, prefix: Sequence[str] = (), connect: Connect = netlink.connect) -> None:
         """To reach another namespace: `prefix` is put before `conntrack`, and `connect` makes the netlink socket."""
         self._prefix = tuple(prefix)
         self._connect = connect

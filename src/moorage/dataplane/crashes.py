@@ -1,8 +1,8 @@
-"""Explains an nft that was killed by a signal: what it was doing, its version, and whose table it cannot read.
+"""Explains an nft that failed, in one line; if a signal killed it, with its version and whose table it cannot read.
 
-It happens if two versions of nft share a kernel. nft 1.0.6 dies of SIGSEGV when it reads a plain set or a verdict map
-that a newer nft has declared with `type`, even in somebody else's table that it only looks at (kubernetes/kubernetes
-issue 136786).
+Signals kill it if two versions of nft share a kernel. nft 1.0.6 dies of SIGSEGV when it reads a plain set or a
+verdict map that a newer nft has declared with `type`, even in somebody else's table that it only looks at
+(kubernetes/kubernetes issue 136786).
 """
 
 import re
@@ -70,3 +70,30 @@ async def explain(done: proc.Completed, name: str, doing: str, run: Run) -> str:
 def _tables(listing: str) -> Iterator[tuple[str, str]]:
     for match in list(_TABLE.finditer(listing))[:MAX_TABLES]:
         yield match[1], match[2]
+
+
+_LOCATION = re.compile(r"^/dev/stdin:(\d+):(\d+)-(\d+): ")
+
+
+def refusal(done: proc.Completed, script: str) -> str:
+    """One line about a run of nft that failed: its first error, with the start of the command and the part at fault.
+
+    nft itself repeats the whole line of the script, which may have a thousand elements.
+    """
+    first = next((line for line in done.stderr.splitlines() if line.strip()), "")
+    if (killer := signal_of(done)) is not None:
+        return words(killer, done)
+    if "Operation not permitted" in done.stderr:
+        return "nft: Operation not permitted; run as root, or give the process the capability NET_ADMIN"
+    if "Message too long" in done.stderr:
+        return "nft: Message too long: the transaction has more elements than the netlink socket's buffer takes"
+    told = first
+    if location := _LOCATION.match(first):
+        line, start, end = (int(group) for group in location.groups())
+        lines = script.splitlines()
+        told = first[location.end() :]
+        if line <= len(lines):
+            head = " ".join(lines[line - 1].split()[:5])
+            told = f"{told}: {head}: {lines[line - 1][start - 1 : end][:120]}"
+    told = told.removeprefix("Error: ").removeprefix("Could not process rule: ")
+    return f"nft: {told or f'failed with status {done.status} and said nothing'}"

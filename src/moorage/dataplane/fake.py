@@ -10,8 +10,9 @@ Rules are kept as text; the packet tracer in the tests interprets them.
 import math
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from moorage.dataplane.elements import RawElement
 from moorage.dataplane.fake_syntax import (
     Entry,
     RefusedError,
@@ -19,7 +20,9 @@ from moorage.dataplane.fake_syntax import (
     parse_elements,
     parse_seconds,
     parse_set,
+    raw,
     references,
+    written,
 )
 from moorage.dataplane.nft import (
     FAMILY,
@@ -97,6 +100,26 @@ class FakeNft:
             for key, entry in found.entries.items()
             if entry.deadline > now
         ]
+
+    async def learned(self, name: str) -> list[RawElement]:
+        found = self._table.sets.get(name) if self._table else None
+        if found is None:
+            return []
+        now = self._clock()
+        return [raw(found, key, entry, now) for key, entry in found.entries.items() if entry.deadline > now]
+
+    async def relearn(self, name: str, old: Sequence[RawElement], new: Sequence[RawElement]) -> None:
+        found = self._set(None, name)
+        lines = [
+            f"{command} element {FAMILY} {TABLE_NAME} {name} {{ {', '.join(elements)} }}\n"
+            for command, elements in (
+                ("add", [written(found, each) for each in old]),
+                ("delete", [written(found, each).partition(" : ")[0] for each in old]),
+                ("add", [written(found, each) for each in new]),
+            )
+            if elements
+        ]
+        await self.run("".join(lines))
 
     async def chains(self) -> set[str]:
         return set(self._table.chains) if self._table else set()

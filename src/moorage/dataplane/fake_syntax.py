@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
+from moorage.dataplane.elements import RawElement
+from moorage.dataplane.layout import Layout
 from moorage.dataplane.nft import PROTOCOLS, Word
 
 _TYPES = {
@@ -121,6 +123,26 @@ def parse_seconds(text: str) -> int:
     if len(text) > 8:
         raise RefusedError("value too large")
     return int(text)
+
+
+def raw(found: Set, key: tuple[Word, ...], entry: Entry, now: float) -> RawElement:
+    """An element as the kernel has it. Its value is not a verdict."""
+    assert not isinstance(entry.value, str)
+    timeout = expires = None
+    if entry.timeout is not None:
+        timeout, expires = entry.timeout * 1000, int((entry.deadline - now) * 1000)
+    return RawElement(Layout(found.key).pack(key), Layout(found.data).pack(entry.value or ()), timeout, expires)
+
+
+def written(found: Set, element: RawElement) -> str:
+    """An element that the kernel could have, as `add element` takes it."""
+    key, value = Layout(found.key).unpack(element.key), Layout(found.data).unpack(element.value)
+    age = [
+        f" {word} {milliseconds // 1000}s"
+        for word, milliseconds in (("timeout", element.timeout), ("expires", element.expires))
+        if milliseconds is not None
+    ]
+    return f"{' . '.join(map(str, key))}{''.join(age)} : {' . '.join(map(str, value))}"
 
 
 def _parse_value(found: Set, text: str) -> tuple[Word, ...] | str:

@@ -1,9 +1,12 @@
 """Runs `nft`: transactions go in, elements come out. Nothing else runs it.
 
-Why the command line and not netlink: `nft` checks a script and explains errors, and a person can repeat it.
+Why the command line and not netlink: `nft` checks a script and explains errors, and a person can repeat it. Only maps
+that rules fill are read and corrected over netlink (`elements`): these may have a hundred thousand elements.
 """
 
-import re
+import asyncio
+import errno
+import socket
 from collections import Counter
 from collections.abc import Sequence
 from ipaddress import IPv6Address
@@ -12,7 +15,8 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from moorage import proc
-from moorage.dataplane import crashes
+from moorage.dataplane import crashes, elements, netlink
+from moorage.dataplane.elements import RawElement
 from moorage.errors import MoorageError
 
 FAMILY = "inet"
@@ -98,6 +102,18 @@ class Nft(Protocol):
     async def elements(self, name: str) -> list[ListedElement]:
         """The elements of one set or map; none if the set or the table does not exist."""
 
+    async def learned(self, name: str) -> list[RawElement]:
+        """The elements of a map that rules fill, as the kernel has them; none if it does not exist.
+
+        Raises NftError.
+        """
+
+    async def relearn(self, name: str, old: Sequence[RawElement], new: Sequence[RawElement]) -> None:
+        """Replace elements of such a map, at most `elements.MAX_ELEMENTS`, as one transaction. Raises NftError.
+
+        That an element of `old` is gone is no error; that it has another value is one.
+        """
+
     async def chains(self) -> set[str]:
         """The names of the table's chains; none if the table does not exist."""
 
@@ -114,9 +130,13 @@ class Nft(Protocol):
 class KernelNft:
     """nftables of the network namespace that this process is in. All methods may raise ProgramMissingError."""
 
-    def __init__(self, prefix: Sequence[str] = ()) -> None:
-        """`prefix` is put before `nft` to reach another namespace: `nsenter --net=FILE`."""
+    def __init__(self, prefix: Sequence[str] = (), connect: netlink.Connect | None = None) -> None:
+        """To reach another namespace: `prefix` is put before `nft`, and `connect` makes a netlink socket there.
+
+        With a prefix alone `learned` and `relearn` are refused: they would be about the wrong namespace.
+        """
         self._prefix = tuple(prefix)
+        self._connect = connect or (_nowhere if prefix else netlink.connect)
 
     async def run(self, script: str) -> None:
         done = await self._nft("-f", "-", input=script)
@@ -125,7 +145,7 @@ class KernelNft:
 
     async def refusal(self, script: str) -> str | None:
         done = await self._nft("-c", "-f", "-", input=script)
-        return refusal(done, script) if done.status != 0 else None
+        return crashes.refusal(done, script) if done.status != 0 else None
 
     async def check(self, script: str) -> bool:
         return await self.refusal(script) is None
@@ -136,6 +156,18 @@ class KernelNft:
             if listing is not None:
                 return parse_elements(listing)
         return []
+
+    async def learned(self, name: str) -> list[RawElement]:
+        try:
+            return await asyncio.to_thread(elements.read, self._connect, TABLE_NAME, name)
+        except OSError as error:
+            raise _netlink_error(error) from None
+
+    async def relearn(self, name: str, old: Sequence[RawElement], new: Sequence[RawElement]) -> None:
+        try:
+            await asyncio.to_thread(elements.replace, self._connect, TABLE_NAME, name, old, new)
+        except OSError as error:
+            raise _netlink_error(error) from None
 
     async def chains(self) -> set[str]:
         listing = await self._list("chains", FAMILY)
@@ -166,37 +198,19 @@ class KernelNft:
     async def _error(self, done: proc.Completed, doing: str, script: str = "") -> NftError:
         if (killer := crashes.signal_of(done)) is not None:
             return NftCrashError(await crashes.explain(done, killer, doing, self._nft))
-        return NftError(refusal(done, script))
+        return NftError(crashes.refusal(done, script))
 
     async def _nft(self, *arguments: str, input: str | None = None) -> proc.Completed:
         return await proc.run([*self._prefix, "nft", *arguments], input=input)
 
 
-_LOCATION = re.compile(r"^/dev/stdin:(\d+):(\d+)-(\d+): ")
+def _nowhere() -> socket.socket:
+    raise OSError("there is no netlink socket of that namespace")
 
 
-def refusal(done: proc.Completed, script: str) -> str:
-    """One line about a run of nft that failed: its first error, with the start of the command and the part at fault.
-
-    nft itself repeats the whole line of the script, which may have a thousand elements.
-    """
-    first = next((line for line in done.stderr.splitlines() if line.strip()), "")
-    if (killer := crashes.signal_of(done)) is not None:
-        return crashes.words(killer, done)
-    if "Operation not permitted" in done.stderr:
-        return "nft: Operation not permitted; run as root, or give the process the capability NET_ADMIN"
-    if "Message too long" in done.stderr:
-        return "nft: Message too long: the transaction has more elements than the netlink socket's buffer takes"
-    words = first
-    if location := _LOCATION.match(first):
-        line, start, end = (int(group) for group in location.groups())
-        lines = script.splitlines()
-        words = first[location.end() :]
-        if line <= len(lines):
-            head = " ".join(lines[line - 1].split()[:5])
-            words = f"{words}: {head}: {lines[line - 1][start - 1 : end][:120]}"
-    words = words.removeprefix("Error: ").removeprefix("Could not process rule: ")
-    return f"nft: {words or f'failed with status {done.status} and said nothing'}"
+def _netlink_error(error: OSError) -> NftError:
+    needs = "; run as root, or give the process the capability NET_ADMIN" if error.errno == errno.EPERM else ""
+    return NftError(f"nf_tables: {error.strerror or error}{needs}")
 
 
 # --- What `nft --json --numeric list` prints ---------------------------------------------------------------------

@@ -192,14 +192,7 @@ class Synchronizer:
     async def _correct_sessions(self, state: NodeState, keys: Collection[ServiceAddress] | None) -> int:
         for _ in range(MAX_CORRECTIONS):
             wrong = sessions.corrections(await sessions.read(self._nft), state, keys)
-            refused = None
-            for script in sessions.scripts(wrong):
-                try:
-                    await self._nft.run(script)
-                except nft.NftCrashError:
-                    raise
-                except nft.NftError as error:
-                    refused = error
+            refused = await sessions.correct(self._nft, wrong)
             self.unfinished = refused is not None
             if refused is None:
                 return len(wrong)
