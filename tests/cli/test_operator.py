@@ -70,14 +70,17 @@ def test_it_is_started_as_it_was_asked_for(
     monkeypatch.delenv("POD_NAME", raising=False)
     (tmp_path / "config.yaml").write_text("workers: 3\n")
     asked = ["--namespace", "ours", "--identity", "me", "--lease", "other", "--listen", "127.0.0.1:9090"]
+    taint = ["--startup-taint", "example.com/wait", "--agents", "elsewhere"]
     assert main.run(["operator", "--kubeconfig", reachable]) == 0
     assert main.run(["operator", "--kubeconfig", reachable, "--config", str(tmp_path / "config.yaml"), *asked]) == 0
     assert main.run(["operator", "--kubeconfig", reachable, "--no-leader-election"]) == 0
+    assert main.run(["operator", "--kubeconfig", reachable, *taint]) == 0
     options = Options(Configuration(), None, None, "moorage-operator", (None, 8080))
     assert started == [
         ("http://192.0.2.1:6443", options),
         ("http://192.0.2.1:6443", Options(Configuration(workers=3), "ours", "me", "other", ("127.0.0.1", 9090))),
         ("http://192.0.2.1:6443", options._replace(lease=None)),
+        ("http://192.0.2.1:6443", options._replace(startup_taint="example.com/wait", agents="elsewhere")),
     ]
 
 

@@ -9,11 +9,14 @@ import pytest
 import yaml
 
 from moorage.cli.node import command as node_command
+from moorage.cli.operator import command as operator_command
+from moorage.operator.startup_taint import AGENTS, LABELS
 from tests.support.manifests import Manifest, granted, objects
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-AGENT, REMOVAL = DEPLOY / "agent", DEPLOY / "agent-remove"
+AGENT, REMOVAL, TAINT = DEPLOY / "agent", DEPLOY / "agent-remove", DEPLOY / "startup-taint"
 MANIFESTS = [AGENT / name for name in ("namespace.yaml", "rbac.yaml", "daemonset.yaml")]
+RBAC_OF_TAINT = TAINT / "rbac.yaml"
 VERSIONS = ["1.30", "1.33", "1.37"]
 
 
@@ -50,7 +53,7 @@ def container(pod: Manifest) -> Manifest:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("file", MANIFESTS, ids=lambda file: file.name)
+@pytest.mark.parametrize("file", [*MANIFESTS, RBAC_OF_TAINT], ids=lambda file: f"{file.parent.name}/{file.name}")
 def test_every_object_is_valid_with_no_unknown_field(file: Path, version: str) -> None:
     for manifest in objects(file).values():
         assert kubernetes_validate.validate(manifest, version, strict=True) == version
@@ -156,3 +159,28 @@ def test_the_agents_removal_has_the_rights_of_an_agent_where_it_removes_and_none
     }
     assert not spec["automountServiceAccountToken"]
     assert kustomization(REMOVAL)["images"] == kustomization(AGENT)["images"]
+
+
+def test_the_operator_knows_agents_by_namespace_and_labels(daemonset: Manifest) -> None:
+    assert kustomization(AGENT)["namespace"] == AGENTS
+    labels = daemonset["template"]["metadata"]["labels"]
+    assert daemonset["selector"] == {"matchLabels": labels}
+    assert {f"{name}={value}" for name, value in labels.items()} == set(LABELS.split(","))
+
+
+def test_only_the_startup_taint_lets_the_operator_change_nodes_and_it_tells_it_to() -> None:
+    component = kustomization(TAINT)
+    assert component["kind"] == "Component"
+    assert component["resources"] == [RBAC_OF_TAINT.name]
+    found = objects(RBAC_OF_TAINT)
+    assert granted(found["ClusterRole", "moorage-startup-taint"]) == {("", "nodes"): {"patch"}}
+    binding = found["ClusterRoleBinding", "moorage-startup-taint"]
+    assert binding["roleRef"]["name"] == "moorage-startup-taint"
+    operator = objects(DEPLOY / "operator/rbac.yaml", DEPLOY / "operator/deployment.yaml")
+    (subject,) = binding["subjects"]
+    assert subject == operator["ClusterRoleBinding", "moorage-operator"]["subjects"][0]
+    (patch,) = component["patches"]
+    assert (patch["target"]["kind"], patch["target"]["name"]) in operator
+    added = [each["value"] for each in yaml.safe_load(patch["patch"])]
+    (option,) = [each for each in operator_command.params if each.name == "startup_taint"]
+    assert added == [option.opts[0], "moorage.dev/agent-not-ready"]

@@ -7,12 +7,14 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext, suppress
 from itertools import pairwise
-from typing import cast
+from typing import Any, cast
 
 import aiohttp
 import pytest
 
 from moorage.api.coordination_v1 import Lease
+from moorage.api.core_v1 import Container, Node, NodeSpec, Pod, PodSpec
+from moorage.api.meta import ObjectMeta
 from moorage.cluster.client import Client
 from moorage.cluster.election import Lead, Leadership
 from moorage.cluster.errors import UnreachableError
@@ -20,6 +22,7 @@ from moorage.cluster.kubeconfig import Config
 from moorage.operator import main
 from moorage.operator.config import Configuration
 from moorage.operator.main import Options, Process
+from moorage.operator.startup_taint import LABELS
 from testing.eventually import eventually
 from tests.support.apiserver import RunningApiServer, api_server
 from tests.support.operators import Operator, xsvc
@@ -61,10 +64,11 @@ class Running:
 
 
 @asynccontextmanager
-async def running(config: Config, identity: str, lease: str | None = LEASE) -> AsyncIterator[Running]:
+async def running(config: Config, identity: str, lease: str | None = LEASE, **more: Any) -> AsyncIterator[Running]:
+    """`more`: further options."""
     port = free_port()
     async with Client(config) as client:
-        process = Process(client, options(port, identity, lease=lease))
+        process = Process(client, options(port, identity, lease=lease)._replace(**more))
         task = asyncio.create_task(process.run())
         try:
             yield Running(port)
@@ -106,6 +110,25 @@ async def test_without_a_lease_it_leads_at_once(server: RunningApiServer) -> Non
 
             await eventually(is_told)
         assert await op.published() == {"203.0.113.1": True}, "without an operator endpoints stay as they are"
+
+
+async def test_a_leader_that_is_told_to_takes_the_startup_taint_from_nodes(server: RunningApiServer) -> None:
+    taints: list[dict[str, object]] = [{"key": "example.com/wait", "effect": "NoSchedule"}]
+    meta = ObjectMeta(name="agent", namespace="default", labels=dict(each.split("=") for each in LABELS.split(",")))
+    async with Client(server.config) as client:
+        for name in ("node-1", "node-2"):
+            await client.create(Node(metadata=ObjectMeta(name=name), spec=NodeSpec(taints=taints)))
+        spec = PodSpec(containers=[Container(name="agent", image="moorage")], node_name="node-1")
+        await client.create(Pod(metadata=meta, spec=spec))
+        ready = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+        await client.patch(Pod, "default", "agent", ready, subresource="status")
+
+        async def is_gone() -> bool:
+            return not (await client.get(Node, None, "node-1")).spec.taints
+
+        async with running(server.config, "only", startup_taint="example.com/wait", agents="default"):
+            await eventually(is_gone)
+        assert (await client.get(Node, None, "node-2")).spec.taints == taints
 
 
 async def test_a_leader_is_not_ready_before_everything_has_been_read(server: RunningApiServer) -> None:

@@ -80,9 +80,10 @@ def test_pods_of_one_workload_share_what_is_the_same_of_them() -> None:
 def test_of_a_node_its_addresses_ranges_and_zone_are_kept() -> None:
     addresses = [NodeAddress(type="InternalIP", address="192.0.2.1")]
     status = NodeStatus(addresses=addresses, conditions=[{"type": "Ready"}], node_info={"kernelVersion": "6"})
-    slim = slim_node(Node(metadata=META, spec=NodeSpec(pod_cidrs=["10.244.0.0/24"]), status=status))
+    spec = NodeSpec(pod_cidrs=["10.244.0.0/24"], taints=[{"key": "example.com/gpu"}])
+    slim = slim_node(Node(metadata=META, spec=spec, status=status))
     assert slim.status == NodeStatus(addresses=addresses)
-    assert slim.spec.pod_cidrs == ["10.244.0.0/24"]
+    assert slim.spec == NodeSpec(pod_cidrs=["10.244.0.0/24"])
     assert slim.metadata.labels == {ZONE_LABEL: "eu-1a"}
 
 

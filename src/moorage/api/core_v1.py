@@ -188,6 +188,7 @@ class Pod(Object, kw_only=True, frozen=True):
 class NodeSpec(Resource, kw_only=True, frozen=True):
     pod_cidr: str | None = field(default=None, name="podCIDR")
     pod_cidrs: list[str] | None = field(default=None, name="podCIDRs")
+    taints: list[dict[str, object]] | None = None
 
 
 class NodeAddress(Resource, kw_only=True, frozen=True):

@@ -9,6 +9,7 @@ from moorage import log
 from moorage.cluster import kubeconfig
 from moorage.operator import config as configuration
 from moorage.operator.main import Options, run
+from moorage.operator.startup_taint import AGENTS
 from moorage.serving.pages import parse_listen
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -37,6 +38,12 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     metavar="HOST:PORT",
     help="Where to answer /healthz, /readyz and /metrics.",
 )
+@click.option(
+    "--startup-taint",
+    metavar="KEY",
+    help="Take the taints of this key from nodes whose agent is ready; default: leave nodes alone.",
+)
+@click.option("--agents", default=AGENTS, show_default=True, help="Namespace of the node agents.")
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -47,6 +54,8 @@ def command(
     lease: str,
     leader_election: bool,
     listen: str,
+    startup_taint: str | None,
+    agents: str,
 ) -> None:
     """Keep the Services of ExternalServices right, until told to stop. They stay as they are without it."""
     settings = configuration.load(config)
@@ -59,6 +68,8 @@ def command(
         identity=identity,
         lease=lease if leader_election else None,
         listen=parse_listen(listen),
+        startup_taint=startup_taint,
+        agents=agents,
     )
     api = kubeconfig.load(path) if path else kubeconfig.in_cluster()
     asyncio.run(run(api, options))

@@ -15,6 +15,7 @@ from moorage.errors import MoorageError
 from moorage.log import get_logger
 from moorage.operator.config import Configuration
 from moorage.operator.metrics import Metrics
+from moorage.operator.startup_taint import AGENTS, StartupTaint
 from moorage.operator.term import Makers, Term
 from moorage.outside.process import start_sources
 from moorage.outside.sources import RemoteSources
@@ -40,6 +41,10 @@ class Options(NamedTuple):
     lease: str | None
     """Name of the Lease; None: lead at once, without a Lease."""
     listen: tuple[str | None, int]
+    startup_taint: str | None = None
+    """The key of the taint that is taken from nodes whose agent is ready; None: nodes are left alone."""
+    agents: str = AGENTS
+    """The namespace of the node agents."""
 
 
 class Process:
@@ -85,17 +90,21 @@ class Process:
 
     async def _lead(self, leadership: Leadership | None) -> None:
         self._metrics.leader.set(1)
+        check = leadership.check if leadership else lambda: None
         self._term = Term(
             self._client,
             self._options.configuration,
             self._metrics,
             self._makers,
             identity=self.identity,
-            check=leadership.check if leadership else lambda: None,
+            check=check,
             may_write=leadership.valid if leadership else lambda: True,
         )
         try:
-            await self._term.run()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._term.run())
+                if taint := self._options.startup_taint:
+                    tasks.create_task(StartupTaint(self._client, taint, self._options.agents, check).run())
         finally:
             self._term = None
             self._metrics.rest()

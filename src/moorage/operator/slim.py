@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from moorage.api import contract
 from moorage.api.apps_v1 import ReplicaSet, StatefulSet, StatefulSetSpec
 from moorage.api.batch_v1 import Job
-from moorage.api.core_v1 import Container, Node, NodeStatus, Pod, PodSpec, PodStatus
+from moorage.api.core_v1 import Container, Node, NodeSpec, NodeStatus, Pod, PodSpec, PodStatus
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.meta import Object, ObjectKey, ObjectMeta, OwnerReference
 from moorage.api.topology import ZONE_LABEL
@@ -53,7 +53,8 @@ def slim_node(node: Node) -> Node:
         deletion_timestamp=meta.deletion_timestamp,
         labels={ZONE_LABEL: zone} if zone is not None else None,
     )
-    return Node(metadata=kept, spec=node.spec, status=NodeStatus(addresses=node.status.addresses))
+    ranges = NodeSpec(pod_cidr=node.spec.pod_cidr, pod_cidrs=node.spec.pod_cidrs)
+    return Node(metadata=kept, spec=ranges, status=NodeStatus(addresses=node.status.addresses))
 
 
 def slim_slice(slice_: EndpointSlice) -> EndpointSlice:
