@@ -182,7 +182,10 @@ async def test_an_older_nft_that_dies_over_a_table_of_a_newer_one_names_it_and_b
 async def test_the_image_s_learns_sessions_of_ipv6_and_the_older_reads_them(versions: Versions) -> None:
     found = await probe(versions.image)
     assert found.learn6
-    wanted = state(1, 2) | {SIX: ServicePort("frontend/dns", SIX, state(1, 2)[SIX].endpoints, ByClientIP(60))}
+    there = state(1, 2)
+    dns = there[SIX]
+    assert isinstance(dns, ServicePort)
+    wanted: NodeState = there | {SIX: ServicePort("frontend/dns", SIX, dns.endpoints, ByClientIP(60))}
     await Synchronizer(versions.image, FakeConntrack(), found).sync(wanted, wanted)
     for nft in versions:
         assert await audit(nft, wanted, frozenset({4, 6})) == []

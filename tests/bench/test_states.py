@@ -7,6 +7,7 @@ from bench.connections import endpoints_of
 from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.dataplane.services import Scope, carried
+from tests.support.states import ports_of
 
 
 def test_the_objects_of_the_api_make_the_state() -> None:
@@ -18,7 +19,7 @@ def test_the_objects_of_the_api_make_the_state() -> None:
         found[port.key] = port
     expected = states.state(3, 10)
     assert {key: port.endpoints for key, port in found.items()} == {
-        key: port.endpoints for key, port in expected.items()
+        key: port.endpoints for key, port in ports_of(expected).items()
     }
     assert {port.affinity.session_seconds for port in found.values()} == {10800}
 

@@ -18,7 +18,7 @@ from tests.support.netns import namespace
 from tests.support.states import BOTH, port, programmed, states
 
 KEY, OTHER = ServiceAddress("10.96.0.1", "tcp", 80), ServiceAddress("10.96.0.2", "udp", 53)
-STATE = {KEY: port(KEY, [1], 60), OTHER: port(OTHER, [1, 2])}
+STATE: NodeState = {KEY: port(KEY, [1], 60), OTHER: port(OTHER, [1, 2])}
 LEARNS = frozenset({4})
 
 

@@ -8,10 +8,10 @@ import pytest
 from moorage.dataplane import schema, sessions
 from moorage.dataplane.changes import Ledger
 from moorage.dataplane.conntrack import KernelConntrack
-from moorage.dataplane.model import Endpoint, ServiceAddress, ServicePort, Target
+from moorage.dataplane.model import Endpoint, NodeState, ServiceAddress, ServicePort, Target
 from moorage.dataplane.ruleset import base
 from tests.support.network import CLIENTS, CLIENTS6, NODE
-from tests.support.states import affinity_of, port
+from tests.support.states import affinity_of, port, ports_of
 from tests.support.world import KernelWorld, kernel_world
 
 KEY = ServiceAddress("10.96.0.1", "tcp", 9000)
@@ -156,24 +156,26 @@ async def test_other_tables_are_never_touched(world: KernelWorld) -> None:
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 5, 8])
 async def test_a_sync_that_was_cut_off_is_finished_by_the_next_process(world: KernelWorld, steps: int) -> None:
-    old = {
+    old: NodeState = {
         key: port(key, [1, 2, 3], 10800) for key in (ServiceAddress("10.96.0.1", "tcp", n) for n in range(9000, 9008))
     }
-    new = {key: port(key, [2, 3, 4]) for key in (ServiceAddress("10.96.0.1", "tcp", n) for n in range(9004, 9012))}
+    new: NodeState = {
+        key: port(key, [2, 3, 4]) for key in (ServiceAddress("10.96.0.1", "tcp", n) for n in range(9004, 9012))
+    }
     await world.carry(old.values())
-    before = {key: await world.connect(CLIENTS[0], key) for key in old}
+    before = {key: await world.connect(CLIENTS[0], key) for key in ports_of(old)}
     ledger = Ledger(old, frozenset({4}), limit=40)
     for _, transaction in zip(
         range(steps), ledger.change_to({k: new.get(k) for k in old.keys() | new.keys()}), strict=False
     ):
         await world.nft.run(transaction.script)
-    for key in old.keys() & new.keys():
+    for key in ports_of(old).keys() & new.keys():
         assert await world.connect(CLIENTS[0], key) in {"203.0.113.2", "203.0.113.3", "203.0.113.4", before[key]}
     world.restart()
     await world.carry(new.values())
     world.restart()
     assert await world.carry(new.values()) == (0, 0, 0), "the kernel holds what was wanted"
-    for key in old.keys() - new.keys():
+    for key in ports_of(old).keys() - new.keys():
         assert await world.connect(CLIENTS[0], key) == "refused"
     seen = {await world.connect(CLIENTS[0], ServiceAddress("10.96.0.1", "tcp", 9011)) for _ in range(60)}
     assert seen == {"203.0.113.2", "203.0.113.3", "203.0.113.4"}

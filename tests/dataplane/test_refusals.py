@@ -18,7 +18,7 @@ from tests.support.netns import namespace
 from tests.support.states import content, port, programmed
 
 KEYS = [ServiceAddress(f"10.96.{number >> 8}.{number & 255}", "tcp", 80) for number in range(64)]
-GOOD = {key: port(key, [1, 2], 60) for key in KEYS}
+GOOD: NodeState = {key: port(key, [1, 2], 60) for key in KEYS}
 KEY = KEYS[37]
 
 
@@ -80,7 +80,7 @@ async def test_all_others_are_carried_and_it_is_named_in_nfts_words(either: Nft)
     sync = synchronizer(either)
     state = dict(GOOD)
     await sync.sync(state, state.keys())
-    changed = {KEY: refused(), KEYS[1]: port(KEYS[1], [7])}
+    changed: NodeState = {KEY: refused(), KEYS[1]: port(KEYS[1], [7])}
     await sync.sync(state | changed, changed)
     found = await slots(either)
     assert found[KEYS[1].address] == {("203.0.113.7", 80)}
@@ -94,7 +94,7 @@ async def test_all_others_are_carried_and_it_is_named_in_nfts_words(either: Nft)
 
 async def test_at_the_start_too(either: Nft) -> None:
     sync = synchronizer(either)
-    state = GOOD | {KEY: refused()}
+    state: NodeState = GOOD | {KEY: refused()}
     await sync.sync(state, set())
     assert (await slots(either)).keys() == {key.address for key in KEYS if key != KEY}
     assert list(sync.refused) == [KEY]
@@ -151,7 +151,7 @@ async def test_another_change_meanwhile_does_not_try_it_again(nft: Asked) -> Non
 async def test_once_forgiven_it_is_tried_again(nft: Asked) -> None:
     sync = synchronizer(nft)
     await sync.sync(GOOD, set())
-    wanted = GOOD | {KEY: refused()}
+    wanted: NodeState = GOOD | {KEY: refused()}
     await sync.sync(wanted, {KEY})
     assert sync.retry_refused() == {KEY}
     await sync.sync(wanted, {KEY})
@@ -164,7 +164,7 @@ async def test_of_very_many_some_are_left_out_unasked_until_they_are_tried_again
 ) -> None:
     monkeypatch.setattr(refusals_module, "MAX_QUESTIONS", 20)
     bad = set(KEYS[::3])
-    wanted = {key: refused(key) if key in bad else GOOD[key] for key in KEYS}
+    wanted: NodeState = {key: refused(key) if key in bad else GOOD[key] for key in KEYS}
     sync = synchronizer(nft)
     await sync.sync(wanted, set())
     assert len(sync.refused) > len(bad)
@@ -215,7 +215,7 @@ async def test_a_mistake_of_ours_over_one_port_costs_that_port(nft: Asked) -> No
     )
     sync = synchronizer(nft)
     await sync.sync(GOOD, set())
-    changed = {KEY: twins, KEYS[1]: port(KEYS[1], [7])}
+    changed: NodeState = {KEY: twins, KEYS[1]: port(KEYS[1], [7])}
     await sync.sync(GOOD | changed, changed)
     assert await same(nft, GOOD | {KEYS[1]: port(KEYS[1], [7])})
     assert sync.refused[KEY].words == "ValueError, a bug in Moorage; the log says more"

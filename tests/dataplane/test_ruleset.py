@@ -6,7 +6,7 @@ import pytest
 
 from moorage.dataplane.changes import Ledger
 from moorage.dataplane.fake import FakeNft
-from moorage.dataplane.model import NodeState, ServiceAddress
+from moorage.dataplane.model import Endpoint, NodeState, ServiceAddress, ServicePort
 from moorage.dataplane.ruleset import base
 from moorage.dataplane.schema import OF_FAMILY, is_made_on_use
 from moorage.dataplane.units import own
@@ -28,9 +28,9 @@ async def rule_count(state: NodeState) -> int:
 
 
 async def test_rules_do_not_grow_with_services_and_endpoints() -> None:
-    few = {KEY: port(KEY, [1, 2], 60)}
+    few: NodeState = {KEY: port(KEY, [1, 2], 60)}
     keys = [ServiceAddress(f"10.96.{number}.1", "tcp", 80) for number in range(200)]
-    many = {key: port(key, range(1, 7), 60) for key in keys}
+    many: NodeState = {key: port(key, range(1, 7), 60) for key in keys}
     assert await rule_count(few) == await rule_count(many)
 
 
@@ -87,10 +87,9 @@ async def test_an_unknown_port_of_a_known_address_is_rejected_by_the_protocols_o
 
 
 async def test_only_a_local_endpoint_that_is_its_own_client_is_masqueraded() -> None:
-    state = {KEY: port(KEY, [1])}
-    local = state[KEY].endpoints[0].__class__("pod", state[KEY].endpoints[0].target, local=True)
-    state[KEY] = state[KEY].__class__(service="x/y", key=KEY, endpoints=(local,))
-    nft, _ = await programmed(state)
+    (other,) = port(KEY, [1]).endpoints
+    local = Endpoint("pod", other.target, local=True)
+    nft, _ = await programmed({KEY: ServicePort(service="x/y", key=KEY, endpoints=(local,))})
     assert tracer(nft).connect(SYN._replace(saddr="203.0.113.1")).masqueraded
     assert not tracer(nft).connect(SYN).masqueraded
 

@@ -11,7 +11,7 @@ from moorage.dataplane.nft import Nft
 from moorage.dataplane.ruleset import base
 from moorage.dataplane.sessions import Correction, Session, correct, corrections, read
 from tests.support.netns import Namespace
-from tests.support.states import port
+from tests.support.states import node_state, port
 
 KEY = ServiceAddress("10.96.0.1", "tcp", 80)
 KEY6 = ServiceAddress("fd00:10:96::1", "udp", 80)
@@ -30,8 +30,8 @@ def test_a_session_to_an_endpoint_in_use_stays() -> None:
 
 def test_sessions_of_removed_endpoints_services_and_affinity_go() -> None:
     one = session(60, 5)
-    for state in ({}, {KEY: port(KEY, [2], 60)}, {KEY: port(KEY, [1])}, {KEY: port(KEY, [], 60)}):
-        assert corrections([one], state) == [Correction(one)]
+    for ports in ([], [port(KEY, [2], 60)], [port(KEY, [1])], [port(KEY, [], 60)]):
+        assert corrections([one], node_state(ports)) == [Correction(one)]
 
 
 def test_only_the_sessions_of_the_given_keys_are_looked_at() -> None:

@@ -67,7 +67,7 @@ async def test_a_small_change_is_one_transaction(nft: BreakingNft) -> None:
 
 async def test_nothing_changed_is_no_transaction(nft: BreakingNft) -> None:
     sync = synchronizer(nft)
-    state = {KEY: port(KEY, [1, 2], 60)}
+    state: NodeState = {KEY: port(KEY, [1, 2], 60)}
     await sync.sync(state, state.keys())
     assert await sync.sync(state, state.keys()) == (0, 0, 0)
     assert await sync.sync(state, set()) == (0, 0, 0)
@@ -76,8 +76,8 @@ async def test_nothing_changed_is_no_transaction(nft: BreakingNft) -> None:
 @pytest.mark.parametrize("fails_at", range(1, 12))
 async def test_wherever_a_sync_fails_the_next_one_makes_it_good(nft: BreakingNft, fails_at: int) -> None:
     keys = [ServiceAddress(f"10.96.1.{number}", "tcp", 80) for number in range(120)]
-    old = {key: port(key, [1, 2, 3], 60) for key in keys[:100]}
-    new = {key: port(key, [2, 3, 4, 5, 6, 7]) for key in keys[20:]}
+    old: NodeState = {key: port(key, [1, 2, 3], 60) for key in keys[:100]}
+    new: NodeState = {key: port(key, [2, 3, 4, 5, 6, 7]) for key in keys[20:]}
     sync = synchronizer(nft)
     await sync.sync(old, old.keys())
     nft.fails_at = fails_at
@@ -90,10 +90,10 @@ async def test_wherever_a_sync_fails_the_next_one_makes_it_good(nft: BreakingNft
 
 async def test_after_a_start_only_what_changed_meanwhile_is_written_and_no_slot_is_read() -> None:
     nft = ReadingNft()
-    state = {key: port(key, [1, 2], 60) for key in (KEY, OTHER, LONE)}
+    state: NodeState = {key: port(key, [1, 2], 60) for key in (KEY, OTHER, LONE)}
     await synchronizer(nft).sync(state, state.keys())
     nft.listed.clear()
-    changed = {KEY: state[KEY], OTHER: port(OTHER, [2, 3], 60)}
+    changed: NodeState = {KEY: state[KEY], OTHER: port(OTHER, [2, 3], 60)}
     written = await recorded(nft, synchronizer(nft).sync(changed, set()))
     assert not any(each.startswith(("slots", "services")) for each in nft.listed)
     assert "10.96.0.1 . 80 . " not in written
@@ -143,7 +143,7 @@ async def test_digests_are_believed_until_a_second_sync_in_a_row_has_failed(
     before: list[str], all_is_read: bool, restarted: bool
 ) -> None:
     nft = BreakingReadingNft()
-    state = {key: port(key, [1, 2], 60) for key in (KEY, OTHER)}
+    state: NodeState = {key: port(key, [1, 2], 60) for key in (KEY, OTHER)}
     sync = synchronizer(nft)
     await sync.sync(state, state.keys())
     sync = synchronizer(nft) if restarted else sync
@@ -160,7 +160,7 @@ async def test_digests_are_believed_until_a_second_sync_in_a_row_has_failed(
 
 async def test_what_somebody_else_changed_is_found_when_transactions_fail_over_it(nft: BreakingNft) -> None:
     sync = synchronizer(nft)
-    state = {KEY: port(KEY, [1, 2], 60)}
+    state: NodeState = {KEY: port(KEY, [1, 2], 60)}
     await sync.sync(state, state.keys())
     await nft.run("flush map inet moorage slots-tcp4\n")
     state[KEY] = port(KEY, [1], 60)
@@ -180,10 +180,11 @@ async def test_killed_again_while_it_makes_good_a_divided_change_it_leaves_nothi
         ServiceAddress("10.96.2.1", "tcp", 80),
         [ServiceAddress(f"10.96.1.{number}", "tcp", 80) for number in range(20)],
     )
-    state = {large: port(large, [1, 2], 60)}
+    state: NodeState = {large: port(large, [1, 2], 60)}
     await synchronizer(nft).sync(state, state)
-    wanted = state | {key: port(key, [1]) for key in small}
-    for each, fails in (({large: port(large, range(1, 8), 60)}, 3), (wanted, fails_at), (wanted, 0)):
+    wanted: NodeState = state | {key: port(key, [1]) for key in small}
+    larger: NodeState = {large: port(large, range(1, 8), 60)}
+    for each, fails in ((larger, 3), (wanted, fails_at), (wanted, 0)):
         nft.fails_at = fails
         with suppress(NftError):
             await synchronizer(nft).sync(each, set())
@@ -192,7 +193,7 @@ async def test_killed_again_while_it_makes_good_a_divided_change_it_leaves_nothi
 
 async def test_killed_after_the_rules_were_replaced_it_is_made_good_with_all_that_they_need(nft: BreakingNft) -> None:
     """A newer nft learns IPv6 sessions: the same Services need more elements."""
-    state = {KEY6: port(KEY6, [1, 2], 60)}
+    state: NodeState = {KEY6: port(KEY6, [1, 2], 60)}
     await Synchronizer(nft, FakeConntrack(), Capabilities(learn6=False)).sync(state, state)
     nft.fails_at = 2
     with pytest.raises(NftError):
@@ -205,7 +206,7 @@ async def test_flows_to_endpoints_that_are_gone_are_ended_and_no_others(nft: Bre
     kept = [flow("203.0.113.2"), flow("203.0.113.1", OTHER), flow("203.0.113.1", LONE)]
     conntrack = FakeConntrack([flow("203.0.113.1", source_port=4001), *kept])
     sync = synchronizer(nft, conntrack)
-    state = {KEY: port(KEY, [1, 2]), OTHER: port(OTHER, [1])}
+    state: NodeState = {KEY: port(KEY, [1, 2]), OTHER: port(OTHER, [1])}
     await sync.sync(state, state.keys())
     assert conntrack.deleted == []
     await sync.sync(state | {KEY: port(KEY, [2])}, {KEY})
@@ -240,7 +241,7 @@ async def test_tcp_flows_of_a_service_that_is_gone_altogether_stay_as_nothing_wo
 ) -> None:
     conntrack = FakeConntrack([flow("203.0.113.1", LONE), flow("203.0.113.1", OTHER)])
     sync = synchronizer(nft, conntrack)
-    state = {key: port(key, [1]) for key in (KEY, OTHER, LONE)}
+    state: NodeState = {key: port(key, [1]) for key in (KEY, OTHER, LONE)}
     await sync.sync(state, state.keys())
     await sync.sync({KEY: state[KEY]}, {OTHER, LONE})
     assert conntrack.deleted == [flow("203.0.113.1", OTHER)]
@@ -249,7 +250,7 @@ async def test_tcp_flows_of_a_service_that_is_gone_altogether_stay_as_nothing_wo
 async def test_udp_flows_of_a_service_that_is_gone_altogether_end(nft: BreakingNft) -> None:
     conntrack = FakeConntrack([flow("203.0.113.1", LONE_UDP), flow("203.0.113.1", KEY)])
     sync = synchronizer(nft, conntrack)
-    state = {key: port(key, [1]) for key in (KEY, LONE_UDP)}
+    state: NodeState = {key: port(key, [1]) for key in (KEY, LONE_UDP)}
     await sync.sync(state, state.keys())
     done = await sync.sync({KEY: state[KEY]}, {LONE_UDP})
     assert conntrack.deleted == [flow("203.0.113.1", LONE_UDP)]
@@ -257,15 +258,15 @@ async def test_udp_flows_of_a_service_that_is_gone_altogether_end(nft: BreakingN
 
 
 async def test_udp_flows_of_a_service_that_went_while_no_agent_ran_end_at_start(nft: BreakingNft) -> None:
-    state = {key: port(key, [1]) for key in (KEY, LONE, LONE_UDP)}
+    state: NodeState = {key: port(key, [1]) for key in (KEY, LONE, LONE_UDP)}
     await synchronizer(nft).sync(state, state.keys())
-    conntrack = FakeConntrack([flow("203.0.113.1", each) for each in state])
+    conntrack = FakeConntrack([flow("203.0.113.1", each) for each in (KEY, LONE, LONE_UDP)])
     await synchronizer(nft, conntrack).sync({KEY: state[KEY]}, set())
     assert conntrack.deleted == [flow("203.0.113.1", LONE_UDP)]
 
 
 async def test_at_start_flows_and_sessions_of_endpoints_that_went_meanwhile_are_ended(nft: BreakingNft) -> None:
-    state = {KEY: port(KEY, [1, 2], 60)}
+    state: NodeState = {KEY: port(KEY, [1, 2], 60)}
     await synchronizer(nft).sync(state, state.keys())
     session = "10.244.1.2 . 10.96.0.1 . tcp . 80"
     await nft.run(f"add element inet moorage sessions4 {{ {session} timeout 60s : 203.0.113.1 . 80 }}\n")
@@ -277,7 +278,7 @@ async def test_at_start_flows_and_sessions_of_endpoints_that_went_meanwhile_are_
 
 async def test_flows_of_a_port_that_went_just_before_a_kill_are_ended_at_start(nft: BreakingNft) -> None:
     """The digest says that nothing is to do, and no state knows the port any more."""
-    state = {KEY: port(KEY, [1]), OTHER: port(OTHER, [1])}
+    state: NodeState = {KEY: port(KEY, [1]), OTHER: port(OTHER, [1])}
     first = synchronizer(nft)
     await first.sync(state, state.keys())
     await first.sync({KEY: state[KEY]}, {OTHER})
@@ -306,7 +307,7 @@ async def test_sessions_that_change_while_they_are_corrected_are_read_again(nft:
 
     nft = Racing(lambda: 0.0)
     sync = synchronizer(nft)
-    state = {KEY: port(KEY, [1, 2], 60)}
+    state: NodeState = {KEY: port(KEY, [1, 2], 60)}
     await sync.sync(state, state.keys())
     await pin(1)
     await sync.sync({KEY: port(KEY, [2], 60)}, {KEY})
@@ -325,7 +326,7 @@ async def test_sessions_that_go_on_changing_are_left_for_later_and_nobody_waits_
 
     nft = Changing(lambda: 0.0)
     sync = synchronizer(nft)
-    state = {KEY: port(KEY, [1, 2], 60)}
+    state: NodeState = {KEY: port(KEY, [1, 2], 60)}
     await sync.sync(state, state.keys())
     session = "10.244.1.2 . 10.96.0.1 . tcp . 80"
     await nft.run(f"add element inet moorage sessions4 {{ {session} timeout 60s : 203.0.113.1 . 80 }}\n")
@@ -344,21 +345,21 @@ async def test_sessions_are_read_only_where_some_may_be_wrong() -> None:
     nft = ReadingNft()
     sync = synchronizer(nft)
     await sync.sync({}, set())
-    for state, reads in (
-        ({KEY: port(KEY, [1, 2], 60)}, 0),
-        ({KEY: port(KEY, [1, 2, 3], 60)}, 0),
-        ({KEY: port(KEY, [1, 2], 60)}, 2),
-        ({KEY: port(KEY, [1, 2])}, 2),
-        ({KEY: port(KEY, [1])}, 0),
+    for unit, reads in (
+        (port(KEY, [1, 2], 60), 0),
+        (port(KEY, [1, 2, 3], 60), 0),
+        (port(KEY, [1, 2], 60), 2),
+        (port(KEY, [1, 2]), 2),
+        (port(KEY, [1]), 0),
     ):
         nft.listed.clear()
-        await sync.sync(state, {KEY})
-        assert sum(each.startswith("sessions") for each in nft.listed) == reads, state
+        await sync.sync({KEY: unit}, {KEY})
+        assert sum(each.startswith("sessions") for each in nft.listed) == reads, unit
 
 
 async def test_a_refusal_is_told_in_nfts_own_words_and_harms_nothing(nft: BreakingNft) -> None:
     sync = synchronizer(nft)
-    state = {KEY: port(KEY, [1, 2], 60)}
+    state: NodeState = {KEY: port(KEY, [1, 2], 60)}
     await sync.sync(state, state.keys())
     nft.fails_at = 1
     with pytest.raises(MoorageError, match="No buffer space available"):
@@ -368,7 +369,7 @@ async def test_a_refusal_is_told_in_nfts_own_words_and_harms_nothing(nft: Breaki
 
 async def test_it_notices_that_somebody_else_changed_the_table(nft: BreakingNft) -> None:
     sync = synchronizer(nft)
-    state = {KEY: port(KEY, [1, 2], 60)}
+    state: NodeState = {KEY: port(KEY, [1, 2], 60)}
     await sync.sync(state, state.keys())
     assert await sync.intact()
     await nft.run("delete table inet moorage\n")
@@ -379,7 +380,7 @@ async def test_it_notices_that_somebody_else_changed_the_table(nft: BreakingNft)
 
 async def test_where_somebody_else_removed_the_digest_no_other_digest_is_believed(nft: BreakingNft) -> None:
     sync = synchronizer(nft)
-    state = {KEY: port(KEY, [1, 2], 60)}
+    state: NodeState = {KEY: port(KEY, [1, 2], 60)}
     await sync.sync(state, state.keys())
     await nft.run("flush set inet moorage digest\nflush map inet moorage slots-tcp4\n")
     assert not await sync.intact()

@@ -7,14 +7,14 @@ from msgspec.structs import replace
 from moorage.dataplane.model import Balanced, ByClientIP, NodeState, Target
 from moorage.dataplane.schema import OF_FAMILY, ReadBack
 from moorage.dataplane.units import UNKNOWN, chain_names, chains, digest, mark, own, remembered, shared
-from tests.support.states import BOTH, KEYS, port, states
+from tests.support.states import BOTH, KEYS, port, ports_of, states
 
 
 @given(states(), st.sampled_from([frozenset({4}), BOTH]))
 def test_key_and_mark_tell_which_elements_there_are_where_no_listing_does(
     state: NodeState, learns: frozenset[int]
 ) -> None:
-    for key, unit in state.items():
+    for key, unit in ports_of(state).items():
         known = remembered(key, mark(unit), learns)
         wanted = {name: each for name, each in own(unit, learns).items() if name.read_back is ReadBack.MARK}
         assert {name: each.keys() for name, each in known.items()} == {

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from moorage.dataplane import sessions
 from moorage.dataplane.audit import audit
-from moorage.dataplane.model import ServiceAddress
+from moorage.dataplane.model import NodeState, ServiceAddress
 from tests.support.network import CLIENTS
 from tests.support.states import port
 from tests.support.world import kernel_world
 
 OLDER = Path(__file__).with_name("older_table.nft").read_text()
 TCP, UDP = ServiceAddress("10.96.0.1", "tcp", 9000), ServiceAddress("10.96.0.1", "udp", 9000)
-STATE = {TCP: port(TCP, [1, 2, 3], 10800), UDP: port(UDP, [1, 2])}
+STATE: NodeState = {TCP: port(TCP, [1, 2, 3], 10800), UDP: port(UDP, [1, 2])}
 
 
 async def test_sessions_and_connections_live_on_and_the_table_is_as_a_new_one() -> None:

@@ -23,6 +23,7 @@ from moorage.dataplane.model import ServicePort
 from moorage.dataplane.services import Scope
 from moorage.dataplane.sync import Synchronizer
 from moorage.node.agent import Agent
+from tests.support.states import ports_of
 
 SCOPE = Scope("node-1", labelled_only=False)
 NASTY = [
@@ -180,7 +181,7 @@ async def test_good_services_are_carried_among_hostile_ones(
     for hostile, endpoint in ((before, "203.0.113.77"), (after, "203.0.113.78")):
         tell(agent, [*hostile, service("good", "10.96.5.5"), slice_("good", "good-1", endpoint)])
         changed = agent._wanted.decide(agent._world.dirty.take_now())
-        assert all(map(well_formed, agent._wanted.state.values()))
+        assert all(map(well_formed, ports_of(agent._wanted.state).values()))
         await synchronizer.sync(agent._wanted.state, changed)
         assert synchronizer.refused == {}
         slots = [each for each in await nft.elements("slots-tcp4") if each.key[0] == "10.96.5.5"]

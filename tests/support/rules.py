@@ -4,7 +4,7 @@ It knows what Moorage emits and raises UnknownStatementError for everything else
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 
@@ -79,9 +79,12 @@ class Update(NamedTuple):
     """Learn the key with its value, for a time."""
 
     map: str
+    """Or set."""
     key: Expression
     timeout: int
-    value: Expression
+    value: Expression = ()
+    prolong: bool = True
+    """Without that it is `add`: what is there stays as it is."""
 
 
 class Reject(NamedTuple):
@@ -225,16 +228,15 @@ def _dnat(family: int) -> Callable[[_Words], Dnat]:
     return parse_rest
 
 
-def _update(words: _Words) -> Update:
+def _update(words: _Words, *, prolong: bool = True) -> Update:
     name = words.name()
     words.need("{")
     key = _expression(words)
     words.need("timeout")
     timeout = words.number()
-    words.need(":")
-    value = _expression(words)
+    value = _expression(words) if words.take(":") else ()
     words.need("}")
-    return Update(name, key, timeout, value)
+    return Update(name, key, timeout, value, prolong)
 
 
 _STARTS: dict[str, Callable[[_Words], Statement]] = {
@@ -242,6 +244,7 @@ _STARTS: dict[str, Callable[[_Words], Statement]] = {
     "dnat ip to": _dnat(4),
     "dnat ip6 to": _dnat(6),
     "update": _update,
+    "add": partial(_update, prolong=False),
     "counter name": lambda words: Count(words.word()),
     "masquerade": lambda words: Masquerade(),
     "accept": lambda words: Verdict("accept"),

@@ -11,11 +11,17 @@ from moorage.dataplane.model import (
     Affinity,
     Balanced,
     ByClientIP,
+    ClientTarget,
     Endpoint,
+    Moored,
+    MooringKey,
     NodeState,
+    PodPrefix,
+    PodPrefixKey,
     ServiceAddress,
     ServicePort,
     Target,
+    Unit,
 )
 from moorage.dataplane.nft import ListedElement
 from moorage.dataplane.ruleset import base
@@ -30,6 +36,10 @@ KEYS = [
     ServiceAddress("fd00:10:96::1", "tcp", 80),
 ]
 
+AFFINITIES: list[Affinity] = [Balanced(), ByClientIP(60), ByClientIP(10800), Moored(60), Moored(60, holds=True)]
+MOORED_CLIENTS = {4: ["10.244.1.2", "10.244.1.3"], 6: ["fd00:10:244:1::2", "fd00:10:244:1::3"]}
+PREFIXES = [[], ["10.244.1.0/24"], ["10.244.0.0/16", "fd00:10:244:1::/64"], ["10.244.1.2/32", "10.244.1.3/32"]]
+
 
 def endpoint(number: int, *, weight: int = 1, local: bool = False, family: int = 4, port: int = 80) -> Endpoint:
     """An endpoint whose address ends in `number`, which is its name, too."""
@@ -37,10 +47,31 @@ def endpoint(number: int, *, weight: int = 1, local: bool = False, family: int =
     return Endpoint(f"backend{number:03}", Target(address, port), weight, local)
 
 
-def port(key: ServiceAddress, numbers: Iterable[int], affinity: int = 0, weight: int = 1) -> ServicePort:
+def port(key: ServiceAddress, numbers: Iterable[int], affinity: int | Affinity = 0, weight: int = 1) -> ServicePort:
     """A port with the endpoints of these numbers."""
     endpoints = tuple(endpoint(number, family=key.family, weight=weight) for number in sorted(numbers))
-    return ServicePort(service="frontend/backend", key=key, endpoints=endpoints, affinity=affinity_of(affinity))
+    affinity = affinity_of(affinity) if isinstance(affinity, int) else affinity
+    return ServicePort(service="frontend/backend", key=key, endpoints=endpoints, affinity=affinity)
+
+
+def mooring(client: str, key: ServiceAddress, number: int) -> ClientTarget:
+    """The client is moored to the endpoint of this number."""
+    return ClientTarget(MooringKey(client, key), endpoint(number, family=key.family).target)
+
+
+def prefix(text: str) -> PodPrefix:
+    """The pods of the node have these addresses."""
+    return PodPrefix(PodPrefixKey(text))
+
+
+def node_state(units: Iterable[Unit]) -> NodeState:
+    """The state of these units."""
+    return {unit.key: unit for unit in units}
+
+
+def ports_of(state: NodeState) -> dict[ServiceAddress, ServicePort]:
+    """Only the ports of Services."""
+    return {unit.key: unit for unit in state.values() if isinstance(unit, ServicePort)}
 
 
 def affinity_of(seconds: int) -> Affinity:
@@ -50,8 +81,8 @@ def affinity_of(seconds: int) -> Affinity:
 
 @st.composite
 def states(draw: st.DrawFn, keys: list[ServiceAddress] = KEYS, most: int = 9) -> NodeState:
-    """Some of `keys`, each with none to `most` endpoints, with and without affinity."""
-    state = {}
+    """Some of `keys`, each with none to `most` endpoints, with each affinity; moorings to these; ranges of pods."""
+    state: NodeState = node_state(map(prefix, draw(st.sampled_from(PREFIXES))))
     for key in draw(st.sets(st.sampled_from(keys))):
         numbers = draw(st.sets(st.integers(1, most)))
         weights = draw(st.sampled_from([1, 1, 1, 2]))
@@ -59,8 +90,12 @@ def states(draw: st.DrawFn, keys: list[ServiceAddress] = KEYS, most: int = 9) ->
             endpoint(number, family=key.family, weight=weights if number == 1 else 1, local=number == 2)
             for number in sorted(numbers)
         )
-        affinity = draw(st.sampled_from([0, 60, 10800]))
-        state[key] = ServicePort(service="frontend/backend", key=key, endpoints=ends, affinity=affinity_of(affinity))
+        affinity = draw(st.sampled_from(AFFINITIES))
+        state[key] = ServicePort(service="frontend/backend", key=key, endpoints=ends, affinity=affinity)
+        if numbers and isinstance(affinity, Moored):
+            for client in draw(st.sets(st.sampled_from(MOORED_CLIENTS[key.family]))):
+                number = draw(st.sampled_from(sorted(numbers)))
+                state |= node_state([mooring(client, key, number)])
     return state
 
 

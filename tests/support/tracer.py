@@ -74,7 +74,7 @@ class Trace:
     """Of its connection, before it: `new`, `established` or `invalid`."""
     masqueraded: bool = False
     learned: list[tuple[str, tuple[Word, ...], tuple[Word, ...], int]] = field(default_factory=list)
-    """(map, key, value, seconds), also where the key was there already, which keeps its value."""
+    """(map or set, key, value, seconds), also where the key was there already, which keeps its value."""
     rules: list[str] = field(default_factory=list)
     """The rules that it went through to their end, each as `CHAIN: RULE`."""
 
@@ -286,8 +286,8 @@ class _Walk:
                 return rules.Verdict(verb, target)
             case rules.Dnat(family, key, name):
                 return self._dnat(family, key, name)
-            case rules.Update(name, key, timeout, value):
-                self._learn(name, self._values(key), self._values(value), timeout)
+            case rules.Update():
+                self._learn(statement)
             case rules.Reject(how):
                 self.trace.rules.append(where)
                 if how == "tcp reset" and self.packet.proto != "tcp":
@@ -304,10 +304,11 @@ class _Walk:
     def _lookup(self, name: str, key: rules.Expression) -> Entry | None:
         return self._tracer._nft.lookup(name, self._values(key))
 
-    def _learn(self, name: str, key: tuple[Word, ...], value: tuple[Word, ...], timeout: int) -> None:
-        if not self._tracer._nft.update(name, key, value, timeout):
+    def _learn(self, update: rules.Update) -> None:
+        key, value = self._values(update.key), self._values(update.value)
+        if not self._tracer._nft.update(update.map, key, value, update.timeout, prolong=update.prolong):
             raise _BreakError
-        self.trace.learned.append((name, key, value, timeout))
+        self.trace.learned.append((update.map, key, value, update.timeout))
 
     def _dnat(self, family: int, key: rules.Expression, name: str) -> rules.Verdict:
         found = self._lookup(name, key)

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import random
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Awaitable, Collection, Iterable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -12,11 +12,16 @@ from moorage.dataplane import sessions
 from moorage.dataplane.capabilities import Capabilities, probe
 from moorage.dataplane.conntrack import Flow, KernelConntrack
 from moorage.dataplane.fake import FakeNft
-from moorage.dataplane.model import ServiceAddress, ServicePort
+from moorage.dataplane.model import NodeState, ServiceAddress, Unit
 from moorage.dataplane.nft import Nft
+from moorage.dataplane.schema import OF_FAMILY
 from moorage.dataplane.sync import Synced, Synchronizer
 from tests.support.network import Network, network
+from tests.support.states import node_state
 from tests.support.tracer import ACK, Packet, Tracer
+
+SENT_AGAIN_SECONDS = (1.0, 1.0, 1.0)
+"""How long a client waits before it sends its SYN again, and again."""
 
 
 class World(Protocol):
@@ -25,14 +30,17 @@ class World(Protocol):
     nft: Nft
     capabilities: Capabilities
 
-    async def carry(self, ports: Iterable[ServicePort]) -> Synced:
-        """Bring the node to these ports, and nothing else."""
+    async def carry(self, units: Iterable[Unit]) -> Synced:
+        """Bring the node to these ports and moorings, and nothing else."""
 
     def restart(self) -> None:
         """The agent is gone, and a new one knows nothing but what the kernel holds."""
 
     async def connect(self, client: str, key: ServiceAddress) -> str:
         """One new connection (or, over UDP, one datagram): who answers, `refused` or `timed out`."""
+
+    async def knock(self, client: str, key: ServiceAddress) -> Awaitable[str]:
+        """A new TCP connection whose first SYN has to wait; what `connect` says of it in the end."""
 
     async def open(self, name: str, client: str, key: ServiceAddress) -> str:
         """A new TCP connection that stays open; who answers."""
@@ -51,11 +59,11 @@ class _Base(ABC):
     capabilities: Capabilities
 
     def __init__(self) -> None:
-        self._carried: dict[ServiceAddress, ServicePort] = {}
+        self._carried: NodeState = {}
         self._synchronizer: Synchronizer | None = None
 
-    async def carry(self, ports: Iterable[ServicePort]) -> Synced:
-        desired = {port.key: port for port in ports}
+    async def carry(self, units: Iterable[Unit]) -> Synced:
+        desired = node_state(units)
         if self._synchronizer is None:
             self._synchronizer = self._new()
         changed = {key for key in desired.keys() | self._carried.keys() if desired.get(key) != self._carried.get(key)}
@@ -87,6 +95,15 @@ class KernelWorld(_Base):
         if key.protocol == "udp":
             return await self._ask("udp", client, 0, key.address, key.port)
         return await self._ask("tcp", client, key.address, key.port)
+
+    async def knock(self, client: str, key: ServiceAddress) -> Awaitable[str]:
+        waits = OF_FAMILY[key.family].waits.name
+        knocking = asyncio.create_task(self.connect(client, key))
+        async with asyncio.timeout(30):
+            while all(each.key[0] != client for each in await self.nft.elements(waits)):
+                assert not knocking.done(), f"it did not wait: {knocking.result()}"
+                await asyncio.sleep(0.01)
+        return knocking
 
     async def open(self, name: str, client: str, key: ServiceAddress) -> str:
         return await self._ask("open", name, client, key.address, key.port)
@@ -130,9 +147,17 @@ class TracerWorld(_Base):
 
     async def connect(self, client: str, key: ServiceAddress) -> str:
         packet = Packet(client, next(self._ports), key.address, key.port, key.protocol)
-        answer = self._send(packet)
-        self.tracer.forget(packet)
-        return answer
+        return self._answer(packet, self._send(packet))
+
+    async def knock(self, client: str, key: ServiceAddress) -> Awaitable[str]:
+        packet = Packet(client, next(self._ports), key.address, key.port)
+        first = self._send(packet)
+        assert first == "timed out", f"it did not wait: {first}"
+
+        async def answer() -> str:
+            return self._answer(packet, first)
+
+        return answer()
 
     async def open(self, name: str, client: str, key: ServiceAddress) -> str:
         packet = self._opened[name] = Packet(client, next(self._ports), key.address, key.port)
@@ -143,6 +168,16 @@ class TracerWorld(_Base):
 
     async def expire(self) -> None:
         self.now += 1 + max((each.left for each in await sessions.read(self.nft)), default=0)
+
+    def _answer(self, packet: Packet, first: str) -> str:
+        """What becomes of a connection whose first packet met `first`."""
+        answer = first
+        for seconds in SENT_AGAIN_SECONDS if packet.proto == "tcp" else ():
+            if answer == "timed out":
+                self.now += seconds
+                answer = self._send(packet)
+        self.tracer.forget(packet)
+        return answer
 
     def _send(self, packet: Packet) -> str:
         trace = self.tracer.connect(packet)
@@ -157,12 +192,12 @@ class _Tracked:
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
 
-    async def flows(self, family: int) -> list[Flow]:
+    async def flows(self, family: int, source: str | None = None) -> list[Flow]:
         found = []
         for each in self._tracer.connections:
             protocol, source, source_port, address, port = each.original
             flow = Flow(6 if ":" in source else 4, protocol, source, source_port, address, port, *each.reply[1:])
-            if flow.family == family:
+            if flow.family == family and source in (None, flow.source):
                 found.append(flow)
         return found
 

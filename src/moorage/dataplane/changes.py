@@ -18,7 +18,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from moorage.dataplane import units
-from moorage.dataplane.model import NodeState, Unit, UnitKey
+from moorage.dataplane.model import MooringKey, NodeState, PodPrefixKey, ServiceAddress, Unit, UnitKey
 from moorage.dataplane.nft import FAMILY, TRIAL_NAME
 from moorage.dataplane.ruleset import Chain, foundation
 from moorage.dataplane.schema import DIGEST, TABLE, UNDER_WAY, WHOLE, Container, Element, Elements, Step
@@ -106,7 +106,7 @@ class Ledger:
     `change_to` plans a change and records it as done: if carrying it out fails, drop the ledger and read the kernel.
     """
 
-    def __init__(self, state: NodeState, learns: Learns, limit: int = MAX_ELEMENTS_SMALL) -> None:
+    def __init__(self, state: Mapping[UnitKey, Unit], learns: Learns, limit: int = MAX_ELEMENTS_SMALL) -> None:
         """`state`: what the kernel holds; `learns`: the families (4, 6) whose sessions can be learned.
 
         `limit`: how many elements a transaction may have.
@@ -134,7 +134,7 @@ class Ledger:
     def change_to(self, changed: Mapping[UnitKey, Unit | None]) -> Iterator[Transaction]:
         """Transactions that bring the kernel from the present state to one with `changed`."""
         pairs = [(key, self.state.get(key), new) for key, new in changed.items()]
-        pairs = [(key, old, new) for key, old, new in pairs if old != new]
+        pairs = sorted((each for each in pairs if each[1] != each[2]), key=lambda each: _rank(each[0], each[2]))
         chains, shared = set(+self._chains), set(+self._shared)
         for _, old, new in pairs:
             for unit, count in ((new, 1), (old, -1)):
@@ -162,7 +162,7 @@ class Ledger:
         return transactions(
             (
                 Change(key).take(compare(held.units.get(key, {}), self._own(self.state.get(key))))
-                for key in sorted(keys, key=str)
+                for key in sorted(keys, key=lambda key: (_rank(key, self.state.get(key)), str(key)))
             ),
             make=self._commands(set(+self._chains)),
             drop=sorted(held.chains - set(+self._chains)),
@@ -211,6 +211,21 @@ class Ledger:
 
     def _commands(self, names: set[str]) -> list[str]:
         return [line for _, chain in sorted(self._made(names).items()) for line in chain.commands]
+
+
+def _rank(key: UnitKey, new: Unit | None) -> int:
+    """Where a unit stands in the order of changes.
+
+    Moorings come before the ports whose clients they lead, and go after them: in between the hash leads nobody.
+    Ranges of addresses go before others come, because a set takes none that overlap.
+    """
+    match key:
+        case PodPrefixKey():
+            return 1 if new else 0
+        case MooringKey():
+            return 1 if new else 3
+        case ServiceAddress():
+            return 2
 
 
 def _shared_change(have: set[Element], want: set[Element]) -> Change:

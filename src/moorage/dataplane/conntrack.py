@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 
 from moorage import proc
 from moorage.dataplane import netlink
+from moorage.dataplane.model import MooringKey, ServiceAddress, Target
 from moorage.dataplane.netlink import ACK, ANSWER_SECONDS, BUFFER_BYTES, Connect, attribute, errors, message, nested
 from moorage.dataplane.nft import canonical
 from moorage.errors import MoorageError
@@ -49,8 +50,8 @@ class Flow(NamedTuple):
 class Conntrack(Protocol):
     """The part of connection tracking that Moorage needs."""
 
-    async def flows(self, family: int) -> list[Flow]:
-        """All TCP and UDP flows of family 4 or 6. Raises MoorageError."""
+    async def flows(self, family: int, source: str | None = None) -> list[Flow]:
+        """The TCP and UDP flows of family 4 or 6: those that `source` has opened, or all. Raises MoorageError."""
 
     async def delete(self, flows: Collection[Flow]) -> int:
         """Delete those flows that still exist; returns how many did. Raises MoorageError."""
@@ -60,18 +61,29 @@ Endpoints = Mapping[tuple[str, str, int], Collection[tuple[str, int]]]
 """(address, protocol, port) of a service -> the endpoints, (address, port), that may keep their flows."""
 
 
-def stale(flows: Iterable[Flow], endpoints: Endpoints) -> list[Flow]:
+def stale(
+    flows: Iterable[Flow], endpoints: Endpoints, moves: Mapping[MooringKey, Target] | None = None
+) -> list[Flow]:
     """The `flows` to a service in `endpoints` that do not lead to one of its endpoints.
+
+    `moves`: the endpoints that clients have been moved away from: their flows to these are included.
 
     They include flows that are older than their service: these went to the service's address itself, and as long as
     their client goes on sending (UDP) or repeats its SYN, the kernel does not apply the rules again.
     """
     found = []
     for flow in flows:
+        endpoint = (flow.reply_source, flow.reply_source_port)
         kept = endpoints.get((flow.destination, flow.protocol, flow.destination_port))
-        if kept is not None and (flow.reply_source, flow.reply_source_port) not in kept:
+        has_moved = moves and moves.get(MooringKey(flow.source, service_of(flow))) == endpoint
+        if has_moved or (kept is not None and endpoint not in kept):
             found.append(flow)
     return found
+
+
+def service_of(flow: Flow) -> ServiceAddress:
+    """What its client connected to."""
+    return ServiceAddress(flow.destination, flow.protocol, flow.destination_port)
 
 
 # --- Listing ------------------------------------------------------------------------------------------------------
@@ -152,9 +164,10 @@ class KernelConntrack:
         self._prefix = tuple(prefix)
         self._connect = connect
 
-    async def flows(self, family: int) -> list[Flow]:
+    async def flows(self, family: int, source: str | None = None) -> list[Flow]:
         """Also raises ProgramMissingError, which says what to install."""
-        argv = [*self._prefix, "conntrack", "-L", "-f", f"ipv{family}", "-o", "id"]
+        narrowed = ["--orig-src", source] if source else []
+        argv = [*self._prefix, "conntrack", "-L", "-f", f"ipv{family}", *narrowed, "-o", "id"]
         done = await proc.run(argv)
         if done.status != 0:
             words = done.stderr.strip().partition("\n")[0] or f"failed with status {done.status}"
@@ -186,8 +199,8 @@ class FakeConntrack:
         self.tracked = set(flows)
         self.deleted: list[Flow] = []
 
-    async def flows(self, family: int) -> list[Flow]:
-        return [flow for flow in self.tracked if flow.family == family]
+    async def flows(self, family: int, source: str | None = None) -> list[Flow]:
+        return [flow for flow in self.tracked if flow.family == family and source in (None, flow.source)]
 
     async def delete(self, flows: Collection[Flow]) -> int:
         gone = [flow for flow in flows if flow in self.tracked]

@@ -7,6 +7,7 @@ gone at once, while the kernel counts it against the size of its set for about a
 Rules are kept as text; the packet tracer in the tests interprets them.
 """
 
+import ipaddress
 import math
 import re
 from collections import Counter
@@ -43,6 +44,7 @@ ENFILE = "Too many open files in system"
 EINVAL = "Invalid argument"
 ERANGE = "Numerical result out of range"
 EOPNOTSUPP = "Operation not supported"
+OVERLAP = "interval overlaps with an existing one"
 
 
 class Chain:
@@ -152,19 +154,26 @@ class FakeNft:
         found = self._existing().sets[name]
         if len(key) != len(found.key):
             raise ValueError(f"@{name} is looked up with {key}, but its key is {' . '.join(found.key)}")
+        if found.intervals:
+            key = next((each for each in found.entries if _overlap(each, key)), key)
         return self._live(found, key)
 
-    def update(self, name: str, key: tuple[Word, ...], value: tuple[Word, ...] | None, timeout: int) -> bool:
+    def update(
+        self, name: str, key: tuple[Word, ...], value: tuple[Word, ...], timeout: int, *, prolong: bool = True
+    ) -> bool:
         """What a rule's `update` does: add an element, or prolong it and KEEP its value and timeout. False: the set
-        is full."""
+        is full. `prolong`: without that it is a rule's `add`."""
         found = self._existing().sets[name]
         old = self.lookup(name, key)
         if old is None and self._full(found):
             return False
-        if len(value or ()) != len(found.data):
+        if len(value) != len(found.data):
             raise ValueError(f"@{name} is updated with {value}, but its data is {' . '.join(found.data)}")
         deadline = self._clock() + timeout
-        found.entries[key] = old._replace(deadline=deadline) if old else Entry(value, timeout, deadline, None)
+        if old is None:
+            found.entries[key] = Entry(value or None, timeout, deadline, None)
+        elif prolong:
+            found.entries[key] = old._replace(deadline=deadline)
         return True
 
     def count(self, counter: str) -> None:
@@ -225,7 +234,7 @@ class FakeNft:
         if old is None:
             sets[name] = made
             self._undo.append(lambda: sets.pop(name))
-        elif (old.kind, old.key, old.data, old.timeouts) != (made.kind, made.key, made.data, made.timeouts):
+        elif _form(old) != _form(made):
             raise RefusedError(EEXIST)
 
     def _delete_set(self, kind: str, name: str) -> None:
@@ -282,6 +291,8 @@ class FakeNft:
                 raise RefusedError(EEXIST)
             if old is None and self._full(found):
                 raise RefusedError(ENFILE)
+            if old is None and found.intervals and any(_overlap(key, each) for each in found.entries):
+                raise RefusedError(OVERLAP)
             if found.data == ("verdict",):
                 self._chain(str(value).partition(" ")[2])
             left = timeout if expires is None else expires
@@ -377,6 +388,16 @@ _COMMANDS: list[tuple[re.Pattern[str], Callable[..., None]]] = [
         (rf"delete element inet moorage {_NAME} \{{ (?P<elements>.+) \}}", FakeNft._delete_elements),
     )
 ]
+
+
+def _form(found: Set) -> tuple[object, ...]:
+    return found.kind, found.key, found.data, found.timeouts, found.intervals
+
+
+def _overlap(one: tuple[Word, ...], other: tuple[Word, ...]) -> bool:
+    """Whether two ranges of addresses, or a range and an address, have an address in common."""
+    first, second = ipaddress.ip_network(one[0]), ipaddress.ip_network(other[0])
+    return first.version == second.version and first.overlaps(second)
 
 
 def _listed(value: tuple[Word, ...] | str | None) -> tuple[Word, ...] | str | None:

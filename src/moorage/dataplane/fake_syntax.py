@@ -40,13 +40,24 @@ class Entry(NamedTuple):
 class Set:
     """A set or a map with its elements."""
 
-    def __init__(self, kind: str, key: tuple[str, ...], data: tuple[str, ...], timeouts: bool, size: int) -> None:
+    def __init__(
+        self,
+        kind: str,
+        key: tuple[str, ...],
+        data: tuple[str, ...] = (),
+        *,
+        timeouts: bool = False,
+        intervals: bool = False,
+        size: int = 2**31,
+    ) -> None:
         self.kind = kind
         self.key = key
         """The types of the parts of a key."""
         self.data = data
         """The types of the parts of a value: empty in sets, `("verdict",)` in verdict maps."""
         self.timeouts = timeouts
+        self.intervals = intervals
+        """Its elements are ranges of addresses."""
         self.size = size
         self.entries: dict[tuple[Word, ...], Entry] = {}
 
@@ -71,15 +82,22 @@ def parse_set(kind: str, spec: str) -> Set:
     kinds = parts.pop("type", None) or parts.pop("typeof", "")
     key, colon, data = kinds.partition(" : ")
     flags = set(filter(None, parts.pop("flags", "").split(",")))
-    size = int(parts.pop("size", 0)) or 2**31
+    size = int(parts.pop("size", 2**31))
     if "type" in written and (" . " not in key or data in ("", "verdict")):
         # The kernel takes it, but an older nft crashes when a newer one has made it (kubernetes/kubernetes 136786).
         # That is not known to happen with concatenations; only maps whose values both protocols use cannot say
         # `typeof`.
         raise RefusedError(f"declared by type, {kinds}: declare it with typeof, or nft 1.0.6 may crash over it")
-    if parts or (kind == "map") != bool(colon) or not flags <= {"dynamic", "timeout"}:
+    if parts or (kind == "map") != bool(colon) or not flags <= {"dynamic", "timeout", "interval"}:
         raise RefusedError("the fake does not know this form of a set")
-    return Set(kind, _types(key), _types(data) if data else (), "timeout" in flags, size)
+    return Set(
+        kind,
+        _types(key),
+        _types(data) if data else (),
+        timeouts="timeout" in flags,
+        intervals="interval" in flags,
+        size=size,
+    )
 
 
 def _types(text: str) -> tuple[str, ...]:
@@ -108,7 +126,7 @@ def parse_elements(found: Set, text: str) -> Iterator[Parsed]:
         position = match.end()
         key, timeout, expires, comment, value = match.group("key", "timeout", "expires", "comment", "value")
         yield (
-            _parse_words(found.key, key),
+            (_parse_range(key),) if found.intervals else _parse_words(found.key, key),
             _parse_value(found, value) if value is not None else None,
             parse_seconds(timeout) if timeout is not None else None,
             parse_seconds(expires) if expires is not None else None,
@@ -160,6 +178,15 @@ def _parse_words(types: tuple[str, ...], text: str) -> tuple[Word, ...]:
     if len(words) != len(types):
         raise RefusedError("Can't parse symbolic invalid expressions")
     return tuple(_parse_word(type, word) for type, word in zip(types, words, strict=True))
+
+
+def _parse_range(text: str) -> str:
+    """As nft lists it: without the length of a single address."""
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError:
+        raise RefusedError(f"Could not resolve {text}") from None
+    return str(network).removesuffix(f"/{network.max_prefixlen}")
 
 
 @lru_cache(maxsize=65536)

@@ -1,5 +1,6 @@
 """What one node carries, as plain data. It knows nothing about nftables: another back end could use the same."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -74,8 +75,8 @@ class Moored(msgspec.Struct, frozen=True, gc=False, tag=True):
         return self.timeout_seconds
 
 
-Affinity = Balanced | ByClientIP
-"""How a Service's port chooses an endpoint for a client. `Moored` will be the third."""
+Affinity = Balanced | ByClientIP | Moored
+"""How a Service's port chooses an endpoint for a client."""
 
 
 class ServicePort(msgspec.Struct, frozen=True, gc=False):
@@ -137,10 +138,34 @@ class PodPrefix(msgspec.Struct, frozen=True, gc=False):
     key: PodPrefixKey
 
 
-UnitKey = ServiceAddress
-"""What identifies a unit on its node. `MooringKey` and `PodPrefixKey` will be the others."""
-Unit = ServicePort
-"""Something that comes, changes and goes on its own. `ClientTarget` and `PodPrefix` will be the others."""
+UnitKey = ServiceAddress | MooringKey | PodPrefixKey
+"""What identifies a unit on its node."""
+Unit = ServicePort | ClientTarget | PodPrefix
+"""Something that comes, changes and goes on its own."""
 
 NodeState = dict[UnitKey, Unit]
-"""Everything that a node carries."""
+"""Everything that a node carries. Read only: `Mapping[UnitKey, Unit]`."""
+
+
+def title_of(unit: Unit) -> str:
+    """What a person knows the unit by: `Service frontend/backend: 10.96.0.1 tcp 80`."""
+    match unit:
+        case ServicePort(service=service, key=key):
+            return f"Service {service}: {key.address} {key.protocol} {key.port}"
+        case ClientTarget(key=key):
+            client, (address, protocol, port) = key
+            return f"mooring of client {client}: {address} {protocol} {port}"
+        case PodPrefix(key=key):
+            return f"addresses of pods: {key.prefix}"
+
+
+def port_of(state: Mapping[UnitKey, Unit | None], key: ServiceAddress) -> ServicePort | None:
+    """The port of this address; None if nothing carries it."""
+    unit = state.get(key)
+    return unit if isinstance(unit, ServicePort) else None
+
+
+def moored_to(state: Mapping[UnitKey, Unit | None], key: MooringKey) -> Target | None:
+    """Where the client is moored; None if it is not."""
+    unit = state.get(key)
+    return unit.target if isinstance(unit, ClientTarget) else None

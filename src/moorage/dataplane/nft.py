@@ -39,7 +39,8 @@ class NftCrashError(NftError):
 class ListedElement(NamedTuple):
     """One element of a set or map, as nft lists it.
 
-    Addresses are text as nft prints them, protocols `tcp` and `udp`, ports and slots numbers.
+    Addresses and ranges of them (`10.244.1.0/24`) are text as nft prints them, protocols `tcp` and `udp`, ports and
+    slots numbers.
     """
 
     key: tuple[Word, ...]
@@ -229,10 +230,16 @@ class _Wrapped(msgspec.Struct):
     comment: str | None = None
 
 
+class _Prefix(msgspec.Struct):
+    addr: str
+    len: int
+
+
 class _Expression(msgspec.Struct):
     """One of these; nft's JSON tells them apart by the key."""
 
     concat: list[str | int] | None = None
+    prefix: _Prefix | None = None
     elem: _Wrapped | None = None
     goto: _Target | None = None
     jump: _Target | None = None
@@ -363,8 +370,12 @@ def _element(entry: _Value | tuple[_Value, _Value], protocols: frozenset[int]) -
 def _words(expression: _Value) -> tuple[Word, ...]:
     if not isinstance(expression, _Expression):
         return (_word(expression),)
+    if (prefix := expression.prefix) is not None:
+        return (f"{canonical(prefix.addr)}/{prefix.len}",)
     if expression.concat is None:
-        raise NftError("nft: its listing cannot be read: an element is neither a value nor a concatenation")
+        raise NftError(
+            "nft: its listing cannot be read: an element is neither a value nor a range nor a concatenation"
+        )
     return tuple(map(_word, expression.concat))
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from moorage.dataplane import units
 from moorage.dataplane.changes import Content, Ledger
-from moorage.dataplane.model import UnitKey
+from moorage.dataplane.model import ServiceAddress, UnitKey
 from moorage.dataplane.nft import Nft
 from moorage.dataplane.schema import (
     CONTAINERS,
@@ -42,8 +42,13 @@ async def recall(nft: Nft, ledger: Ledger) -> Recalled:
     The marks must be trustworthy: see `is_under_way`.
     """
     carried = {each.carried: await _listed(nft, each.carried) for each in OF_FAMILY.values()}
-    marks = {key: mark for container, each in carried.items() for key, _, mark in _owned(container, each)}
-    same = frozenset(
+    marks = {
+        key: mark
+        for container, each in carried.items()
+        for key, _, mark in _owned(container, each)
+        if isinstance(key, ServiceAddress)
+    }
+    same = frozenset[UnitKey](
         key for key, mark in marks.items() if key in ledger.state and units.mark(ledger.state[key]) == mark
     )
     doubtful = {key.family for key in marks.keys() - same}
@@ -54,7 +59,9 @@ async def recall(nft: Nft, ledger: Ledger) -> Recalled:
             if each.read_back is ReadBack.LIST and each not in listed and (family in doubtful or not marked):
                 listed[each] = await _listed(nft, each)
     content = await _content(nft, listed, same)
-    remembered = {key: units.remembered(key, marks[key], ledger.learns) for key in marks.keys() - same}
+    remembered: dict[UnitKey, Elements] = {
+        key: units.remembered(key, marks[key], ledger.learns) for key in marks.keys() - same
+    }
     both = {key: {**remembered.get(key, {}), **own} for key, own in content.units.items()}
     return Recalled(content._replace(units=both), same)
 

@@ -1,7 +1,7 @@
 """The rules. They never grow: Services, endpoints and clients are elements of the maps in `schema`. Pure.
 
 A policy is shared by all ports with the same protocol, affinity, timeout and table size; its chain is made on
-first use. It looks for the client's session first, and then for a slot.
+first use. It looks for the client's mooring first, then for its session, and then for a slot.
 
 Hooks. All base chains are NAT chains: the kernel asks them about the first packet of a connection only, so packets of
 established connections cost nothing here, and a retransmitted SYN learns nothing. It runs all NAT chains of a hook at
@@ -12,7 +12,7 @@ ours before kube-proxy's, and the one that learns before all that masquerade, wh
 import hashlib
 from typing import NamedTuple
 
-from moorage.dataplane.model import ByClientIP
+from moorage.dataplane.model import Balanced, Moored
 from moorage.dataplane.nft import Hook
 from moorage.dataplane.schema import (
     CONTAINERS,
@@ -30,6 +30,12 @@ from moorage.dataplane.slots import first_slot
 
 SEED = 0x6D6F6F72
 """Seed of the hash that gives a client its first slot; the same on every node and in every version."""
+
+HOLD_SECONDS = 2
+"""How long a pod's first connections wait for its mooring. A client sends its SYN again 1 s after the first one, and
+then 2 s (since Linux 6.5) or 3 s after it: that one is let through, also where no agent lives."""
+WAITED_SECONDS = 86_400
+"""How long a client that has no mooring does not wait again after its last connection. No session lasts longer."""
 
 
 class Chain(NamedTuple):
@@ -134,25 +140,50 @@ def _masquerade(family: Family) -> str:
 
 
 def policy_chain(policy: Policy, learns: bool) -> Chain:
-    """The chain of a policy: session first, then slot. `learns`: whether sessions of its family can be learned.
+    """The chain of a policy: mooring, session, slot. `learns`: whether sessions of its family can be learned.
 
-    The slot is looked up twice because kernels before 6.17 can miss an element of a hash set while another
-    transaction commits; `misses` counts when the first look-up found nothing.
+    Mooring and slot are looked up twice because kernels before 6.17 can miss an element of a hash set while another
+    transaction commits; `misses` counts when the first look-up of a slot found nothing.
     """
     family, containers = _family(policy), OF_FAMILY[policy.family]
     offset = first_slot(policy.modulus)
     to = f"meta l4proto {policy.protocol} dnat {family.ip} to"
+    by_client = f"{to} {family.ip} saddr . {_service(family)} map"
+    slot = f"jhash {family.ip} saddr mod {policy.modulus} seed {SEED:#x} offset {offset}"
+    by_mooring: tuple[str, ...] = ()
+    by_session = (f"{by_client} @{containers.sessions.name}",) if learns else ()
     match policy.affinity:
-        case ByClientIP():
-            slot = f"jhash {family.ip} saddr mod {policy.modulus} seed {SEED:#x} offset {offset}"
-            by_client = [f"{to} {family.ip} saddr . {_service(family)} map @{containers.sessions.name}"]
-        case _:
+        case Balanced():
             slot = f"numgen random mod {policy.modulus} offset {offset}"
-            by_client = []
+            by_session = ()
+        case Moored(holds=holds):
+            by_mooring = (f"{by_client} @{containers.moorings.name}",) * 2
+            if holds and policy.protocol == "tcp":
+                renew, *wait = _hold(family)
+                by_mooring, by_session = (*by_mooring, renew), (*by_session, *wait)
     slots = containers.slots[policy.protocol].name
     by_slot = f"{to} {family.ip} daddr . {policy.protocol} dport . {slot} map @{slots}"
-    rules = (*(by_client if learns else []), by_slot, "counter name misses", by_slot, f"goto {REFUSE.name}")
+    rules = (*by_mooring, *by_session, by_slot, "counter name misses", by_slot, f"goto {REFUSE.name}")
     return Chain(policy.chain, rules)
+
+
+def _hold(family: Family) -> tuple[str, str, str]:
+    """Rules for clients without a mooring: one before their session is looked up, two after it.
+
+    The first connections of a pod to a port wait, once. Sets that forget by themselves let them through: a rule that
+    asked whether the pod is known would shut them out where no agent lives. Where a set is full, the rule ends there
+    and nobody waits.
+    """
+    containers = OF_FAMILY[family.number]
+    client = f"{family.ip} saddr . {family.ip} daddr . tcp dport"
+    waits, waited = containers.waits.name, containers.waited.name
+    remember = f"{{ {client} timeout {WAITED_SECONDS}s }}"
+    return (
+        f"{client} @{waited} update @{waited} {remember}",
+        f"{client} @{waits} drop",
+        f"{family.ip} saddr @{containers.pods.name} {client} != @{waited} add @{waited} {remember} "
+        f"add @{waits} {{ {client} timeout {HOLD_SECONDS}s }} drop",
+    )
 
 
 def learn_chain(policy: Policy) -> Chain:

@@ -11,12 +11,23 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import ClassVar, NamedTuple
 
-from moorage.dataplane.model import Affinity, Balanced, ByClientIP, ServiceAddress, UnitKey
+from moorage.dataplane.model import (
+    Affinity,
+    Balanced,
+    ByClientIP,
+    Moored,
+    MooringKey,
+    PodPrefixKey,
+    ServiceAddress,
+    UnitKey,
+)
 from moorage.dataplane.nft import FAMILY, TABLE_NAME, ListedElement, Word
 
 TABLE = f"{FAMILY} {TABLE_NAME}"
 MAX_SESSIONS = 262_144
 """How many sessions of one family the kernel keeps; further clients are held by the hash alone."""
+MAX_WAITS = 65_536
+"""How many clients of one family the kernel remembers to have waited for their mooring; further ones do not wait."""
 
 
 class Family(NamedTuple):
@@ -27,10 +38,12 @@ class Family(NamedTuple):
     type: str
     protocol: str
     """The expression whose type is inet_proto: within a concatenation nft 1.0.6 wants `ip protocol` for IPv4."""
+    bits: int
+    """Of an address."""
 
 
-IPV4 = Family(4, "ip", "ipv4_addr", "ip protocol")
-IPV6 = Family(6, "ip6", "ipv6_addr", "meta l4proto")
+IPV4 = Family(4, "ip", "ipv4_addr", "ip protocol", 32)
+IPV6 = Family(6, "ip6", "ipv6_addr", "meta l4proto", 128)
 FAMILIES = (IPV4, IPV6)
 PROTOCOLS = ("tcp", "udp")
 
@@ -99,7 +112,9 @@ class Container:
     """The word for a port in `typeof`. nft 1.0.6 refuses `th` in a rule that also matches the protocol, once the map
     has been read back from the kernel; there it is `tcp`, which means the same for UDP."""
     learned: bool = False
-    """Rules add its elements, which time out."""
+    """Rules add its elements, which time out. When it is full, they go on without."""
+    prefixes: bool = False
+    """Its elements are ranges of addresses."""
 
     @property
     def kind(self) -> str:
@@ -118,7 +133,9 @@ class Container:
         for_both = self.protocol is None and Field.TARGET_PORT in self.value
         word, name = ("type", self._type) if for_both else ("typeof", self._expression)
         types = " : ".join(" . ".join(map(name, fields)) for fields in (self.key, self.value) if fields)
-        options = f" flags dynamic,timeout; size {MAX_SESSIONS};" if self.learned else ""
+        options = " flags interval;" if self.prefixes else ""
+        if self.learned:
+            options = f" flags dynamic,timeout; size {MAX_SESSIONS if self.value else MAX_WAITS};"
         return f"add {self.kind} {TABLE} {self.name} {{ {word} {types};{options} }}"
 
     def _expression(self, field: Field) -> str:
@@ -170,6 +187,22 @@ def service_of(container: Container, words: tuple[Word, ...]) -> ServiceAddress:
     )
 
 
+def mooring_of(container: Container, words: tuple[Word, ...]) -> MooringKey:
+    """The client and the Service in an element's key."""
+    return MooringKey(str(words[container.key.index(Field.CLIENT)]), service_of(container, words))
+
+
+def prefix_of(container: Container, words: tuple[Word, ...]) -> PodPrefixKey:
+    """The range in an element's key. nft writes a range of one address as that address."""
+    prefix = str(words[0])
+    return PodPrefixKey(prefix if "/" in prefix else f"{prefix}/{container.family.bits}")
+
+
+def prefix_text(key: PodPrefixKey) -> str:
+    """A range as nft writes it; `prefix_of` reads it."""
+    return key.prefix.removesuffix(f"/{FAMILIES[key.family == 6].bits}")
+
+
 _SERVICE = (Field.ADDRESS, Field.PROTOCOL, Field.PORT)
 _ENDPOINT = (Field.TARGET, Field.TARGET_PORT)
 _CHAIN = (Field.CHAIN,)
@@ -184,7 +217,9 @@ class Containers(NamedTuple):
     """By protocol. A policy chain computes the slot: a hash of the client's address, or a random number, modulo the
     size of the port's table. Two maps, because only `typeof` can name a slot's type, and it names the protocol."""
     sessions: Container
-    """Clients' endpoints, learned from each new connection, with a timeout. A map of moorings will be similar."""
+    """Clients' endpoints, learned from each new connection, with a timeout."""
+    moorings: Container
+    """Clients' endpoints, as moorings say."""
     learners: Container
     """The chain that learns, for ports with sessions."""
     live: Container
@@ -199,11 +234,18 @@ class Containers(NamedTuple):
     that a restarted agent need not list what has not changed: nft takes 2.4 KB of memory for each element."""
     hairpin: Container
     """Local endpoints that may be their own clients, as source and destination."""
+    pods: Container
+    """The ranges that this node's pods have their addresses from. Only clients in them wait for a mooring."""
+    waits: Container
+    """Clients that wait for their mooring at a Service's port, for `ruleset.HOLD_SECONDS`."""
+    waited: Container
+    """Clients that have waited there, so that they do not wait again; for `ruleset.WAITED_SECONDS`."""
 
     def each(self) -> Iterator[Container]:
         """All of them, in the order of creation."""
         yield from (self.services, *self.slots.values(), self.sessions, self.learners, self.live)
         yield from (self.addresses, self.carried, self.hairpin)
+        yield from (self.moorings, self.pods, self.waits, self.waited)
 
 
 def _of_family(family: Family) -> Containers:
@@ -235,7 +277,17 @@ def _of_family(family: Family) -> Containers:
         hairpin=Container(
             f"hairpin{number}", family, (Field.CLIENT, Field.TARGET), add=prepared, delete=Step.CLEAR
         ),
+        moorings=Container(f"moorings{number}", family, (Field.CLIENT, *_SERVICE), _ENDPOINT, owner=mooring_of),
+        pods=Container(f"pods{number}", family, (Field.CLIENT,), owner=prefix_of, prefixes=True),
+        waits=_of_clients(f"waits{number}", family),
+        waited=_of_clients(f"waited{number}", family),
     )  # fmt: skip
+
+
+def _of_clients(name: str, family: Family) -> Container:
+    """Clients of TCP ports that rules note for a time."""
+    key = (Field.CLIENT, Field.ADDRESS, Field.PORT)
+    return Container(name, family, key, protocol="tcp", read_back=ReadBack.APART, owner=mooring_of, learned=True)
 
 
 OF_FAMILY = {family.number: _of_family(family) for family in FAMILIES}
@@ -292,8 +344,10 @@ class ChainNames:
 
 _BALANCED = ChainNames("balanced-{modulus}-{protocol}{family}")
 _BY_CLIENT_IP = ChainNames("clientip-{seconds}-{modulus}-{protocol}{family}")
+_MOORED = ChainNames("moored-{seconds}-{modulus}-{protocol}{family}")
+_MOORED_HOLDS = ChainNames("moored-hold-{seconds}-{modulus}-{protocol}{family}")
 _LEARN = ChainNames("learn-{seconds}-{protocol}{family}")
-MADE_ON_USE = (_BALANCED, _BY_CLIENT_IP, _LEARN)
+MADE_ON_USE = (_BALANCED, _BY_CLIENT_IP, _MOORED, _MOORED_HOLDS, _LEARN)
 
 
 def is_made_on_use(chain: str) -> bool:
@@ -313,7 +367,13 @@ class Policy(NamedTuple):
     @property
     def chain(self) -> str:
         """The chain that chooses."""
-        kind = _BY_CLIENT_IP if isinstance(self.affinity, ByClientIP) else _BALANCED
+        match self.affinity:
+            case Balanced():
+                kind = _BALANCED
+            case ByClientIP():
+                kind = _BY_CLIENT_IP
+            case Moored(holds=holds):
+                kind = _MOORED_HOLDS if holds else _MOORED
         return kind.write(
             seconds=self.affinity.session_seconds, modulus=self.modulus, protocol=self.protocol, family=self.family
         )
@@ -326,8 +386,14 @@ class Policy(NamedTuple):
     @classmethod
     def of_chain(cls, name: str) -> "Policy | None":
         """The policy whose chain has this name; None if it is not the chain of a policy."""
-        for kind in (_BALANCED, _BY_CLIENT_IP):
+        affinities: dict[ChainNames, Callable[[int], Affinity]] = {
+            _BALANCED: lambda _: Balanced(),
+            _BY_CLIENT_IP: ByClientIP,
+            _MOORED: Moored,
+            _MOORED_HOLDS: lambda seconds: Moored(seconds, holds=True),
+        }
+        for kind, affinity in affinities.items():
             if found := kind.read(name):
-                affinity = ByClientIP(int(found["seconds"])) if kind is _BY_CLIENT_IP else Balanced()
-                return cls(int(found["family"]), found["protocol"], affinity, int(found["modulus"]))
+                made = affinity(int(found.get("seconds", 0)))
+                return cls(int(found["family"]), found["protocol"], made, int(found["modulus"]))
         return None

@@ -1,13 +1,13 @@
 """Learned sessions, which pin clients to endpoints. Pure, except for `read` and `correct`."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 from moorage.dataplane.elements import MAX_ELEMENTS, RawElement
 from moorage.dataplane.layout import Layout
-from moorage.dataplane.model import NodeState, ServiceAddress, Target
+from moorage.dataplane.model import MooringKey, ServiceAddress, Target, Unit, UnitKey, moored_to, port_of
 from moorage.dataplane.nft import Nft, NftError, Word
 from moorage.dataplane.schema import FAMILIES, OF_FAMILY, Container, Family, text
 
@@ -120,20 +120,28 @@ def _target(address: Word, port: Word) -> Target:
 
 
 def corrections(
-    sessions: Iterable[Session], state: NodeState, keys: Collection[ServiceAddress] | None = None
+    sessions: Iterable[Session],
+    state: Mapping[UnitKey, Unit],
+    keys: Collection[ServiceAddress] | None = None,
+    moved: Collection[MooringKey] = (),
 ) -> list[Correction]:
     """The corrections after which every session is one that the state could have made.
 
-    `keys`: look only at their sessions; None: at all. A session with an endpoint that is not in use, or of a Service
-    without affinity, is forgotten. A session that was made under another timeout keeps its age: a shorter timeout can
-    end it, a longer one prolongs it.
+    `keys`: look only at their sessions, and at those of `moved`; None: at all. A session with an endpoint that is not
+    in use, or of a Service without affinity, is forgotten. A session that was made under another timeout keeps its
+    age: a shorter timeout can end it, a longer one prolongs it. `moved`: clients whose mooring has moved; their
+    session goes unless it is one with the new endpoint.
     """
     result = []
     for session in sessions:
-        if keys is not None and session.key not in keys:
+        mooring = MooringKey(session.client, session.key)
+        has_moved = mooring in moved
+        if keys is not None and session.key not in keys and not has_moved:
             continue
-        port = state.get(session.key)
+        port = port_of(state, session.key)
         timeout = (port.affinity.session_seconds or 0) if port and session.target in port.targets else 0
+        if has_moved and session.target != moored_to(state, mooring):
+            timeout = 0
         if timeout == session.timeout:
             continue
         left = _left(session, timeout)

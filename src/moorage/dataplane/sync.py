@@ -4,11 +4,21 @@ import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from moorage.dataplane import nft, reading, sessions
+from moorage.dataplane import nft, reading, sessions, units
 from moorage.dataplane.capabilities import Capabilities
 from moorage.dataplane.changes import MAX_ELEMENTS_LARGE, MAX_ELEMENTS_SMALL, Ledger, Transaction
-from moorage.dataplane.conntrack import Conntrack, Flow, stale
-from moorage.dataplane.model import NodeState, ServiceAddress, ServicePort, Target
+from moorage.dataplane.conntrack import Conntrack, Flow, service_of, stale
+from moorage.dataplane.model import (
+    ClientTarget,
+    MooringKey,
+    ServiceAddress,
+    ServicePort,
+    Target,
+    Unit,
+    UnitKey,
+    moored_to,
+    port_of,
+)
 from moorage.dataplane.reading import Recalled
 from moorage.dataplane.refusals import Refusals, Refused
 from moorage.dataplane.ruleset import base, rules_digest
@@ -21,7 +31,9 @@ MAX_SWEEPS = 3
 MAX_CORRECTIONS = 5
 """How many times one sync tries to correct sessions that keep changing."""
 MAX_SEARCHES = 10
-"""How many times one sync searches for ports that nft refuses."""
+"""How many times one sync searches for units that nft refuses."""
+MAX_NARROWED = 8
+"""The flows of up to so many clients that have moved are read client by client."""
 MAX_FAILED_SYNCS = 2
 """How many syncs may fail in a row before the digests in the kernel are no longer trusted."""
 
@@ -61,12 +73,10 @@ class Synchronizer:
         self._last = Transaction("")
         """The transaction that was run last."""
 
-    async def sync(
-        self, desired: Mapping[ServiceAddress, ServicePort], changed: Collection[ServiceAddress]
-    ) -> Synced:
+    async def sync(self, desired: Mapping[UnitKey, Unit], changed: Collection[UnitKey]) -> Synced:
         """Make the kernel carry `desired`. Only `changed` may differ from the last successful call.
 
-        A port that nft refuses is left out, and listed in `refused` until its desired state changes. Raises NftError
+        A unit that nft refuses is left out, and listed in `refused` until its desired state changes. Raises NftError
         with nft's words, or another MoorageError. Then the kernel has its last good state, or one between two
         transactions; every Service is whole in it.
         """
@@ -81,38 +91,38 @@ class Synchronizer:
             except Exception as error:
                 if isinstance(error, MoorageError) and not isinstance(error, nft.NftError):
                     raise
-                # First the ports of the failed transaction: asking about all of many ports takes long.
+                # First the units of the failed transaction: asking about all of many units takes long.
                 named = {key: suspects[key] for key in self._last.units if key in suspects}
                 if not (await self._refusals.find(named, kept) or await self._refusals.find(suspects, kept)):
                     raise
                 ledger, wanted = None, self._refusals.without(desired)
-                suspects = {key: port for key, port in wanted.items() if key not in self.refused}
+                suspects = {key: unit for key, unit in wanted.items() if key not in self.refused}
             else:
                 self._failed_syncs = 0
                 return synced
         raise MoorageError(
-            f"nft still refuses a transaction after {MAX_SEARCHES} searches for ports at fault; trying again later"
+            f"nft still refuses a transaction after {MAX_SEARCHES} searches for what is at fault; trying again later"
         )
 
     @property
-    def refused(self) -> Mapping[ServiceAddress, Refused]:
-        """The ports that nft refuses. The kernel has their last good state; all others are carried."""
+    def refused(self) -> Mapping[UnitKey, Refused]:
+        """The units that nft refuses. The kernel has their last good state; all others are carried."""
         return self._refusals.refused
 
-    def retry_refused(self) -> set[ServiceAddress]:
-        """Let the next sync try refused ports again; returns their keys, which must be among `changed` of that
+    def retry_refused(self) -> set[UnitKey]:
+        """Let the next sync try refused units again; returns their keys, which must be among `changed` of that
         sync."""
         return self._refusals.retry_refused()
 
-    async def _change(
-        self, ledger: Ledger, desired: Mapping[ServiceAddress, ServicePort], changed: Collection[ServiceAddress]
-    ) -> Synced:
+    async def _change(self, ledger: Ledger, desired: Mapping[UnitKey, Unit], changed: Collection[UnitKey]) -> Synced:
         before = {key: ledger.state.get(key) for key in changed}
         after = {key: desired.get(key) for key in changed}
         count = await self._run(ledger.change_to(after)) if before != after else 0
-        affected = {key for key in changed if _lets_go(before[key], after[key])}
-        pinned = {key for key in affected if (old := before[key]) and old.affinity.session_seconds}
-        forgotten, ended = await self._sweep(ledger.state, affected, None if self.unfinished else pinned)
+        ports = [key for key in changed if isinstance(key, ServiceAddress)]
+        affected = {key for key in ports if _lets_go(port_of(before, key), port_of(after, key))}
+        pinned = {key for key in affected if (old := port_of(before, key)) and old.affinity.session_seconds}
+        doubts = _Doubts(affected, None if self.unfinished else pinned, _moves(before, after))
+        forgotten, ended = await self._sweep(ledger.state, doubts)
         self._ledger = ledger
         return Synced(count, forgotten, ended)
 
@@ -124,10 +134,10 @@ class Synchronizer:
             self._failed_syncs = MAX_FAILED_SYNCS
         return self._ledger is not None
 
-    async def _start(self, desired: Mapping[ServiceAddress, ServicePort]) -> Synced:
+    async def _start(self, desired: Mapping[UnitKey, Unit]) -> Synced:
         """Take over whatever an earlier process has left in the kernel, even if it was killed in the middle."""
         ledger = Ledger(dict(desired), self._learns, self._limit)
-        count, gone = 0, set[ServiceAddress]()
+        count, doubts = 0, _Doubts(None, None, {})
         digest = rules_digest(self._learn6)
         if await reading.comment(self._nft, RULES_DIGEST) != digest:
             mark = [
@@ -147,8 +157,9 @@ class Synchronizer:
             else:
                 held = await reading.recall(self._nft, ledger)
             count += await self._run(ledger.repair(held.content, held.same, under_way=under_way))
-            gone = set(held.content.units).difference(ledger.state)
-        forgotten, ended = await self._sweep(ledger.state, None, None, gone)
+            gone = {key for key in held.content.units if isinstance(key, ServiceAddress)}.difference(ledger.state)
+            doubts = _Doubts(None, None, _moves(units.moorings(held.content.units), ledger.state), gone)
+        forgotten, ended = await self._sweep(ledger.state, doubts)
         self._ledger = ledger
         return Synced(count, forgotten, ended)
 
@@ -167,31 +178,26 @@ class Synchronizer:
             count += 1
         return count
 
-    async def _sweep(
-        self,
-        state: NodeState,
-        keys: Collection[ServiceAddress] | None,
-        pinned: Collection[ServiceAddress] | None,
-        gone: Collection[ServiceAddress] = (),
-    ) -> tuple[int, int]:
+    async def _sweep(self, state: Mapping[UnitKey, Unit], doubts: "_Doubts") -> tuple[int, int]:
         """Forget sessions and end flows that contradict the state; returns how many of each.
 
-        `keys`: ports whose flows to look at; None: every port of an address in the state, and those in `gone`.
-        `pinned`: ports whose sessions to look at; None: all. Packets on their way while the slots changed can still
-        make a flow to the old endpoint, so this repeats until nothing is found.
+        Packets on their way while the slots changed can still make a flow to the old endpoint, so this repeats until
+        nothing is found.
         """
         forgotten = ended = 0
-        for _ in range(MAX_SWEEPS if keys is None or keys or pinned is None else 0):
-            forgotten += await self._correct_sessions(state, pinned) if pinned is None or pinned else 0
-            flows = await self._end_flows(state, keys, gone)
+        for _ in range(MAX_SWEEPS if doubts.any else 0):
+            forgotten += await self._correct_sessions(state, doubts)
+            flows = await self._end_flows(state, doubts)
             ended += flows
             if not flows:
                 break
         return forgotten, ended
 
-    async def _correct_sessions(self, state: NodeState, keys: Collection[ServiceAddress] | None) -> int:
+    async def _correct_sessions(self, state: Mapping[UnitKey, Unit], doubts: "_Doubts") -> int:
+        if doubts.pinned is not None and not doubts.pinned and not doubts.moves:
+            return 0
         for _ in range(MAX_CORRECTIONS):
-            wrong = sessions.corrections(await sessions.read(self._nft), state, keys)
+            wrong = sessions.corrections(await sessions.read(self._nft), state, doubts.pinned, doubts.moves)
             refused = await sessions.correct(self._nft, wrong)
             self.unfinished = refused is not None
             if refused is None:
@@ -201,20 +207,60 @@ class Synchronizer:
         log.warning("some sessions went on changing while they were being corrected; trying later")
         return 0
 
-    async def _end_flows(
-        self, state: NodeState, keys: Collection[ServiceAddress] | None, gone: Collection[ServiceAddress]
-    ) -> int:
-        addresses = {key.address for key in state}
-        with_flows = [key for key in ({*state, *gone} if keys is None else keys) if _may_end(key, addresses)]
+    async def _end_flows(self, state: Mapping[UnitKey, Unit], doubts: "_Doubts") -> int:
+        addresses = {key.address for key in state if isinstance(key, ServiceAddress)}
+        ports = {*(key for key in state if isinstance(key, ServiceAddress)), *doubts.gone}
+        ports = {key for key in (ports if doubts.ports is None else doubts.ports) if _may_end(key, addresses)}
         ended = 0
-        for family in sorted({key.family for key in with_flows}):
-            flows = await self._conntrack.flows(family)
-            looked_at = with_flows if keys is not None else _keys(flows, addresses).union(with_flows)
-            found = stale(flows, {key: _may_keep(state.get(key)) for key in looked_at})
+        for family in sorted({key.family for key in ports} | {key.family for key in doubts.moves}):
+            every = doubts.ports is None or any(key.family == family for key in ports)
+            flows = await self._flows(family, None if every else doubts.clients(family))
+            looked_at = ports if doubts.ports is not None else _keys(flows, addresses) | ports
+            found = stale(flows, {key: _may_keep(port_of(state, key)) for key in looked_at}, doubts.moves)
+            found = [flow for flow in found if not _is_moored_there(flow, state)]
             if found:
                 await self._conntrack.delete(found)
             ended += len(found)
         return ended
+
+    async def _flows(self, family: int, clients: Collection[str] | None) -> list[Flow]:
+        """The flows that these clients have opened, and possibly others; None: all."""
+        if clients is None or len(clients) > MAX_NARROWED:
+            return await self._conntrack.flows(family)
+        return [flow for client in clients for flow in await self._conntrack.flows(family, client)]
+
+
+class _Doubts(NamedTuple):
+    """What may contradict the state after a change."""
+
+    ports: Collection[ServiceAddress] | None
+    """Ports whose flows to look at; None: every port of an address in the state, and those in `gone`."""
+    pinned: Collection[ServiceAddress] | None
+    """Ports whose sessions to look at; None: all."""
+    moves: Mapping[MooringKey, Target]
+    """Moorings that have moved, and the endpoints that they led to before."""
+    gone: Collection[ServiceAddress] = ()
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything to look at."""
+        return bool(self.ports is None or self.ports or self.pinned is None or self.moves)
+
+    def clients(self, family: int) -> set[str]:
+        """The clients that have moved."""
+        return {key.client for key in self.moves if key.family == family}
+
+
+def _moves(before: Mapping[UnitKey, Unit | None], after: Mapping[UnitKey, Unit | None]) -> dict[MooringKey, Target]:
+    """The moorings that lead elsewhere now, and where they led before. A new one takes nothing from its client."""
+    return {
+        key: old.target
+        for key, old in before.items()
+        if isinstance(key, MooringKey)
+        and isinstance(old, ClientTarget)
+        and isinstance(new := after.get(key), ClientTarget)
+        and new.target != old.target
+    }
 
 
 def _lets_go(old: ServicePort | None, new: ServicePort | None) -> bool:
@@ -223,6 +269,11 @@ def _lets_go(old: ServicePort | None, new: ServicePort | None) -> bool:
         return True
     fewer = old.targets - new.targets or _may_keep(old) - _may_keep(new)
     return bool(fewer) or old.affinity != new.affinity
+
+
+def _is_moored_there(flow: Flow, state: Mapping[UnitKey, Unit]) -> bool:
+    """Whether the flow leads where its client is moored; its port may have more endpoints than it can name."""
+    return moored_to(state, MooringKey(flow.source, service_of(flow))) == (flow.reply_source, flow.reply_source_port)
 
 
 def _may_end(key: ServiceAddress, addresses: Collection[str]) -> bool:
@@ -240,8 +291,4 @@ def _may_keep(port: ServicePort | None) -> frozenset[Target]:
 
 def _keys(flows: Iterable[Flow], addresses: Collection[str]) -> set[ServiceAddress]:
     """The ports of `addresses` that flows go to."""
-    return {
-        ServiceAddress(flow.destination, flow.protocol, flow.destination_port)
-        for flow in flows
-        if flow.destination in addresses
-    }
+    return {service_of(flow) for flow in flows if flow.destination in addresses}

@@ -1,18 +1,29 @@
 """What a unit of the node's state has in the kernel: elements of its own, elements and chains that it shares. Pure.
 
-A unit is something that comes, changes and goes on its own: today that is a port of a Service. Another kind of unit,
-such as a mooring, needs another case in each function here, and a map in `schema` whose `owner` finds the unit of an
-element.
+A unit is something that comes, changes and goes on its own: a port of a Service, a mooring, a range of the pods'
+addresses. Another kind of unit needs another case in `own`, and a map in `schema` whose `owner` finds the unit of an
+element. Only ports have more than their elements: policies, chains, and marks, by which a starting agent finds them
+again without listing all that they have.
 """
 
 import hashlib
+from collections.abc import Mapping
 from functools import lru_cache
 
 import msgspec
 
-from moorage.dataplane.model import Unit, UnitKey
+from moorage.dataplane.model import (
+    ClientTarget,
+    MooringKey,
+    PodPrefix,
+    ServiceAddress,
+    ServicePort,
+    Target,
+    Unit,
+    UnitKey,
+)
 from moorage.dataplane.ruleset import Chain, learn_chain, policy_chain
-from moorage.dataplane.schema import OF_FAMILY, Container, Element, Elements, Policy, text
+from moorage.dataplane.schema import OF_FAMILY, Container, Element, Elements, Policy, prefix_text, text
 from moorage.dataplane.slots import first_slot, modulus, table
 
 UNKNOWN = "?"
@@ -23,8 +34,8 @@ Learns = frozenset[int]
 
 
 def policy_of(unit: Unit) -> Policy | None:
-    """The policy for the unit's new connections; None if there is no endpoint for them."""
-    if not unit.endpoints:
+    """The policy for a port's new connections; None if there is no endpoint for them, or it is no port."""
+    if not isinstance(unit, ServicePort) or not unit.endpoints:
         return None
     weights = [endpoint.weight for endpoint in unit.endpoints]
     sticky = unit.affinity.session_seconds is not None
@@ -33,6 +44,28 @@ def policy_of(unit: Unit) -> Policy | None:
 
 def own(unit: Unit, learns: Learns) -> Elements:
     """The elements that belong to this unit alone."""
+    containers = OF_FAMILY[unit.key.family]
+    match unit:
+        case ClientTarget(key=key, target=target):
+            return {containers.moorings: {text((key.client, *key.service)): text(target)}}
+        case PodPrefix(key=key):
+            return {containers.pods: {prefix_text(key): ""}}
+        case ServicePort():
+            return _of_port(unit, learns)
+
+
+def moorings(held: Mapping[UnitKey, Elements]) -> dict[UnitKey, ClientTarget]:
+    """The moorings that the kernel holds, from its elements."""
+    found: dict[UnitKey, ClientTarget] = {}
+    for key, elements in held.items():
+        if isinstance(key, MooringKey):
+            for value in elements[OF_FAMILY[key.family].moorings].values():
+                address, _, port = value.rpartition(" . ")
+                found[key] = ClientTarget(key, Target(address, int(port)))
+    return found
+
+
+def _of_port(unit: ServicePort, learns: Learns) -> Elements:
     containers, key = OF_FAMILY[unit.key.family], text(unit.key)
     policy = policy_of(unit)
     result: Elements = {containers.carried: {key: _mark(unit, policy)}}
@@ -48,7 +81,7 @@ def own(unit: Unit, learns: Learns) -> Elements:
     return result
 
 
-def _verdicts(key: UnitKey, policy: Policy, learns: Learns) -> Elements:
+def _verdicts(key: ServiceAddress, policy: Policy, learns: Learns) -> Elements:
     containers, name = OF_FAMILY[policy.family], text(key)
     result = {containers.services: {name: f"goto {policy.chain}"}}
     if _has_sessions(policy, learns):
@@ -60,7 +93,7 @@ def _has_sessions(policy: Policy, learns: Learns) -> bool:
     return policy.affinity.session_seconds is not None and policy.family in learns
 
 
-def _slot_keys(key: UnitKey, policy: Policy) -> list[str]:
+def _slot_keys(key: ServiceAddress, policy: Policy) -> list[str]:
     first = first_slot(policy.modulus)
     return [f"{key.address} . {key.port} . {slot}" for slot in range(first, first + policy.modulus)]
 
@@ -71,6 +104,8 @@ _table = lru_cache(maxsize=32)(table)
 
 def shared(unit: Unit) -> list[Element]:
     """Elements that other units may need, too: each stays until nothing needs it."""
+    if not isinstance(unit, ServicePort):
+        return []
     containers = OF_FAMILY[unit.key.family]
     local = {endpoint.target.address for endpoint in unit.endpoints if endpoint.local}
     return [
@@ -101,13 +136,16 @@ def chains(unit: Unit, learns: Learns) -> list[Chain]:
 
 def digest(unit: Unit) -> int:
     """A 128-bit number that differs for any two units."""
-    plain = msgspec.structs.replace(unit, keeps=frozenset())
-    encoded = msgspec.json.encode((plain, sorted(unit.keeps)))
+    if isinstance(unit, ServicePort):
+        plain = msgspec.structs.replace(unit, keeps=frozenset())
+        encoded = msgspec.json.encode((plain, sorted(unit.keeps)))
+    else:
+        encoded = msgspec.json.encode(unit)
     return int.from_bytes(hashlib.blake2b(encoded, digest_size=16).digest())
 
 
 def mark(unit: Unit) -> str:
-    """`DIGEST CHAIN`: tells whether the kernel carries the unit in this state, and its chain if not."""
+    """`DIGEST CHAIN`: tells whether the kernel carries the port in this state, and its chain if not."""
     return _mark(unit, policy_of(unit))
 
 
@@ -115,8 +153,8 @@ def _mark(unit: Unit, policy: Policy | None) -> str:
     return f"{digest(unit):032x} {policy.chain if policy else '-'}"
 
 
-def remembered(key: UnitKey, mark: str, learns: Learns) -> Elements:
-    """The elements in containers with `ReadBack.MARK` of a unit of which only key and mark are known.
+def remembered(key: ServiceAddress, mark: str, learns: Learns) -> Elements:
+    """The elements in containers with `ReadBack.MARK` of a port of which only key and mark are known.
 
     Slots have the value UNKNOWN: it depends on the endpoints.
     """

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from moorage.cluster.backoff import backoff
 from moorage.cluster.client import Client
-from moorage.dataplane.model import ServiceAddress
+from moorage.dataplane.model import UnitKey, title_of
 from moorage.dataplane.services import Scope
 from moorage.dataplane.sync import Synced, Synchronizer
 from moorage.errors import MoorageError
@@ -97,7 +97,7 @@ class Agent:
 
     async def _program(self) -> None:
         """Decide and act whenever something changes. The first round also cleans up after an earlier agent."""
-        changed: set[ServiceAddress] = set()
+        changed: set[UnitKey] = set()
         failures = 0
         now = asyncio.get_running_loop().time
         while True:
@@ -131,8 +131,8 @@ class Agent:
         self._warned.put(
             "nft",
             [
-                f"Service {each.port.service}: {key.address} {key.protocol} {key.port} stays as it was: {each.words}"
-                for key, each in itertools.islice(sorted(refused.items()), MAX_LOGGED_REFUSALS)
+                f"{title_of(each.unit)} stays as it was: {each.words}"
+                for _, each in itertools.islice(sorted(refused.items(), key=str), MAX_LOGGED_REFUSALS)
             ],
         )
         if not refused:
@@ -142,7 +142,7 @@ class Agent:
             wait = backoff(self._refusals, random.random(), first=RETRY_SECONDS, longest=MAX_RETRY_SECONDS)
             self._retry_at = asyncio.get_running_loop().time() + wait
 
-    async def _next(self) -> set[ServiceAddress]:
+    async def _next(self) -> set[UnitKey]:
         """Wait for a change. Returns the keys that changed; none if it is time to check the kernel."""
         now = asyncio.get_running_loop().time
         while True:

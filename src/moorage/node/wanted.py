@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from moorage.api.meta import ObjectKey
 from moorage.dataplane.desired import Desired
-from moorage.dataplane.model import NodeState, ServiceAddress
+from moorage.dataplane.model import NodeState, UnitKey
 from moorage.dataplane.services import Carried, carried
 from moorage.node.warned import Warned
 from moorage.node.world import World
@@ -25,9 +25,9 @@ class Wanted:
     def state(self) -> NodeState:
         return self._desired.state
 
-    def decide(self, dirty: Iterable[ObjectKey]) -> set[ServiceAddress]:
+    def decide(self, dirty: Iterable[ObjectKey]) -> set[UnitKey]:
         """Look at these Services again; returns the keys of what has changed."""
-        changed: set[ServiceAddress] = set()
+        changed: set[UnitKey] = set()
         for key in dirty:
             name = str(key)
             try:
