@@ -19,6 +19,7 @@ from moorage.cluster.client import Bookmark, Client, Listing
 from moorage.cluster.errors import ApiError
 from moorage.cluster.events import Event
 from moorage.cluster.kubeconfig import Config
+from moorage.cluster.reading import Unreadable
 from moorage.core.admission import API_SERVER, NODE, Gate, gate_of
 from moorage.operator.config import Admission
 from moorage.operator.mirror import Mirror
@@ -152,6 +153,39 @@ async def test_what_the_api_server_says_is_gone_counts_no_more_though_it_was_wri
         world.wrote(each, made=True)
     world.gone(made, key)
     assert [kind for kind, mirror in mirrors.items() if mirror.get(key) is None] == [made]
+
+
+@pytest.mark.looptime
+async def test_a_namespace_has_an_unknown_one_while_the_group_of_one_there_could_never_be_read() -> None:
+    def meta(namespace: str, name: str, version: str = "7") -> ObjectMeta:
+        return ObjectMeta(name=name, namespace=namespace, uid=name, resource_version=version)
+
+    known = ExternalService(metadata=meta("known", "a"), spec=ExternalServiceSpec(ports=[]))
+    bad = Unreadable(meta("unknown", "b"), "Expected `int`, got `str`")
+    worse = asyncio.Event()
+
+    class OfTwo(OfNodes):
+        async def list(self, kind: type[Any], namespace: str | None = None, **selectors: Any) -> Listing[Any]:
+            if kind is ExternalService:
+                return Listing([known], "7", (bad,))
+            return await super().list(kind, namespace, **selectors)
+
+        async def watch(self, kind: type[Any], namespace: str | None = None, **how: Any) -> AsyncGenerator[Any, None]:
+            yield Bookmark("7")
+            if kind is ExternalService:
+                await worse.wait()
+                yield Unreadable(meta("known", "a", "8"), "Expected `int`, got `str`")
+            await asyncio.Event().wait()
+
+    client = OfTwo([])
+    client.answers.set()
+    world = world_of(client)  # type: ignore[arg-type]
+    async with running(world):
+        assert [world.has_unknown(each) for each in ("known", "unknown", "none")] == [False, True, False]
+        worse.set()
+        await asyncio.sleep(1)
+        assert world.unreadable(ExternalService, known.metadata.key)
+        assert [world.has_unknown(each) for each in ("known", "unknown", "none")] == [False, True, False]
 
 
 class OfNodes:
