@@ -31,10 +31,11 @@ def test_whenever_it_is_looked_at_they_leave_evenly_and_are_gone_in_time(
 def test_each_look_at_the_time_given_moves_one() -> None:
     left, last, moments = 4, 0.0, []
     while left:
-        last = next_departure(left, last, 100)
-        assert due(left, last - 0.5, 100, last - 1) == 0
-        moments.append(last)
-        left -= 1
+        moment = next_departure(left, last, 100)
+        assert due(left, last, 100, moment - 0.5) == 0
+        assert due(left, last, 100, moment) == 1
+        moments.append(moment)
+        left, last = left - 1, moment
     assert moments == [25, 50, 75, 100]
 
 

@@ -308,7 +308,7 @@ def stored(fixture: Fixture, object: dict[str, object]) -> dict[str, object]:
 
 
 async def test_a_mistake_over_one_service_costs_that_service_alone(
-    fixture: Fixture, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    fixture: Fixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def mistaken(each: Service, *rest: object) -> Carried:
         if each.metadata.name == "backend":
@@ -324,7 +324,6 @@ async def test_a_mistake_over_one_service_costs_that_service_alone(
             await apply(fixture.client, service("other", "10.96.0.101"), slice_(f"203.0.113.8{number}", name="other"))
             await fixture.carries("203.0.113.1", f"203.0.113.8{number}")
         await warned(agent, "Service default/backend: KeyError, a bug in Moorage", "last good state stays in use")
-        assert sum("KeyError, a mistake" in each.message for each in caplog.records) <= 1
         monkeypatch.undo()
         await apply(fixture.client, slice_("203.0.113.4"))
         await fixture.carries("203.0.113.4", "203.0.113.83")
