@@ -9,7 +9,7 @@ from moorage.api.contract import CLIENT_LABEL, GROUP_LABEL
 from moorage.api.topology import MAX_HINTS
 from moorage.core.assignment import MAX_PASSES, decide_group
 from moorage.core.model import Create, Delete, Patch
-from moorage.core.mooring_model import GroupDecision, Moored
+from moorage.core.mooring_model import Drained, GroupDecision, Moored
 from moorage.core.mooring_problems import AWAITED, NOBODY_COUNTS
 from testing.moorings import GroupStory, at, clients, drained, end, member, mooring, reasons
 
@@ -276,6 +276,16 @@ def test_until_the_deadline_they_leave_evenly() -> None:
         assert (len(decision.moves), decision.again_seconds) == (number > 0, 20 if number < 5 else None)
         story.now += 20
     assert set(story.where().values()) == {"a"}
+
+
+def test_a_drain_that_nobody_has_recorded_yet_begins_now() -> None:
+    story = GroupStory(member(end("a"), end("b", takes=False)), present=clients(*PODS))
+    story.step()
+    begins = end("a", takes=False, drained=Drained(None, at(160)))
+    story.set(member(begins, end("b")))
+    assert story.step(100).moves == ()
+    story.set(member(end("a", takes=False, drained=Drained(at(100), at(160))), end("b")))
+    assert [len(story.step(10).moves) for _ in range(6)] == [1] * 6
 
 
 def test_those_that_are_left_share_the_time_when_others_go_by_themselves() -> None:

@@ -125,6 +125,14 @@ def test_one_that_the_service_cannot_reach_keeps_nobody() -> None:
     assert [each.keeps for each in told(given).endpoints if each.name == "six"] == [False]
 
 
+def test_a_drain_that_the_status_has_not_recorded_is_the_same_whenever_it_is_looked_at() -> None:
+    one = story()
+    one.change(drain=[Drain(endpoint="b0001", before="2027-01-01T00:00:00Z")])
+    first = told(snapshot(one))
+    assert first.endpoints[0].drained == Drained(None, "2027-01-01T00:00:00Z")
+    assert told(snapshot(one)._replace(now="2026-06-01T00:00:00Z")) == first
+
+
 def test_a_drain_begins_when_the_status_first_had_it() -> None:
     one = story(drain=[Drain(endpoint="b0001", before="2027-01-01T00:00:00Z"), Drain(endpoint="b0002")])
     found = {each.name: each.drained for each in told(snapshot(one)).endpoints}
@@ -210,6 +218,10 @@ def test_the_drain_that_ends_first_holds() -> None:
     assert deadline(*ends) == START.timestamp() + 80
     assert deadline(drained("a", 0), end("a")) is None
     assert deadline(end("a")._replace(drained=Drained(at(0), "some day"))) is None
+    begins = end("a")._replace(drained=Drained(None, at(90)))
+    assert combined([member(begins, name="m0"), member(drained("a", 5, 90))]).endpoints["a"].drained == Drained(
+        at(5), at(90)
+    )
 
 
 def test_the_oldest_says_how_clients_are_moored_and_the_others_are_told() -> None:

@@ -14,10 +14,10 @@ from moorage.api.moorings_v1alpha1 import Mooring
 from moorage.core import times
 
 
-def started(xsvc: ExternalService, now: str) -> dict[str, str]:
-    """Name of each endpoint that the spec drains -> since when (RFC 3339), by the status; `now` if that is new."""
+def started(xsvc: ExternalService) -> dict[str, str | None]:
+    """Name of each endpoint that the spec drains -> since when (RFC 3339), by the status; None: not yet."""
     recorded = {each.name: each.drained_since for each in xsvc.status.endpoints or ()}
-    return {each.endpoint: recorded.get(each.endpoint) or now for each in xsvc.spec.drain or ()}
+    return {each.endpoint: recorded.get(each.endpoint) for each in xsvc.spec.drain or ()}
 
 
 def due(clients: int, last: float, deadline: float, now: float) -> int:

@@ -33,7 +33,7 @@ def member_of(view: View, snapshot: Snapshot) -> Member | None:
     published = {
         endpoint.hostname or "" for each in slices.ours(xsvc, snapshot.slices) for endpoint in each.endpoints or ()
     }
-    drained = _drained(xsvc, snapshot.now)
+    drained = _drained(xsvc)
     return Member(
         key=xsvc.metadata.key,
         created=xsvc.metadata.creation_timestamp or "",
@@ -91,8 +91,8 @@ def _awaited_seconds(view: View, config: MooringConfig, published: Collection[st
     return min(MAX_AWAITED_SECONDS, float(check.interval_seconds + check.timeout_seconds))
 
 
-def _drained(xsvc: ExternalService, now: str) -> dict[str, Drained]:
-    since = drains.started(xsvc, now)
+def _drained(xsvc: ExternalService) -> dict[str, Drained]:
+    since = drains.started(xsvc)
     return {each.endpoint: Drained(since[each.endpoint], each.before) for each in xsvc.spec.drain or ()}
 
 
@@ -236,7 +236,7 @@ def _combined_endpoint(
 
 
 def _end_of_drain(drained: Drained) -> tuple[float, float]:
-    return times.seconds(drained.before) or math.inf, times.seconds(drained.since) or 0.0
+    return times.seconds(drained.before) or math.inf, times.seconds(drained.since) or math.inf
 
 
 def _too_few(members: Sequence[Member], endpoints: Mapping[str, GroupEndpoint]) -> Complaint | None:

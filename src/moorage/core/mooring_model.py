@@ -64,8 +64,9 @@ class Clients(NamedTuple):
 class Drained(NamedTuple):
     """That an endpoint is being taken out of use."""
 
-    since: str
-    """RFC 3339: when the drain was first seen, as the status has recorded it."""
+    since: str | None
+    """RFC 3339: when the drain was first seen, as the status has recorded it; None: it begins now. A time that is not
+    recorded would be another one at each look, and each look would find that the member has changed."""
     before: str | None
     """RFC 3339: by when the last client has been moved; None: clients stay."""
 

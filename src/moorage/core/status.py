@@ -37,7 +37,7 @@ def status_of(view: View, now: str) -> ExternalServiceStatus:
 def endpoint_statuses(view: View, now: str) -> list[EndpointStatus]:
     """What is known about each endpoint, by name."""
     previous = {each.name: each for each in view.xsvc.status.endpoints or ()}
-    drained_since = drains.started(view.xsvc, now)
+    drained_since = {name: since or now for name, since in drains.started(view.xsvc).items()}
     return [
         _endpoint(row, view.priority, previous.get(row.endpoint.name), drained_since.get(row.endpoint.name), now)
         for row in view.endpoints
