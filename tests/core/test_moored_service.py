@@ -1,27 +1,35 @@
 """An ExternalService and its group over random histories: where packets go in the end is what Moorings say.
 
 Both decisions are made as the operator makes them: the group is decided about from what the ExternalService tells,
-and the slices from what the group comes to. The operator is killed between any two writes of either.
+and the slices from what the group comes to. The operator is killed between any two writes of either, has no time for
+all writes of a group, decides from what it read some time ago, and another one takes over. After each write of a
+slice each node uses what it used before these writes, or uses after them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from copy import copy
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from msgspec.structs import replace
 
 from moorage.api.discovery_v1 import Endpoint as ApiEndpoint
-from moorage.api.moorage_v1alpha1 import Drain, MooringConfig, SessionAffinityConfig
+from moorage.api.moorage_v1alpha1 import Drain, ExternalService, MooringConfig, SessionAffinityConfig
+from moorage.api.moorings_v1alpha1 import Mooring
+from moorage.core.assignment import decide_group
 from moorage.core.decide import decide
 from moorage.core.groups import member_of
-from moorage.core.model import Health, Verdict
+from moorage.core.model import Decision, Health, Verdict, Write
 from moorage.core.mooring_model import GroupDecision
+from moorage.core.moorings import as_written
 from moorage.core.snapshot import Snapshot
 from moorage.core.view import view_of
-from testing.kube_proxy import ready, used
+from testing.kube_proxy import allowed, ready, used
 from testing.moorings import GroupStory, at, clients
-from testing.xsvc import NAMESPACE, Story, answers, endpoints, xsvc
+from testing.xsvc import NAMESPACE, Cluster, RefusedError, Story, answers, endpoints, xsvc
 
 ENDS = {each.name: each for each in endpoints(4)}
 NODES = [f"n{number}" for number in range(10)]
@@ -37,41 +45,69 @@ class Operator:
         self.group.cluster = self.story.cluster
         self.names = set(ENDS) - {"b0004"}
         self.healths: dict[str, Health] = {}
+        self.ports: dict[str, int] = {}
+        """Of endpoints with one of their own: these are in a slice of their own."""
+        self.waits = False
+        """New clients wait for first checks."""
         if client == "Namespace":
             self.group.present = clients(NAMESPACE, kind="Namespace")
 
     def snapshot(self) -> Snapshot:
-        there = [ENDS[name] for name in sorted(self.names)]
+        there = [ENDS[name]._replace(port=self.ports.get(name)) for name in sorted(self.names)]
         verdicts = {
             name: Verdict(self.healths.get(name, "Healthy"), at(0), "refused" if name in self.healths else None)
             for name in self.names
         }
         return self.story.snapshot(answers(there), verdicts, at(self.group.now))
 
-    def decide_group(self) -> GroupDecision:
+    def decide_group(self, moorings: Sequence[Mooring] | None = None) -> GroupDecision:
         snapshot = self.snapshot()
         member = member_of(view_of(snapshot), snapshot)
         assert member is not None
+        if not self.waits:
+            member = member._replace(awaited_seconds=0.0)
         self.group.members = [member]
-        return self.group.decide()
+        return decide_group(self.group.snapshot(moorings))
+
+    def write_moorings(self, decision: GroupDecision, writes: int = 10**6) -> None:
+        """Write as many as that of a decision about the group. What is told follows from those that are done."""
+        done = [not self.group.do([write]) for write in decision.writes[:writes]]
+        undone = [move for number, move in enumerate(decision.moves) if number >= len(done) or not done[number]]
+        self.story.moored = as_written(decision.moored, undone)
+
+    def write_slices(self, decision: Decision, writes: int = 10**6) -> None:
+        """Write as many as that of a decision about the ExternalService."""
+        after = self.after(decision.writes)
+        before = self.slices
+        for write in decision.writes[:writes]:
+            self.story.cluster.do(write)
+            for node in (*NODES, "stranger"):
+                assert used(self.slices, node) <= allowed(before, after, node), node
+        if writes >= len(decision.writes):
+            self.story.do(decision._replace(writes=()))
+
+    def after(self, writes: Iterable[Write]) -> Sequence[Sequence[ApiEndpoint]]:
+        """What the slices hold once all of these are done."""
+        there = self.story.cluster
+        self.story.cluster = cluster = copy(there)
+        cluster.objects = dict(there.objects)
+        for write in writes:
+            cluster.do(write)
+        found = self.slices
+        self.story.cluster = there
+        return found
 
     def round(self, writes: int = 10**6) -> bool:
         """Decide about both, and write as many as that before the end. Whether there was anything to do."""
         of_group = self.decide_group()
-        for write in of_group.writes[:writes]:
-            self.story.cluster.do(write)
+        self.write_moorings(of_group, writes)
         writes -= len(of_group.writes)
         if writes < 0:
             return True
-        self.story.moored = of_group.moored
         decision = decide(self.snapshot())
-        for write in decision.writes[:writes]:
-            self.story.cluster.do(write)
-        if writes < len(decision.writes):
-            return True
         changed = bool(of_group.writes or decision.writes or decision.status != self.story.xsvc.status)
-        self.story.do(decision._replace(writes=()))
-        return changed
+        self.write_slices(decision, writes)
+        return changed or writes < len(decision.writes)
 
     def settle(self) -> None:
         for _ in range(8):
@@ -133,12 +169,16 @@ class Histories(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.operator = Operator("Node")
+        self.read: tuple[list[Mooring], Cluster, ExternalService] | None = None
 
     @initialize(
-        client=st.sampled_from(["Node", "Node", "Namespace"]), on_recovery=st.sampled_from(["Stay", "Return"])
+        client=st.sampled_from(["Node", "Node", "Namespace"]),
+        on_recovery=st.sampled_from(["Stay", "Return"]),
+        ports=st.dictionaries(st.sampled_from(sorted(ENDS)), st.sampled_from([8080, 8081])),
     )
-    def begin(self, client: str, on_recovery: str) -> None:
+    def begin(self, client: str, on_recovery: str, ports: dict[str, int]) -> None:
         self.operator = Operator(client, on_recovery)
+        self.operator.ports = ports
 
     @rule(names=st.sets(st.sampled_from(NODES), max_size=10))
     def other_nodes(self, names: set[str]) -> None:
@@ -179,10 +219,54 @@ class Histories(RuleBasedStateMachine):
     def it_works(self) -> None:
         self.operator.round()
 
+    @rule(waits=st.booleans())
+    def first_checks_go_on_or_end(self, waits: bool) -> None:
+        self.operator.waits = waits
+
+    @rule(writes=st.integers(0, 5), writes_of_slices=st.integers(0, 5))
+    def it_has_no_time_for_all_moorings(self, writes: int, writes_of_slices: int) -> None:
+        self.operator.write_moorings(self.operator.decide_group(), writes)
+        self.operator.write_slices(decide(self.operator.snapshot()), writes_of_slices)
+
+    @rule(writes=st.integers(0, 5))
+    def its_group_is_not_decided_about_in_time(self, writes: int) -> None:
+        self.operator.write_slices(decide(self.operator.snapshot()), writes)
+
+    @rule()
+    def another_one_leads(self) -> None:
+        self.operator.restart()
+
+    @rule()
+    def it_reads(self) -> None:
+        there = copy(self.operator.story.cluster)
+        there.objects = dict(there.objects)
+        self.read = self.operator.group.moorings, there, self.operator.story.xsvc
+
+    @precondition(lambda self: self.read)
+    @rule()
+    def it_decides_about_moorings_as_it_read_them(self) -> None:
+        assert self.read
+        self.operator.write_moorings(self.operator.decide_group(self.read[0]))
+
+    @precondition(lambda self: self.read)
+    @rule()
+    def it_decides_about_slices_as_it_read_them(self) -> None:
+        """The first write that is refused ends that."""
+        assert self.read
+        story = self.operator.story
+        there, story.cluster = story.cluster, self.read[1]
+        now, story.xsvc = story.xsvc, replace(story.xsvc, status=self.read[2].status)
+        decision = decide(self.operator.snapshot())
+        story.cluster, story.xsvc = there, now
+        with suppress(RefusedError):
+            for write in decision.writes:
+                there.do(write)
+
     @rule(restarted=st.booleans())
     def it_comes_to_rest_where_moorings_say(self, restarted: bool) -> None:
         if restarted:
             self.operator.restart()
+        self.operator.waits = False
         self.operator.settle()
         check_rest(self.operator)
 

@@ -162,7 +162,7 @@ class Histories(RuleBasedStateMachine):
         super().__init__()
         self.story = GroupStory()
         self.chance = random.Random(0)
-        self.stale: list[Mooring] = []
+        self.read: GroupSnapshot | None = None
 
     @initialize(
         kind=st.sampled_from(["Pod", "Node"]),
@@ -283,12 +283,15 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def it_reads(self) -> None:
-        self.stale = self.story.moorings
+        self.read = self.story.snapshot()
 
-    @rule()
-    def it_decides_from_what_it_read_before(self) -> None:
-        """What has changed since refuses the write; nothing else may go wrong."""
-        snapshot = self.story.snapshot(self.stale)
+    @precondition(lambda self: self.read)
+    @rule(what=st.sampled_from(["moorings", "clients", "members", "all"]))
+    def it_decides_from_what_it_read_before(self, what: str) -> None:
+        """What has changed since refuses the write; nothing else may go wrong. Each kind has a watch of its own."""
+        assert self.read
+        old = self.read._asdict()
+        snapshot = self.read if what == "all" else self.story.snapshot()._replace(**{what: old[what]})
         decision = decide_group(snapshot)
         check(snapshot, decision)
         self.story.do(decision.writes)

@@ -6,9 +6,9 @@ from moorage.api.contract import CLIENT_LABEL, GROUP_LABEL
 from moorage.api.moorings_v1alpha1 import Mooring, MooringStatus
 from moorage.core import moorings
 from moorage.core.model import Delete, Patch
-from moorage.core.mooring_model import ClientKey
+from moorage.core.mooring_model import ClientKey, Moored, Move
 from moorage.core.moorings import Step
-from testing.moorings import KEY, at, mooring, recorded
+from testing.moorings import KEY, at, clients, mooring, recorded
 
 TO_B = Step("b", "FailedOver", "a is gone", "a")
 
@@ -97,6 +97,17 @@ def test_those_of_nodes_and_zones_that_people_made_get_the_labels_by_which_agent
     assert patch.body == {"metadata": {"uid": "u", "resourceVersion": "7", "labels": labels}}
     marked = replace(one, metadata=replace(one.metadata, labels=labels))
     assert moorings.patched(marked, None, None, at(9)) is None
+
+
+def test_until_a_move_is_written_its_client_is_where_it_was() -> None:
+    decided = Moored("Pod", {"b": ("p", "q", "r")}, pending="They wait")
+    by_key = {key.name: client for key, client in clients("p", "q", "r").items()}
+    undone = [
+        Move(by_key["p"], "b", "a", "FailedOver", "a is gone"),
+        Move(by_key["r"], "b", "", "Assigned", "it is new"),
+    ]
+    assert moorings.as_written(decided, undone) == decided._replace(at={"a": ("p",), "b": ("q",)})
+    assert moorings.as_written(decided, []) == decided
 
 
 def test_a_deletion_has_preconditions() -> None:

@@ -171,6 +171,29 @@ async def test_a_mooring_that_is_refused_costs_itself_and_is_told_in_the_servers
         await op.says("Moored", "Moored")
 
 
+async def test_whoever_changes_a_mooring_meanwhile_costs_no_second_write_of_the_others(op: Operator) -> None:
+    nodes = [f"n{number}" for number in range(6)]
+    async with op.running():
+        at = await begun(op, ONE, TWO, nodes=nodes)
+        lost = [node for node in nodes if at[node] == "one"]
+        name = (await op.mooring(lost[0])).metadata.name
+        held = op.server.faults.hold(path=f"/moorings/{name}", method="PATCH")
+        op.down.add("203.0.113.1")
+        op.prober.check(times=2)
+        await held.arrived.wait()
+        await op.client.patch(Mooring, "default", name, {"metadata": {"annotations": {"why": "a test"}}})
+        held.release()
+        await op.moors(dict.fromkeys(nodes, "two"))
+        await op.rests()
+        writes = op.writes()
+        assert (writes["Mooring patch ok"], writes["Mooring patch conflict"]) == (len(lost), 1)
+        found = {each.spec.client.name: each for each in (await op.client.list(Mooring, "default")).items}
+        assert {node: len(found[node].status.moves or ()) for node in nodes} == {
+            node: 2 if node in lost else 1 for node in nodes
+        }
+        assert found[lost[0]].metadata.annotations == {"why": "a test"}
+
+
 async def test_readiness_does_not_wait_for_moorings_that_cannot_be_written(op: Operator) -> None:
     async with op.running():
         await begun(op, ONE, TWO)
@@ -178,6 +201,17 @@ async def test_readiness_does_not_wait_for_moorings_that_cannot_be_written(op: O
         op.down.add("203.0.113.1")
         op.prober.check(times=2)
         await op.publishes({"203.0.113.1": False, "203.0.113.2": True})
+
+
+async def test_nor_for_moorings_whose_writes_do_not_end(op: Operator) -> None:
+    async with op.running():
+        await begun(op, ONE, TWO)
+        held = op.server.faults.hold(100, path="/moorings", method="PATCH")
+        op.down.add("203.0.113.1")
+        op.prober.check(times=2)
+        await op.publishes({"203.0.113.1": False, "203.0.113.2": True})
+        held.release()
+        await op.moors(dict.fromkeys(NODES, "two"))
 
 
 async def test_of_a_namespace_one_endpoint_is_published_also_while_its_mooring_is_refused(op: Operator) -> None:

@@ -45,11 +45,14 @@ async def test_an_endpoint_that_dies_moves_exactly_its_clients_and_is_told(op: O
         at = await begun(op, ONE, TWO)
         lost = {node for node, where in at.items() if where == "one"}
         versions = {node: (await op.mooring(node)).metadata.resource_version for node in NODES}
+        since = op.server.store.version
         op.down.add("203.0.113.1")
         op.prober.check(times=2)
         await op.moors(dict.fromkeys(NODES, "two"))
         await op.publishes({"203.0.113.1": False, "203.0.113.2": True})
         await op.rests()
+        written = [each.kind.plural for each in op.server.store.changes(since) if each.kind.plural != "events"]
+        assert written == [*("moorings" for _ in lost), "endpointslices", "externalservices"], "moorings come first"
         assert sorted((await op.hints())["two"]) == NODES
         changed = {node for node in NODES if (await op.mooring(node)).metadata.resource_version != versions[node]}
         assert changed == lost

@@ -19,7 +19,7 @@ from moorage.api.moorings_v1alpha1 import (
     PastMove,
 )
 from moorage.core.model import Create, Delete, Patch
-from moorage.core.mooring_model import ClientKey, Reason
+from moorage.core.mooring_model import ClientKey, Moored, Move, Reason
 
 
 class Step(NamedTuple):
@@ -110,6 +110,16 @@ def deleted(mooring: Mooring) -> Delete | None:
     if meta.deletion_timestamp is not None:
         return None
     return Delete(Mooring, meta.namespace or "", meta.name, meta.uid or "", meta.resource_version or "")
+
+
+def as_written(moored: Moored, undone: Iterable[Move]) -> Moored:
+    """The same without moves that are not written: what is published follows from Moorings."""
+    at = {endpoint: set(names) for endpoint, names in moored.at.items()}
+    for move in undone:
+        at.get(move.endpoint, set()).discard(move.client.key.name)
+        if move.previous:
+            at.setdefault(move.previous, set()).add(move.client.key.name)
+    return moored._replace(at={endpoint: tuple(sorted(names)) for endpoint, names in sorted(at.items()) if names})
 
 
 def _recorded(before: MooringStatus, step: Step, now: str) -> MooringStatus:

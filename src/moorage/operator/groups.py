@@ -16,6 +16,7 @@ from moorage.cluster.queue import Queue
 from moorage.core.clients import Owners, clients_of
 from moorage.core.groups import leading
 from moorage.core.mooring_model import ClientKey, Clients, GroupDecision, GroupSnapshot, Member, Moored, Move
+from moorage.core.moorings import as_written
 from moorage.log import get_logger
 from moorage.operator.apart import Apart
 from moorage.operator.group_records import ATTEMPTS_OF_A_SECOND, GroupRecord, absences
@@ -218,7 +219,7 @@ class Groups:
                 continue
             self._metrics.moves.labels(move.reason).inc()
             record.moves.append(move)
-        moored = _as_written(decision.moored, undone)
+        moored = as_written(decision.moored, undone)
         self._told(record, moored._replace(problems=(*moored.problems, *record.refusals.problems())))
         if attempt.error is not None:
             if not isinstance(attempt.error, UnreachableError):
@@ -289,15 +290,3 @@ def _decided(
         grace_seconds=grace_seconds,
     )
     return decide(snapshot), absent, time.thread_time() - began
-
-
-def _as_written(moored: Moored, undone: list[Move]) -> Moored:
-    """The same without moves that are not written: what is published follows from Moorings."""
-    if not undone:
-        return moored
-    at = {endpoint: set(names) for endpoint, names in moored.at.items()}
-    for move in undone:
-        at.get(move.endpoint, set()).discard(move.client.key.name)
-        if move.previous:
-            at.setdefault(move.previous, set()).add(move.client.key.name)
-    return moored._replace(at={endpoint: tuple(sorted(names)) for endpoint, names in sorted(at.items()) if names})
