@@ -11,7 +11,8 @@
   `E2E_KUBECONFIG_B` and `E2E_IMAGE` they are existing ones.
 - `stalls`: `stalls.since(moment)`, the seconds that this machine lost since then, for bounds in seconds.
 - `played`: `clusters`, for tests that need what only the clusters of this machine can do: `played.a.cloud` (changes
-  load balancers' addresses), `played.a.cut()`, `played.dns`. Skipped, with the reason, on existing clusters.
+  load balancers' addresses), `played.a.cut()`, `played.b.joined(node)`, `played.dns`. Skipped, with the reason, on
+  existing clusters.
 
 What they give is blocking: in an asynchronous test, `await asyncio.to_thread(api_server.kubectl, ...)`.
 """

@@ -1,7 +1,8 @@
 """One played cluster: a control plane in the gateway's network namespace, and nodes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from e2e.harness import builds, dns, topology
@@ -24,7 +25,7 @@ class PlayedCluster(Cluster):
         self.site = site
         users: dict[str, Sequence[str]] = {
             **dict.fromkeys(_USERS, ()),
-            **{user(node): ("system:nodes",) for node in site.nodes},
+            **{user(node): ("system:nodes",) for node in site.every_node},
         }
         self.api = ApiServer(
             world,
@@ -73,6 +74,20 @@ class PlayedCluster(Cluster):
         """Until pods can run."""
         self.kubectl("wait", "node", "--all", "--for=condition=Ready", "--timeout=120s", seconds=150)
         self.eventually("the default ServiceAccount", lambda: self.kubectl("get", "serviceaccount", "default"))
+
+    @contextmanager
+    def joined(self, node: topology.Node) -> Iterator[None]:
+        """A node joins, and is there until the end of the block: one of the site's spare ones, each once."""
+        programs = NodePrograms(self.world, self.api, node)
+        programs.start_containerd()
+        try:
+            programs.complete(())
+            ready = ("wait", "node", node.name, "--for=condition=Ready", "--timeout=30s")
+            self.eventually(f"node {node.name} is ready", lambda: self.kubectl(*ready))
+            yield
+        finally:
+            programs.stop()
+            self.kubectl("delete", "node", node.name, "--ignore-not-found")
 
     def cut(self) -> None:
         """Take the cluster off the internet, with its API server."""

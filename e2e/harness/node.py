@@ -31,6 +31,7 @@ class NodePrograms:
         self.directory.mkdir()
         self._socket = self.directory / "containerd.sock"
         self._containerd: Process | None = None
+        self._processes: list[Process] = []
 
     def start_containerd(self) -> None:
         """Start it; `load` waits for it."""
@@ -55,7 +56,7 @@ class NodePrograms:
             self.world.execute(*self._ctr(), "images", "import", str(archive), network=self.node.network, seconds=300)
 
     def start(self) -> None:
-        """Start kubelet and kube-proxy; needs containerd with the pause image."""
+        """Start kubelet and kube-proxy; needs containerd, and pods need the pause image."""
         kubelet = self.directory / "kubelet.json"
         kubelet.write_text(json.dumps(self._kubelet_config(cgroups.make(self.world.run.name, self.node.name))))
         kubeconfig = self._kubeconfig("kubelet", user(self.node))
@@ -75,8 +76,15 @@ class NodePrograms:
         proxy.write_text(json.dumps(self._proxy_config(self._kubeconfig("kube-proxy", "system:kube-proxy"))))
         self._start("kube-proxy", [builds.program("kube-proxy"), f"--config={proxy}"])
 
+    def stop(self) -> None:
+        """End what runs of it, kubelet before containerd."""
+        for process in reversed(self._processes):
+            process.stop()
+
     def _start(self, program: str, argv: list[str | Path]) -> Process:
-        return self.world.start(f"{self.node.name}-{program}", argv, self.node.network)
+        process = self.world.start(f"{self.node.name}-{program}", argv, self.node.network)
+        self._processes.append(process)
+        return process
 
     def _answers(self) -> bool:
         return self._socket.exists() and "yes" in self.world.execute(

@@ -15,8 +15,12 @@
 
 The clusters reach each other by public addresses only. No namespace has a link to the machine's own network. The mode
 of kube-proxy is iptables on b-node-2 and nftables on the others.
+
+There is a place for two more nodes of B, b-node-4 (iptables) and b-node-5 (nftables), where nothing runs until a test
+lets them join.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 INTERNET = "internet"
@@ -87,6 +91,13 @@ class Site(NamedTuple):
     """Address of its gateway and API server."""
     load_balancers: str
     """Addresses that its cloud gives to load balancers, as a CIDR."""
+    spare: tuple[Node, ...] = ()
+    """Nodes that are to join later. Their networks are there from the start."""
+
+    @property
+    def every_node(self) -> tuple[Node, ...]:
+        """Those that may join as well."""
+        return (*self.nodes, *self.spare)
 
     @property
     def network(self) -> str:
@@ -94,18 +105,20 @@ class Site(NamedTuple):
         return f"{self.name}-gateway"
 
 
-def site(name: str, number: int, *proxy_modes: str) -> Site:
-    """The place of cluster `number`, 1 or 2, with a node for each mode of kube-proxy."""
+def site(name: str, number: int, *proxy_modes: str, spare: Sequence[str] = ()) -> Site:
+    """The place of cluster `number`, 1 or 2, with a node for each of these modes of kube-proxy."""
+    nodes = tuple(Node(name, one, mode) for one, mode in enumerate((*proxy_modes, *spare), 1))
     return Site(
         name=name,
-        nodes=tuple(Node(name, one, mode) for one, mode in enumerate(proxy_modes, 1)),
+        nodes=nodes[: len(proxy_modes)],
         address=f"198.51.100.{10 * number}",
         load_balancers=f"203.0.113.{128 * (number - 1)}/25",
+        spare=nodes[len(proxy_modes) :],
     )
 
 
 A = site("a", 1, "nftables")
-B = site("b", 2, "nftables", "iptables", "nftables")
+B = site("b", 2, "nftables", "iptables", "nftables", spare=("iptables", "nftables"))
 SITES = (A, B)
 
 
@@ -115,7 +128,7 @@ def namespaces() -> list[str]:
 
 
 def _of_nodes(one: Site) -> list[str]:
-    return [name for node in one.nodes for name in (node.network, node.client_network)]
+    return [name for node in one.every_node for name in (node.network, node.client_network)]
 
 
 def links() -> dict[str, list[str]]:
@@ -145,12 +158,12 @@ def links() -> dict[str, list[str]]:
             "link set lan up",
             f"address add {GATEWAY}/24 dev lan",
         ]
-        for node in one.nodes:
+        for node in one.every_node:
             commands[one.network] += [
                 *_cable(node.name, "lan", node.network, "eth0"),
                 f"route add {node.pod_range} via {node.address}",
             ]
-            others = [other for other in one.nodes if other != node]
+            others = [other for other in one.every_node if other != node]
             commands[node.network] = [
                 "link set eth0 up",
                 f"address add {node.address}/24 dev eth0",
@@ -186,7 +199,7 @@ def masquerading(one: Site) -> dict[str, str]:
     inside = f"{{ {POD_RANGE}, {NODE_RANGE} }}"
     return {
         one.network: _masquerade(f"oifname wan ip saddr {inside}"),
-        **{node.network: _masquerade(f"ip saddr {node.pod_range} ip daddr != {inside}") for node in one.nodes},
+        **{node.network: _masquerade(f"ip saddr {node.pod_range} ip daddr != {inside}") for node in one.every_node},
     }
 
 

@@ -41,7 +41,7 @@ def test_ranges_of_one_cluster_do_not_overlap() -> None:
     ranges = [topology.POD_RANGE, topology.SERVICE_RANGE, topology.NODE_RANGE, *map(str, NETWORKS)]
     for one, other in itertools.combinations(map(ipaddress.ip_network, ranges), 2):
         assert not one.overlaps(other)
-    for node in topology.B.nodes:
+    for node in topology.B.every_node:
         assert ipaddress.ip_network(node.pod_range).subnet_of(ipaddress.ip_network(topology.POD_RANGE))  # type: ignore[arg-type]
         assert ipaddress.ip_address(node.address) in ipaddress.ip_network(topology.NODE_RANGE)
 
@@ -53,12 +53,19 @@ def test_a_load_balancer_s_range_leads_to_its_own_cluster() -> None:
 
 def test_pods_are_hidden_by_their_node_from_all_that_is_not_their_cluster() -> None:
     rules = topology.masquerading(topology.B)
-    assert set(rules) == {"b-gateway", "b-node-1", "b-node-2", "b-node-3"}
+    assert set(rules) == {"b-gateway", *(f"b-node-{number}" for number in range(1, 6))}
     assert "ip saddr 10.244.2.0/24 ip daddr != { 10.244.0.0/16, 10.0.0.0/24 } masquerade" in rules["b-node-2"]
 
 
 def test_clients_that_are_no_pods_have_addresses_of_their_node_s_pods_which_no_pod_gets() -> None:
-    for node in topology.B.nodes:
+    for node in topology.B.every_node:
         pods = ipaddress.ip_network(node.pod_range)
         assert all(ipaddress.ip_address(address) in pods for address in (node.last_pod, *node.clients))
         assert all(ipaddress.ip_address(address) > ipaddress.ip_address(node.last_pod) for address in node.clients)  # type: ignore[operator]
+
+
+def test_nodes_that_may_join_later_have_networks_and_names_of_their_own() -> None:
+    nodes = [node for site in topology.SITES for node in site.every_node]
+    assert {node.proxy_mode for node in topology.B.spare} == {"iptables", "nftables"}
+    assert len({node.name for node in nodes}) == len(nodes)
+    assert {each for node in nodes for each in (node.network, node.client_network)} <= set(topology.namespaces())
