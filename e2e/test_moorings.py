@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -10,13 +10,14 @@ import pytest
 
 from e2e.harness import moored
 from e2e.harness.install import Installation, commands
-from e2e.harness.moored import CHECK_SECONDS, NODES, OTHER_FIVE, Moored
+from e2e.harness.moored import ALL, CHECK_SECONDS, MANY, NODES, OTHER_FIVE, Moored, led
 from e2e.harness.outside import SERVERS, Servers
 from e2e.harness.played import PlayedClusters
 from e2e.harness.slices import Slices
+from e2e.harness.world import wait
 from moorage.api.discovery_v1 import Endpoint
 from moorage.api.topology import MAX_HINTS, ZONE_LABEL
-from testing.kube_proxy import allowed, used
+from testing.kube_proxy import allowed
 from testing.stalls import Stalls
 
 THREE, (STALE,) = SERVERS[:3], SERVERS[3:]
@@ -64,11 +65,6 @@ def backend(installed: PlayedClusters, running: Servers) -> Moored:
     return backend
 
 
-def led(state: Mapping[str, Endpoint], node: str) -> set[str]:
-    """What kube-proxy of the node uses, by what is in the slices."""
-    return used([list(state.values())], node)
-
-
 @contextmanager
 def followed(scene: Moored) -> Iterator[Slices[Endpoint]]:
     """The slices during a change: after each write a node uses what it used before, or what it uses at last."""
@@ -85,7 +81,7 @@ def followed(scene: Moored) -> Iterator[Slices[Endpoint]]:
 def test_every_new_connection_goes_where_the_moorings_say(backend: Moored, servers: Servers) -> None:
     assert {node.proxy_mode for node in NODES} == {"iptables", "nftables"}
     where = backend.until_where(lambda found: len(found) == len(NODES))
-    assert backend.until_moored().startswith("3 nodes are moored to 3 of 3 endpoints")
+    backend.until_moored(words="3 nodes are moored to 3 of 3 endpoints")
     assert set(where) == {node.name for node in NODES}
     assert set(where.values()) == NAMES
     backend.assert_led(where)
@@ -95,9 +91,9 @@ def test_without_hints_connections_go_elsewhere(backend: Moored, servers: Server
     """As with plain Kubernetes. It shows that the other tests can fail."""
     backend.make(THREE, "control", sessionAffinity="ClientIP")
     backend.assert_led(backend.where())
-    strayed = backend.strayed(backend.where(), name="control")
-    assert strayed
-    assert all(any(name in each for name in NAMES) for each in strayed)
+    for node in NODES:
+        backend.until_answered(node, NAMES, "control")
+    assert backend.strayed(backend.where(), name="control")
 
 
 def test_a_mooring_that_is_edited_moves_new_connections_and_no_open_one(backend: Moored, servers: Servers) -> None:
@@ -123,8 +119,9 @@ def test_a_stale_endpoints_object_switches_hints_off_and_the_condition_says_so(
     ports = [{"port": STALE.port}]
     stale = {"metadata": {"name": "backend"}, "subsets": [{"addresses": [{"ip": STALE.address}], "ports": ports}]}
     backend.apply({"apiVersion": "v1", "kind": "Endpoints", **stale})
-    message = backend.until_moored("ForeignSlices", "False")
-    assert "kube-proxy ignores all" in message
+    backend.until_moored("ForeignSlices", "False", "kube-proxy ignores all")
+    # A client that connects too early would get a session where it is led.
+    wait("kube-proxy knows the stale endpoint", lambda: backend.known(STALE), 60)
     # Whoever connected before stays where it is by its session.
     assert backend.strayed(where, sources=OTHER_FIVE)
     backend.kubectl("delete", "endpoints", "backend")
@@ -146,8 +143,8 @@ def test_an_endpoint_that_dies_moves_exactly_its_nodes_and_they_return(
     with followed(failing) as slices:
         killed = time.monotonic()
         servers.kill(dying)
-        gone = slices.until("not ready", lambda state: not state[dying.name].conditions.ready)
-        hinted = slices.until("new hints", lambda state: dying.name not in led(state, victim.name))
+        gone = slices.until("not ready", lambda state: not state[dying.name].conditions.ready, since=killed)
+        hinted = slices.until("new hints", lambda state: dying.name not in led(state, victim.name), since=killed)
         print(f"new hints {hinted - killed:.2f} s, not ready {gone - killed:.2f} s after the end; {CHECK_SECONDS} s")
         assert max(gone, hinted) - killed <= CHECK_SECONDS + LOOK_SECONDS + stalls.since(killed)
         after = failing.where()
@@ -241,26 +238,26 @@ def test_a_ninth_node_has_no_hint_and_holds_nothing_up(
     try:
         scene = Moored(installed, "many")
         scene.make(THREE[:2], weights={THREE[0].name: 3})
-        message = scene.until_moored("TooManyNodes", "False")
-        assert message.startswith("spec.sessionAffinityConfig.mooring.client: 4 nodes have no endpoint of their own")
+        message = scene.until_moored("TooManyNodes", "False", "4 nodes have no endpoint of their own")
+        assert message.startswith("spec.sessionAffinityConfig.mooring.client: 4 nodes")
         where = scene.where()
         assert len(where) == 2 * MAX_HINTS
         *moored_nodes, beyond = NODES
         assert beyond.name not in where
         scene.assert_led(where, nodes=moored_nodes)
-        first = scene.ask(beyond)
-        assert all(len(set(answers)) == 1 for answers in first.values()), first
-        assert scene.ask(beyond) == first, "whom no hint leads is held by its session"
         dying, left = THREE[:2]
+        first = scene.until_answered(beyond, {dying.name, left.name})
+        assert all(len(set(answers)) == 1 for answers in first.values()), first
+        assert scene.ask(beyond, MANY, ALL) == first, "whom no hint leads is held by its session"
         with scene.slices() as slices:
+            slices.until("all endpoints", lambda state: state.keys() == {dying.name, left.name})
             killed = time.monotonic()
             servers.kill(dying)
-            gone = slices.until("not ready", lambda state: not state[dying.name].conditions.ready)
+            gone = slices.until("not ready", lambda state: not state[dying.name].conditions.ready, since=killed)
             print(f"not ready {gone - killed:.2f} s after the end; bound {CHECK_SECONDS} s")
             assert gone - killed <= CHECK_SECONDS + LOOK_SECONDS + stalls.since(killed)
         scene.assert_led({node.name: left.name for node in NODES})
-        message = scene.until_moored("TooManyNodes", "False")
-        assert "12 nodes have no endpoint of their own" in message
+        scene.until_moored("TooManyNodes", "False", "12 nodes have no endpoint of their own")
     finally:
         installed.b.kubectl("delete", "node", *SPARE, "--wait=false")
 

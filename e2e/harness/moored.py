@@ -1,7 +1,7 @@
 """One ExternalService of cluster B whose clients are moored, and clients on each node that see where they are led."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -13,6 +13,7 @@ from e2e.harness.outside import OpenConnection, Server
 from e2e.harness.played import PlayedClusters
 from e2e.harness.slices import Slices
 from moorage.api.discovery_v1 import Endpoint
+from testing.kube_proxy import used
 
 NODES = topology.B.nodes
 PORT = 9000
@@ -27,6 +28,7 @@ FIVE = slice(0, 5)
 """The addresses of each node that are used, unless a test says otherwise."""
 OTHER_FIVE = slice(5, 10)
 """Addresses that no session holds, where a test has not used them yet."""
+ALL = slice(0, 10)
 
 
 class Moored:
@@ -74,18 +76,19 @@ class Moored:
         found = self._b.get("-n", self.namespace, "xsvc", "backend")["status"]["conditions"]
         return next(each for each in found if each["type"] == type)
 
-    def until_moored(self, reason: str = "Moored", status: str = "True") -> str:
-        """Wait until the condition Moored says so; its message."""
+    def until_moored(self, reason: str = "Moored", status: str = "True", words: str = "") -> str:
+        """Wait until the condition Moored says so, with these words in its message; the message."""
+        found: dict[str, str] = {}
 
         def said() -> bool:
-            found = self.condition()
-            return (found["status"], found["reason"]) == (status, reason)
+            found.update(self.condition())
+            return (found["status"], found["reason"]) == (status, reason) and words in found["message"]
 
         try:
-            self._b.eventually(f"Moored says {reason}", said)
+            self._b.eventually(f"Moored says {reason}, {words}", said)
         except HarnessError as error:
-            raise AssertionError(f"{error}: {self.condition()}") from None
-        return self.condition()["message"]
+            raise AssertionError(f"{error}: {found}") from None
+        return found["message"]
 
     def slices(self) -> Slices[Endpoint]:
         """To be followed: what there is in EndpointSlices."""
@@ -137,6 +140,10 @@ class Moored:
         """Who answers connections from addresses of this node's clients."""
         return outside.ask(self._played.world, node, self._address(name), PORT, count, node.clients[sources])
 
+    def known(self, endpoint: Server) -> bool:
+        """Whether every node's kube-proxy knows this endpoint, of any Service: it is in its rules."""
+        return all(endpoint.address in self._rules(node) for node in NODES)
+
     def open(self, node: topology.Node) -> OpenConnection:
         """A connection that stays open, from the first of the node's addresses."""
         return OpenConnection(self._played.world, node, self._address("backend"), PORT, node.clients[0])
@@ -158,6 +165,22 @@ class Moored:
             if answer != wanted[node.name]
         ]
 
+    def until_answered(
+        self, node: topology.Node, answers: Collection[str], name: str = "backend"
+    ) -> dict[str, list[str]]:
+        """What all addresses of the node get, once kube-proxy knows the Service: `answers` and nothing else."""
+        found: dict[str, list[str]] = {}
+
+        def answered() -> bool:
+            found.update(self.ask(node, MANY, ALL, name))
+            return all(each in answers for got in found.values() for each in got)
+
+        try:
+            self._b.eventually(f"{node.name} is answered", answered)
+        except HarnessError as error:
+            raise AssertionError(f"{error}: {found}") from None
+        return found
+
     def assert_led(self, wanted: Mapping[str, str], **asked: Any) -> None:
         """Every new connection comes to the endpoint that is `wanted` for its node, as soon as kube-proxy knows."""
         left: list[str] = []
@@ -172,9 +195,18 @@ class Moored:
             raise AssertionError(f"{error}: {left}") from None
         assert self.strayed(wanted, MANY, **asked) == []
 
+    def _rules(self, node: topology.Node) -> str:
+        argv = ["nft", "list", "ruleset"] if node.proxy_mode == "nftables" else ["iptables-save", "-t", "nat"]
+        return self._played.world.execute(*argv, network=node.network)
+
     def _address(self, name: str) -> str:
         address: str = self._b.get("-n", self.namespace, "service", name)["spec"]["clusterIP"]
         return address
+
+
+def led(state: Mapping[str, Endpoint], node: str) -> set[str]:
+    """What kube-proxy of the node uses, by what is in the slices."""
+    return used([list(state.values())], node)
 
 
 def mooring(client: str, on_recovery: str = "Stay") -> dict[str, Any]:
