@@ -22,34 +22,30 @@ GROUPS = {
     "services": "/api/v1",
     "endpointslices": "/apis/discovery.k8s.io/v1",
 }
+_PORT = 8081
+"""Of the operator's metrics, in a network namespace of a cluster, where nothing else has it."""
 _NUMBERS = itertools.count(1)
 _TYPES = {"POST": "application/json", "PATCH": "application/apply-patch+yaml"}
 
 
-class Crashing:
-    """An operator behind a proxy, which is killed at its writes in one namespace after another.
-
-    Requests of the test go past the proxy, without kubectl: quicker.
-    """
+class CrashingOperator:
+    """An operator behind a proxy, which is killed at its writes. It runs where the API server does."""
 
     def __init__(self, api: ApiServer, proxy: Proxy, token: str) -> None:
         self._api, self._proxy = api, proxy
         self._kubeconfig = proxy.kubeconfig_of(token)
-        self._tls = ssl.create_default_context(cadata=api.credentials.ca)
         self._process: Process | None = None
-        self._starts = 0
-        self._namespace = ""
-
-    # --- the operator --------------------------------------------------------------------------------------------
+        self.namespace = ""
+        """The one in which writes are counted and held back."""
 
     def start(self) -> None:
         """Start the operator. It has no Lease to wait for: what Leases are for is not what is looked at here."""
-        self._starts += 1
+        listen = free_port() if self._api.network is None else _PORT
         argv = [
             *(sys.executable, "-m", "moorage", "operator", "--kubeconfig", str(self._kubeconfig)),
-            *("--no-leader-election", "--listen", f"127.0.0.1:{free_port()}"),
+            *("--no-leader-election", "--listen", f"127.0.0.1:{listen}"),
         ]
-        self._process = self._api.world.start(f"crashing-{self._starts}", argv)
+        self._process = self._api.world.start(f"crashing-{next(_NUMBERS)}", argv, self._api.network)
 
     def kill(self) -> None:
         """SIGKILL, also when it is frozen or has ended."""
@@ -64,7 +60,7 @@ class Crashing:
         one on are held back, where several are under way at once; None: all.
         """
         # It reads all namespaces at once, so what is of this one is a write.
-        path = f"/namespaces/{self._namespace}/(?!events)"
+        path = f"/namespaces/{self.namespace}/(?!events)"
         if number:
             self._proxy.slow(0, path=path, count=number)
         self._proxy.slow(3600.0, path=path, count=held)
@@ -81,26 +77,35 @@ class Crashing:
 
     def writes(self, since: float) -> int:
         """How many have been done in the present namespace, but for Events."""
-        mine = f"/namespaces/{self._namespace}/"
+        mine = f"/namespaces/{self.namespace}/"
         return sum(mine in each.path for each in self._proxy.writes(since, but="/events"))
 
     def until_quiet(self) -> None:
         """Until a second has passed without a write."""
         wait("no more writes", lambda: not self.writes(time.monotonic() - 1.0), BOUND_SECONDS)
 
-    # --- what there is -------------------------------------------------------------------------------------------
+
+class Crashing(CrashingOperator):
+    """In one namespace after another of an API server on loopback.
+
+    Requests of the test go past the proxy, without kubectl: quicker.
+    """
+
+    def __init__(self, api: ApiServer, proxy: Proxy, token: str) -> None:
+        super().__init__(api, proxy, token)
+        self._tls = ssl.create_default_context(cadata=api.credentials.ca)
 
     def fresh(self) -> None:
         """Go on in a new namespace: where something was deleted, its garbage would have to be waited for."""
-        self._namespace = f"crash-{next(_NUMBERS)}"
-        self.call("POST", "/api/v1/namespaces", {"metadata": {"name": self._namespace}})
+        self.namespace = f"crash-{next(_NUMBERS)}"
+        self.call("POST", "/api/v1/namespaces", {"metadata": {"name": self.namespace}})
 
     def items(self, kind: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.call("GET", self.path(kind))["items"]
         return found
 
     def path(self, kind: str) -> str:
-        return f"{GROUPS[kind]}/namespaces/{self._namespace}/{kind}"
+        return f"{GROUPS[kind]}/namespaces/{self.namespace}/{kind}"
 
     def call(self, method: str, path: str, body: object = None) -> Any:
         headers = {"Authorization": f"Bearer {self._api.token}", "Content-Type": _TYPES.get(method, "")}

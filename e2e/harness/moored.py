@@ -29,6 +29,8 @@ FIVE = slice(0, 5)
 OTHER_FIVE = slice(5, 10)
 """Addresses that no session holds, where a test has not used them yet."""
 ALL = slice(0, 10)
+REFUSED = "[Errno 111] Connection refused"
+"""The answer of an endpoint that has died."""
 
 
 class Moored:
@@ -93,6 +95,11 @@ class Moored:
     def slices(self) -> Slices[Endpoint]:
         """To be followed: what there is in EndpointSlices."""
         return Slices(self._b, self.namespace, "backend", lambda each: msgspec.convert(each, Endpoint))
+
+    def versions(self, kinds: str = "moorings,endpointslices,services,externalservices") -> dict[str, str]:
+        """The resourceVersion of each object: what nobody writes keeps its own."""
+        found = self._b.get("-n", self.namespace, kinds)["items"]
+        return {f"{each['kind']}/{each['metadata']['name']}": each["metadata"]["resourceVersion"] for each in found}
 
     # --- Moorings ------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,8 @@ import signal
 import sys
 from pathlib import Path
 
+import yaml
+
 from e2e.harness.control_plane import ApiServer, free_port
 from e2e.harness.proxy import Proxy
 from e2e.harness.world import Process
@@ -21,15 +23,22 @@ main()
 """The same program, for tests that cannot wait."""
 
 
-def install(api: ApiServer) -> str:
+def install(api: ApiServer, *, without: str = "") -> str:
     """Apply `deploy/crds` and `deploy/operator`. Returns a token of the operator's account.
 
-    Nothing there runs: no kubelet is near.
+    Nothing there runs where no kubelet is near; else leave the Deployment out. `without`: a kind.
     """
-    for part in ("crds", "operator"):
-        api.kubectl("apply", "-k", str(ROOT / "deploy" / part))
+    api.kubectl("apply", "-k", str(ROOT / "deploy" / "crds"))
+    objects = yaml.safe_load_all(api.kubectl("kustomize", str(ROOT / "deploy" / "operator")))
+    api.apply(yaml.safe_dump_all([each for each in objects if each["kind"] != without]))
     api.until_definitions_are_served()
     return api.kubectl("create", "token", "moorage-operator", "-n", NAMESPACE, "--duration=2h").strip()
+
+
+def remove(api: ApiServer) -> None:
+    """Delete what `install` has applied, and with it all ExternalServices and Moorings."""
+    for part in ("operator", "crds"):
+        api.kubectl("delete", "-k", str(ROOT / "deploy" / part), "--ignore-not-found")
 
 
 class Operator:

@@ -41,6 +41,8 @@ _REASONS = {
     503: "ServiceUnavailable",
     504: "Timeout",
 }
+_PORT = 6444
+"""In a network namespace of a cluster, where nothing else has it."""
 # Of one connection only (RFC 9110, 7.6.1), and what aiohttp sets anew.
 _HOP = {"connection", "keep-alive", "transfer-encoding", "upgrade", "host", "content-length", "date", "server"}
 
@@ -90,12 +92,13 @@ class _Watch:
 
 
 class Proxy:
-    """A context manager; it listens on loopback. Faults come in the order in which they were asked for."""
+    """A context manager; it listens on loopback, in the API server's network namespace. Faults come in the order in
+    which they were asked for."""
 
     def __init__(self, upstream: ApiServer, directory: Path) -> None:
         """`directory`: where `kubeconfig`, an administrator's, is written."""
         self._upstream = upstream
-        self._port = free_port()
+        self._port = free_port() if upstream.network is None else _PORT
         self._authority = trustme.CA(organization_name="Moorage e2e proxy")
         self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self._authority.issue_cert("127.0.0.1").configure_cert(self._tls)
@@ -110,7 +113,7 @@ class Proxy:
         self._watches: set[_Watch] = set()
         self._transports: set[asyncio.Transport] = set()
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="proxy", daemon=True)
 
     def kubeconfig_of(self, token: str, name: str = "proxy.kubeconfig") -> Path:
         """Write a kubeconfig for the user with this token."""
@@ -216,6 +219,11 @@ class Proxy:
             self._run(self._tear_down())
         finally:
             self._end_thread()
+
+    def _work(self) -> None:
+        if self._upstream.network is not None:
+            self._upstream.world.enter(self._upstream.network)
+        self._loop.run_forever()
 
     def _end_thread(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
