@@ -18,12 +18,26 @@ from moorage.dataplane import sessions
 from moorage.dataplane.audit import audit
 from moorage.dataplane.capabilities import Capabilities, parse_version, probe
 from moorage.dataplane.conntrack import FakeConntrack
-from moorage.dataplane.model import Balanced, ByClientIP, Endpoint, NodeState, ServiceAddress, ServicePort, Target
+from moorage.dataplane.model import (
+    Balanced,
+    ByClientIP,
+    ClientTarget,
+    Endpoint,
+    Moored,
+    MooringKey,
+    NodeState,
+    PodPrefix,
+    PodPrefixKey,
+    ServiceAddress,
+    ServicePort,
+    Target,
+)
 from moorage.dataplane.nft import KernelNft, NftCrashError
 from moorage.dataplane.sync import Synced, Synchronizer
 from testing.inside import netlink_inside
 
 FOUR, SIX = ServiceAddress("10.96.0.1", "tcp", 80), ServiceAddress("fd00:10:96::1", "udp", 53)
+MOORED, MOORED6 = ServiceAddress("10.96.0.2", "tcp", 80), ServiceAddress("fd00:10:96::2", "tcp", 80)
 KEPT = "10.244.1.2 . 10.96.0.1 . tcp . 80"
 
 KUBE_PROXY = """\
@@ -98,13 +112,21 @@ def _namespace() -> Iterator[tuple[str, ...]]:
 
 
 def state(*numbers: int) -> NodeState:
-    """A TCP Service with sessions and a UDP one without, each with the endpoints of these numbers."""
+    """Services with these endpoints: over TCP with sessions, over UDP without, and with moorings of both families."""
     four = tuple(Endpoint(f"e{each}", Target(f"203.0.113.{each}", 80), local=each == 1) for each in numbers)
     six = tuple(Endpoint(f"e{each}", Target(f"2001:db8::{each}", 53)) for each in numbers)
     return {
         FOUR: ServicePort("frontend/backend", FOUR, four, ByClientIP(10_800)),
         SIX: ServicePort("frontend/dns", SIX, six, Balanced()),
+        **_moored(MOORED, four, "10.244.1.2", "10.244.1.0/24"),
+        **_moored(MOORED6, six, "fd00:10:244:1::2", "fd00:10:244:1::/64"),
     }
+
+
+def _moored(key: ServiceAddress, endpoints: tuple[Endpoint, ...], client: str, pods: str) -> NodeState:
+    port = ServicePort("frontend/moored", key, endpoints, Moored(10_800, holds=True))
+    mooring, prefix = MooringKey(client, key), PodPrefixKey(pods)
+    return {key: port, mooring: ClientTarget(mooring, endpoints[-1].target), prefix: PodPrefix(prefix)}
 
 
 async def carry(nft: KernelNft, wanted: NodeState) -> Synced:

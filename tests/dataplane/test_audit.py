@@ -11,14 +11,15 @@ from moorage.dataplane.audit import Finding, audit, compare, wanted
 from moorage.dataplane.capabilities import Capabilities
 from moorage.dataplane.conntrack import FakeConntrack
 from moorage.dataplane.fake import FakeNft
-from moorage.dataplane.model import NodeState, ServiceAddress
+from moorage.dataplane.model import NodeState, PodPrefixKey, ServiceAddress
 from moorage.dataplane.nft import Nft, Outline
 from moorage.dataplane.sync import Synchronizer
 from tests.support.netns import namespace
-from tests.support.states import BOTH, port, programmed, states
+from tests.support.states import BOTH, mooring, node_state, port, prefix, programmed, states
 
 KEY, OTHER = ServiceAddress("10.96.0.1", "tcp", 80), ServiceAddress("10.96.0.2", "udp", 53)
-STATE: NodeState = {KEY: port(KEY, [1], 60), OTHER: port(OTHER, [1, 2])}
+CLIENT = mooring("10.244.0.5", OTHER, 2)
+STATE: NodeState = node_state([port(KEY, [1], 60), port(OTHER, [1, 2]), CLIENT, prefix("10.244.0.0/24")])
 LEARNS = frozenset({4})
 
 
@@ -44,6 +45,7 @@ async def test_what_the_synchronizer_made_has_no_finding(nft: Nft) -> None:
 
 
 SLOT = "10.96.0.1 . 80 . 0"
+MOORING = "10.244.0.5 . 10.96.0.2 . udp . 53"
 HOOK = "nat hook output priority -110"
 
 
@@ -92,6 +94,15 @@ MANIPULATIONS = {
     ),
     "a set of somebody else": Manipulation(
         "add set inet moorage mine { typeof ip daddr; }", [Finding("set or map mine", "", None)]
+    ),
+    "a client that is led elsewhere": Manipulation(
+        f"delete element inet moorage moorings4 {{ {MOORING} }}\n"
+        f"add element inet moorage moorings4 {{ {MOORING} : 198.51.100.9 . 80 }}",
+        [Finding("map moorings4", "198.51.100.9 . 80", "203.0.113.2 . 80", MOORING, CLIENT.key)],
+    ),
+    "addresses of somebody else's pods": Manipulation(
+        "add element inet moorage pods4 { 192.0.2.7 }",
+        [Finding("set pods4", "", None, "192.0.2.7", PodPrefixKey("192.0.2.7/32"))],
     ),
     "a session to where nothing is": Manipulation(
         "add element inet moorage sessions4 { 10.244.0.5 . 10.96.0.1 . tcp . 80 timeout 60s : 203.0.113.7 . 80 }",

@@ -6,11 +6,33 @@ from hypothesis import strategies as st
 
 from moorage.dataplane import changes
 from moorage.dataplane.changes import Ledger
-from moorage.dataplane.model import MooringKey, NodeState, ServiceAddress, Unit, UnitKey
+from moorage.dataplane.model import (
+    Moored,
+    MooringKey,
+    NodeState,
+    PodPrefix,
+    ServiceAddress,
+    Unit,
+    UnitKey,
+    moored_to,
+    port_of,
+)
 from moorage.dataplane.reading import read_all
 from moorage.dataplane.schema import OF_FAMILY, Elements, text
 from moorage.dataplane.units import own
-from tests.support.states import BOTH, KEYS, content, port, ports_of, programmed, states
+from tests.support.states import (
+    BOTH,
+    KEYS,
+    MOORED_CLIENTS,
+    content,
+    mooring,
+    port,
+    ports_of,
+    prefix,
+    programmed,
+    states,
+)
+from tests.support.tracer import Packet, Tracer
 
 
 def changed(old: NodeState, new: NodeState) -> dict[UnitKey, Unit | None]:
@@ -57,6 +79,41 @@ def _covers(now: Elements, version: Elements, key: ServiceAddress) -> bool:
     )
 
 
+@given(states(), states(), st.sampled_from([1, 7, 1000]))
+async def test_each_client_is_always_led_where_the_old_or_the_new_state_says(
+    old: NodeState, new: NodeState, limit: int
+) -> None:
+    nft, ledger = await programmed(old, limit)
+    for transaction in ledger.change_to(changed(old, new)):
+        await nft.run(transaction.script)
+        for key in KEYS:
+            for client in MOORED_CLIENTS[key.family]:
+                packet = Packet(client, 40_000, key.address, key.port, key.protocol)
+                found = Tracer(nft, lambda slots: slots - 1).trace(packet)
+                seen = found.destination[0] if found.verdict == "accepted" else found.verdict
+                may = _may_see(old, client, key) | _may_see(new, client, key)
+                assert seen in may, (key, client, transaction.script)
+                await nft.run("flush set inet moorage waits4\nflush set inet moorage waits6\n")
+                await nft.run("flush set inet moorage waited4\nflush set inet moorage waited6\n")
+
+
+def _may_see(state: NodeState, client: str, key: ServiceAddress) -> set[str]:
+    """What may become of the first connection of a client."""
+    port_ = port_of(state, key)
+    if port_ is None or not port_.endpoints:
+        return {"rejected", key.address}
+    if isinstance(port_.affinity, Moored):
+        if mooring := moored_to(state, MooringKey(client, key)):
+            return {mooring.address}
+        if (
+            port_.affinity.holds
+            and key.protocol == "tcp"
+            and any(isinstance(each, PodPrefix) for each in state.values())
+        ):
+            return {"dropped"} | {each.target.address for each in port_.endpoints}
+    return {each.target.address for each in port_.endpoints}
+
+
 @given(states(), states(), states(), st.integers(0, 30))
 async def test_a_change_that_was_cut_off_anywhere_is_finished_from_what_the_kernel_holds(
     old: NodeState, new: NodeState, then: NodeState, steps: int
@@ -81,6 +138,31 @@ async def test_one_endpoint_more_changes_few_slots_but_those_that_it_takes() -> 
     assert "services" not in script
     assert "learners" not in script, "a verdict costs the kernel a walk through all of them"
     await nft.run(script)
+
+
+async def test_to_move_one_client_changes_one_element_whatever_its_port_has() -> None:
+    key = KEYS[0]
+    client, other = MOORED_CLIENTS[4]
+    state: NodeState = {key: port(key, range(1, 100), Moored(60))}
+    state |= {each.key: each for each in (mooring(client, key, 1), mooring(other, key, 1))}
+    _, ledger = await programmed(state)
+    moved = mooring(client, key, 2)
+    ((script, units),) = ledger.change_to({moved.key: moved})
+    assert units == {moved.key}
+    element = f"{client} . 10.96.0.1 . tcp . 80"
+    assert [line for line in script.splitlines() if "moorage digest" not in line] == [
+        f"delete element inet moorage moorings4 {{ {element} }}",
+        f"add element inet moorage moorings4 {{ {element} : 203.0.113.2 . 80 }}",
+    ]
+
+
+async def test_a_range_of_addresses_can_be_replaced_by_one_that_holds_it() -> None:
+    old, new = prefix("10.244.1.0/24"), prefix("10.244.0.0/16")
+    for limit in (1, 1000):
+        nft, ledger = await programmed({old.key: old}, limit)
+        for transaction in ledger.change_to({new.key: new, old.key: None}):
+            await nft.run(transaction.script)
+        assert [each.key for each in await nft.elements("pods4")] == [("10.244.0.0/16",)]
 
 
 async def test_a_script_that_changes_nothing_is_only_the_digest() -> None:

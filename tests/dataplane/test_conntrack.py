@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from moorage import proc
 from moorage.dataplane.conntrack import FakeConntrack, Flow, KernelConntrack, parse, stale
+from moorage.dataplane.model import MooringKey, ServiceAddress, Target
 from moorage.errors import MoorageError
 from tests.support.netns import Namespace
 
@@ -66,6 +67,16 @@ def test_flows_to_addresses_protocols_and_ports_of_others_are_left_alone() -> No
 def test_a_flow_that_was_there_before_its_service_is_stale(protocol: str) -> None:
     early = flow(protocol=protocol)._replace(reply_source="10.96.0.1", reply_source_port=80)
     assert stale([early], {("10.96.0.1", protocol, 80): {("203.0.113.1", 8080)}}) == [early]
+
+
+def test_a_flow_of_a_client_to_the_endpoint_that_it_was_moved_away_from_is_stale() -> None:
+    old = [flow(1, "203.0.113.1"), flow(2, "203.0.113.1")]
+    there = flow(1, "203.0.113.2")
+    endpoints = {SERVICE: {("203.0.113.1", 8080), ("203.0.113.2", 8080)}}
+    moves = {MooringKey(old[0].source, ServiceAddress(*SERVICE)): {Target("203.0.113.1", 8080)}}
+    assert stale([*old, there], endpoints, moves) == [old[0]]
+    assert stale([*old, there], {}, moves) == [old[0]]
+    assert stale([*old, there], {}, {key: {Target("203.0.113.1", 80)} for key in moves}) == []
 
 
 addresses = st.sampled_from(["10.96.0.1", "10.96.0.2", "203.0.113.1", "203.0.113.2", "fd00::1", "2001:db8::1"])
@@ -185,6 +196,8 @@ async def test_lists_the_flows_of_one_family(netns: Namespace, kernel: KernelCon
     assert await kernel.flows(family) == []
     track(netns, [*mine, other])
     assert without_ids(await kernel.flows(family)) == set(mine)
+    assert without_ids(await kernel.flows(family, mine[1].source)) == {mine[1]}
+    assert await kernel.flows(family, flow(9, endpoint, family=family).source) == []
 
 
 @pytest.mark.parametrize("family", [4, 6])

@@ -15,7 +15,7 @@ from moorage.dataplane.model import NodeState, ServiceAddress, ServicePort, Targ
 from moorage.dataplane.nft import Nft, NftError
 from moorage.dataplane.sync import Synchronizer
 from tests.support.netns import namespace
-from tests.support.states import content, port, programmed
+from tests.support.states import content, mooring, node_state, port, programmed
 
 KEYS = [ServiceAddress(f"10.96.{number >> 8}.{number & 255}", "tcp", 80) for number in range(64)]
 GOOD: NodeState = {key: port(key, [1, 2], 60) for key in KEYS}
@@ -90,6 +90,17 @@ async def test_all_others_are_carried_and_it_is_named_in_nfts_words(either: Nft)
     assert "70000" in each.words
     assert "trial" not in each.words
     assert await either.chains() >= {"refuse", "dnat-output"}
+
+
+async def test_a_mooring_costs_others_nothing_either(either: Nft) -> None:
+    sync = synchronizer(either)
+    await sync.sync(GOOD, set())
+    good, bad = mooring("10.244.1.2", KEY, 1), mooring("nobody", KEY, 1)
+    changed = node_state([good, bad, port(KEYS[1], [7])])
+    await sync.sync(GOOD | changed, changed)
+    assert list(sync.refused) == [bad.key]
+    assert [each.key for each in await either.elements("moorings4")] == [("10.244.1.2", *KEY)]
+    assert (await slots(either))[KEYS[1].address] == {("203.0.113.7", 80)}
 
 
 async def test_at_the_start_too(either: Nft) -> None:

@@ -6,11 +6,11 @@ import pytest
 
 from moorage.dataplane.changes import Ledger
 from moorage.dataplane.fake import FakeNft
-from moorage.dataplane.model import Endpoint, NodeState, ServiceAddress, ServicePort
+from moorage.dataplane.model import Endpoint, Moored, NodeState, ServiceAddress, ServicePort
 from moorage.dataplane.ruleset import base
 from moorage.dataplane.schema import OF_FAMILY, is_made_on_use
 from moorage.dataplane.units import own
-from tests.support.states import BOTH, port, programmed
+from tests.support.states import BOTH, mooring, node_state, port, prefix, programmed
 from tests.support.tracer import ACK, Packet, Tracer
 
 KEY = ServiceAddress("10.96.0.1", "tcp", 9000)
@@ -32,6 +32,12 @@ async def test_rules_do_not_grow_with_services_and_endpoints() -> None:
     keys = [ServiceAddress(f"10.96.{number}.1", "tcp", 80) for number in range(200)]
     many: NodeState = {key: port(key, range(1, 7), 60) for key in keys}
     assert await rule_count(few) == await rule_count(many)
+
+
+async def test_rules_do_not_grow_with_moorings() -> None:
+    one = port(KEY, [1, 2], Moored(60, holds=True))
+    many = [mooring(f"10.244.{number}.2", KEY, 1) for number in range(200)]
+    assert await rule_count({KEY: one}) == await rule_count(node_state([one, *many, prefix("10.244.0.0/16")]))
 
 
 @pytest.mark.parametrize("hook", ["prerouting", "output"])

@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 
 from moorage.dataplane.elements import MAX_ELEMENTS
 from moorage.dataplane.fake import FakeNft
-from moorage.dataplane.model import ServiceAddress, Target
+from moorage.dataplane.model import Moored, ServiceAddress, Target
 from moorage.dataplane.nft import Nft
 from moorage.dataplane.ruleset import base
 from moorage.dataplane.sessions import Correction, Session, correct, corrections, read
 from tests.support.netns import Namespace
-from tests.support.states import node_state, port
+from tests.support.states import mooring, node_state, port
 
 KEY = ServiceAddress("10.96.0.1", "tcp", 80)
 KEY6 = ServiceAddress("fd00:10:96::1", "udp", 80)
@@ -37,6 +37,16 @@ def test_sessions_of_removed_endpoints_services_and_affinity_go() -> None:
 def test_only_the_sessions_of_the_given_keys_are_looked_at() -> None:
     one, other = session(60, 5), session(60, 5, key=ServiceAddress("10.96.0.2", "tcp", 80))
     assert corrections([one, other], {}, {KEY}) == [Correction(one)]
+
+
+def test_the_session_of_a_client_that_has_moved_goes_unless_it_is_one_with_the_new_endpoint() -> None:
+    key = KEY
+    old, new = session(60, 5), session(60, 5, Target("203.0.113.2", 80))
+    neighbour = session(60, 5, client="10.244.1.9")
+    moved = mooring(old.client, key, 2)
+    state = node_state([port(key, [1, 2], Moored(60)), moved])
+    assert corrections([old, new, neighbour], state, (), {moved.key}) == [Correction(old)]
+    assert corrections([old, new, neighbour], state) == []
 
 
 @given(st.integers(1, 86400), st.integers(1, 86400), st.data())

@@ -1,6 +1,6 @@
 """The synchronizer: little work for little change, and no harm from what fails."""
 
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Collection, Iterable
 from contextlib import nullcontext, suppress
 
 import pytest
@@ -12,11 +12,11 @@ from moorage.dataplane.capabilities import Capabilities
 from moorage.dataplane.changes import Ledger
 from moorage.dataplane.conntrack import FakeConntrack, Flow
 from moorage.dataplane.fake import FakeNft
-from moorage.dataplane.model import NodeState, ServiceAddress
+from moorage.dataplane.model import Moored, NodeState, ServiceAddress
 from moorage.dataplane.nft import NftError
-from moorage.dataplane.sync import Synchronizer
+from moorage.dataplane.sync import MAX_NARROWED, Synced, Synchronizer
 from moorage.errors import MoorageError
-from tests.support.states import BOTH, ReadingNft, content, port, programmed, states
+from tests.support.states import BOTH, ReadingNft, content, mooring, node_state, port, programmed, states
 
 KEY = ServiceAddress("10.96.0.1", "tcp", 80)
 OTHER = ServiceAddress("10.96.0.1", "tcp", 81)
@@ -211,6 +211,137 @@ async def test_flows_to_endpoints_that_are_gone_are_ended_and_no_others(nft: Bre
     assert conntrack.deleted == []
     await sync.sync(state | {KEY: port(KEY, [2])}, {KEY})
     assert conntrack.deleted == [flow("203.0.113.1", source_port=4001)]
+
+
+class Narrowed(FakeConntrack):
+    """Notes whose flows were asked for."""
+
+    def __init__(self, flows: Iterable[Flow]) -> None:
+        super().__init__(flows)
+        self.asked: list[str | None] = []
+
+    async def flows(self, family: int, source: str | None = None) -> list[Flow]:
+        self.asked.append(source)
+        return await super().flows(family, source)
+
+
+def of_client(client: str, target: str, key: ServiceAddress = KEY) -> Flow:
+    return flow(target, key)._replace(source=client, reply_destination=client)
+
+
+async def moved(nft: FakeNft, clients: list[str], conntrack: FakeConntrack) -> Synced:
+    """The clients are moored to the first endpoint, and then moved to the second."""
+    sync = synchronizer(nft, conntrack)
+    state = node_state([port(KEY, [1, 2], Moored(60)), *(mooring(client, KEY, 1) for client in clients)])
+    await sync.sync(state, state)
+    changed = node_state(mooring(client, KEY, 2) for client in clients)
+    done = await sync.sync(state | changed, changed)
+    assert await same(nft, state | changed)
+    return done
+
+
+async def test_a_move_ends_the_clients_flows_to_the_old_endpoint_and_no_others(nft: BreakingNft) -> None:
+    client = "10.244.1.2"
+    kept = [of_client(client, "203.0.113.2"), of_client("10.244.1.3", "203.0.113.1")]
+    conntrack = FakeConntrack([of_client(client, "203.0.113.1"), *kept])
+    assert await moved(nft, [client], conntrack) == (1, 0, 1)
+    assert conntrack.tracked == set(kept)
+
+
+@pytest.mark.parametrize("clients", [1, MAX_NARROWED, MAX_NARROWED + 1])
+async def test_of_few_clients_that_move_only_their_own_flows_are_read(nft: BreakingNft, clients: int) -> None:
+    names = [f"10.244.1.{number}" for number in range(2, 2 + clients)]
+    conntrack = Narrowed([of_client(each, "203.0.113.1") for each in names])
+    assert (await moved(nft, names, conntrack)).flows == clients
+    assert conntrack.tracked == set()
+    start, *rest = conntrack.asked
+    assert start is None
+    assert set(rest) == (set(names) if clients <= MAX_NARROWED else {None})
+
+
+async def test_a_move_is_not_forgotten_when_the_sync_fails_over_conntrack(nft: BreakingNft) -> None:
+    class Failing(FakeConntrack):
+        fails = False
+
+        async def flows(self, family: int, source: str | None = None) -> list[Flow]:
+            if self.fails:
+                raise MoorageError("conntrack -L: no memory")
+            return await super().flows(family, source)
+
+    client = "10.244.1.2"
+    conntrack = Failing([of_client(client, f"203.0.113.{number}") for number in (1, 2, 3)])
+    sync = synchronizer(nft, conntrack)
+    state = node_state([port(KEY, [1, 2, 3], Moored(60)), mooring(client, KEY, 1)])
+    await sync.sync(state, state)
+    conntrack.fails = True
+    for number in (2, 3):
+        changed = node_state([mooring(client, KEY, number)])
+        with pytest.raises(MoorageError):
+            await sync.sync(state | changed, changed)
+    conntrack.fails = False
+    assert (await sync.sync(state | changed, set())).flows == 2
+    assert conntrack.tracked == {of_client(client, "203.0.113.3")}
+    conntrack.tracked.add(of_client(client, "203.0.113.1"))
+    assert await sync.sync(state | changed, changed) == (0, 0, 0), "what is done is forgotten"
+
+
+async def test_flows_that_packets_under_way_make_to_the_old_endpoint_of_a_move_are_ended_too(
+    nft: BreakingNft,
+) -> None:
+    client = "10.244.1.2"
+    late = of_client(client, "203.0.113.1")._replace(source_port=4001)
+    conntrack = LateConntrack([of_client(client, "203.0.113.1")], [late])
+    assert (await moved(nft, [client], conntrack)).flows == 2
+    assert not conntrack.tracked
+
+
+async def test_a_mooring_that_comes_or_goes_reads_neither_sessions_nor_flows() -> None:
+    nft, conntrack = ReadingNft(), Narrowed([of_client("10.244.1.2", "203.0.113.1")])
+    sync = synchronizer(nft, conntrack)
+    state = node_state([port(KEY, [1, 2], Moored(60))])
+    await sync.sync(state, state)
+    conntrack.asked.clear()
+    nft.listed.clear()
+    comes = node_state([mooring("10.244.1.2", KEY, 2)])
+    assert await sync.sync(state | comes, comes) == (1, 0, 0)
+    assert await sync.sync(state, comes) == (1, 0, 0)
+    assert conntrack.asked == []
+    assert not any(each.startswith("sessions") for each in nft.listed)
+
+
+async def test_a_client_keeps_its_flows_where_it_is_moored_even_if_its_port_cannot_name_that_endpoint(
+    nft: BreakingNft,
+) -> None:
+    client = "10.244.1.2"
+    conntrack = FakeConntrack([of_client(client, "203.0.113.7"), of_client("10.244.1.3", "203.0.113.7")])
+    sync = synchronizer(nft, conntrack)
+    state = node_state([port(KEY, [1, 2], Moored(60)), mooring(client, KEY, 7)])
+    await sync.sync(state, state)
+    assert conntrack.tracked == {of_client(client, "203.0.113.7")}
+
+
+async def test_flows_to_an_endpoint_that_goes_with_the_moorings_to_it_are_ended(nft: BreakingNft) -> None:
+    client = "10.244.1.2"
+    conntrack = FakeConntrack([of_client(client, "203.0.113.1")])
+    sync = synchronizer(nft, conntrack)
+    state = node_state([port(KEY, [1, 2], Moored(60)), mooring(client, KEY, 1)])
+    await sync.sync(state, state)
+    for units in ([mooring(client, KEY, 2)], []):
+        conntrack.tracked.add(of_client(client, "203.0.113.1"))
+        await sync.sync(state, state)
+        after = node_state([port(KEY, [2], Moored(60)), *units])
+        assert (await sync.sync(after, state)).flows == 1
+        assert await same(nft, after)
+
+
+async def test_after_a_start_who_was_moved_meanwhile_is_known_from_the_elements(nft: BreakingNft) -> None:
+    client, neighbour = "10.244.1.2", "10.244.1.3"
+    state = node_state([port(KEY, [1, 2], Moored(60)), mooring(client, KEY, 1), mooring(neighbour, KEY, 1)])
+    await synchronizer(nft).sync(state, state)
+    conntrack = FakeConntrack([of_client(each, "203.0.113.1") for each in (client, neighbour)])
+    moved_ = node_state([mooring(client, KEY, 2)])
+    assert await synchronizer(nft, conntrack).sync(state | moved_, set()) == (1, 0, 1)
+    assert conntrack.tracked == {of_client(neighbour, "203.0.113.1")}
 
 
 class LateConntrack(FakeConntrack):

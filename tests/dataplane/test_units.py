@@ -4,10 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from moorage.dataplane.model import Balanced, ByClientIP, NodeState, Target
+from moorage.dataplane.model import Balanced, ByClientIP, ClientTarget, Moored, NodeState, Target, Unit
 from moorage.dataplane.schema import OF_FAMILY, ReadBack
-from moorage.dataplane.units import UNKNOWN, chain_names, chains, digest, mark, own, remembered, shared
-from tests.support.states import BOTH, KEYS, port, ports_of, states
+from moorage.dataplane.units import UNKNOWN, chain_names, chains, digest, mark, moorings, own, remembered, shared
+from tests.support.states import BOTH, KEYS, MOORED_CLIENTS, mooring, port, ports_of, prefix, states
 
 
 @given(states(), st.sampled_from([frozenset({4}), BOTH]))
@@ -41,6 +41,28 @@ def test_whatever_decides_where_packets_go_is_in_the_digest() -> None:
     ]
     assert len({digest(each) for each in [one, *others]}) == len(others) + 1
     assert digest(one) == digest(port(KEYS[0], [2, 1], 60))
+
+
+def test_whatever_decides_where_a_moored_client_goes_is_in_the_digest() -> None:
+    client, other = MOORED_CLIENTS[4]
+    units: list[Unit] = [
+        mooring(client, KEYS[0], 1),
+        mooring(client, KEYS[0], 2),
+        mooring(client, KEYS[1], 1),
+        mooring(other, KEYS[0], 1),
+        prefix("10.244.1.0/24"),
+        prefix("10.244.2.0/24"),
+        port(KEYS[0], [1], Moored(60)),
+        port(KEYS[0], [1], Moored(60, holds=True)),
+        port(KEYS[0], [1], 60),
+    ]
+    assert len({digest(each) for each in units}) == len(units)
+
+
+@given(states())
+def test_the_moorings_that_the_kernel_holds_are_known_from_its_elements(state: NodeState) -> None:
+    held = {key: own(unit, BOTH) for key, unit in state.items()}
+    assert moorings(held) == {key: unit for key, unit in state.items() if isinstance(unit, ClientTarget)}
 
 
 @given(states())

@@ -62,7 +62,7 @@ Endpoints = Mapping[tuple[str, str, int], Collection[tuple[str, int]]]
 
 
 def stale(
-    flows: Iterable[Flow], endpoints: Endpoints, moves: Mapping[MooringKey, Target] | None = None
+    flows: Iterable[Flow], endpoints: Endpoints, moves: Mapping[MooringKey, Collection[Target]] | None = None
 ) -> list[Flow]:
     """The `flows` to a service in `endpoints` that do not lead to one of its endpoints.
 
@@ -75,7 +75,7 @@ def stale(
     for flow in flows:
         endpoint = (flow.reply_source, flow.reply_source_port)
         kept = endpoints.get((flow.destination, flow.protocol, flow.destination_port))
-        has_moved = moves and moves.get(MooringKey(flow.source, service_of(flow))) == endpoint
+        has_moved = moves and endpoint in moves.get(MooringKey(flow.source, service_of(flow)), ())
         if has_moved or (kept is not None and endpoint not in kept):
             found.append(flow)
     return found

@@ -1,7 +1,7 @@
-"""Elements of a map of ours as the kernel has them, read and replaced over netlink: linux/netfilter/nf_tables.h.
+"""Elements of a set or map of ours as the kernel has them, over netlink: linux/netfilter/nf_tables.h.
 
-For maps that rules fill and that may have a hundred thousand elements: nft lists 20,000 a second and changes 100,000,
-this reads and changes 250,000. What the bytes mean is in `layout`.
+For those that rules fill and that may have a hundred thousand elements: nft lists 20,000 a second and changes
+100,000, this reads and changes 250,000. What the bytes mean is in `layout`.
 """
 
 import errno
@@ -34,10 +34,11 @@ Three such messages fit into the socket buffer that an unprivileged user namespa
 
 
 class RawElement(NamedTuple):
-    """An element of a map whose values are no verdicts."""
+    """An element of a set, or of a map whose values are no verdicts."""
 
     key: bytes
     value: bytes
+    """Empty in a set."""
     timeout: int | None = None
     """Milliseconds; None: it stays."""
     expires: int | None = None
@@ -45,7 +46,7 @@ class RawElement(NamedTuple):
 
 
 def read(connect: Connect, table: str, name: str) -> list[RawElement]:
-    """All elements of a map; none if it does not exist. Raises OSError."""
+    """All elements of a set or map; none if it does not exist. Raises OSError."""
     request = message(_GET, netlink.DUMP, _INET, _names(table, name))
     try:
         answers = netlink.dump(connect, request)
@@ -87,9 +88,9 @@ def _names(table: str, name: str) -> bytes:
     return attribute(_TABLE, f"{table}\0".encode()) + attribute(_SET, f"{name}\0".encode())
 
 
-def _element(key: bytes, value: bytes | None = None, timeout: int | None = None, expires: int | None = None) -> bytes:
+def _element(key: bytes, value: bytes = b"", timeout: int | None = None, expires: int | None = None) -> bytes:
     parts = [nested(_KEY, [attribute(_VALUE, key)])]
-    if value is not None:
+    if value:
         parts.append(nested(_DATA, [attribute(_VALUE, value)]))
     parts += [
         attribute(type, struct.pack("!Q", milliseconds))

@@ -160,7 +160,8 @@ def written(found: Set, element: RawElement) -> str:
         for word, milliseconds in (("timeout", element.timeout), ("expires", element.expires))
         if milliseconds is not None
     ]
-    return f"{' . '.join(map(str, key))}{''.join(age)} : {' . '.join(map(str, value))}"
+    data = f" : {' . '.join(map(str, value))}" if value else ""
+    return f"{' . '.join(map(str, key))}{''.join(age)}{data}"
 
 
 def _parse_value(found: Set, text: str) -> tuple[Word, ...] | str:

@@ -104,15 +104,15 @@ class Nft(Protocol):
         """The elements of one set or map; none if the set or the table does not exist."""
 
     async def learned(self, name: str) -> list[RawElement]:
-        """The elements of a map that rules fill, as the kernel has them; none if it does not exist.
+        """The elements of a set or map that rules fill, as the kernel has them; none if it does not exist.
 
         Raises NftError.
         """
 
     async def relearn(self, name: str, old: Sequence[RawElement], new: Sequence[RawElement]) -> None:
-        """Replace elements of such a map, at most `elements.MAX_ELEMENTS`, as one transaction. Raises NftError.
+        """Replace elements of such a set or map as one transaction: at most `elements.MAX_ELEMENTS`.
 
-        That an element of `old` is gone is no error; that it has another value is one.
+        Raises NftError. That an element of `old` is gone is no error; that it has another value is one.
         """
 
     async def chains(self) -> set[str]:

@@ -8,6 +8,7 @@ from moorage.dataplane import nft, reading, sessions, units
 from moorage.dataplane.capabilities import Capabilities
 from moorage.dataplane.changes import MAX_ELEMENTS_LARGE, MAX_ELEMENTS_SMALL, Ledger, Transaction
 from moorage.dataplane.conntrack import Conntrack, Flow, service_of, stale
+from moorage.dataplane.ended import forget
 from moorage.dataplane.model import (
     ClientTarget,
     MooringKey,
@@ -70,11 +71,18 @@ class Synchronizer:
         """Some sessions changed during each attempt to correct them; the next sync tries again."""
         self._failed_syncs = 0
         """Syncs that failed in a row."""
+        self._moves: dict[MooringKey, set[Target]] = {}
+        """Where moorings led that have moved since the last sync that succeeded: the kernel does not know it."""
         self._last = Transaction("")
         """The transaction that was run last."""
 
-    async def sync(self, desired: Mapping[UnitKey, Unit], changed: Collection[UnitKey]) -> Synced:
+    async def sync(
+        self, desired: Mapping[UnitKey, Unit], changed: Collection[UnitKey], ended: Collection[str] = ()
+    ) -> Synced:
         """Make the kernel carry `desired`. Only `changed` may differ from the last successful call.
+
+        `ended`: addresses of pods that are no more and that no other pod has by now; what was learned of them at
+        moored ports is forgotten.
 
         A unit that nft refuses is left out, and listed in `refused` until its desired state changes. Raises NftError
         with nft's words, or another MoorageError. Then the kernel has its last good state, or one between two
@@ -99,7 +107,9 @@ class Synchronizer:
                 suspects = {key: unit for key, unit in wanted.items() if key not in self.refused}
             else:
                 self._failed_syncs = 0
-                return synced
+                if not self.unfinished:
+                    self._moves.clear()
+                return synced._replace(sessions=synced.sessions + await forget(self._nft, ended, wanted))
         raise MoorageError(
             f"nft still refuses a transaction after {MAX_SEARCHES} searches for what is at fault; trying again later"
         )
@@ -117,11 +127,12 @@ class Synchronizer:
     async def _change(self, ledger: Ledger, desired: Mapping[UnitKey, Unit], changed: Collection[UnitKey]) -> Synced:
         before = {key: ledger.state.get(key) for key in changed}
         after = {key: desired.get(key) for key in changed}
+        self._note_moves(before, after)
         count = await self._run(ledger.change_to(after)) if before != after else 0
         ports = [key for key in changed if isinstance(key, ServiceAddress)]
         affected = {key for key in ports if _lets_go(port_of(before, key), port_of(after, key))}
         pinned = {key for key in affected if (old := port_of(before, key)) and old.affinity.session_seconds}
-        doubts = _Doubts(affected, None if self.unfinished else pinned, _moves(before, after))
+        doubts = _Doubts(affected, None if self.unfinished else pinned, self._moves)
         forgotten, ended = await self._sweep(ledger.state, doubts)
         self._ledger = ledger
         return Synced(count, forgotten, ended)
@@ -137,7 +148,7 @@ class Synchronizer:
     async def _start(self, desired: Mapping[UnitKey, Unit]) -> Synced:
         """Take over whatever an earlier process has left in the kernel, even if it was killed in the middle."""
         ledger = Ledger(dict(desired), self._learns, self._limit)
-        count, doubts = 0, _Doubts(None, None, {})
+        count, gone = 0, set[ServiceAddress]()
         digest = rules_digest(self._learn6)
         if await reading.comment(self._nft, RULES_DIGEST) != digest:
             mark = [
@@ -158,8 +169,8 @@ class Synchronizer:
                 held = await reading.recall(self._nft, ledger)
             count += await self._run(ledger.repair(held.content, held.same, under_way=under_way))
             gone = {key for key in held.content.units if isinstance(key, ServiceAddress)}.difference(ledger.state)
-            doubts = _Doubts(None, None, _moves(units.moorings(held.content.units), ledger.state), gone)
-        forgotten, ended = await self._sweep(ledger.state, doubts)
+            self._note_moves(units.moorings(held.content.units), ledger.state)
+        forgotten, ended = await self._sweep(ledger.state, _Doubts(None, None, self._moves, gone))
         self._ledger = ledger
         return Synced(count, forgotten, ended)
 
@@ -177,6 +188,13 @@ class Synchronizer:
                 await running
             count += 1
         return count
+
+    def _note_moves(self, before: Mapping[UnitKey, Unit | None], after: Mapping[UnitKey, Unit | None]) -> None:
+        """Remember where moorings led. One that is new takes nothing from its client, nor does one that goes."""
+        for key, old in before.items():
+            new = after.get(key)
+            if isinstance(old, ClientTarget) and isinstance(new, ClientTarget) and old.target != new.target:
+                self._moves.setdefault(old.key, set()).add(old.target)
 
     async def _sweep(self, state: Mapping[UnitKey, Unit], doubts: "_Doubts") -> tuple[int, int]:
         """Forget sessions and end flows that contradict the state; returns how many of each.
@@ -208,9 +226,11 @@ class Synchronizer:
         return 0
 
     async def _end_flows(self, state: Mapping[UnitKey, Unit], doubts: "_Doubts") -> int:
-        addresses = {key.address for key in state if isinstance(key, ServiceAddress)}
-        ports = {*(key for key in state if isinstance(key, ServiceAddress)), *doubts.gone}
-        ports = {key for key in (ports if doubts.ports is None else doubts.ports) if _may_end(key, addresses)}
+        only_moves = doubts.ports is not None and not doubts.ports
+        carried = [] if only_moves else [key for key in state if isinstance(key, ServiceAddress)]
+        addresses = {key.address for key in carried}
+        ports = {*carried, *doubts.gone} if doubts.ports is None else doubts.ports
+        ports = {key for key in ports if _may_end(key, addresses)}
         ended = 0
         for family in sorted({key.family for key in ports} | {key.family for key in doubts.moves}):
             every = doubts.ports is None or any(key.family == family for key in ports)
@@ -237,7 +257,7 @@ class _Doubts(NamedTuple):
     """Ports whose flows to look at; None: every port of an address in the state, and those in `gone`."""
     pinned: Collection[ServiceAddress] | None
     """Ports whose sessions to look at; None: all."""
-    moves: Mapping[MooringKey, Target]
+    moves: Mapping[MooringKey, Collection[Target]]
     """Moorings that have moved, and the endpoints that they led to before."""
     gone: Collection[ServiceAddress] = ()
 
@@ -249,18 +269,6 @@ class _Doubts(NamedTuple):
     def clients(self, family: int) -> set[str]:
         """The clients that have moved."""
         return {key.client for key in self.moves if key.family == family}
-
-
-def _moves(before: Mapping[UnitKey, Unit | None], after: Mapping[UnitKey, Unit | None]) -> dict[MooringKey, Target]:
-    """The moorings that lead elsewhere now, and where they led before. A new one takes nothing from its client."""
-    return {
-        key: old.target
-        for key, old in before.items()
-        if isinstance(key, MooringKey)
-        and isinstance(old, ClientTarget)
-        and isinstance(new := after.get(key), ClientTarget)
-        and new.target != old.target
-    }
 
 
 def _lets_go(old: ServicePort | None, new: ServicePort | None) -> bool:
