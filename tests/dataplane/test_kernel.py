@@ -8,13 +8,14 @@ import pytest
 from moorage.dataplane import schema, sessions
 from moorage.dataplane.changes import Ledger
 from moorage.dataplane.conntrack import KernelConntrack
-from moorage.dataplane.model import Endpoint, NodeState, ServiceAddress, ServicePort, Target
+from moorage.dataplane.model import Endpoint, Moored, NodeState, ServiceAddress, ServicePort, Target
 from moorage.dataplane.ruleset import base
 from tests.support.network import CLIENTS, CLIENTS6, NODE
-from tests.support.states import affinity_of, port, ports_of
+from tests.support.states import affinity_of, mooring, port, ports_of
 from tests.support.world import KernelWorld, kernel_world
 
 KEY = ServiceAddress("10.96.0.1", "tcp", 9000)
+KEY6 = ServiceAddress("fd00:10:96::1", "tcp", 9000)
 UDP = ServiceAddress("10.96.0.1", "udp", 9000)
 
 STATEFUL_FIREWALL = """
@@ -65,6 +66,32 @@ async def test_a_client_that_is_still_knocking_at_a_removed_endpoint_is_let_in_a
     assert await knocking == "203.0.113.2", "the SYN that is sent again"
     (session,) = await sessions.read(world.nft)
     assert session.target.address == "203.0.113.2"
+
+
+@pytest.mark.parametrize("key", [KEY, KEY6], ids=["IPv4", "IPv6"])
+async def test_a_client_that_only_reads_is_reset_too(world: KernelWorld, key: ServiceAddress) -> None:
+    client = (CLIENTS6 if key.family == 6 else CLIENTS)[0]
+    old, new = (port(key, [number], 10800) for number in (1, 2))
+    await world.carry([old])
+    assert await world.open("reads", client, key) == old.endpoints[0].target.address
+    assert (await world.carry([new])).flows == 1
+    assert await world.read("reads") == "reset"
+    assert await KernelConntrack(world.net.node.prefix).flows(key.family) == [], "no flow is left of it"
+
+
+@pytest.mark.parametrize("key", [KEY, KEY6], ids=["IPv4", "IPv6"])
+async def test_a_client_that_is_moved_and_only_reads_is_reset_and_its_neighbour_goes_on(
+    world: KernelWorld, key: ServiceAddress
+) -> None:
+    mine, neighbour = (CLIENTS6 if key.family == 6 else CLIENTS)[:2]
+    ports = [port(key, [1, 2], Moored(10800))]
+    first = ports[0].endpoints[0].target.address
+    await world.carry([*ports, mooring(mine, key, 1), mooring(neighbour, key, 1)])
+    for client in (mine, neighbour):
+        assert await world.open(client, client, key) == first
+    await world.carry([*ports, mooring(mine, key, 2), mooring(neighbour, key, 1)])
+    assert await world.read(mine) == "reset"
+    assert await world.say(neighbour) == first
 
 
 async def test_a_datagram_flow_older_than_its_service_is_taken_over(world: KernelWorld) -> None:

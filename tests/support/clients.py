@@ -5,6 +5,7 @@ Requests come as JSON lines on standard input, answers go as JSON lines to stand
 - `["tcp", source, address, port]`: connect, read who answers, close: the answer, or `refused`, `timed out`, ...
 - `["open", name, source, address, port]`: the same, but the connection stays open under that name.
 - `["say", name]`: send on an open connection: who answers, or `reset`, `timed out`.
+- `["read", name]`: wait for something on an open connection, and send nothing: as `say`.
 - `["close", name]`: close an open connection.
 - `["udp", source, source port (0: any), address, port]`: send one datagram: who answers, or how that failed.
 - `["send", source, source port, address, port]`: send one datagram, for an answer to which nobody waits: `sent`.
@@ -38,6 +39,8 @@ def answer(request: list[object]) -> str:
                 return _read(_open[name])
             case ["say", str(name)]:
                 _open[name].sendall(b"x")
+                return _read(_open[name])
+            case ["read", str(name)]:
                 return _read(_open[name])
             case ["close", str(name)]:
                 _open.pop(name).close()

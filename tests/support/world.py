@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import random
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Collection, Iterable
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from moorage.dataplane.model import NodeState, ServiceAddress, Unit
 from moorage.dataplane.nft import Nft
 from moorage.dataplane.schema import OF_FAMILY
 from moorage.dataplane.sync import Synced, Synchronizer
+from moorage.dataplane.waking import KernelWaker, whole
 from tests.support.network import Network, network
 from tests.support.states import node_state
 from tests.support.tracer import ACK, Packet, Tracer
@@ -89,7 +91,18 @@ class KernelWorld(_Base):
 
     def _new(self) -> Synchronizer:
         node = self.net.node
-        return Synchronizer(self.nft, KernelConntrack(node.prefix, node.netlink), self.capabilities)
+        conntrack = KernelConntrack(node.prefix, node.netlink)
+        return Synchronizer(self.nft, conntrack, self.capabilities, KernelWaker(self._raw))
+
+    def _raw(self, family: int) -> socket.socket:
+        raw = self.net.node.socket(
+            socket.AF_INET6 if family == 6 else socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW
+        )
+        return whole(raw)
+
+    async def read(self, name: str) -> str:
+        """Wait for something on an open connection: as `say`, but without sending."""
+        return await self._ask("read", name)
 
     async def connect(self, client: str, key: ServiceAddress) -> str:
         if key.protocol == "udp":

@@ -24,6 +24,7 @@ from moorage.dataplane.reading import Recalled
 from moorage.dataplane.refusals import Refusals, Refused
 from moorage.dataplane.ruleset import base, rules_digest
 from moorage.dataplane.schema import DIGEST, RULES_DIGEST, TABLE, UNDER_WAY, WHOLE
+from moorage.dataplane.waking import Waker
 from moorage.errors import MoorageError
 from moorage.log import get_logger
 
@@ -59,8 +60,12 @@ class Synchronizer:
     nothing, so one that failed for a passing reason left them true, but somebody else may have changed elements.
     """
 
-    def __init__(self, nft: nft.Nft, conntrack: Conntrack, capabilities: Capabilities) -> None:
+    def __init__(
+        self, nft: nft.Nft, conntrack: Conntrack, capabilities: Capabilities, waker: Waker | None = None
+    ) -> None:
+        """`waker`: wakes clients that only read; None: they wait until they send something."""
         self._nft = nft
+        self._waker = waker
         self._conntrack = conntrack
         self._learn6 = capabilities.learn6
         self._limit = MAX_ELEMENTS_LARGE if capabilities.large_transactions else MAX_ELEMENTS_SMALL
@@ -240,6 +245,8 @@ class Synchronizer:
             found = [flow for flow in found if not _is_moored_there(flow, state)]
             if found:
                 await self._conntrack.delete(found)
+                if self._waker is not None:
+                    await self._waker.wake(found)
             ended += len(found)
         return ended
 

@@ -13,6 +13,7 @@ from moorage.dataplane.nft import KernelNft
 from moorage.dataplane.removal import REMOVAL
 from moorage.dataplane.services import Scope
 from moorage.dataplane.sync import Synchronizer
+from moorage.dataplane.waking import KernelWaker, may_wake
 from moorage.log import get_logger
 from moorage.node.agent import Agent
 from moorage.node.alone import alone
@@ -61,7 +62,11 @@ async def run(config: Config, options: Options) -> None:
         for warning in capabilities.warnings:
             log.warning(warning)
         client = await stack.enter_async_context(Client(config))
-        synchronizer = Synchronizer(nft, KernelConntrack(), capabilities)
+        if not may_wake():
+            log.info(
+                "without the capability NET_RAW, clients that only read are not told when their endpoint is gone"
+            )
+        synchronizer = Synchronizer(nft, KernelConntrack(), capabilities, KernelWaker())
         if options.listen is None:
             agent = Agent(client, synchronizer, options.scope)
         else:
