@@ -11,8 +11,9 @@ from moorage.api import validation
 from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.kinds import kind_of
-from moorage.api.meta import Object, ObjectMeta
+from moorage.api.meta import LabelSelector, Object, ObjectMeta
 from moorage.api.moorage_v1alpha1 import (
+    KINDS_OF_PODS,
     ExternalService,
     ExternalServicePort,
     ExternalServiceSpec,
@@ -274,7 +275,9 @@ class Story:
 
 def story_of(client: str, **spec: Any) -> Story:
     """An ExternalService whose clients, of this kind, are moored."""
-    config = SessionAffinityConfig(mooring=MooringConfig(client=client))
+    selector = LabelSelector() if client in KINDS_OF_PODS else None
+    label = "example.com/tenant" if client == "Label" else None
+    config = SessionAffinityConfig(mooring=MooringConfig(client=client, pod_selector=selector, label=label))
     return Story(xsvc(session_affinity="Mooring", session_affinity_config=config, **spec))
 
 

@@ -1,6 +1,7 @@
 """What people read of moorings that are not carried as they say."""
 
 import msgspec
+import pytest
 
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.core.model import Complaint, Endpoint
@@ -135,16 +136,28 @@ def test_endpoints_of_others_that_leave_the_hints_in_force_are_no_matter_here() 
         assert found[0] == "True"
 
 
-def test_clients_that_only_node_agents_tell_apart_are_said_not_to_be_led() -> None:
-    story = story_of("Node", proxy="moorage")
-    story.moored = moored("Node", b0001="n1")
+@pytest.mark.parametrize("client", ["Pod", "Workload", "Label", "Node", "Zone"])
+def test_clients_of_every_kind_are_led_by_node_agents(client: str) -> None:
+    story = story_of(client, proxy="moorage")
+    story.moored = moored(client, b0001="c1")
+    story.step(endpoints(1))
+    found = said(story)
+    assert found
+    assert found[:2] == ("True", "Moored")
+    assert found[2].endswith(" is moored to 1 of 1 endpoint, carried by node agents.")
+    ready = said(story, "Ready")
+    assert ready
+    assert "carried by node agents (proxy moorage)" in ready[2]
+
+
+def test_kube_proxy_is_said_not_to_lead_pods_that_another_of_the_group_has_as_clients() -> None:
+    story = story_of("Node")
+    story.moored = moored("Pod", b0001="frontend-0")
     story.step(endpoints(1))
     found = said(story)
     assert found
     assert found[:2] == ("False", "NotCarried")
-    ready = said(story, "Ready")
-    assert ready
-    assert "carried by node agents (proxy moorage)" in ready[2]
+    assert "set spec.proxy to moorage" in found[2]
 
 
 def test_of_two_families_it_is_told_that_an_endpoint_has_one() -> None:

@@ -2,13 +2,15 @@
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
-from moorage.api.contract import PROXY_LABEL, WEIGHTS_ANNOTATION
+from moorage.api.contract import PROXY_LABEL, WEIGHTS_ANNOTATION, MooredBy, ServiceContract, encode_service
 from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import EndpointSlice
+from moorage.api.meta import LabelSelector, ObjectMeta
 from moorage.api.topology import HintedEndpoint, encode_hints
-from moorage.dataplane.model import Balanced, ByClientIP, ServiceAddress, ServicePort, Target
-from moorage.dataplane.services import MAX_ENDPOINTS_OF_PORT, Scope, carried, fault, needed
+from moorage.dataplane.model import Balanced, ByClientIP, Moored, ServiceAddress, ServicePort, Target
+from moorage.dataplane.services import MAX_ENDPOINTS_OF_PORT, At, Carried, Scope, carried, fault, needed
 from tests.support.categories import CASES
 
 SCOPE = Scope(node="node-1", labelled_only=False)
@@ -200,10 +202,8 @@ def test_a_cluster_ip_is_read_as_kubernetes_reads_it(written: str, address: str)
 def test_a_service_that_cannot_be_carried_says_which_field_is_wrong(spec: dict[str, object], why: str) -> None:
     given = service(**spec)
     assert fault(given, SCOPE) == why
-    assert carried(given, [slice_("203.0.113.1")], SCOPE) == (
-        (),
-        (f"Service frontend/backend: {why}; nothing of it is carried",),
-    )
+    line = f"Service frontend/backend: {why}; nothing of it is carried"
+    assert carried(given, [slice_("203.0.113.1")], SCOPE) == Carried((), (line,))
     assert fault(given, SCOPE._replace(labelled_only=True)) is None, "it is another proxy's"
 
 
@@ -346,3 +346,116 @@ def test_connections_stay_open_at_endpoints_that_are_hinted_to_others() -> None:
 def test_hints_do_not_count_where_only_endpoints_of_the_node_do() -> None:
     given = slice_(hinted("203.0.113.1", forNodes=["node-2"]) | {"nodeName": "node-1"}, hinted("203.0.113.2"))
     assert targets(only(service(internalTrafficPolicy="Local"), given)) == ["203.0.113.1:80"]
+
+
+# --- moorings -----------------------------------------------------------------------------------------------------
+
+
+def moored(by: MooredBy, **spec: object) -> Service:
+    """A Service as the operator writes it for moored clients."""
+    made = service(**{"sessionAffinity": "ClientIP", **spec})
+    marks = encode_service(ServiceContract("moorage", by))
+    return replace(made, metadata=marks.on(ObjectMeta(name="backend", namespace="frontend")))
+
+
+def named(name: str, address: str, **more: object) -> dict[str, object]:
+    return {"hostname": name, "addresses": [address], **more}
+
+
+PODS = MooredBy("backend", "Pod", "", LabelSelector(), holds=True)
+NODES = MooredBy("backend", "Node")
+THREE = slice_(*(named(f"e{n}", f"203.0.113.{n}") for n in (1, 2, 3)))
+KEY = ServiceAddress("10.96.0.1", "tcp", 9000)
+E1, E2, E3 = (Target(f"203.0.113.{n}", 80) for n in (1, 2, 3))
+
+
+def test_a_service_whose_pods_are_moored_has_the_affinity_for_it_and_tells_where_a_pod_can_be() -> None:
+    found = carried(moored(PODS), [THREE], SCOPE)
+    (port,) = found.ports
+    assert port.affinity == Moored(10_800, holds=True)
+    assert found.moored == PODS
+    assert found.serving == {KEY: {"e1": E1, "e2": E2, "e3": E3}}
+    hashed = carried(moored(PODS._replace(holds=False)), [THREE], SCOPE).ports[0]
+    assert hashed.affinity == Moored(10_800, holds=False)
+    assert hashed.targets == port.targets == {E1, E2, E3}
+
+
+def test_nodes_zones_and_namespaces_are_moored_without_an_affinity_of_their_own() -> None:
+    for kind in ("Node", "Zone", "Namespace"):
+        found = carried(moored(MooredBy("backend", kind)), [THREE], SCOPE)
+        assert found.ports[0].affinity == ByClientIP(10_800)
+        assert (found.moored and found.moored.client, found.serving) == (kind, {})
+
+
+def test_what_slices_carry_for_kube_proxy_is_not_carried_twice() -> None:
+    marks = encode_service(ServiceContract(None, NODES)).on(ObjectMeta(name="backend", namespace="frontend"))
+    found = carried(replace(moored(NODES), metadata=marks), [THREE], SCOPE)
+    assert found.ports[0].targets == {E1, E2, E3}
+    assert found.moored is None
+
+
+def test_load_balancer_addresses_have_clients_from_anywhere_so_none_are_moored() -> None:
+    given = moored(PODS)
+    ingress = msgspec.convert({"loadBalancer": {"ingress": [{"ip": "203.0.113.200"}]}}, type(given.status))
+    found = carried(replace(given, status=ingress), [THREE], SCOPE._replace(addresses="load-balancer"))
+    assert (found.ports[0].affinity, found.moored, found.serving) == (ByClientIP(10_800), None, {})
+
+
+@pytest.mark.parametrize(
+    ("conditions", "serves"),
+    [
+        ({}, True),
+        ({"ready": False, "serving": True}, True),
+        ({"ready": False, "serving": True, "terminating": True}, True),
+        ({"ready": False, "serving": False}, False),
+        ({"ready": False, "serving": False, "terminating": True}, False),
+    ],
+)
+def test_a_pod_can_be_at_an_endpoint_as_long_as_it_serves(conditions: dict[str, bool], serves: bool) -> None:
+    given = slice_(named("e1", "203.0.113.1", conditions=conditions), named("e2", "203.0.113.2"))
+    assert ("e1" in carried(moored(PODS), [given], SCOPE).serving[KEY]) is serves
+
+
+def test_each_port_and_family_has_endpoints_of_its_own() -> None:
+    ports = [{"name": "a", "port": 1}, {"name": "b", "port": 2}]
+    six = slice_(named("e1", "2001:db8::1"), name="six", addressType="IPv6", ports=[{"name": "a", "port": 80}])
+    four = slice_(named("e1", "203.0.113.1"), ports=[{"name": "a", "port": 80}, {"name": "b", "port": 81}])
+    given = moored(PODS, clusterIPs=["10.96.0.1", "fd00::1"], ports=ports)
+    found = carried(given, [four, six], SCOPE).serving
+    assert {(key.family, key.port): where.get("e1") for key, where in found.items()} == {
+        (4, 1): E1,
+        (4, 2): E1._replace(port=81),
+        (6, 1): Target("2001:db8::1", 80),
+        (6, 2): None,
+    }
+
+
+def test_of_two_endpoints_of_one_name_the_better_and_then_the_lower_is_meant() -> None:
+    gone, there = named("e1", "203.0.113.1", conditions={"ready": False}), named("e1", "203.0.113.2")
+    for given in ([gone, there], [there, gone]):
+        assert carried(moored(PODS), [slice_(*given)], SCOPE).serving[KEY] == {"e1": E2}
+    both = [named("e1", "203.0.113.3"), named("e1", "203.0.113.2")]
+    for given in (both, both[::-1]):
+        assert carried(moored(PODS), [slice_(*given)], SCOPE).serving[KEY] == {"e1": E2}
+
+
+def test_a_node_uses_the_endpoint_that_it_is_moored_to_and_its_other_connections_stay_open() -> None:
+    (port,) = carried(moored(NODES), [THREE], SCOPE, At("e2")).ports
+    assert port.targets == {E2}
+    assert port.keeps == {E1, E3}
+
+
+def test_a_node_that_was_moved_away_keeps_no_connection_to_where_it_was() -> None:
+    (port,) = carried(moored(NODES), [THREE], SCOPE, At("e2", left="e1")).ports
+    assert port.targets == {E2}
+    assert port.keeps == {E3}
+
+
+def test_a_node_stays_at_a_drained_endpoint_and_uses_any_if_its_own_does_not_serve() -> None:
+    drained = slice_(named("e1", "203.0.113.1", conditions={"ready": False}), named("e2", "203.0.113.2"))
+    assert carried(moored(NODES), [drained], SCOPE, At("e1")).ports[0].targets == {E1}
+    lost = slice_(
+        named("e1", "203.0.113.1", conditions={"ready": False, "serving": False}), named("e2", "203.0.113.2")
+    )
+    for at in (At("e1", left="e2"), At("e9")):
+        assert carried(moored(NODES), [lost], SCOPE, at).ports[0].targets == {E2}

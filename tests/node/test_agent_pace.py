@@ -43,7 +43,11 @@ class Cluster:
     async def list(self, kind: type[Any], namespace: str | None = None, **selectors: Any) -> Listing[Any]:
         if self.down:
             raise UnreachableError("https://192.0.2.1:6443: no answer")
-        listed = [msgspec.convert(service(), Service)] if kind is Service else [self._slice(1)]
+        there: dict[type[Any], list[Any]] = {
+            Service: [msgspec.convert(service(), Service)],
+            EndpointSlice: [self._slice(1)],
+        }
+        listed = there.get(kind, [])
         return Listing([replace(each, metadata=replace(each.metadata, uid="1")) for each in listed], "7")
 
     async def watch(self, kind: type[Any], namespace: str | None = None, **how: Any) -> AsyncGenerator[Any, None]:

@@ -113,6 +113,16 @@ class Object(Resource, kw_only=True, frozen=True):
     metadata: ObjectMeta = ObjectMeta()
 
 
+def is_older(obj: Object, than: Object) -> bool:
+    """Whether `obj` is an older version of the object `than`.
+
+    Resource versions are numbers that grow (KEP-5504 promises it; etcd's revisions always were). If they are not
+    numbers, nothing counts as older.
+    """
+    ours, theirs = obj.metadata.resource_version or "", than.metadata.resource_version or ""
+    return ours.isdecimal() and theirs.isdecimal() and int(ours) < int(theirs)
+
+
 def labels_match(selector: dict[str, str] | None, labels: dict[str, str] | None) -> bool:
     """Whether `labels` has every pair of `selector`; an empty or absent selector matches nothing.
 

@@ -11,7 +11,7 @@ from moorage.api.moorage_v1alpha1 import KINDS_OF_PODS, MooringConfig
 from moorage.api.topology import zone_of
 from moorage.core.mooring_model import Client, ClientKey, Clients
 
-_BETWEEN = {"ReplicaSet": "apps/v1", "Job": "batch/v1"}
+MADE_BETWEEN = {"ReplicaSet": "apps/v1", "Job": "batch/v1"}
 """Kinds that others make to have pods made: the workload may be whoever controls one."""
 
 
@@ -76,7 +76,7 @@ def workload_of(pod: ObjectMeta, owners: Owners) -> OwnerReference | None:
     made_by = controller_of(pod)
     if made_by is None or (made_by.api_version, made_by.kind) == ("v1", "Node"):
         return None  # a node is the controller of the mirror of a static pod (kubelet's pkg/kubelet/pod)
-    if made_by.api_version != _BETWEEN.get(made_by.kind):
+    if made_by.api_version != MADE_BETWEEN.get(made_by.kind):
         return made_by
     return owners.controllers[made_by.kind, made_by.name] or made_by
 
@@ -126,7 +126,7 @@ def _of_pods(
     present: dict[ClientKey, Client] = {}
     others: set[ClientKey] = set()
     for pod in sorted(pods, key=lambda each: each.metadata.name):  # of several replicas, the first one tells
-        client = _client(config, pod, nodes, owners)
+        client = client_of(config, pod, nodes, owners)
         selected = selects(selector, pod.metadata.labels)
         itself = ClientKey("Pod", pod.metadata.name)
         if client is None or client.key != itself:
@@ -138,8 +138,8 @@ def _of_pods(
     return Clients(present, _expected(config, owners, frozenset(others)))
 
 
-def _client(config: MooringConfig, pod: Pod, nodes: Mapping[str, Node], owners: Owners) -> Client | None:
-    """The client that a pod belongs to; None while that is not known."""
+def client_of(config: MooringConfig, pod: Pod, nodes: Mapping[str, Node], owners: Owners) -> Client | None:
+    """The client that a pod belongs to, if it is selected; None while that is not known. `nodes` are by name."""
     meta, node = pod.metadata, pod.spec.node_name
     if pod.spec.host_network:
         return _node(node, nodes.get(node)) if node else None

@@ -4,6 +4,7 @@ from moorage.core import hints
 from moorage.core.endpoints import listed
 from moorage.core.model import Complaint
 from moorage.core.readiness import family_of
+from moorage.core.services import proxy_of
 from moorage.core.view import View
 from moorage.core.words import ConditionValue, client_noun, counted, several, without
 
@@ -29,8 +30,8 @@ def moored(view: View) -> ConditionValue:
         return ConditionValue("True", "NoClients", f"There is no {client_noun(view.moored.kind)} to be moored yet.")
     are = "is" if count == 1 else "are"
     endpoints = f"{used} of {counted(len(view.endpoints), 'endpoint')}"
-    carrier = "readiness" if view.moored.kind == "Namespace" else "hints to kube-proxy"
-    message = f"{counted(count, client_noun(view.moored.kind))} {are} moored to {endpoints}, carried by {carrier}"
+    clients = counted(count, client_noun(view.moored.kind))
+    message = f"{clients} {are} moored to {endpoints}, carried by {_carrier(view)}"
     return ConditionValue("True", "Moored", several([message, note] if note else [message]) + ".")
 
 
@@ -53,16 +54,22 @@ def _uncarried(view: View) -> list[Complaint]:
                 f"ignores all hints: {without(view.xsvc, view.unhinted)}",
             )
         ]
-    if hints.carried_kind(view.xsvc, view.moored) is None:
-        kind = view.moored.kind
+    if proxy_of(view.xsvc) is None and hints.carried_kind(view.xsvc, view.moored) is None:
         return [
             Complaint(
                 "NotCarried",
-                f"Node agents of this version do not lead {client_noun(kind)}s to where they are moored: sessions "
-                "hold clients, as with ClientIP",
+                f"kube-proxy cannot lead {client_noun(view.moored.kind)}s to where they are moored, so sessions hold "
+                "clients, as with ClientIP; set spec.proxy to moorage, which needs the node agent",
             )
         ]
     return []
+
+
+def _carrier(view: View) -> str:
+    assert view.moored is not None
+    if view.moored.kind == "Namespace":
+        return "readiness"
+    return "hints to kube-proxy" if proxy_of(view.xsvc) is None else "node agents"
 
 
 def _families(view: View) -> tuple[str, bool]:

@@ -125,6 +125,17 @@ def best(slices: FamilySlices, port: PortName) -> dict[Target, SliceEndpoint]:
     return found
 
 
+def by_name(found: Mapping[Target, SliceEndpoint]) -> dict[str, Target]:
+    """Those of the endpoints of a port that serve, by hostname; of several with one the best, and then the lowest."""
+    named: dict[str, Target] = {}
+    for target, each in found.items():
+        if each.hostname and (each.ready or each.serving):
+            known = named.get(each.hostname)
+            if known is None or (_readiness(each), known) > (_readiness(found[known]), target):
+                named[each.hostname] = target
+    return named
+
+
 def _readiness(found: SliceEndpoint) -> tuple[bool, bool, bool]:
     # A terminating endpoint is better than one that is merely not ready: if it serves, it takes new connections
     # when nothing else does, and if not, it keeps the connections that it has.

@@ -12,23 +12,27 @@ and timeouts that Kubernetes allows.
 from collections.abc import Iterable, Iterator, Mapping
 from heapq import nsmallest
 from itertools import product
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from msgspec.structs import replace
 
 from moorage.api import contract
 from moorage.api.addresses import as_kubernetes_reads
+from moorage.api.contract import MooredBy
 from moorage.api.core_v1 import Service
 from moorage.api.core_v1 import ServicePort as ApiPort
 from moorage.api.discovery_v1 import EndpointSlice
+from moorage.api.moorage_v1alpha1 import KINDS_OF_PODS
 from moorage.api.show import show
 from moorage.api.topology import NO_HINTS, usable
-from moorage.dataplane.endpoints import NOTHING, FamilySlices, SliceEndpoint, best, read
+from moorage.dataplane.endpoints import NOTHING, FamilySlices, SliceEndpoint, best, by_name, read
 from moorage.dataplane.model import (
     Affinity,
     Balanced,
     ByClientIP,
     Endpoint,
+    Moored,
     ServiceAddress,
     ServicePort,
     Target,
@@ -62,11 +66,24 @@ class Scope(NamedTuple):
     """The node's zone, which hints may name; empty: it has none."""
 
 
+class At(NamedTuple):
+    """Where the clients of a node are moored, as far as the client of a Service is the node, or its zone."""
+
+    endpoint: str
+    """Name of the endpoint."""
+    left: str = ""
+    """Name of the one that they were moved away from, which keeps none of their flows; empty: it may keep them."""
+
+
 class Carried(NamedTuple):
     """What a node carries of one Service, and a line with the reason for each thing that it leaves out."""
 
     ports: tuple[ServicePort, ...]
     warnings: tuple[str, ...] = ()
+    moored: MooredBy | None = None
+    """How its clients are moored; None: they are not."""
+    serving: Mapping[ServiceAddress, Mapping[str, Target]] = MappingProxyType({})
+    """Where clients are pods, the endpoints that one can be moored to: for each port, by name."""
 
 
 def needed(service: Service) -> Service:
@@ -87,17 +104,18 @@ def fault(service: Service, scope: Scope) -> str | None:
     for index, port in enumerate(service.spec.ports or ()):
         if not 1 <= port.port <= 65535:
             return f"spec.ports[{index}].port: {show(port.port)} is not from 1 to 65535"
-    seconds = _affinity(service).session_seconds
+    seconds = _affinity(service, None).session_seconds
     if seconds is not None and not 1 <= seconds <= MAX_AFFINITY_SECONDS:
         field = "spec.sessionAffinityConfig.clientIP.timeoutSeconds"
         return f"{field}: {show(seconds)} is not from 1 to {MAX_AFFINITY_SECONDS}"
     return None
 
 
-def carried(service: Service, slices: Iterable[EndpointSlice], scope: Scope) -> Carried:
+def carried(service: Service, slices: Iterable[EndpointSlice], scope: Scope, at: At | None = None) -> Carried:
     """What the node carries of `service` with the EndpointSlices `slices` (in any order).
 
-    If `service` has a fault, that is nothing, with a warning; a slice with a fault is left out.
+    If `service` has a fault, that is nothing, with a warning; a slice with a fault is left out. `at` is where all
+    clients of this node are led, as long as that endpoint serves; None: to any endpoint.
     """
     name = f"{service.metadata.namespace}/{service.metadata.name}"
     if not _is_ours(service, scope):
@@ -105,9 +123,12 @@ def carried(service: Service, slices: Iterable[EndpointSlice], scope: Scope) -> 
     if why := fault(service, scope):
         return Carried((), (f"Service {name}: {why}; nothing of it is carried",))
     warnings = dict.fromkeys(contract.decode_service(service.metadata).problems)
+    moored = moored_by(service, scope)
     found = read(name, slices, warnings)
     addresses = dict.fromkeys(as_kubernetes_reads(each) or "" for _, each in _written_addresses(service, scope))
     ports: dict[ServiceAddress, ServicePort] = {}
+    serving: dict[ServiceAddress, Mapping[str, Target]] = {}
+    affinity = _affinity(service, moored)
     room = MAX_ENDPOINTS_OF_SERVICE
     for address, port in product(addresses, service.spec.ports or ()):
         if port.protocol not in ("TCP", "UDP"):
@@ -132,8 +153,20 @@ def carried(service: Service, slices: Iterable[EndpointSlice], scope: Scope) -> 
                 if each.node_name == scope.node
             }
         key = ServiceAddress(address, port.protocol.lower(), port.port)
-        ports[key] = _service_port(name, service, key, endpoints, scope)
-    return Carried(tuple(ports.values()), _first(name, warnings))
+        made = ports[key] = _service_port(name, key, affinity, endpoints, scope, at)
+        if isinstance(affinity, Moored):
+            known = made.targets | made.keeps
+            serving[key] = {name: target for name, target in by_name(endpoints).items() if target in known}
+    return Carried(tuple(ports.values()), _first(name, warnings), moored, serving)
+
+
+def moored_by(service: Service, scope: Scope) -> MooredBy | None:
+    """How the clients of `service` are moored, if node agents carry that; None: they do not.
+
+    Where Moorings are carried for kube-proxy, EndpointSlices say it all. A load balancer has clients from anywhere.
+    """
+    found = contract.decode_service(service.metadata).contract
+    return found.moored if found.proxy == contract.PROXY and scope.addresses == "cluster" else None
 
 
 def _is_ours(service: Service, scope: Scope) -> bool:
@@ -196,13 +229,22 @@ def _used(found: Mapping[Target, SliceEndpoint], scope: Scope) -> dict[Target, S
 
 
 def _service_port(
-    name: str, service: Service, key: ServiceAddress, found: Mapping[Target, SliceEndpoint], scope: Scope
+    name: str,
+    key: ServiceAddress,
+    affinity: Affinity,
+    found: Mapping[Target, SliceEndpoint],
+    scope: Scope,
+    at: At | None,
 ) -> ServicePort:
     used = _used(found, scope)
+    # A pod that is ending often fails its readiness check first, but still answers its clients.
+    keeps = {target for target, each in found.items() if each.serving or each.terminating}
+    serving = by_name(found) if at else {}
+    if at and (target := serving.get(at.endpoint)):
+        used = {target: found[target]}
+        keeps -= {serving.get(at.left)}
     names = _names(used)
     carried = sorted(used, key=names.__getitem__)[:MAX_ENDPOINTS_OF_PORT]
-    # A pod that is ending often fails its readiness check first, but still answers its clients.
-    keeps = {target for target, each in found.items() if each.serving or each.terminating}.difference(carried)
     return ServicePort(
         service=name,
         key=key,
@@ -210,8 +252,8 @@ def _service_port(
             Endpoint(names[target], target, used[target].weight, local=used[target].node_name == scope.node)
             for target in carried
         ),
-        affinity=_affinity(service),
-        keeps=frozenset(sorted(keeps)[:MAX_ENDPOINTS_OF_PORT]),
+        affinity=affinity,
+        keeps=frozenset(sorted(keeps.difference(carried))[:MAX_ENDPOINTS_OF_PORT]),
     )
 
 
@@ -230,9 +272,12 @@ def _names(found: Mapping[Target, SliceEndpoint]) -> dict[Target, str]:
     return {target: f"{target.address}:{target.port}" for target in names}
 
 
-def _affinity(service: Service) -> Affinity:
+def _affinity(service: Service, moored: MooredBy | None) -> Affinity:
     if service.spec.session_affinity != "ClientIP":
         return Balanced()
     config = service.spec.session_affinity_config
-    seconds = config.client_ip.timeout_seconds if config and config.client_ip else None
-    return ByClientIP(DEFAULT_AFFINITY_SECONDS if seconds is None else seconds)
+    given = config.client_ip.timeout_seconds if config and config.client_ip else None
+    seconds = DEFAULT_AFFINITY_SECONDS if given is None else given
+    if moored and moored.client in KINDS_OF_PODS:
+        return Moored(seconds, moored.holds)
+    return ByClientIP(seconds)

@@ -1,4 +1,4 @@
-"""Watch Services and their EndpointSlices, and keep the kernel in step."""
+"""Keep the kernel in step with Services, their EndpointSlices, and the moorings of the node's clients."""
 
 import asyncio
 import itertools
@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from moorage.cluster.backoff import backoff
 from moorage.cluster.client import Client
-from moorage.dataplane.model import UnitKey, title_of
+from moorage.dataplane.model import ClientTarget, ServicePort, UnitKey, title_of
 from moorage.dataplane.services import Scope
 from moorage.dataplane.sync import Synced, Synchronizer
 from moorage.errors import MoorageError
@@ -22,6 +22,8 @@ log = get_logger("moorage.node")
 RETRY_SECONDS, MAX_RETRY_SECONDS = 1.0, 300.0
 """How long to wait before trying again what nft refused: the first time, and at most."""
 MAX_LOGGED_REFUSALS = 20
+CLIENTELE_SECONDS = 10.0
+"""How long an agent that starts waits for pods and Moorings: the API server may answer about Services alone."""
 
 
 class Observer:
@@ -81,7 +83,12 @@ class Agent:
     @property
     def ports(self) -> int:
         """How many ports of Services are carried."""
-        return len(self._wanted.state)
+        return sum(isinstance(each, ServicePort) for each in self._wanted.state.values())
+
+    @property
+    def moorings(self) -> int:
+        """How many pods' addresses are led by a mooring, each port of a Service counted."""
+        return sum(isinstance(each, ClientTarget) for each in self._wanted.state.values())
 
     @property
     def refused(self) -> int:
@@ -93,11 +100,15 @@ class Agent:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._world.run())
             await self._world.until_known()
-            await self._program()
+            changed = self._wanted.decide(self._world.dirty.take_now())
+            # An earlier agent has led pods to where they are moored: until that is known again, they stay led there.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLIENTELE_SECONDS):
+                    await self._world.clientele.until_answered()
+            await self._program(changed)
 
-    async def _program(self) -> None:
+    async def _program(self, changed: set[UnitKey]) -> None:
         """Decide and act whenever something changes. The first round also cleans up after an earlier agent."""
-        changed: set[UnitKey] = set()
         failures = 0
         now = asyncio.get_running_loop().time
         while True:

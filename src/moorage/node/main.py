@@ -95,5 +95,6 @@ def _refresh(metrics: Metrics, agent: Agent) -> None:
     metrics.synced.set(agent.synced)
     metrics.behind_seconds.set(agent.behind_seconds)
     metrics.ports.set(agent.ports)
+    metrics.moorings.set(agent.moorings)
     metrics.refused_ports.set(agent.refused)
     metrics.warnings.set(len(agent.warnings))

@@ -33,6 +33,11 @@ class Metrics(ProcessMetrics, Observer):
             "moorage_node_synced", "1 once the kernel has been brought up to date.", registry=registry
         )
         self.ports = Gauge("moorage_node_ports", "Ports of Services that are carried.", registry=registry)
+        self.moorings = Gauge(
+            "moorage_node_moorings",
+            "Addresses of pods that are led by a mooring, each port of a Service counted.",
+            registry=registry,
+        )
         self.refused_ports = Gauge(
             "moorage_node_refused_ports", "Ports that nft refuses; they stay as they were.", registry=registry
         )

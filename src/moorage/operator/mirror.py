@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
-from moorage.api.meta import Object, ObjectKey
+from moorage.api.meta import Object, ObjectKey, is_older
 from moorage.cluster.store import Change, Index, Store
 
 T = TypeVar("T", bound=Object)
@@ -48,7 +48,7 @@ class Mirror(Generic[T]):
         if not made and (known is None or known.metadata.uid != obj.metadata.uid):
             return  # the watch was faster: the object is gone again
         shown = self._store.get(key)
-        if _is_older(obj, shown) or (shown and shown.metadata.resource_version == obj.metadata.resource_version):
+        if shown and (is_older(obj, shown) or shown.metadata.resource_version == obj.metadata.resource_version):
             return  # the watch was faster
         loop = asyncio.get_running_loop()
         self._written.put(obj)
@@ -63,7 +63,7 @@ class Mirror(Generic[T]):
         """Drop the answer if this change of the watch is as new. Returns the change as seen from here."""
         key, old, new = change
         written = self._written.get(key)
-        if written is not None and (new is None or not _is_older(new, written)):
+        if written is not None and (new is None or not is_older(new, written)):
             self._drop(key)
         return Change(key, written or old, self.get(key))
 
@@ -75,15 +75,3 @@ class Mirror(Generic[T]):
     def _drop(self, key: ObjectKey) -> T | None:
         self._until.pop(key, None)
         return self._written.discard(key)
-
-
-def _is_older(obj: Object, than: Object | None) -> bool:
-    """Whether `obj` is older.
-
-    Resource versions are numbers that grow (KEP-5504 promises it; etcd's revisions always were). If they are not
-    numbers, nothing counts as older.
-    """
-    if than is None:
-        return False
-    ours, theirs = obj.metadata.resource_version or "", than.metadata.resource_version or ""
-    return ours.isdecimal() and theirs.isdecimal() and int(ours) < int(theirs)
