@@ -18,7 +18,7 @@ from moorage.api.moorage_v1alpha1 import (
     SessionAffinityConfig,
 )
 from moorage.api.mooring_names import mooring_name
-from moorage.api.sources_v1alpha1 import EndpointSource, StaticAddress
+from moorage.api.sources_v1alpha1 import MAX_ADDRESSES, EndpointSource, StaticAddress
 
 WEIGHTS = (3, 1, 1, 1, 1, 1, 1, 1)
 """Of a group's endpoints, whose clients are pods."""
@@ -103,7 +103,10 @@ def _external_service(
 ) -> ExternalService:
     spec = ExternalServiceSpec(
         ports=[ExternalServicePort(name="http", port=80, target_port=PORT)],
-        endpoints=[EndpointSource(addresses=addresses)],
+        endpoints=[
+            EndpointSource(addresses=addresses[start : start + MAX_ADDRESSES])
+            for start in range(0, len(addresses), MAX_ADDRESSES)
+        ],
         health_check=CHECK,
         session_affinity="Mooring",
         session_affinity_config=SessionAffinityConfig(mooring=config),
