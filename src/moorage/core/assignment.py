@@ -202,10 +202,15 @@ class Assignment:
 
     @cached_property
     def _messages(self) -> list[tuple[Mooring, str | None]]:
-        """Of all Moorings, once all steps have been taken."""
+        """Of all Moorings that have one, or need one, once all steps have been taken."""
         message_of_surplus = mooring_problems.message_of_surplus
         return [
-            *((mooring, self._message(key, mooring)) for key, mooring in self._moorings.items()),
+            *(
+                (mooring, self._message(key, mooring))
+                for key, mooring in self._moorings.items()
+                # Of thousands of Moorings nearly all have no message, and need none.
+                if mooring.status.message or key not in self._present or requested(mooring)
+            ),
             *((mooring, message_of_surplus(self._moorings[client_of(mooring)])) for mooring in self._surplus),
         ]
 
@@ -222,11 +227,15 @@ class Assignment:
     def moored(self) -> Moored:
         """Where clients are once all is written. An endpoint with too many clients has those that came first."""
         clients = self.clients_by_endpoint()
-        at = {name: tuple(sorted(key.name for key in clients[name][: self.group.limit])) for name in sorted(clients)}
+        at = {
+            name: tuple(sorted([key.name for key in clients[name][: self.group.limit]])) for name in sorted(clients)
+        }
         return Moored(self.group.config.client, at, tuple(self._problems(clients)), self._pending())
 
     def unassigned(self) -> list[ClientKey]:
         """Present clients that have no endpoint."""
+        if len(self.at) == len(self._present):
+            return []
         return [key for key in self._present if key not in self.at]
 
     def _pending(self) -> str:
@@ -243,9 +252,9 @@ class Assignment:
         for key, name in self.at.items():
             since = None if key in self.steps else self._moorings[key].status.since
             found.setdefault(name, []).append((since or now, key))
-        for key, mooring in self._moorings.items():
-            record = mooring.status
-            if record.endpoint and key not in clients.present and key in clients.expected:
+        for key in self._moorings.keys() - self._present.keys():
+            record = self._moorings[key].status
+            if record.endpoint and key in clients.expected:
                 found.setdefault(record.endpoint, []).append((record.since or now, key))
         return {name: [key for _, key in sorted(came)] for name, came in found.items()}
 
@@ -272,7 +281,7 @@ def _collected(snapshot: GroupSnapshot) -> tuple[list[Delete], float]:
     now = times.seconds(snapshot.now) or 0.0
     clients, next_seconds = snapshot.clients, math.inf
     deletions: list[Delete] = []
-    for mooring in snapshot.moorings:
+    for mooring in snapshot.moorings if snapshot.absent else ():
         key = client_of(mooring)
         if not clients.absent(key) or mooring.status.endpoint is None:
             continue

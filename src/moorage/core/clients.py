@@ -128,9 +128,8 @@ def _of_pods(
     for pod in sorted(pods, key=lambda each: each.metadata.name):  # of several replicas, the first one tells
         client = client_of(config, pod, nodes, owners)
         selected = selects(selector, pod.metadata.labels)
-        itself = ClientKey("Pod", pod.metadata.name)
-        if client is None or client.key != itself:
-            others.add(itself)
+        if client is None or client.key.kind != "Pod":
+            others.add(ClientKey("Pod", pod.metadata.name))
         if client is not None and not selected:
             others.add(client.key)
         elif client is not None and not pod.metadata.deletion_timestamp and not pod.status.finished:

@@ -51,9 +51,14 @@ def by_client(moorings: Iterable[Mooring]) -> tuple[dict[ClientKey, Mooring], li
     If a client has several, the one with a record counts, then the oldest, then the first by name.
     """
     found: dict[ClientKey, Mooring] = {}
-    ranked = sorted(moorings, key=_rank)
-    surplus = [each for each in ranked if found.setdefault(client_of(each), each) is not each]
-    return found, surplus
+    surplus = []
+    for each in moorings:
+        client = client_of(each)
+        other = found.setdefault(client, each)
+        if other is not each:
+            found[client], worse = sorted((other, each), key=_rank)
+            surplus.append(worse)
+    return found, sorted(surplus, key=_rank)
 
 
 def _rank(mooring: Mooring) -> tuple[bool, str, str]:
