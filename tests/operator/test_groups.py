@@ -4,6 +4,7 @@ What is decided is the test's to say here; tests/operator/test_moorings.py has b
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,7 +28,13 @@ from moorage.core.mooring_model import (
     Move,
 )
 from moorage.operator.apart import Apart
-from moorage.operator.groups import COUNTS_SECONDS, MEMBERS_FIRST_SECONDS, MOORINGS_FIRST_SECONDS, Groups
+from moorage.operator.groups import (
+    COUNTS_SECONDS,
+    MAX_GATHERING_SECONDS,
+    MEMBERS_FIRST_SECONDS,
+    MOORINGS_FIRST_SECONDS,
+    Groups,
+)
 from moorage.operator.metrics import Metrics
 from moorage.operator.mooring_writes import Attempt
 from moorage.operator.refusals import Refusals
@@ -110,6 +117,8 @@ class Fixture:
     def __init__(self) -> None:
         self.world = World()
         self.decision: GroupDecision | Exception = moves()
+        self.decision_seconds = 0.0
+        """Of a processor, that a decision takes."""
         self.snapshots: list[GroupSnapshot] = []
         self.attempts: list[Attempt] = []
         """What comes of the next ones; else everything is done."""
@@ -133,6 +142,9 @@ class Fixture:
 
     def _decide(self, snapshot: GroupSnapshot) -> GroupDecision:
         self.snapshots.append(snapshot)
+        began = time.thread_time()
+        while time.thread_time() - began < self.decision_seconds:
+            pass
         if isinstance(self.decision, Exception):
             raise self.decision
         return self.decision
@@ -258,6 +270,28 @@ async def test_but_not_while_some_external_service_cannot_be_read_which_may_be_t
 
 
 # --- First checks ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.looptime
+async def test_clients_that_come_at_once_are_gathered_for_as_long_as_the_last_decision_took(fixture: Fixture) -> None:
+    groups = fixture.groups
+    groups.offer(KEY, GROUP, member())
+    await groups.queue.take()
+    await fixture.look()
+    groups.queue.done(GROUP)
+    groups.touch(GROUP)
+    assert len(groups.queue) == 1  # there is nothing to be gained
+    fixture.decision_seconds = 0.05
+    await groups.queue.take()
+    await fixture.look()
+    groups.queue.done(GROUP)
+    began = asyncio.get_running_loop().time()
+    for _ in range(3):
+        groups.touch(GROUP)
+        await asyncio.sleep(0.01)
+    assert len(groups.queue) == 0
+    assert await groups.queue.take() == GROUP
+    assert 0.05 <= asyncio.get_running_loop().time() - began <= MAX_GATHERING_SECONDS
 
 
 async def waits(fixture: Fixture, **fields: Any) -> list[float]:

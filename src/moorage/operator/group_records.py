@@ -46,6 +46,8 @@ class GroupRecord:
     moves: list[Move] = field(default_factory=list)
     """Those that were written and of which no Event tells yet."""
     refusals: Refusals = field(default_factory=Refusals)
+    decision_seconds: float = 0.0
+    """Of a processor, that the last decision took."""
     pace: Pace = field(default_factory=_pace)
     conflicts: int = 0
     """In a row."""
@@ -70,9 +72,4 @@ def absences(
     before: Mapping[ClientKey, str], clients: Clients, moorings: list[Mooring], now: str
 ) -> dict[ClientKey, str]:
     """Since when each client that has a mooring is neither present nor expected."""
-    found = {}
-    for mooring in moorings:
-        client = client_of(mooring)
-        if clients.absent(client):
-            found[client] = before.get(client, now)
-    return found
+    return {client: before.get(client, now) for client in map(client_of, moorings) if clients.absent(client)}

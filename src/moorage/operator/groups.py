@@ -33,6 +33,9 @@ MEMBERS_FIRST_SECONDS = 10.0
 ATTEMPT_SECONDS = 1.0
 """How long a group writes before it decides again, or ten times as long as its decision took, if that is more. What
 has happened meanwhile, such as another endpoint's failure, must not wait for thousands of writes."""
+MIN_GATHERING_SECONDS, MAX_GATHERING_SECONDS = 0.01, 0.2
+"""How long changes of clients are gathered before the next decision: as long as the last one took; if that was less
+than the first of these, not at all."""
 COUNTS_SECONDS = 5.0
 """How long members are left alone when only clients of endpoints have come or gone: their status counts them."""
 _NO_CLIENTS = Clients()
@@ -139,6 +142,16 @@ class Groups:
         self._metrics.refused_moorings.set(sum(len(each.refusals) for each in self._records.values()))
         self._metrics.moorings.set(self._world.clients.count)
 
+    def touch(self, group: ObjectKey) -> None:
+        """Something has changed that decisions about this group read.
+
+        A hundred pods that come at once get one decision, not one for the first of them and a second for the rest:
+        among 10,000 clients a decision takes as long for one as for all.
+        """
+        record = self._records.get(group)
+        seconds = record.decision_seconds if record else 0.0
+        self.queue.add(group, min(seconds, MAX_GATHERING_SECONDS) if seconds >= MIN_GATHERING_SECONDS else 0.0)
+
     # --- One group -----------------------------------------------------------------------------------------------
 
     async def __call__(self, key: ObjectKey) -> float | None:
@@ -163,17 +176,16 @@ class Groups:
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
-            decision, record.absent, seconds = await self._apart.call(
+            decision, record.absent, record.decision_seconds = await self._apart.call(
                 facts.size, _decided, self._decide, facts, self._grace_seconds
             )
         except Exception:
             self._metrics.failed_decisions.inc()
             raise
         self._metrics.group_decision_seconds.observe(loop.time() - started)
-        attempt = await self._writer.attempt(
-            key, decision.writes, record.refusals, max(ATTEMPT_SECONDS, ATTEMPTS_OF_A_SECOND * seconds)
-        )
-        record.pace.take(ATTEMPTS_OF_A_SECOND * seconds + bool(attempt.done))
+        attempts = ATTEMPTS_OF_A_SECOND * record.decision_seconds
+        attempt = await self._writer.attempt(key, decision.writes, record.refusals, max(ATTEMPT_SECONDS, attempts))
+        record.pace.take(attempts + bool(attempt.done))
         return self._settle(record, changes, decision, attempt)
 
     def _wait(self, record: GroupRecord) -> float | None:

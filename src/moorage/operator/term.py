@@ -118,7 +118,7 @@ class Term:
             touched=self.queue.add,
             gate_changed=self._gate_changed,
             addresses_changed=self._addresses_changed,
-            group_touched=lambda group: self.groups.queue.add(group),
+            group_touched=lambda group: self.groups.touch(group),
         )
         self._recorder = Recorder(client, COMPONENT, host=identity, now=makers.now, may_write=may_write)
         self._events = Deferred(self._recorder, lambda: len(self.queue) > 0 or len(self.groups.queue) > 0)
