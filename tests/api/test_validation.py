@@ -1,5 +1,6 @@
 import copy
 import io
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,9 @@ JSON = st.recursive(
 )
 
 
+@cache
 def examples() -> list[dict[str, Any]]:
+    """Not to be changed."""
     return [manifest.object for manifest in load([io.StringIO(EXAMPLES)])] + FULL
 
 
