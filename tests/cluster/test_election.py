@@ -15,7 +15,7 @@ from moorage.cluster.election import TIMINGS, Election, Leadership, NotLeadingEr
 from moorage.cluster.errors import ApiError, UnreachableError
 from tests.support.apiserver import api_server
 
-pytestmark = pytest.mark.looptime
+pytestmark = pytest.mark.looptime(noop_cycles=1)
 
 
 def now() -> float:

@@ -17,7 +17,7 @@ from moorage.cluster.events import Bookmark, Event
 from moorage.cluster.reflector import Reflector
 from moorage.cluster.store import Change, Index
 
-pytestmark = pytest.mark.looptime
+pytestmark = pytest.mark.looptime(noop_cycles=1)
 
 BAD = "bad"
 

@@ -93,7 +93,7 @@ class Played:
             await asyncio.sleep(1.0)
 
 
-@pytest.mark.looptime
+@pytest.mark.looptime(noop_cycles=1)
 async def test_an_endpoint_whose_address_fails_goes_on_at_another_and_stays_there() -> None:
     played = Played(A, B)
     played.down = {A}
@@ -105,7 +105,7 @@ async def test_an_endpoint_whose_address_fails_goes_on_at_another_and_stays_ther
     assert played.look() == A
 
 
-@pytest.mark.looptime
+@pytest.mark.looptime(noop_cycles=1)
 async def test_where_all_addresses_fail_each_gets_its_turn_ever_more_rarely() -> None:
     played = Played(A, B, C)
     played.down = {A, B, C}
@@ -120,7 +120,7 @@ async def test_where_all_addresses_fail_each_gets_its_turn_ever_more_rarely() ->
     assert len(played.moves) == moves, "the one that is up again is kept"
 
 
-@pytest.mark.looptime
+@pytest.mark.looptime(noop_cycles=1)
 async def test_it_says_when_another_address_may_be_chosen() -> None:
     played = Played(A, B)
     assert played.choices.due is None
@@ -134,7 +134,7 @@ async def test_it_says_when_another_address_may_be_chosen() -> None:
     assert played.look() == A
 
 
-@pytest.mark.looptime
+@pytest.mark.looptime(noop_cycles=1)
 async def test_the_only_address_of_an_endpoint_stays_though_it_fails() -> None:
     played = Played(A)
     played.down = {A}
@@ -143,7 +143,7 @@ async def test_the_only_address_of_an_endpoint_stays_though_it_fails() -> None:
     assert played.choices.due is None
 
 
-@pytest.mark.looptime
+@pytest.mark.looptime(noop_cycles=1)
 async def test_a_failure_at_an_address_that_has_been_left_moves_nobody() -> None:
     played = Played(A, B)
     played.candidates = (B,)
@@ -152,7 +152,7 @@ async def test_a_failure_at_an_address_that_has_been_left_moves_nobody() -> None
     assert played.choices.of("lb", (A, B)) == B
 
 
-@pytest.mark.looptime
+@pytest.mark.looptime(noop_cycles=1)
 async def test_of_endpoints_that_are_gone_nothing_is_kept() -> None:
     played = Played(A, B)
     played.down = {A, B}

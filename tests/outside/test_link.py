@@ -7,7 +7,7 @@ import pytest
 from moorage.outside.link import GRACE_SECONDS, MAX_RESTART_SECONDS, PATIENCE_SECONDS, RECOVERED_SECONDS, Link
 from tests.support.children import Nursery
 
-pytestmark = pytest.mark.looptime
+pytestmark = pytest.mark.looptime(noop_cycles=1)
 
 
 class Fixture:
