@@ -33,6 +33,7 @@ from moorage.dataplane.model import (
     Unit,
     UnitKey,
 )
+from moorage.dataplane.nft import NftError
 from moorage.dataplane.services import Scope
 from moorage.dataplane.sync import Synced, Synchronizer
 from moorage.node import moorings as moorings_module
@@ -118,10 +119,19 @@ class Kernel:
         self.state: dict[UnitKey, Unit] = {}
         self.changes: list[set[UnitKey]] = []
         """What changed in each sync."""
+        self.ended: list[str] = []
+        """Addresses of which everything was to be forgotten."""
+        self.failures = 0
         self.refused: Mapping[UnitKey, Any] = {}
         self.unfinished = False
 
-    async def sync(self, desired: Mapping[UnitKey, Unit], changed: Collection[UnitKey]) -> Synced:
+    async def sync(
+        self, desired: Mapping[UnitKey, Unit], changed: Collection[UnitKey], ended: Collection[str]
+    ) -> Synced:
+        if self.failures:
+            self.failures -= 1
+            raise NftError("nft: Cannot allocate memory")
+        self.ended += sorted(ended)
         differ = {key for key in {*desired, *self.state} if desired.get(key) != self.state.get(key)}
         assert differ <= set(changed)
         self.state = dict(desired)
@@ -335,6 +345,21 @@ async def test_a_pods_end_frees_its_address_for_the_next(fixture: Fixture, phase
         await fixture.leads()
         fixture.store(pod("b", A))
         await fixture.leads(a=E2)
+
+
+async def test_what_was_learned_of_an_address_is_forgotten_once_no_pod_has_it(fixture: Fixture) -> None:
+    fixture.store(pod("a", A), mooring("a", "e1"), pod("b", B), pod("c", B))
+    async with fixture.agent():
+        await fixture.leads(a=E1)
+        fixture.remove(pod("b"))
+        await fixture.seen()
+        assert fixture.kernel.ended == []
+        fixture.kernel.failures = 1
+        fixture.remove(pod("c"))
+        fixture.store(pod("a", ADDRESSES["d"]))
+        await fixture.leads(d=E1)
+        await fixture.seen()
+        assert sorted(fixture.kernel.ended) == [A, B]
 
 
 async def test_an_address_of_two_living_pods_is_the_newers_and_the_olders_again_after_it(fixture: Fixture) -> None:

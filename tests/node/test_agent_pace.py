@@ -84,7 +84,10 @@ class Kernel:
         self.is_intact = True
 
     async def sync(
-        self, desired: Mapping[ServiceAddress, ServicePort], changed: Collection[ServiceAddress]
+        self,
+        desired: Mapping[ServiceAddress, ServicePort],
+        changed: Collection[ServiceAddress],
+        ended: Collection[str],
     ) -> Synced:
         self.synced.append(asyncio.get_running_loop().time())
         await asyncio.sleep(self.takes)

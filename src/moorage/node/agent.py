@@ -117,7 +117,9 @@ class Agent:
                 began = now()
                 if self._behind_since is None:
                     self._behind_since = began
-                synced = await self._synchronizer.sync(self._wanted.state, changed)
+                ended = frozenset(self._world.clientele.ended)
+                synced = await self._synchronizer.sync(self._wanted.state, changed, ended)
+                self._world.clientele.ended -= ended
                 self._behind_since, self.synced = None, True
                 self._observer.done(synced, now() - began)
                 if any(synced) or failures:

@@ -61,6 +61,8 @@ class Clientele:
         """Uids of pods that came after the Moorings of their namespace had been read -> the clients that they are,
         whose Moorings have been asked for."""
         self._pods_wanted = asyncio.Event()
+        self.ended: set[str] = set()
+        """Addresses that pods have had and that none has now. Whoever has dealt with one takes it out."""
 
     @property
     def reflectors(self) -> Iterable[Reflector[Any]]:
@@ -142,7 +144,12 @@ class Clientele:
             return
         touched = {each.metadata.namespace or "" for each in (old, new) if each}
         for address in BY_ADDRESS.touched(change):
-            touched |= {each.metadata.namespace or "" for each in self.sharing(address)}
+            sharing = self.sharing(address)
+            touched |= {each.metadata.namespace or "" for each in sharing}
+            if sharing:
+                self.ended.discard(address)
+            else:
+                self.ended.add(address)
         for namespace in touched & self._namespaces:
             self._touched(namespace)
 
