@@ -11,7 +11,7 @@ import click
 import msgspec
 from rich.console import Console
 
-from bench import connections, operating, report, syncing
+from bench import connections, large, operating, report, syncing
 from bench.hostile import kinds, measuring
 from bench.hostile.table import FULL_SECONDS, hostile_table
 from bench.moorings import measuring as mooring
@@ -56,7 +56,7 @@ def main(
         if only in (None, "sync"):
             tables += [_sync(services, ordinary=not root)]
             if root:
-                tables += [_sync(SMALL_SYNC, ordinary=True)]
+                tables += [_sync(SMALL_SYNC, ordinary=True), _large(quick)]
         if only in (None, "operator", "moorings", "hostile") and not root:
             console.print("The operator is measured against a real API server, which takes root: left out.")
         if only in (None, "operator") and root:
@@ -85,6 +85,12 @@ def _sync(services: int, ordinary: bool) -> report.Table:
     options = syncing.Options(services, endpoints=10, changes=50)
     results = msgspec.json.decode(_part("bench.syncing", options, ordinary), type=dict[str, syncing.Result])
     return report.sync_table(options, results, "as an ordinary user" if ordinary else "as root")
+
+
+def _large(quick: bool) -> report.Table:
+    options = large.Options(200, 3, 2_000) if quick else large.Options(1_000, 20, report.FULL_SESSIONS)
+    measured = _part("bench.large", options, ordinary=False)
+    return report.large_table(options, msgspec.json.decode(measured, type=large.Result))
 
 
 def _operator(quick: bool) -> report.Table:

@@ -11,6 +11,9 @@ from rich.text import Text
 
 from bench import objects
 from bench.connections import Round, Way
+from bench.large import Cost
+from bench.large import Options as LargeOptions
+from bench.large import Result as LargeResult
 from bench.operating import Options as OperatorOptions
 from bench.operating import Result as OperatorResult
 from bench.syncing import Options as SyncOptions
@@ -23,6 +26,10 @@ CHANGE_SECONDS = 0.050
 PYTHON_MIB = 200
 NFT_MIB = 400
 RESTART_SECONDS = 2.0
+LARGE_CHANGE_SECONDS = 0.2
+FORGOTTEN_SECONDS = 0.5
+FULL_SESSIONS = 50_000
+"""Sessions that the aims of a large Service are for."""
 FULL_SIZE = 10_000
 """Services that the aims are for."""
 OPERATOR_SIZE = 1_000
@@ -186,6 +193,45 @@ def sync_table(options: SyncOptions, results: dict[str, Result], privileges: str
     title = f"Sync of {options.services:,} services x {options.endpoints} endpoints, {privileges}"
     note = f"ClientIP; from the API's JSON to the kernel, in {first.transactions} transactions."
     return Table(title, ("step", "measured"), rows, note)
+
+
+def large_table(options: LargeOptions, result: LargeResult) -> Table:
+    """What one large Service costs. Aims hold for the full size."""
+    aimed = options.sessions == FULL_SESSIONS
+    processor, took = ([getattr(each, what) for each in result.changes] for what in ("processor", "took"))
+    removed = result.removed.took
+    rows = [
+        limited(
+            f"one of {options.endpoints:,} endpoints goes: processor time, median",
+            in_ms(median(processor)),
+            median(processor) * 1000,
+            LARGE_CHANGE_SECONDS * 1000,
+            "ms",
+            aimed,
+        ),
+        Row((f"  until flows are swept: median, worst of {len(took)}", f"{in_ms(median(took))}, {in_ms(max(took))}")),
+        limited(
+            f"the endpoint of {options.sessions:,} sessions goes, until they are forgotten",
+            in_seconds(removed),
+            removed * 1000,
+            FORGOTTEN_SECONDS * 1000,
+            "ms",
+            aimed,
+        ),
+        Row(("  of that processor time", in_seconds(result.removed.processor))),
+        Row(("  to read them over netlink", _and_processor(result.read))),
+        Row(
+            (
+                "  to have nft list them",
+                f"{_and_processor(result.listed)} (x {result.listed.processor / result.read.processor:.0f})",
+            )
+        ),
+    ]
+    return Table("One large Service", ("step", "measured"), rows, "ClientIP, as root, with nothing else on the node.")
+
+
+def _and_processor(cost: Cost) -> str:
+    return f"{in_seconds(cost.took)}, processor {in_seconds(cost.processor)}"
 
 
 def operator_table(options: OperatorOptions, result: OperatorResult) -> Table:

@@ -5,9 +5,23 @@ from typing import Any
 import pytest
 
 from bench.connections import Round, Way
+from bench.large import Cost
+from bench.large import Options as LargeOptions
+from bench.large import Result as LargeResult
 from bench.operating import Options as OperatorOptions
 from bench.operating import Result as OperatorResult
-from bench.report import Aim, Row, Table, connection_tables, limits, markdown, operator_table, ratio, sync_table
+from bench.report import (
+    Aim,
+    Row,
+    Table,
+    connection_tables,
+    large_table,
+    limits,
+    markdown,
+    operator_table,
+    ratio,
+    sync_table,
+)
 from bench.scrape import Histogram
 from bench.syncing import Options, Result
 
@@ -56,6 +70,34 @@ def test_aims_of_a_sync_hold_for_the_full_size_only() -> None:
     missed = {row.cells[0] for row in full.rows if row.aim and not row.aim.met}
     assert missed == {"  worst of 3", "peak memory of nft", "restart, nothing changed"}
     assert not any(row.aim for row in sync_table(Options(1_000, 10, 3), results, "").rows)
+
+
+def large(**changes: Any) -> LargeResult:
+    good = {"changes": [Cost(0.1, 0.05)] * 3, "listed": Cost(3, 2), "read": Cost(0.2, 0.1), "removed": Cost(0.4, 0.4)}
+    return LargeResult(**{**good, **changes})
+
+
+def test_nft_is_compared_with_netlink_by_processor_time() -> None:
+    rows = large_table(LargeOptions(1000, 3, 50_000), large()).rows
+    assert rows[-1].cells == ("  to have nft list them", "3.00 s, processor 2.00 s (x 20)")
+    assert all(row.aim.met for row in rows if row.aim)
+
+
+@pytest.mark.parametrize(
+    ("changes", "missed"),
+    [
+        ({"changes": [Cost(0.2, 0.1), Cost(0.3, 0.21), Cost(0.3, 0.21)]}, "one of 1,000 endpoints goes"),
+        ({"removed": Cost(0.51, 0.4)}, "the endpoint of 50,000 sessions goes"),
+    ],
+)
+def test_each_aim_of_a_large_service_can_be_missed(changes: dict[str, Any], missed: str) -> None:
+    (row,) = (
+        row
+        for row in large_table(LargeOptions(1000, 3, 50_000), large(**changes)).rows
+        if row.aim and not row.aim.met
+    )
+    assert row.cells[0].startswith(missed)
+    assert not any(row.aim for row in large_table(LargeOptions(200, 3, 2000), large(**changes)).rows)
 
 
 def operated(**changes: Any) -> OperatorResult:

@@ -1,14 +1,19 @@
 """Elements over netlink, where the fake has nothing of its own: `test_nft` has what holds of both."""
 
 import errno
+import math
 import os
 import signal
 import subprocess
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from moorage.dataplane.elements import MAX_ELEMENTS, RawElement, read, replace
+from moorage.dataplane import elements, netlink
+from moorage.dataplane.elements import MAX_LARGE, MAX_OF_MESSAGE, MAX_SMALL, RawElement, read, replace
 from moorage.dataplane.layout import Layout
+from moorage.dataplane.netlink import message, nested
 from tests.support.netns import Namespace
 
 MAP = """\
@@ -32,12 +37,42 @@ def kernel(netns: Namespace) -> Namespace:
     return netns
 
 
-def test_the_largest_transaction_that_is_made_is_taken(kernel: Namespace) -> None:
-    many = [element(number) for number in range(MAX_ELEMENTS)]
+def written(each: RawElement) -> bytes:
+    return elements._element(each.key, each.value, each.timeout, each.expires)
+
+
+WORD = st.binary(min_size=4, max_size=4)
+ELEMENTS = st.builds(
+    lambda key, value, ages: RawElement(b"".join(key), b"".join(value), *ages),
+    st.lists(WORD, min_size=1, max_size=2),
+    st.lists(WORD, min_size=1, max_size=2),
+    st.sampled_from([(None, None), (1000, 999), (86_400_000, 5)]),
+)
+
+
+@given(st.lists(st.lists(ELEMENTS, max_size=5), max_size=4))
+def test_elements_of_every_form_are_read_in_any_order(datagrams: list[list[RawElement]]) -> None:
+    """As if the kernel wrote them as it reads them."""
+    answers = [
+        message(elements._NEW, 0, 1, elements._names("moorage", "m") + nested(3, [written(one) for one in each]))
+        for each in datagrams
+    ]
+    assert list(elements._elements(answers)) == [element for each in datagrams for element in each]
+
+
+@pytest.mark.parametrize("count", [MAX_OF_MESSAGE + 1, MAX_SMALL, MAX_LARGE])
+def test_the_largest_transactions_are_taken(kernel: Namespace, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if count == MAX_LARGE and os.geteuid() != 0:
+        pytest.skip("buffers can be enlarged only outside of user namespaces")
+    if count == MAX_SMALL:
+        monkeypatch.setattr(netlink, "SMALL_BATCH_BYTES", math.inf)  # a buffer that would have to be enlarged is not
+    many = [element(number) for number in range(count)]
     replace(kernel.netlink, "moorage", "sessions6", [], many)
     assert sorted(each.key for each in read(kernel.netlink, "moorage", "sessions6")) == [each.key for each in many]
     replace(kernel.netlink, "moorage", "sessions6", many, many)
-    assert len(read(kernel.netlink, "moorage", "sessions6")) == MAX_ELEMENTS
+    assert len(read(kernel.netlink, "moorage", "sessions6")) == count
+    replace(kernel.netlink, "moorage", "sessions6", many, [])
+    assert read(kernel.netlink, "moorage", "sessions6") == []
 
 
 def test_another_map_and_another_table_are_not_touched(kernel: Namespace) -> None:
@@ -77,8 +112,8 @@ done
 def test_all_is_read_while_somebody_else_changes_another_table_all_the_time(kernel: Namespace) -> None:
     """Their transactions need not mark a dump as interrupted: Linux 6.18 marks none of elements."""
     many = [element(number) for number in range(20_000)]
-    for start in range(0, len(many), MAX_ELEMENTS):
-        replace(kernel.netlink, "moorage", "sessions6", [], many[start : start + MAX_ELEMENTS])
+    for start in range(0, len(many), MAX_OF_MESSAGE):
+        replace(kernel.netlink, "moorage", "sessions6", [], many[start : start + MAX_OF_MESSAGE])
     argv = [*kernel.prefix, "sh", "-c", OTHERS]
     with subprocess.Popen(argv, start_new_session=True, stdout=subprocess.PIPE) as others:
         try:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import NamedTuple
 
 import pytest
+from msgspec.structs import replace
 
 from moorage import proc
 from moorage.dataplane.fake import FakeNft
@@ -230,7 +231,7 @@ async def test_what_was_learned_gets_another_timeout_and_age(nft: Nft) -> None:
     await nft.run(f"{SESSION}\n{SESSION6}")
     for name in MAPS:
         [old] = await nft.learned(name)
-        await nft.relearn(name, [old], [old._replace(timeout=500_000, expires=100_000)])
+        await nft.relearn(name, [old], [replace(old, timeout=500_000, expires=100_000)])
         [new] = await learned(nft, name)
         assert (new.key, new.value) == (MAPS[name][0].unpack(old.key), MAPS[name][1].unpack(old.value))
         assert new.timeout == 500

@@ -3,13 +3,14 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from moorage.dataplane.elements import MAX_ELEMENTS
+from moorage.dataplane.elements import MAX_SMALL
 from moorage.dataplane.fake import FakeNft
 from moorage.dataplane.model import Moored, ServiceAddress, Target
-from moorage.dataplane.nft import Nft
+from moorage.dataplane.nft import Nft, NftError
 from moorage.dataplane.ruleset import base
-from moorage.dataplane.sessions import Correction, Session, correct, corrections, read
+from moorage.dataplane.sessions import MAX_REFUSED, Correction, Session, correct, corrections, read
 from tests.support.netns import Namespace
 from tests.support.states import mooring, node_state, port
 
@@ -116,22 +117,38 @@ async def test_sessions_are_read_as_nft_lists_them(netns: Namespace) -> None:
     for each in made:
         await learn(netns.nft, each)
     found = sorted(await read(netns.nft))
-    assert [each._replace(left=0) for each in found] == sorted(each._replace(left=0) for each in made)
+    assert [replace(each, left=0) for each in found] == sorted(replace(each, left=0) for each in made)
     assert all(0 <= each.left <= each.timeout for each in found)
     assert await correct(netns.nft, [Correction(each) for each in found]) is None
     assert await read(netns.nft) == []
 
 
+async def test_it_gives_up_when_the_kernel_refuses_all_the_time(
+    nft: FakeNft, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+
+    async def refuse(*_: object) -> None:
+        nonlocal asked
+        asked += 1
+        raise NftError("nf_tables: File exists")
+
+    monkeypatch.setattr(nft, "relearn", refuse)
+    several = [Correction(session(60, 5, client=f"10.244.{n // 250}.{n % 250}")) for n in range(1000)]
+    assert "File exists" in str(await correct(nft, several, most=1))
+    assert asked == MAX_REFUSED
+
+
 async def test_many_corrections_are_cut_into_transactions_and_one_that_is_refused_keeps_no_other(
     nft: FakeNft,
 ) -> None:
-    several = [session(60, 5, client=f"10.244.{n // 250}.{n % 250}") for n in range(2 * MAX_ELEMENTS + 1)]
+    several = [session(60, 5, client=f"10.244.{n // 250}.{n % 250}") for n in range(2 * MAX_SMALL + 1)]
     for each in several:
         await learn(nft, each)
     nft.scripts.clear()
     await nft.run(f"delete element inet moorage sessions4 {{ {several[0].text} }}\n")
-    await learn(nft, several[0]._replace(target=Target("203.0.113.2", 80)))
+    await learn(nft, replace(several[0], target=Target("203.0.113.2", 80)))
     refused = await correct(nft, [Correction(each) for each in several])
     assert "File exists" in str(refused)
-    assert len(await read(nft)) == MAX_ELEMENTS
+    assert len(await read(nft)) == MAX_SMALL
     assert len(nft.scripts) == 2 + 2

@@ -472,6 +472,27 @@ async def test_sessions_that_go_on_changing_are_left_for_later_and_nobody_waits_
     assert await nft.elements("sessions4") == []
 
 
+@pytest.mark.parametrize("large", [False, True])
+async def test_a_session_that_goes_on_changing_holds_up_no_others(large: bool) -> None:
+    changing = "10.244.1.9 . 10.96.0.1 . tcp . 80"
+
+    class Changing(BreakingNft):
+        async def run(self, script: str) -> None:
+            if f"delete element inet moorage sessions4 {{ {changing}" in script or f", {changing}" in script:
+                raise NftError("nft: File exists")
+            await super().run(script)
+
+    nft = Changing(lambda: 0.0)
+    sync = Synchronizer(nft, FakeConntrack(), Capabilities(large_transactions=large))
+    await sync.sync({KEY: port(KEY, [1, 2], 60)}, {KEY})
+    clients = [f"10.244.1.{number}" for number in range(1, 30)]
+    elements = [f"{client} . 10.96.0.1 . tcp . 80 timeout 60s : 203.0.113.1 . 80" for client in clients]
+    await FakeNft.run(nft, f"add element inet moorage sessions4 {{ {', '.join(elements)} }}\n")
+    await sync.sync({KEY: port(KEY, [2], 60)}, {KEY})
+    assert sync.unfinished
+    assert [each.key[0] for each in await nft.elements("sessions4")] == ["10.244.1.9"]
+
+
 async def test_sessions_are_read_only_where_some_may_be_wrong() -> None:
     nft = ReadingNft()
     sync = synchronizer(nft)

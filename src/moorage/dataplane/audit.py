@@ -162,7 +162,7 @@ def _subject(container: Container) -> str:
 
 
 def _sessions(corrections: Iterable[sessions.Correction]) -> Iterator[Finding]:
-    for session, timeout, _ in corrections:
+    for session, timeout in ((each.session, each.timeout) for each in corrections):
         have = f"{text(session.target)} timeout {session.timeout}s"
         want = f"{text(session.target)} timeout {timeout}s" if timeout else None
         yield Finding(f"map {session.container.name}", have, want, session.text, session.key)

@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 from typing import NamedTuple
 
+from moorage.dataplane.netlink import SO_SNDBUFFORCE
 from moorage.dataplane.nft import Nft
 from moorage.errors import MoorageError
 
@@ -13,7 +14,6 @@ OLDEST_NFT = (1, 0, 6)
 
 TCP_LOOSE = Path("/proc/sys/net/netfilter/nf_conntrack_tcp_loose")
 
-_SO_SNDBUFFORCE = 32
 _BUFFER_BYTES = 1 << 20
 
 # nft 1.0.6 aborts when a rule updates a map whose key is longer than 16 bytes; here it is 2 * 16 + 1 + 2.
@@ -89,7 +89,7 @@ def _may_enlarge_buffers() -> bool:
     namespace."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as trial:
         try:
-            trial.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _BUFFER_BYTES)
+            trial.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, _BUFFER_BYTES)
         except PermissionError:
             return False
     return True

@@ -7,8 +7,10 @@ For those that rules fill and that may have a hundred thousand elements: nft lis
 import errno
 import socket
 import struct
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+
+import msgspec
 
 from moorage.dataplane import netlink
 from moorage.dataplane.netlink import Connect, attribute, attributes, message, nested
@@ -23,17 +25,21 @@ _INET = 1
 """NFPROTO_INET."""
 _TABLE, _SET, _ELEMENTS = 1, 2, 3
 """NFTA_SET_ELEM_LIST_*."""
+_ELEMENT = 1
+"""NFTA_LIST_ELEM."""
 _KEY, _DATA, _TIMEOUT, _EXPIRATION = 1, 2, 4, 5
 """NFTA_SET_ELEM_*."""
 _VALUE = 1
 """NFTA_DATA_VALUE."""
 
-MAX_ELEMENTS = 500
-"""How many elements one message may have: the length of an attribute has 16 bits, an element of IPv6 takes 104 bytes.
-Three such messages fit into the socket buffer that an unprivileged user namespace allows."""
+MAX_OF_MESSAGE = 500
+"""How many elements one message may have: the length of an attribute has 16 bits, an element at most 104 bytes."""
+MAX_SMALL, MAX_LARGE = 800, 10_000
+"""How many elements one transaction may replace: so many of IPv6 fit into a socket's buffer, or into one that was
+enlarged. At each transaction the kernel waits until nobody looks at the rules of before (RCU): some milliseconds."""
 
 
-class RawElement(NamedTuple):
+class RawElement(msgspec.Struct, frozen=True, gc=False):
     """An element of a set, or of a map whose values are no verdicts."""
 
     key: bytes
@@ -54,11 +60,13 @@ def read(connect: Connect, table: str, name: str) -> list[RawElement]:
         if error.errno == errno.ENOENT:
             return []
         raise
-    return [each for data in answers for each in _elements(data)]
+    return list(_elements(answers))
 
 
 def replace(connect: Connect, table: str, name: str, old: Sequence[RawElement], new: Sequence[RawElement]) -> None:
-    """Delete `old` and add `new`, at most MAX_ELEMENTS each, as one transaction. Raises OSError.
+    """Delete `old` and add `new`, at most MAX_LARGE each, as one transaction. Raises OSError.
+
+    More than MAX_SMALL need a socket whose buffer can be enlarged.
 
     To delete an element that has just expired would make the whole transaction fail. So each is added first, which
     changes nothing if it is still there, and fails (EEXIST) if it has another value by now.
@@ -67,9 +75,13 @@ def replace(connect: Connect, table: str, name: str, old: Sequence[RawElement], 
     changes = (
         (_NEW, netlink.CREATE, [_element(each.key, each.value) for each in old]),
         (_DELETE, 0, [_element(each.key) for each in old]),
-        (_NEW, netlink.CREATE, [_element(*each) for each in new]),
+        (_NEW, netlink.CREATE, [_element(each.key, each.value, each.timeout, each.expires) for each in new]),
     )
-    requests = [(type, flags, names + nested(_ELEMENTS, those)) for type, flags, those in changes if those]
+    requests = [
+        (type, flags, names + nested(_ELEMENTS, those[start : start + MAX_OF_MESSAGE]))
+        for type, flags, those in changes
+        for start in range(0, len(those), MAX_OF_MESSAGE)
+    ]
     if not requests:
         return
     last = len(requests)
@@ -89,28 +101,40 @@ def _names(table: str, name: str) -> bytes:
 
 
 def _element(key: bytes, value: bytes = b"", timeout: int | None = None, expires: int | None = None) -> bytes:
-    parts = [nested(_KEY, [attribute(_VALUE, key)])]
-    if value:
-        parts.append(nested(_DATA, [attribute(_VALUE, value)]))
-    parts += [
-        attribute(type, struct.pack("!Q", milliseconds))
-        for type, milliseconds in ((_TIMEOUT, timeout), (_EXPIRATION, expires))
-        if milliseconds is not None
-    ]
-    return nested(1, parts)  # NFTA_LIST_ELEM
+    ages = b""
+    if timeout is not None and expires is not None:
+        ages = attribute(_TIMEOUT, struct.pack("!Q", timeout)) + attribute(_EXPIRATION, struct.pack("!Q", expires))
+    head, middle = _headers(len(key), len(value), len(ages))
+    return head + key + middle + value + ages
+
+
+@lru_cache(64)
+def _headers(key: int, value: int, ages: int) -> tuple[bytes, bytes]:
+    """What comes before the key and the value of an element where they are so long, in bytes that four divides."""
+    data = nested(_DATA, [attribute(_VALUE, bytes(value))]) if value else b""
+    whole = nested(_ELEMENT, [nested(_KEY, [attribute(_VALUE, bytes(key))]), data, bytes(ages)])
+    start = len(whole) - ages - len(data)
+    return whole[: start - key], whole[start : len(whole) - ages - value]
 
 
 _milliseconds = struct.Struct("!Q").unpack_from
 
 
-def _elements(data: bytes) -> Iterator[RawElement]:
-    for each in netlink.messages(data):
-        if each.type != _NEW:
-            continue
-        for type, start, end in attributes(data, each.body, each.end):
-            if type == _ELEMENTS:
+def _elements(answers: Iterable[bytes]) -> Iterator[RawElement]:
+    usual: _Form | None = None
+    for data in answers:
+        for each in netlink.messages(data):
+            if each.type != _NEW:
+                continue
+            for type, start, end in attributes(data, each.body, each.end):
+                if type != _ELEMENTS:
+                    continue
                 for _, first, last in attributes(data, start, end):
-                    yield _read_element(data, first, last)
+                    found = usual.read(data, first, last) if usual else None
+                    if found is None:
+                        found = _read_element(data, first, last)
+                        usual = _Form(data, first, found)
+                    yield found
 
 
 def _read_element(data: bytes, start: int, end: int) -> RawElement:
@@ -127,3 +151,20 @@ def _read_element(data: bytes, start: int, end: int) -> RawElement:
         elif type == _EXPIRATION:
             expires = _milliseconds(data, first)[0]
     return RawElement(key, value, timeout, expires)
+
+
+class _Form:
+    """Reads elements that have a timeout and the same headers in the same places, as nearly all of a map have."""
+
+    def __init__(self, data: bytes, start: int, element: RawElement) -> None:
+        """`element`: what lies in `data` from `start` on."""
+        key, value = len(element.key), len(element.value)
+        self._struct = struct.Struct(f"!8s{key}s{8 if value else 0}s{value}s4sQ4sQ")
+        self._headers = self._struct.unpack_from(data, start)[0::2] if len(data) >= start + self._struct.size else ()
+
+    def read(self, data: bytes, start: int, end: int) -> RawElement | None:
+        """The element; None if its form is another."""
+        if end - start != self._struct.size:
+            return None
+        one, key, two, value, three, timeout, four, expires = self._struct.unpack_from(data, start)
+        return RawElement(key, value, timeout, expires) if (one, two, three, four) == self._headers else None

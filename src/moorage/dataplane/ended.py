@@ -7,7 +7,7 @@ for its mooring where the last one has waited.
 from collections.abc import Collection, Mapping
 
 from moorage.dataplane import sessions
-from moorage.dataplane.elements import MAX_ELEMENTS
+from moorage.dataplane.elements import MAX_SMALL
 from moorage.dataplane.layout import Layout
 from moorage.dataplane.model import Moored, ServicePort, Unit, UnitKey
 from moorage.dataplane.nft import Nft
@@ -36,6 +36,6 @@ async def forget(nft: Nft, clients: Collection[str], state: Mapping[UnitKey, Uni
         client, name = Layout([family.type]), OF_FAMILY[family.number].waited.name
         starts = tuple(client.pack([each]) for each in clients if (":" in each) == (family.number == 6))
         old = [each for each in await nft.learned(name) if each.key.startswith(starts)]
-        for first in range(0, len(old), MAX_ELEMENTS):
-            await nft.relearn(name, old[first : first + MAX_ELEMENTS], [])
+        for first in range(0, len(old), MAX_SMALL):
+            await nft.relearn(name, old[first : first + MAX_SMALL], [])
     return len(pinned)

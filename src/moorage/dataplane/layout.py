@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from moorage.dataplane.nft import PROTOCOLS, Word, canonical
 
 _FORMATS = {"ipv4_addr": "4s", "ipv6_addr": "16s", "inet_proto": "B3x", "inet_service": "H2x"}
-_FAMILIES = {"ipv4_addr": socket.AF_INET, "ipv6_addr": socket.AF_INET6}
+_ADDRESSES = ("ipv4_addr", "ipv6_addr")
 _NUMBERS = {name: number for number, name in PROTOCOLS.items()}
 
 
@@ -33,13 +33,25 @@ class Layout:
         return tuple(map(_unpack, self._types, self._struct.unpack(data)))
 
 
+def pack_address(address: str) -> bytes:
+    """What the kernel has for an address."""
+    return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+
+
+def unpack_address(data: bytes) -> str:
+    """The address in canonical form."""
+    if len(data) == 4:
+        return socket.inet_ntop(socket.AF_INET, data)
+    return canonical(socket.inet_ntop(socket.AF_INET6, data))
+
+
 def _pack(type: str, word: Word) -> bytes | int:
-    if type in _FAMILIES:
-        return socket.inet_pton(_FAMILIES[type], str(word))
+    if type in _ADDRESSES:
+        return pack_address(str(word))
     return _NUMBERS[word] if isinstance(word, str) and word in _NUMBERS else int(word)
 
 
 def _unpack(type: str, value: bytes | int) -> Word:
     if isinstance(value, bytes):
-        return canonical(socket.inet_ntop(_FAMILIES[type], value))
+        return unpack_address(value)
     return PROTOCOLS.get(value, value) if type == "inet_proto" else value

@@ -21,9 +21,12 @@ NESTED = 0x8000
 _DUMP_INTERRUPTED = 0x10
 _ERROR, _DONE = 2, 3
 _NETFILTER = 12
+SO_SNDBUFFORCE = 32
 ANSWER_SECONDS = 10
 BUFFER_BYTES = 1 << 16
 """The kernel sends at most half of that at once."""
+SMALL_BATCH_BYTES = 200_000
+"""What the send buffer takes where it cannot be enlarged; it has 212,992 bytes."""
 MAX_DUMPS = 5
 """How often an interrupted dump is read again."""
 
@@ -133,6 +136,8 @@ def transact(connect: Connect, batch: bytes) -> None:
     """
     with connect() as kernel:
         kernel.setblocking(False)
+        if len(batch) > SMALL_BATCH_BYTES:
+            kernel.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, len(batch))
         kernel.send(batch)
         answers = 0
         with suppress(BlockingIOError):

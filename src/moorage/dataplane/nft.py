@@ -104,13 +104,10 @@ class Nft(Protocol):
         """The elements of one set or map; none if the set or the table does not exist."""
 
     async def learned(self, name: str) -> list[RawElement]:
-        """The elements of a set or map that rules fill, as the kernel has them; none if it does not exist.
-
-        Raises NftError.
-        """
+        """What a set or map has that rules fill, as the kernel has it; nothing if it does not exist."""
 
     async def relearn(self, name: str, old: Sequence[RawElement], new: Sequence[RawElement]) -> None:
-        """Replace elements of such a set or map as one transaction: at most `elements.MAX_ELEMENTS`.
+        """Replace elements of such a set or map as one transaction: at most `elements.MAX_LARGE`.
 
         Raises NftError. That an element of `old` is gone is no error; that it has another value is one.
         """

@@ -3,16 +3,24 @@
 import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
 
-from moorage.dataplane.elements import MAX_ELEMENTS, RawElement
-from moorage.dataplane.layout import Layout
+import msgspec
+from msgspec.structs import replace
+
+from moorage.dataplane.elements import MAX_SMALL, RawElement
+from moorage.dataplane.layout import Layout, pack_address, unpack_address
 from moorage.dataplane.model import MooringKey, ServiceAddress, Target, Unit, UnitKey, moored_to, port_of
 from moorage.dataplane.nft import Nft, NftError, Word
 from moorage.dataplane.schema import FAMILIES, OF_FAMILY, Container, Family, text
 
+MAX_REMEMBERED = 4096
+"""How many services and endpoints are remembered in the form in which the kernel has them."""
 
-class Session(NamedTuple):
+MAX_REFUSED = 100
+"""How many transactions may be refused in one go."""
+
+
+class Session(msgspec.Struct, frozen=True, gc=False, order=True):
     """A client's pin to an endpoint of a Service, on one node."""
 
     client: str
@@ -34,7 +42,7 @@ class Session(NamedTuple):
         return text((self.client, *self.key))
 
 
-class Correction(NamedTuple):
+class Correction(msgspec.Struct, frozen=True, gc=False):
     """A session that this state would not have made: it must be forgotten, or get another timeout."""
 
     session: Session
@@ -53,59 +61,59 @@ async def read(nft: Nft) -> list[Session]:
     return found
 
 
-async def correct(nft: Nft, corrections: Sequence[Correction]) -> NftError | None:
-    """Make the corrections, some hundred in a transaction. Returns why the last was refused that was.
+async def correct(nft: Nft, corrections: Sequence[Correction], most: int = MAX_SMALL) -> NftError | None:
+    """Make the corrections, at most so many in a transaction. Returns why one was refused; None if none was.
 
     Those whose client has been pinned to another endpoint since they were read are refused, and with them the others
-    of their transaction: then read again.
+    of their transaction: then read again. After MAX_REFUSED transactions the rest is left.
     """
-    refused = None
+    refused: list[NftError] = []
     for number, layout in _LAYOUTS.items():
         those = [each for each in corrections if each.session.key.family == number]
-        for start in range(0, len(those), MAX_ELEMENTS):
-            chunk = those[start : start + MAX_ELEMENTS]
+        for start in range(0, len(those), most):
+            chunk = those[start : start + most]
             old = [layout.write(each.session) for each in chunk]
             new = [
-                element._replace(timeout=each.timeout * 1000, expires=each.left * 1000)
+                replace(element, timeout=each.timeout * 1000, expires=each.left * 1000)
                 for each, element in zip(chunk, old, strict=True)
                 if each.timeout
             ]
             try:
                 await nft.relearn(OF_FAMILY[number].sessions.name, old, new)
             except NftError as error:
-                refused = error
-    return refused
+                refused.append(error)
+                if len(refused) == MAX_REFUSED:
+                    return error
+    return refused[-1] if refused else None
 
 
 class _Layout:
-    """How sessions of one family lie in the kernel."""
+    """How sessions of one family lie in the kernel. Many have the same service and endpoint, which are remembered."""
 
     def __init__(self, family: Family) -> None:
-        self._client = Layout([family.type])
-        self._service = Layout([family.type, "inet_proto", "inet_service"])
-        self._target = Layout([family.type, "inet_service"])
+        self._client_bytes = Layout([family.type]).size
+        service, target = Layout([family.type, "inet_proto", "inet_service"]), Layout([family.type, "inet_service"])
+        self._read_service = lru_cache(MAX_REMEMBERED)(lambda data: _service(*service.unpack(data)))
+        self._read_target = lru_cache(MAX_REMEMBERED)(lambda data: _target(*target.unpack(data)))
+        self._service, self._target = lru_cache(MAX_REMEMBERED)(service.pack), lru_cache(MAX_REMEMBERED)(target.pack)
 
     def read(self, elements: Iterable[RawElement]) -> list[Session]:
-        """The sessions. Many have the same service and endpoint."""
-        size, client = self._client.size, self._client.unpack
-        service = lru_cache(4096)(lambda data: _service(*self._service.unpack(data)))
-        target = lru_cache(4096)(lambda data: _target(*self._target.unpack(data)))
+        """The sessions."""
+        end = self._client_bytes
         return [
             Session(
-                str(client(key[:size])[0]),
-                service(key[size:]),
-                target(value),
-                (timeout or 0) // 1000,
-                (expires or 0) // 1000,
+                unpack_address(each.key[:end]),
+                self._read_service(each.key[end:]),
+                self._read_target(each.value),
+                (each.timeout or 0) // 1000,
+                (each.expires or 0) // 1000,
             )
-            for key, value, timeout, expires in elements
+            for each in elements
         ]
 
     def write(self, session: Session) -> RawElement:
         """The element of a session, without its timeout."""
-        return RawElement(
-            self._client.pack([session.client]) + self._service.pack(session.key), self._target.pack(session.target)
-        )
+        return RawElement(pack_address(session.client) + self._service(session.key), self._target(session.target))
 
 
 _LAYOUTS = {family.number: _Layout(family) for family in FAMILIES}
@@ -134,13 +142,12 @@ def corrections(
     """
     result = []
     for session in sessions:
-        mooring = MooringKey(session.client, session.key)
-        has_moved = mooring in moved
+        has_moved = bool(moved) and MooringKey(session.client, session.key) in moved
         if keys is not None and session.key not in keys and not has_moved:
             continue
         port = port_of(state, session.key)
         timeout = (port.affinity.session_seconds or 0) if port and session.target in port.targets else 0
-        if has_moved and session.target != moored_to(state, mooring):
+        if has_moved and session.target != moored_to(state, MooringKey(session.client, session.key)):
             timeout = 0
         if timeout == session.timeout:
             continue

@@ -8,6 +8,7 @@ from moorage.dataplane import nft, reading, sessions, units
 from moorage.dataplane.capabilities import Capabilities
 from moorage.dataplane.changes import MAX_ELEMENTS_LARGE, MAX_ELEMENTS_SMALL, Ledger, Transaction
 from moorage.dataplane.conntrack import Conntrack, Flow, service_of, stale
+from moorage.dataplane.elements import MAX_LARGE, MAX_SMALL
 from moorage.dataplane.ended import forget
 from moorage.dataplane.model import (
     ClientTarget,
@@ -32,6 +33,8 @@ MAX_SWEEPS = 3
 """How many times to look for flows and sessions that still reached an endpoint while it was being taken out."""
 MAX_CORRECTIONS = 5
 """How many times one sync tries to correct sessions that keep changing."""
+DIVISOR = 10
+"""How many times smaller the transactions of each of these attempts are."""
 MAX_SEARCHES = 10
 """How many times one sync searches for units that nft refuses."""
 MAX_NARROWED = 8
@@ -219,9 +222,11 @@ class Synchronizer:
     async def _correct_sessions(self, state: Mapping[UnitKey, Unit], doubts: "_Doubts") -> int:
         if doubts.pinned is not None and not doubts.pinned and not doubts.moves:
             return 0
-        for _ in range(MAX_CORRECTIONS):
+        for attempt in range(MAX_CORRECTIONS):
             wrong = sessions.corrections(await sessions.read(self._nft), state, doubts.pinned, doubts.moves)
-            refused = await sessions.correct(self._nft, wrong)
+            # In ever smaller transactions: one session that keeps changing holds up those of its own.
+            most = (MAX_LARGE if self._limit == MAX_ELEMENTS_LARGE else MAX_SMALL) // DIVISOR**attempt
+            refused = await sessions.correct(self._nft, wrong, max(most, 1))
             self.unfinished = refused is not None
             if refused is None:
                 return len(wrong)
