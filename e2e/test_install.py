@@ -15,6 +15,8 @@ from e2e.harness.topology import INTERNET
 
 OPERATOR, SOURCE, DEMO = "The operator, in cluster B", "The other cluster, A", "The demo, in cluster B"
 REMOVAL = "Removing it, and keeping the Services"
+AGENTS, REMOVAL_OF_AGENTS = "Node agents, in cluster B", "Removing the node agents"
+"""e2e/test_agent.py follows these."""
 ANSWER = re.compile(r"^frontend\[frontend-[\w-]+\] -> backend\[(backend[12])-[\w-]+\]$", re.MULTILINE)
 DESCRIBE = ("-n", "frontend", "describe", "xsvc", "backend")
 ACCOUNT = "system:serviceaccount:moorage-system:moorage-operator"
@@ -30,7 +32,7 @@ def installation(clusters: Clusters, tmp_path_factory: pytest.TempPathFactory) -
 def printed(installation: Installation) -> str:
     """What the commands of the last step print."""
     found = commands()
-    assert list(found) == ["The image", OPERATOR, SOURCE, DEMO, REMOVAL]
+    assert list(found) == ["The image", OPERATOR, AGENTS, SOURCE, DEMO, REMOVAL_OF_AGENTS, REMOVAL]
     installation.run(*found[OPERATOR])
     installation.run(*found[SOURCE])
     output = installation.run(*found[DEMO])

@@ -12,6 +12,8 @@ import sys
 import time
 
 _TIMEOUT_SECONDS = 3.0
+_PATIENT_SECONDS = 60.0
+"""How long a connection that is held may take to be made."""
 _HOLD_SECONDS = 300
 """Nobody is held on to for longer."""
 
@@ -31,8 +33,8 @@ async def serve(name: str, address: str, port: str) -> None:
     await server.serve_forever()
 
 
-def connected(source: str, address: str, port: str) -> socket.socket:
-    return socket.create_connection((address, int(port)), _TIMEOUT_SECONDS, source_address=(source, 0))
+def connected(source: str, address: str, port: str, seconds: float = _TIMEOUT_SECONDS) -> socket.socket:
+    return socket.create_connection((address, int(port)), seconds, source_address=(source, 0))
 
 
 def asked(source: str, address: str, port: str) -> str:
@@ -48,7 +50,8 @@ def hold(address: str, port: str, source: str) -> str:
     """Why it ended."""
     end = time.monotonic() + _HOLD_SECONDS
     try:
-        with connected(source, address, port) as connection, connection.makefile("rw") as lines:
+        with connected(source, address, port, _PATIENT_SECONDS) as connection, connection.makefile("rw") as lines:
+            connection.settimeout(_TIMEOUT_SECONDS)
             while time.monotonic() < end and (name := lines.readline()):
                 print(name.strip(), flush=True)
                 time.sleep(0.1)

@@ -61,6 +61,7 @@ class Installation:
         """What the section's commands made, in both clusters; all at once, because a namespace takes its time."""
         self.run(
             "kubectl --context b delete -k deploy/operator --ignore-not-found & jobs=$!",
+            'kubectl --context b delete -k deploy/agent-remove --ignore-not-found & jobs+=" $!"',
             'kubectl --context b delete -k deploy/crds --ignore-not-found & jobs+=" $!"',
             'kubectl --context b delete namespace frontend --ignore-not-found & jobs+=" $!"',
             'kubectl --context a delete namespace backend --ignore-not-found & jobs+=" $!"',
@@ -70,10 +71,11 @@ class Installation:
     def _name_image(self, image: str) -> None:
         """Have the manifests name this image, as the README says."""
         name, _, tag = image.rpartition(":")
-        path = self.directory / "deploy/operator/kustomization.yaml"
-        kustomization = yaml.safe_load(path.read_text())
-        kustomization["images"] = [{"name": "moorage", "newName": name, "newTag": tag}]
-        path.write_text(yaml.safe_dump(kustomization))
+        for part in ("operator", "agent", "agent-remove"):
+            path = self.directory / f"deploy/{part}/kustomization.yaml"
+            kustomization = yaml.safe_load(path.read_text())
+            kustomization["images"] = [{"name": "moorage", "newName": name, "newTag": tag}]
+            path.write_text(yaml.safe_dump(kustomization))
         for path in (self.directory / "deploy/demo").glob("*.yml"):
             path.write_text(path.read_text().replace(f"image: {IMAGE}", f"image: {image}"))
 

@@ -1,6 +1,7 @@
 """One node: containerd, kubelet and kube-proxy in a network namespace."""
 
 import json
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,6 +55,11 @@ class NodePrograms:
         wait(f"containerd of {self.node.name}", self._answers, 60, containerd)
         for archive in archives:
             self.world.execute(*self._ctr(), "images", "import", str(archive), network=self.node.network, seconds=300)
+
+    def send(self, container: str, number: signal.Signals) -> None:
+        """A signal to the first process of a container. `container`: its id, as pods have it."""
+        name = container.removeprefix("containerd://")
+        self.world.execute(*self._ctr(), "tasks", "kill", "--signal", number.name, name, network=self.node.network)
 
     def start(self) -> None:
         """Start kubelet and kube-proxy; needs containerd, and pods need the pause image."""
