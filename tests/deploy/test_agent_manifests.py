@@ -168,6 +168,19 @@ def test_the_operator_knows_agents_by_namespace_and_labels(daemonset: Manifest) 
     assert {f"{name}={value}" for name, value in labels.items()} == set(LABELS.split(","))
 
 
+def test_idle_clients_are_woken_with_one_more_capability_and_nothing_else(
+    agent: dict[tuple[str, str], Manifest], container: Manifest
+) -> None:
+    component = kustomization(DEPLOY / "wake-idle")
+    assert component["kind"] == "Component"
+    (patch,) = component["patches"]
+    assert (patch["target"]["kind"], patch["target"]["name"]) in agent
+    (added,) = yaml.safe_load(patch["patch"])
+    assert added["value"] == "NET_RAW"
+    assert added["path"] == "/spec/template/spec/containers/0/securityContext/capabilities/add/-"
+    assert container["securityContext"]["capabilities"]["add"]
+
+
 def test_only_the_startup_taint_lets_the_operator_change_nodes_and_it_tells_it_to() -> None:
     component = kustomization(TAINT)
     assert component["kind"] == "Component"
