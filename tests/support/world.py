@@ -110,10 +110,10 @@ class KernelWorld(_Base):
         return await self._ask("tcp", client, key.address, key.port)
 
     async def knock(self, client: str, key: ServiceAddress) -> Awaitable[str]:
-        waits = OF_FAMILY[key.family].waits.name
+        waited = OF_FAMILY[key.family].waited.name
         knocking = asyncio.create_task(self.connect(client, key))
         async with asyncio.timeout(30):
-            while all(each.key[0] != client for each in await self.nft.elements(waits)):
+            while (client, key.address, key.port) not in [each.key for each in await self.nft.elements(waited)]:
                 assert not knocking.done(), f"it did not wait: {knocking.result()}"
                 await asyncio.sleep(0.01)
         return knocking
