@@ -6,7 +6,7 @@ import pytest
 
 from moorage.dataplane.changes import Ledger
 from moorage.dataplane.fake import FakeNft
-from moorage.dataplane.model import Endpoint, Moored, NodeState, ServiceAddress, ServicePort
+from moorage.dataplane.model import Endpoint, Moored, NodeState, ServiceAddress, ServicePort, Unit
 from moorage.dataplane.ruleset import base
 from moorage.dataplane.schema import OF_FAMILY, is_made_on_use
 from moorage.dataplane.units import own
@@ -38,6 +38,26 @@ async def test_rules_do_not_grow_with_moorings() -> None:
     one = port(KEY, [1, 2], Moored(60, holds=True))
     many = [mooring(f"10.244.{number}.2", KEY, 1) for number in range(200)]
     assert await rule_count({KEY: one}) == await rule_count(node_state([one, *many, prefix("10.244.0.0/16")]))
+
+
+async def test_a_client_without_a_mooring_does_not_wait_again_as_long_as_it_comes_once_a_day() -> None:
+    now = 0.0
+    nft = FakeNft(lambda: now)
+    units: list[Unit] = [port(KEY, [1], Moored(60, holds=True)), prefix("10.244.1.0/24")]
+    await nft.run("\n".join(base(learn6=True)) + "\n")
+    for transaction in Ledger({}, BOTH).change_to(dict(node_state(units))):
+        await nft.run(transaction.script)
+    seen = []
+    for hours in (0, 1, 21, 42, 63, 63 + 25):
+        now = hours * 3600.0
+        seen.append(tracer(nft).trace(SYN).verdict)
+    assert seen == ["dropped", "accepted", "accepted", "accepted", "accepted", "dropped"]
+
+
+async def test_no_rule_of_a_udp_port_is_about_waiting() -> None:
+    key = KEY._replace(protocol="udp")
+    nft, _ = await programmed({key: port(key, [1], Moored(60, holds=True))})
+    assert not [rule for chain in await nft.chains() for rule in nft.rules(chain) if "@wait" in rule]
 
 
 @pytest.mark.parametrize("hook", ["prerouting", "output"])
