@@ -144,6 +144,7 @@ async def test_a_namespace_that_nobody_needs_is_followed_a_while_and_then_no_mor
         await asyncio.sleep(LINGER_SECONDS - 10)
         assert fixture.at() == ["e1"]
         fixture.moorings.follow([FRONTEND, OTHER])
+        await asyncio.sleep(2 * LINGER_SECONDS)
         fixture.moorings.follow([OTHER])
         await asyncio.sleep(LINGER_SECONDS - 10)
         assert fixture.at() == ["e1"]
@@ -161,6 +162,7 @@ async def test_one_that_a_silent_watch_does_not_show_is_got_by_its_name(fixture:
     async with fixture.running(FRONTEND):
         fixture.server.put(mooring(), shown=False)
         await fixture.ask()
+        await asyncio.sleep(ASK_AGAIN_SECONDS)
         assert (fixture.at(), fixture.touched) == (["e1"], [("frontend", A)])
         fixture.server.put(mooring(endpoint="e2", version=2), shown=False)
         await asyncio.sleep(ASK_AGAIN_SECONDS)

@@ -127,6 +127,7 @@ def test_a_pod_that_has_finished_is_led_nowhere_and_its_address_is_the_next_ones
     found = lead([old, new], [mooring("old", "e1"), mooring("new", "e2")])
     assert where(found) == {"10.244.1.2": "203.0.113.2"}
     assert found.warnings == ()
+    assert lead([old], [mooring("old", "e1")]) == Led(clients={})
 
 
 def test_a_pod_that_is_ending_is_led_until_it_has_ended() -> None:
