@@ -110,11 +110,13 @@ def test_a_comment_may_follow_the_beginning_of_a_document(begin: str) -> None:
     assert list(documents(text)) == list(bounded_documents(text, 100)) == expected
 
 
-def test_a_bad_document_spoils_no_other() -> None:
-    found = list(documents("a: 1\n---\nb: [\n---\nc: 3\n"))
+@pytest.mark.parametrize("before", ["---\n", "--- # comment\n", "---\n# comment\n\n"])
+def test_a_bad_document_spoils_no_other(before: str) -> None:
+    lines = len(before.splitlines()) + 2
+    found = list(documents(f"a: 1\n{before}b: [\n---\nc: 3\n"))
     assert [document.value for document in found if isinstance(document, Document)] == [{"a": 1}, {"c": 3}]
     assert [str(error) for error in found if isinstance(error, TextError)] == [
-        "line 3: not valid YAML: did not find expected node content; "
+        f"line {lines}: not valid YAML: did not find expected node content; "
         "look at the indentation, colons and quotes around this line"
     ]
 
@@ -126,6 +128,12 @@ def test_json_documents_may_follow_each_other_and_may_use_tabs_and_escapes() -> 
 
 def test_a_flow_mapping_is_yaml_also_where_it_begins_like_json() -> None:
     assert value_of('{"a": b, c: 010}') == {"a": "b", "c": 8}
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_json_has_no_number_that_is_not_finite(number: str) -> None:
+    (found,) = documents(f'{{"a": {number}}}')
+    assert str(found) == f"line 1: not valid JSON: {number} is not a number in JSON; use a finite number"
 
 
 def test_half_a_surrogate_pair_is_refused() -> None:

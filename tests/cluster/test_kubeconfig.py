@@ -282,6 +282,13 @@ def test_a_pod_finds_its_server_and_account(tmp_path: Path) -> None:
 def test_outside_a_pod_there_is_no_account(tmp_path: Path) -> None:
     with pytest.raises(MoorageError, match="KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set"):
         kubeconfig.in_cluster({}, tmp_path)
+
+
+@pytest.mark.parametrize("missing", ["ca.crt", "token"])
+def test_a_pod_whose_account_is_not_there_is_told_what_it_needs(tmp_path: Path, missing: str) -> None:
+    for name, text in (("ca.crt", PEM), ("token", "t")):
+        if name != missing:
+            (tmp_path / name).write_text(text)
     environ = {"KUBERNETES_SERVICE_HOST": "192.0.2.1", "KUBERNETES_SERVICE_PORT": "443"}
-    with pytest.raises(MoorageError, match="needs a service account"):
+    with pytest.raises(MoorageError, match="needs a service account with automountServiceAccountToken"):
         kubeconfig.in_cluster(environ, tmp_path)

@@ -85,6 +85,13 @@ def test_of_two_that_get_different_ports_one_moves() -> None:
     assert packing == Packing((SliceContents(OTHER, ("b1",)),), (SliceContents(THIRD, ("b2",)),), frozenset({0}))
 
 
+def test_one_that_moves_goes_to_a_slice_with_room_and_a_new_one_takes_its_place() -> None:
+    existing = SliceContents(HTTP, ("b1", "b2")), SliceContents(OTHER, ("b3",))
+    packing = pack({"b1": HTTP, "b2": OTHER, "b3": OTHER, "c1": HTTP}, existing)
+    kept = SliceContents(HTTP, ("b1", "c1")), SliceContents(OTHER, ("b3", "b2"))
+    assert packing == Packing(kept, (), frozenset({0}))
+
+
 def test_an_address_of_the_other_family_is_another_slice() -> None:
     packing = pack({"b1": IPV6}, [SliceContents(HTTP, ("b1",))])
     assert packing == Packing((SliceContents(HTTP, ()),), (SliceContents(IPV6, ("b1",)),), frozenset({0}))

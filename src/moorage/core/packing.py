@@ -32,8 +32,8 @@ class Packing(NamedTuple):
     new: tuple[SliceContents, ...]
     losing: frozenset[int]
     """Indexes of slices in `kept` that lose a wanted endpoint to another slice, or still have one that is in another
-    slice by now. None of them gains an endpoint. So if all others are written first, every endpoint is in a slice at
-    any time."""
+    slice by now. None of them gains one that moves. So if all others are written first, every endpoint is in a slice
+    at any time."""
 
 
 def pack(wanted: Mapping[str, SliceKey], existing: Sequence[SliceContents]) -> Packing:
