@@ -36,3 +36,13 @@ async def test_taking_waits_for_a_key() -> None:
     assert await dirty.take() == ["a"]
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(dirty.take(), 5)
+
+
+async def test_whoever_waits_can_be_woken_without_a_key() -> None:
+    dirty: Dirty[str] = Dirty()
+    waiting = asyncio.create_task(dirty.take())
+    await asyncio.sleep(0)
+    dirty.wake()
+    assert await waiting == []
+    dirty.add("a")
+    assert await dirty.take() == ["a"]

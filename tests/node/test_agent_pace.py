@@ -23,7 +23,7 @@ from moorage.dataplane.refusals import Refused
 from moorage.dataplane.services import Carried, Scope
 from moorage.dataplane.sync import Synced, Synchronizer
 from moorage.node import wanted
-from moorage.node.agent import MAX_RETRY_SECONDS, Agent, Observer
+from moorage.node.agent import MAX_RETRY_SECONDS, UNNOTICED, Agent, Observer
 from moorage.node.main import MAX_BEHIND_SECONDS, ailing, missing
 from tests.support.objects import service, slice_
 
@@ -137,7 +137,14 @@ class Node:
             cast("Synchronizer", self.kernel),
             Scope("node-1", labelled_only=False),
             self.told,
+            self._deleted,
         )
+        self.deletions: asyncio.Queue[OSError | None] = asyncio.Queue()
+        """What the kernel tells: that the table may be gone, or an error."""
+
+    async def _deleted(self) -> None:
+        if (error := await self.deletions.get()) is not None:
+            raise error
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -309,3 +316,30 @@ async def test_an_agent_that_does_not_reach_the_api_server_is_left_alone() -> No
         await asyncio.sleep(10 * MAX_BEHIND_SECONDS)
         assert ailing(node.agent) is None
         assert missing(node.agent)
+
+
+async def test_a_table_that_somebody_deletes_is_programmed_again_at_once() -> None:
+    node = Node()
+    async with node.running():
+        await asyncio.sleep(1)
+        node.kernel.is_intact = False
+        node.deletions.put_nowait(None)
+        await asyncio.sleep(0.01)
+        assert node.kernel.asked[-1] == 1
+        assert node.kernel.synced[-1] == 1
+        node.deletions.put_nowait(None)
+        await asyncio.sleep(1)
+        assert node.kernel.asked[-1] == pytest.approx(1.01)
+        assert node.kernel.synced[-1] == pytest.approx(1.01), "nothing was to be done"
+
+
+async def test_without_notices_the_kernel_is_asked_now_and_then_as_before() -> None:
+    node = Node()
+    with capture_logs() as logs:
+        async with node.running():
+            await asyncio.sleep(1)
+            node.deletions.put_nowait(OSError("Bad file descriptor"))
+            node.kernel.is_intact = False
+            await asyncio.sleep(Agent.CHECK_SECONDS)
+            assert node.kernel.is_intact, "it was programmed again"
+    assert next(each["event"] for each in logs if each["log_level"] == "warning") == UNNOTICED

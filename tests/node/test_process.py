@@ -36,10 +36,13 @@ table ip others {
 SMALL_TRANSACTIONS = """
 from moorage.cli.main import main
 from moorage.dataplane import sync
+from moorage.node.agent import Agent
 sync.MAX_ELEMENTS_LARGE = sync.MAX_ELEMENTS_SMALL
+Agent.CHECK_SECONDS = 3600.0
 main()
 """
-"""The agent as it is without NET_ADMIN outside of user namespaces: with it, a sync would be one transaction."""
+"""The agent as it is without NET_ADMIN outside of user namespaces: with it, a sync would be one transaction.
+It does not look at the kernel now and then: what is noticed is noticed otherwise."""
 
 
 class Node:
@@ -188,6 +191,15 @@ async def test_an_agent_that_is_killed_in_the_middle_of_a_sync_is_made_good_by_t
         assert (await node.connect()).startswith("203.0.113.")
         slots = await node.nft.elements("slots-tcp4")
         assert len(slots) == 300 * 60 + 24
+
+
+@pytest.mark.parametrize("command", ["flush ruleset", "delete table inet moorage"])
+async def test_a_table_that_somebody_deletes_is_there_again(node: Node, command: str) -> None:
+    await apply(node.client, service(), slice_("203.0.113.1"))
+    async with node.agent():
+        await node.reaches("203.0.113.1")
+        node.net.node.run("nft", command)
+        await node.reaches("203.0.113.1")
 
 
 async def test_a_second_agent_ends_at_once_and_the_first_goes_on(node: Node) -> None:

@@ -17,8 +17,12 @@ class Dirty(Generic[K]):
         self._keys[key] = None
         self._some.set()
 
+    def wake(self) -> None:
+        """Let whoever waits in `take` go on, also without a key."""
+        self._some.set()
+
     async def take(self) -> list[K]:
-        """Wait for a key, then return all keys, oldest first."""
+        """Wait for a key, or to be woken, then return all keys, oldest first."""
         await self._some.wait()
         return self.take_now()
 

@@ -95,6 +95,13 @@ def errors(data: bytes) -> Iterator[int]:
             yield struct.unpack_from("=i", data, each.start)[0]
 
 
+def check(data: bytes) -> None:
+    """Raises OSError if one of a datagram's acknowledgements is of an error."""
+    for number in errors(data):
+        if number:
+            raise OSError(-number, os.strerror(-number))
+
+
 def dump(connect: Connect, request: bytes) -> list[bytes]:
     """The datagrams that answer a request with DUMP. Raises OSError.
 
@@ -124,8 +131,8 @@ def _dump_once(connect: Connect, request: bytes) -> tuple[list[bytes], bool]:
             data = kernel.recv(BUFFER_BYTES)
             found.append(data)
             interrupted = interrupted or any(each.flags & _DUMP_INTERRUPTED for each in messages(data))
-            for number in errors(data):
-                _raise(number)
+            check(data)
+            if list(errors(data)):
                 return found, interrupted
 
 
@@ -142,13 +149,8 @@ def transact(connect: Connect, batch: bytes) -> None:
         answers = 0
         with suppress(BlockingIOError):
             while True:
-                for number in errors(kernel.recv(BUFFER_BYTES)):
-                    _raise(number)
-                    answers += 1
+                data = kernel.recv(BUFFER_BYTES)
+                check(data)
+                answers += len(list(errors(data)))
         if not answers:
             raise OSError(errno.ENOMSG, "no answer from the kernel")
-
-
-def _raise(number: int) -> None:
-    if number:
-        raise OSError(-number, os.strerror(-number))

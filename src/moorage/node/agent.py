@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import math
 import random
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from moorage.cluster.backoff import backoff
@@ -22,6 +23,9 @@ log = get_logger("moorage.node")
 RETRY_SECONDS, MAX_RETRY_SECONDS = 1.0, 300.0
 """How long to wait before trying again what nft refused: the first time, and at most."""
 MAX_LOGGED_REFUSALS = 20
+UNNOTICED = (
+    "the kernel does not tell when somebody deletes table inet moorage: that will be noticed within 30 seconds"
+)
 CLIENTELE_SECONDS = 10.0
 """How long an agent that starts waits for pods and Moorings: the API server may answer about Services alone."""
 
@@ -52,12 +56,15 @@ class Agent:
         synchronizer: Synchronizer,
         scope: Scope,
         observer: Observer = Observer(),  # noqa: B008
+        deleted: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """`deleted` returns when somebody has deleted the table; without it that is found out by checking."""
         self._synchronizer = synchronizer
         self._observer = observer
         self._world = World(client, scope)
         self._warned = Warned()
         self._wanted = Wanted(self._world, self._warned)
+        self._deleted = deleted
         self._check_at = -math.inf
         """When to check the kernel next, by the event loop's clock."""
         self.synced = False
@@ -99,6 +106,8 @@ class Agent:
         """Follow the API and program the kernel until cancelled. Raises MoorageError only if it cannot start."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._world.run())
+            if self._deleted is not None:
+                tasks.create_task(self._take_notice(self._deleted))
             await self._world.until_known()
             changed = self._wanted.decide(self._world.dirty.take_now())
             # An earlier agent has led pods to where they are moored: until that is known again, they stay led there.
@@ -154,6 +163,16 @@ class Agent:
             self._refusals += 1
             wait = backoff(self._refusals, random.random(), first=RETRY_SECONDS, longest=MAX_RETRY_SECONDS)
             self._retry_at = asyncio.get_running_loop().time() + wait
+
+    async def _take_notice(self, deleted: Callable[[], Awaitable[None]]) -> None:
+        """Have the kernel checked at once when somebody has deleted the table."""
+        try:
+            while True:
+                await deleted()
+                self._check_at = -math.inf
+                self._world.dirty.wake()
+        except OSError as error:
+            log.warning(UNNOTICED, error=str(error))
 
     async def _next(self) -> set[UnitKey]:
         """Wait for a change. Returns the keys that changed; none if it is time to check the kernel."""

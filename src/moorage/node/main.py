@@ -2,7 +2,8 @@
 
 import asyncio
 import signal
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, closing
 from typing import NamedTuple
 
 from moorage.cluster.client import Client
@@ -10,12 +11,13 @@ from moorage.cluster.kubeconfig import Config
 from moorage.dataplane.capabilities import probe
 from moorage.dataplane.conntrack import KernelConntrack
 from moorage.dataplane.nft import KernelNft
+from moorage.dataplane.presence import Presence
 from moorage.dataplane.removal import REMOVAL
 from moorage.dataplane.services import Scope
 from moorage.dataplane.sync import Synchronizer
 from moorage.dataplane.waking import KernelWaker, may_wake
 from moorage.log import get_logger
-from moorage.node.agent import Agent
+from moorage.node.agent import UNNOTICED, Agent
 from moorage.node.alone import alone
 from moorage.node.metrics import Metrics
 from moorage.serving.pages import pages
@@ -67,11 +69,12 @@ async def run(config: Config, options: Options) -> None:
                 "without the capability NET_RAW, clients that only read are not told when their endpoint is gone"
             )
         synchronizer = Synchronizer(nft, KernelConntrack(), capabilities, KernelWaker())
+        deleted = _deletions(stack)
         if options.listen is None:
-            agent = Agent(client, synchronizer, options.scope)
+            agent = Agent(client, synchronizer, options.scope, deleted=deleted)
         else:
             metrics = Metrics()
-            agent = Agent(client, synchronizer, options.scope, metrics)
+            agent = Agent(client, synchronizer, options.scope, metrics, deleted)
             metrics.refresh = lambda: _refresh(metrics, agent)
             answers = pages(metrics, lambda: missing(agent), lambda: ailing(agent))
             await stack.enter_async_context(serving(options.listen, answers))
@@ -82,6 +85,15 @@ async def run(config: Config, options: Options) -> None:
             await running
         except asyncio.CancelledError:
             log.info("stopping; the kernel keeps what was programmed")
+
+
+def _deletions(stack: AsyncExitStack) -> Callable[[], Awaitable[None]] | None:
+    """What returns when somebody has deleted the table; None if the kernel does not tell."""
+    try:
+        return stack.enter_context(closing(Presence())).until_deleted
+    except OSError as error:
+        log.warning(UNNOTICED, error=str(error))
+        return None
 
 
 async def remove() -> None:
