@@ -1,5 +1,6 @@
 """Settings that all tests share."""
 
+import gc
 import logging
 import os
 from collections.abc import Iterator
@@ -37,6 +38,11 @@ log_plainly()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--pure", action="store_true", help="only test modules that do no I/O, by what they import")
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end: looking for garbage in it takes a twentieth of the time."""
+    gc.freeze()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
