@@ -40,11 +40,14 @@ class Presence:
         self._socket.close()
 
     async def until_deleted(self) -> None:
-        """Return when a table that was there is gone, or another one is there. Raises OSError."""
+        """Return when there is no table, or another one than before. Raises OSError.
+
+        Not only once: whoever deletes the table twice may do so the second time before it has been seen again.
+        """
         while True:
             await asyncio.sleep(POLL_SECONDS)
             before, self._handle = self._handle, self._ask()
-            if before not in (None, self._handle):
+            if self._handle is None or before not in (None, self._handle):
                 return
 
     def _ask(self) -> int | None:
