@@ -626,3 +626,13 @@ def test_many_clients_are_even_on_many_endpoints() -> None:
     assert len(decision.moves) == 2000
     assert {len(each) for each in decision.moored.at.values()} == {10}
     assert decide_group(story.snapshot()) == decision
+
+
+def test_a_mooring_of_a_node_that_an_operator_before_this_made_gets_its_labels_once() -> None:
+    story = GroupStory(member(end("a"), client="Node"), present=clients("n1", kind="Node"))
+    story.step()
+    story.cluster.edit("Mooring", "backend.node.n1", {"metadata": {"labels": None}})
+    story.step()
+    (only,) = story.moorings
+    assert only.metadata.labels == {GROUP_LABEL: "backend", CLIENT_LABEL: "node.n1"}
+    assert story.decide().writes == ()

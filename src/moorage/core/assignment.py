@@ -16,7 +16,7 @@ from moorage.core.groups import Group, combined
 from moorage.core.loads import Loads
 from moorage.core.model import Complaint, Delete, Write
 from moorage.core.mooring_model import ClientKey, GroupDecision, GroupSnapshot, Moored, Move, hash_of
-from moorage.core.moorings import Step, by_client, client_of, requested
+from moorage.core.moorings import Step, by_client, client_of, requested, unmarked
 
 MAX_PASSES = 20
 """In one decision. Thousands of edits can wait for each other in a chain; the next decision goes on with the rest."""
@@ -192,24 +192,25 @@ class Assignment:
                 yield write, Move(self._present[key], step.endpoint, previous, step.reason, step.why)
 
     def writes_of_messages(self) -> Iterator[Write]:
-        """One for each Mooring that gets another message and no step."""
+        """One for each Mooring that gets another message, or labels that it lacks, and no step."""
         moving = {self._moorings[key].metadata.name for key in self.steps if key in self._moorings}
         for mooring, message in self._messages:
-            if message != mooring.status.message and mooring.metadata.name not in moving:
+            changes = message != mooring.status.message or unmarked(mooring)
+            if changes and mooring.metadata.name not in moving:
                 write = moorings.patched(mooring, None, message, self.snapshot.now)
                 if write:
                     yield write
 
     @cached_property
     def _messages(self) -> list[tuple[Mooring, str | None]]:
-        """Of all Moorings that have one, or need one, once all steps have been taken."""
+        """Of all Moorings that have one, or need one or a label, once all steps have been taken."""
         message_of_surplus = mooring_problems.message_of_surplus
         return [
             *(
                 (mooring, self._message(key, mooring))
                 for key, mooring in self._moorings.items()
                 # Of thousands of Moorings nearly all have no message, and need none.
-                if mooring.status.message or key not in self._present or requested(mooring)
+                if mooring.status.message or key not in self._present or requested(mooring) or unmarked(mooring)
             ),
             *((mooring, message_of_surplus(self._moorings[client_of(mooring)])) for mooring in self._surplus),
         ]

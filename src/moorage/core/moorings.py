@@ -100,13 +100,19 @@ def patched(mooring: Mooring, step: Step | None, message: str | None, now: str) 
         body["status"] = _difference(old, new)
     if step and message is None and step.endpoint != mooring.spec.endpoint:
         body["spec"] = {"endpoint": step.endpoint}
-    marks = {}
-    if (client := mooring.spec.client).kind in KINDS_OF_NODES:
-        marks = contract.encode_mooring(mooring.spec.group, client.kind, client.name).patch(meta)
+    marks = unmarked(mooring)
     if not (body or marks) or meta.deletion_timestamp is not None:
         return None
     body["metadata"] = {"uid": meta.uid, "resourceVersion": meta.resource_version, **marks}
     return Patch(Mooring, meta.namespace or "", meta.name, body)
+
+
+def unmarked(mooring: Mooring) -> dict[str, Any]:
+    """The merge patch of its metadata with labels that it lacks: those of nodes and zones are found by them."""
+    client = mooring.spec.client
+    if client.kind not in KINDS_OF_NODES:
+        return {}
+    return contract.encode_mooring(mooring.spec.group, client.kind, client.name).patch(mooring.metadata)
 
 
 def deleted(mooring: Mooring) -> Delete | None:
