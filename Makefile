@@ -17,8 +17,9 @@ help: ## list the targets
 demo: run-env ## see sticky connections between two clusters on this machine; KEEP=1 leaves them up
 	@$(VENV)/bin/moorage demo $(if $(filter-out 0,$(KEEP)),--keep)
 
-# One worker for each core. Each takes its share in the order of the modules, so that fixtures of a module are made
-# once, and who is done early takes over from the others: a few tests take seconds, thousands take none.
+# One worker for each core, and some more for tests that wait (tests/conftest.py). Each takes its share in the order of
+# the modules, so that fixtures of a module are made once, and who is done early takes over from the others: a few tests
+# take seconds, thousands take none.
 PARALLEL := --numprocesses auto --dist worksteal
 test: lint ## check the code and run all tests
 	$(VENV)/bin/pytest $(PARALLEL)

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,11 @@ log_plainly()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--pure", action="store_true", help="only test modules that do no I/O, by what they import")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Half as many again as there are cores: in tests of labs and of processes almost half of the time is waiting."""
+    return None if config.getoption("pure") else math.ceil(1.5 * len(os.sched_getaffinity(0)))
 
 
 def pytest_collection_finish() -> None:
