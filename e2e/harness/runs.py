@@ -97,7 +97,7 @@ def _remove(directory: Path, cgroup: str) -> None:
     while directory.exists():
         # A mount in here would be of another run's namespace: rmtree fails on it and does not enter.
         shutil.rmtree(directory, ignore_errors=True)
-        if time.monotonic() > deadline:
+        if directory.exists() and time.monotonic() > deadline:
             raise HarnessError(f"cannot remove {directory}")
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,18 @@ def test_a_run_that_ends_leaves_neither_directory_nor_record(base: Path) -> None
     run.open()
     assert run.directory.is_dir()
     (run.directory / "file").touch()
+    run.close()
+    assert list(base.iterdir()) == []
+
+
+def test_a_directory_that_is_removed_late_is_removed_all_the_same(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy machine may take minutes for the files of several nodes."""
+    run = runs.Run("x")
+    run.open()
+    seconds = iter(range(0, 1_000_000, 1000))
+    monkeypatch.setattr(time, "monotonic", lambda: next(seconds))
     run.close()
     assert list(base.iterdir()) == []
 
