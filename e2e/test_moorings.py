@@ -22,7 +22,7 @@ from testing.stalls import Stalls
 
 THREE, (STALE,) = SERVERS[:3], SERVERS[3:]
 NAMES = {each.name for each in THREE}
-NAMESPACES = ("moored", "failing", "draining", "zones", "one", "many", "down")
+NAMESPACES = ("moored", "failing", "draining", "zones", "one", "many")
 LOOK_SECONDS = 0.5
 """Seconds that measuring takes: kubectl tells of slices."""
 DRAIN_SECONDS = 8
@@ -260,46 +260,6 @@ def test_a_ninth_node_has_no_hint_and_holds_nothing_up(
         scene.until_moored("TooManyNodes", "False", "12 nodes have no endpoint of their own")
     finally:
         installed.b.kubectl("delete", "node", *SPARE, "--wait=false")
-
-
-def test_while_no_operator_runs_all_stays_and_the_next_one_makes_up_for_what_it_missed(
-    installed: PlayedClusters, servers: Servers
-) -> None:
-    scene = Moored(installed, "down")
-    scene.make(THREE)
-    before = scene.until_where(lambda found: len(found) == len(NODES))
-    scene.until_moored()
-    dying, newcomer = THREE[0], "newcomer"
-    (victim,) = (node for node in NODES if before[node.name] == dying.name)
-    scale = ("-n", "moorage-system", "scale", "deployment/moorage-operator")
-    with scene.slices() as slices:
-        slices.until("hints", lambda state: all(led(state, node) == {before[node]} for node in before))
-        states = len(slices.states)
-        try:
-            installed.b.kubectl(*scale, "--replicas=0")
-            installed.b.kubectl("-n", "moorage-system", "wait", "--for=delete", "pods", "--all", "--timeout=60s")
-            servers.kill(dying)
-            node = {
-                "apiVersion": "v1",
-                "kind": "Node",
-                "metadata": {"name": newcomer},
-                "spec": {"unschedulable": True},
-            }
-            installed.b.apply(json.dumps(node))
-            scene.assert_led(before, nodes=[node for node in NODES if node != victim])
-            assert not {each for answers in scene.ask(victim).values() for each in answers} & NAMES
-            assert scene.where() == before
-            assert len(slices.states) == states
-            assert led(slices.states[-1][1], newcomer) == NAMES, "whom no hint leads uses all that are ready"
-        finally:
-            installed.b.kubectl(*scale, "--replicas=2")
-            installed.b.wait_for_deployment("moorage-system", "moorage-operator")
-    try:
-        after = scene.until_where(lambda found: newcomer in found and dying.name not in found.values())
-        assert {name for name in before if after[name] != before[name]} == {victim.name}
-        scene.assert_led({node.name: after[node.name] for node in NODES})
-    finally:
-        installed.b.kubectl("delete", "node", newcomer, "--wait=false")
 
 
 def test_a_namespace_with_moorings_can_be_deleted(installed: PlayedClusters, backend: Moored) -> None:

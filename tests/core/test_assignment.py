@@ -420,7 +420,7 @@ def test_a_long_chain_of_edits_is_followed_in_several_decisions() -> None:
 
 def test_new_clients_wait_for_first_checks_and_are_spread_evenly_then() -> None:
     late = end("b", takes=False)
-    story = GroupStory(member(end("a"), late, awaited_seconds=3), present=clients(*PODS))
+    story = GroupStory(member(end("a"), late, awaited_seconds=3, beginning=True), present=clients(*PODS))
     decision = story.step()
     assert decision == GroupDecision((), (), Moored("Pod", {}, (), AWAITED), 3)
     story.set(member(end("a"), end("b")))
@@ -439,7 +439,7 @@ def test_first_checks_hold_up_nobody_who_has_an_endpoint_or_is_given_one() -> No
     story.past = old.moorings
     story.make(mooring("wished", left))
     ends = [end(lost, serves=False), end(left), end("c", takes=False)]
-    story.set(member(*ends, awaited_seconds=3))
+    story.set(member(*ends, awaited_seconds=3, beginning=True))
     decision = story.step()
     expected = {"p": "FailedOver", "wished": "Moved"}
     if old.where()["r"] == left:
@@ -449,12 +449,30 @@ def test_first_checks_hold_up_nobody_who_has_an_endpoint_or_is_given_one() -> No
     assert "new" not in story.where()
 
 
+@pytest.mark.parametrize("there", ["a", "c"])
+def test_clients_of_endpoints_that_were_replaced_wait_for_the_first_checks_of_the_new_ones(there: str) -> None:
+    story = GroupStory(member(end("a"), end("b")), present=clients(*PODS))
+    story.step()
+    story.set(member(end(there), end("d", takes=False), awaited_seconds=3))
+    decision = story.step()
+    assert (decision.moves, decision.again_seconds) == ((), 3)
+    assert (decision.moored.pending, decision.moored.problems) == (AWAITED, ())
+    story.set(member(end(there), end("d")))
+    assert set(reasons(story.step()).values()) == {"FailedOver"}
+    assert Counter(story.where().values()) == {there: 3, "d": 3}
+
+
 def test_first_checks_that_nobody_waits_for_are_no_cause_to_decide_again() -> None:
     story = GroupStory(member(end("a")), present=clients("p"))
     story.step()
-    story.set(member(end("a"), end("b", takes=False), awaited_seconds=3))
+    story.set(member(end("a"), end("b", takes=False), awaited_seconds=3, beginning=True))
     decision = story.step()
     assert (decision.again_seconds, decision.moored.pending) == (None, "")
+
+
+def test_a_new_client_does_not_wait_for_an_endpoint_that_was_added() -> None:
+    story = GroupStory(member(end("a"), end("b", takes=False), awaited_seconds=3), present=clients("p"))
+    assert reasons(story.step()) == {"p": "Assigned"}
 
 
 # --- Who has a say -------------------------------------------------------------------------------------------------

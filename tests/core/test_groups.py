@@ -284,11 +284,13 @@ def test_hints_bound_how_many_clients_an_endpoint_has(client: str, by_kube_proxy
     assert combined([agents, member(end("a"), client=client, name="db", by_kube_proxy=by_kube_proxy)]).limit == limit
 
 
-def test_new_clients_wait_for_all_members_that_have_a_say() -> None:
-    one, other = member(end("a"), awaited_seconds=2), member(end("a"), name="db", awaited_seconds=5)
-    assert combined([one, other]).awaited_seconds == 5
-    assert combined([one, other._replace(counts=False)]).awaited_seconds == 2
-    assert combined([member(end("a"))]).awaited_seconds == 0
+def test_clients_wait_for_all_members_that_have_a_say() -> None:
+    one, other = member(end("a"), awaited_seconds=2), member(end("a"), name="db", awaited_seconds=5, beginning=True)
+    both, first = combined([one, other]), combined([one, other._replace(counts=False)])
+    assert (both.awaited_seconds, both.beginning) == (5, True)
+    assert (first.awaited_seconds, first.beginning) == (2, False)
+    known = combined([member(end("a"), beginning=True)])
+    assert (known.awaited_seconds, known.beginning) == (0, False)
 
 
 def test_without_members_there_is_nothing() -> None:

@@ -48,7 +48,9 @@ class Operator:
         self.ports: dict[str, int] = {}
         """Of endpoints with one of their own: these are in a slice of their own."""
         self.waits = False
-        """New clients wait for first checks."""
+        """Clients wait for first checks."""
+        self.begins = False
+        """New clients wait, too."""
         if client == "Namespace":
             self.group.present = clients(NAMESPACE, kind="Namespace")
 
@@ -64,8 +66,8 @@ class Operator:
         snapshot = self.snapshot()
         member = member_of(view_of(snapshot), snapshot)
         assert member is not None
-        if not self.waits:
-            member = member._replace(awaited_seconds=0.0)
+        seconds = member.awaited_seconds if self.waits else 0.0
+        member = member._replace(awaited_seconds=seconds, beginning=self.begins)
         self.group.members = [member]
         return decide_group(self.group.snapshot(moorings))
 
@@ -219,9 +221,9 @@ class Histories(RuleBasedStateMachine):
     def it_works(self) -> None:
         self.operator.round()
 
-    @rule(waits=st.booleans())
-    def first_checks_go_on_or_end(self, waits: bool) -> None:
-        self.operator.waits = waits
+    @rule(waits=st.booleans(), begins=st.booleans())
+    def first_checks_go_on_or_end(self, waits: bool, begins: bool) -> None:
+        self.operator.waits, self.operator.begins = waits, begins
 
     @rule(writes=st.integers(0, 5), writes_of_slices=st.integers(0, 5))
     def it_has_no_time_for_all_moorings(self, writes: int, writes_of_slices: int) -> None:

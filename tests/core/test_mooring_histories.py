@@ -46,6 +46,7 @@ class Facts:
         few = bool(judged) and 100 * sum(map(self.keeps, judged)) <= threshold * len(judged)
         self.panic = few or any(each.panic for each in self.counting)
         self.awaited = any(each.awaited_seconds for each in self.counting)
+        self.begins = any(each.awaited_seconds and each.beginning for each in self.counting)
         self.past = {key_of(each): each.status.endpoint for each in snapshot.past}
         self.moorings: dict[ClientKey, Mooring] = {}
         for each in sorted(snapshot.moorings, key=lambda it: (it.status.endpoint is None, it.metadata.name)):
@@ -55,6 +56,9 @@ class Facts:
         """As each member sees it; empty if one does not have it."""
         seen = [each for one in self.counting for each in one.endpoints if each.name == name]
         return seen if len(seen) == len(self.counting) else []
+
+    def gone(self, name: str) -> bool:
+        return not any(each.name == name for one in self.counting for each in one.endpoints)
 
     def keeps(self, name: str) -> bool:
         return bool(self.all(name)) and all(each.keeps for each in self.all(name))
@@ -95,11 +99,12 @@ def check_move(facts: Facts, move: Move) -> None:
             if facts.past.get(key) == move.endpoint:
                 assert facts.keeps(move.endpoint)
                 return
-            assert not facts.awaited
+            assert not facts.begins
         case "FailedOver":
             assert before is not None
             assert not facts.keeps(before)
             assert not (facts.panic and facts.all(before))
+            assert not (facts.awaited and facts.gone(before))
         case "Returned":
             assert record is not None
             assert record.status.home == move.endpoint
@@ -229,7 +234,7 @@ class Histories(RuleBasedStateMachine):
             same = self.story.members[0]
             self.story.set(same._replace(key=same.key._replace(name="db"), created=at(1)))
 
-    @rule(how=st.sampled_from(["counts", "panic", "onRecovery", "awaits"]))
+    @rule(how=st.sampled_from(["counts", "panic", "onRecovery", "awaits", "begins"]))
     def a_member_changes(self, how: str) -> None:
         which: Member = self.chance.choice(self.story.members)
         match how:
@@ -239,6 +244,8 @@ class Histories(RuleBasedStateMachine):
                 which = which._replace(panic=not which.panic)
             case "awaits":
                 which = which._replace(awaited_seconds=3.0 - which.awaited_seconds)
+            case "begins":
+                which = which._replace(beginning=not which.beginning)
             case _:
                 other = "Stay" if which.config.on_recovery == "Return" else "Return"
                 which = which._replace(config=replace(which.config, on_recovery=other))
@@ -347,9 +354,9 @@ class Histories(RuleBasedStateMachine):
         for key in story.present:
             name = where.get(key)
             if name is None:
-                assert not room or facts.awaited
+                assert not room or facts.begins
             elif not facts.keeps(name):
-                assert not room or (facts.panic and facts.all(name))
+                assert not room or (facts.panic and facts.all(name)) or (facts.awaited and facts.gone(name))
             elif facts.emptied(name):
                 assert not room or facts.panic
         for key, each in facts.moorings.items():

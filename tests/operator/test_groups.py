@@ -269,9 +269,6 @@ async def test_but_not_while_some_external_service_cannot_be_read_which_may_be_t
     assert fixture.snapshots == []
 
 
-# --- First checks ---------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.looptime
 async def test_clients_that_come_at_once_are_gathered_for_as_long_as_the_last_decision_took(fixture: Fixture) -> None:
     groups = fixture.groups
@@ -294,39 +291,51 @@ async def test_clients_that_come_at_once_are_gathered_for_as_long_as_the_last_de
     assert 0.05 <= asyncio.get_running_loop().time() - began <= MAX_GATHERING_SECONDS
 
 
-async def waits(fixture: Fixture, **fields: Any) -> list[float]:
-    """How long new clients wait for each member, once this is how KEY sees its endpoints."""
+# --- First checks ---------------------------------------------------------------------------------------------------
+
+
+async def waits(fixture: Fixture, **fields: Any) -> tuple[float, bool]:
+    """How long clients wait for KEY, once this is how it sees its endpoints, and whether new ones do."""
     fixture.groups.offer(KEY, GROUP, member()._replace(**fields))
     await fixture.look()
-    return [each.awaited_seconds for each in fixture.snapshots[-1].members]
+    first = fixture.snapshots[-1].members[0]
+    return first.awaited_seconds, first.beginning
 
 
 @pytest.mark.looptime
-async def test_new_clients_wait_for_first_checks_until_their_time_is_over(fixture: Fixture) -> None:
-    assert await waits(fixture, awaited_seconds=3.0) == [3.0]
+async def test_clients_wait_for_first_checks_until_their_time_is_over(fixture: Fixture) -> None:
+    assert await waits(fixture, awaited_seconds=3.0) == (3.0, True)
     await asyncio.sleep(2)
-    assert await waits(fixture, awaited_seconds=3.0, panic=True) == [1.0]
+    assert await waits(fixture, awaited_seconds=3.0, panic=True) == (1.0, True)
     await asyncio.sleep(1)
-    assert await waits(fixture, awaited_seconds=3.0, panic=True) == [0.0]
+    assert await waits(fixture, awaited_seconds=3.0, panic=True) == (0.0, True)
 
 
 @pytest.mark.looptime
-async def test_an_endpoint_that_is_added_later_makes_nobody_wait(fixture: Fixture) -> None:
-    assert await waits(fixture, awaited_seconds=3.0) == [3.0]
-    assert await waits(fixture) == [0.0]
-    assert await waits(fixture, awaited_seconds=3.0) == [0.0]
+async def test_new_clients_do_not_wait_for_an_endpoint_that_is_added_later(fixture: Fixture) -> None:
+    assert await waits(fixture, awaited_seconds=3.0) == (3.0, True)
+    await asyncio.sleep(2)
+    assert await waits(fixture) == (0.0, False)
+    assert await waits(fixture, awaited_seconds=3.0) == (3.0, False)
 
 
 @pytest.mark.looptime
-async def test_the_time_begins_when_a_member_begins_to_count(fixture: Fixture) -> None:
+async def test_they_wait_again_after_a_time_in_which_nothing_was_known_of_any_endpoint(fixture: Fixture) -> None:
+    assert await waits(fixture) == (0.0, False)
     await waits(fixture, awaited_seconds=3.0, counts=False)
     await asyncio.sleep(60)
-    assert await waits(fixture, awaited_seconds=3.0) == [3.0]
+    assert await waits(fixture, awaited_seconds=3.0) == (3.0, True)
+
+
+@pytest.mark.looptime
+async def test_and_when_a_member_has_joined_anew(fixture: Fixture) -> None:
     fixture.groups.offer(OTHER, GROUP, member(OTHER))
-    assert await waits(fixture, awaited_seconds=3.0) == [3.0, 0.0]
+    assert await waits(fixture, awaited_seconds=3.0) == (3.0, True)
+    assert await waits(fixture) == (0.0, False)
     fixture.groups.withdraw(KEY)
     await asyncio.sleep(60)
-    assert await waits(fixture, awaited_seconds=3.0) == [3.0, 0.0], "it has joined anew"
+    assert await waits(fixture, awaited_seconds=3.0) == (3.0, True)
+    assert not fixture.snapshots[-1].members[1].beginning
 
 
 # --- What has been written ------------------------------------------------------------------------------------------

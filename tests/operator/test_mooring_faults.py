@@ -29,7 +29,7 @@ async def test_clients_are_spread_over_an_endpoint_that_is_checked_late_too(
             await op.node(each)
         await op.apply(moored(ONE, TWO, healthCheck={"intervalSeconds": 3600}))
         await op.publishes({"203.0.113.1": True, "203.0.113.2": False})
-        assert "New clients are assigned once" in (await op.says("Moored", "Pending")).message
+        assert "Clients get an endpoint once" in (await op.says("Moored", "Pending")).message
         await op.apply(moored(THREE, name="other"))
         await op.moors(dict.fromkeys(nodes, "three"))
         await op.rests()
@@ -41,6 +41,28 @@ async def test_clients_are_spread_over_an_endpoint_that_is_checked_late_too(
         at = Counter(each.status.endpoint for each in found if each.spec.group == "backend")
         assert at == {"one": 3, "two": 3}
         assert op.writes()["Mooring create ok"] == 12
+
+
+@pytest.mark.parametrize("left", [[], [ONE]], ids=["of-all-others", "of-some"])
+async def test_clients_are_spread_over_endpoints_that_take_the_place_of_others(
+    op: Operator, monkeypatch: pytest.MonkeyPatch, left: list[str]
+) -> None:
+    monkeypatch.setattr("moorage.core.groups.MAX_AWAITED_SECONDS", 3600.0)
+    nodes = [f"n{number}" for number in range(6)]
+    async with op.running():
+        before = await begun(op, ONE, TWO, nodes=nodes, healthCheck={"intervalSeconds": 3600})
+        op.prober.slow.add("203.0.113.4")
+        await op.apply(moored(*left, THREE, "four=203.0.113.4", healthCheck={"intervalSeconds": 3600}))
+        await op.publishes({**({"203.0.113.1": True} if left else {}), "203.0.113.3": True, "203.0.113.4": False})
+        await op.says("Moored", "Pending")
+        await op.rests()
+        assert await op.moorings() == before
+        op.prober.slow.clear()
+        op.prober.check()
+        await op.says("Moored", "Moored")
+        after = Counter((await op.moorings()).values())
+        assert after["one"] == (3 if left else 0)
+        assert sorted((after["three"], after["four"])) == ([1, 2] if left else [3, 3])
 
 
 async def test_an_endpoint_that_is_never_checked_holds_clients_up_for_some_seconds_only(op: Operator) -> None:

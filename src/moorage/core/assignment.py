@@ -40,7 +40,7 @@ def decide_group(snapshot: GroupSnapshot) -> GroupDecision:
     if group.members:
         assignment.settle()
     steps = list(assignment.writes_of_steps(deleted))
-    awaited_seconds = group.awaited_seconds if group.awaited_seconds and assignment.unassigned() else math.inf
+    awaited_seconds = group.awaited_seconds if assignment.waiting() else math.inf
     again_seconds = min(assignment.next_drain_seconds, grace_seconds, awaited_seconds)
     return GroupDecision(
         writes=(*(write for write, _ in steps), *assignment.writes_of_messages(), *deletions),
@@ -107,9 +107,15 @@ class Assignment:
                 yield key, Step(wanted, "Moved", "spec.endpoint of its Mooring was edited", home=wanted)
 
     def _failed_over(self) -> Steps:
-        """While the checks are doubted, a client only leaves an endpoint that the sources no longer have."""
+        """While the checks are doubted, a client only leaves an endpoint that the sources no longer have.
+
+        Others may have taken the place of such a one. So its clients wait for first checks: they would all go to
+        those that were there before, and stay.
+        """
         for key, name in list(self.at.items()):
             endpoint = self.group.endpoints.get(name)
+            if endpoint is None and self.group.awaited_seconds:
+                continue
             if endpoint and (endpoint.keeps or (endpoint.in_all and self.group.panic)):
                 continue
             if self._open_home(key):
@@ -121,7 +127,8 @@ class Assignment:
     def _assigned(self) -> Steps:
         """A member that changes its group brings along where its clients are.
 
-        While first checks go on, others wait: they would all go to the endpoints that are checked first, and stay.
+        Others wait for the first checks of a member that begins, for the same reason as those of endpoints that are
+        gone.
         """
         past = {client_of(each): each.status for each in self.snapshot.past}
         for key, client in self._present.items():
@@ -132,7 +139,7 @@ class Assignment:
             if record and before and not mooring_problems.obstacle(before, self.group, self._loads):
                 why = f"it was at {before} in the former group"
                 yield key, Step(before, "Assigned", why, record.home or before, past=record)
-            elif not self.group.awaited_seconds and (target := self._loads.least(client)):
+            elif not self.group.beginning and (target := self._loads.least(client)):
                 yield key, Step(target, "Assigned", f"{target} has the fewest clients for its weight", target)
 
     def _returned(self) -> Steps:
@@ -239,12 +246,17 @@ class Assignment:
             return []
         return [key for key in self._present if key not in self.at]
 
+    def waiting(self) -> set[ClientKey]:
+        """Present clients that get an endpoint once first checks have ended."""
+        if not self.group.awaited_seconds:
+            return set()
+        new = self.unassigned() if self.group.beginning else ()
+        return {*new, *(key for key, name in self.at.items() if name not in self.group.endpoints)}
+
     def _pending(self) -> str:
-        if not self.unassigned():
-            return ""
-        if not self.group.members:
-            return mooring_problems.NOBODY_COUNTS
-        return mooring_problems.AWAITED if self.group.awaited_seconds else ""
+        if self.waiting():
+            return mooring_problems.AWAITED
+        return mooring_problems.NOBODY_COUNTS if not self.group.members and self.unassigned() else ""
 
     def clients_by_endpoint(self) -> dict[str, list[ClientKey]]:
         """The clients of each endpoint, present and expected ones, in the order in which they came to it."""
@@ -265,10 +277,11 @@ class Assignment:
             return iter(group.problems)
         keeping = [each.name for each in group.endpoints.values() if each.keeps]
         lost = [] if group.panic else [key for key, name in self.at.items() if name not in keeping]
+        waiting = self.waiting()
         return mooring_problems.complaints(
             group,
-            unassigned=[] if group.awaited_seconds else self.unassigned(),
-            lost=lost,
+            unassigned=[key for key in self.unassigned() if key not in waiting],
+            lost=[key for key in lost if key not in waiting],
             over=[key for name in keeping for key in clients.get(name, ())[group.limit :]] if group.limit else [],
             messages=sorted((each.metadata.name, message) for each, message in self._messages if message),
         )

@@ -19,7 +19,7 @@ from moorage.core.snapshot import Snapshot
 from moorage.core.view import View
 
 MAX_AWAITED_SECONDS = 10.0
-"""How long new clients wait for first checks at most, whatever the spec says of checks."""
+"""How long clients wait for first checks at most, whatever the spec says of checks."""
 
 # --- One member ---------------------------------------------------------------------------------------------------
 
@@ -159,7 +159,10 @@ class Group(NamedTuple):
     limit: int | None
     """How many clients an endpoint can have; None: any number."""
     awaited_seconds: float
-    """How long new clients wait at most for endpoints that are about to take clients; 0: they do not."""
+    """How long clients of endpoints that are gone wait at most for those that are about to take clients; 0: they do
+    not."""
+    beginning: bool
+    """New clients wait as well."""
     problems: tuple[Complaint, ...]
 
     @property
@@ -195,6 +198,7 @@ def combined(members: Iterable[Member]) -> Group:
         panic=too_few is not None or any(each.panic for each in counting),
         limit=MAX_HINTS if hinted else None,
         awaited_seconds=max((each.awaited_seconds for each in counting), default=0.0),
+        beginning=any(each.beginning and each.awaited_seconds for each in counting),
         problems=(*problems, too_few) if too_few and len(counting) > 1 else tuple(problems),
     )
 

@@ -103,8 +103,10 @@ class Member(NamedTuple):
     previous_group: str = ""
     """The group that it was in before, as long as its Service says so; empty: none, or the same."""
     awaited_seconds: float = 0.0
-    """How long new clients wait at most, so that they are spread over endpoints that are about to take clients, too;
-    0: there are none, or the time is over."""
+    """How long clients of endpoints that are gone wait at most, so that they are spread over endpoints that are about
+    to take clients, too; 0: there are none, or the time is over."""
+    beginning: bool = False
+    """It has just begun to count: new clients wait as well."""
 
 
 class GroupSnapshot(NamedTuple):

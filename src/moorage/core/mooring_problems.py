@@ -19,9 +19,7 @@ NOBODY_COUNTS = (
     "Clients are assigned once the sources have answered, and the endpoints are published and have been checked for "
     "the first time"
 )
-AWAITED = (
-    "New clients are assigned once each endpoint has been checked for the first time, or some seconds have passed"
-)
+AWAITED = "Clients get an endpoint once each has been checked for the first time, or some seconds have passed"
 
 
 # --- Messages of Moorings -----------------------------------------------------------------------------------------

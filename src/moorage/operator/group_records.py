@@ -37,8 +37,9 @@ class GroupRecord:
     missed: dict[ObjectKey, float] = field(default_factory=dict)
     """ExternalServices that should be members and have not been offered -> since when, likewise."""
     awaited: dict[ObjectKey, float] = field(default_factory=dict)
-    """Until when new clients wait for endpoints of members, likewise. It is set once in a term: an endpoint that is
-    added later holds nobody up."""
+    """Members with endpoints that are about to take clients -> until when clients wait for them, likewise."""
+    begun: set[ObjectKey] = field(default_factory=set)
+    """Members of which all endpoints were known at one time since they count. New clients do not wait for others."""
     moored: Moored | None = None
     """What members are told; None: nothing has been decided yet in this term."""
     absent: Mapping[ClientKey, str] = field(default_factory=dict)
@@ -56,14 +57,25 @@ class GroupRecord:
 
     def await_endpoints(self, member: Member, now: float) -> None:
         """Begin to wait for endpoints of this member, or end that."""
-        if member.counts:
-            until = now + member.awaited_seconds
-            self.awaited[member.key] = min(until, self.awaited.get(member.key, until))
+        if not member.counts:
+            self.forget_endpoints(member.key)
+        elif member.awaited_seconds:
+            self.awaited.setdefault(member.key, now + member.awaited_seconds)
+        else:
+            self.awaited.pop(member.key, None)
+            self.begun.add(member.key)
+
+    def forget_endpoints(self, key: ObjectKey) -> None:
+        """This member does not count any more."""
+        self.awaited.pop(key, None)
+        self.begun.discard(key)
 
     def members_now(self, now: float) -> tuple[Member, ...]:
         """By name, each with the time that is left to wait for its endpoints."""
         return tuple(
-            member._replace(awaited_seconds=max(0.0, self.awaited.get(key, now) - now))
+            member._replace(
+                awaited_seconds=max(0.0, self.awaited.get(key, now) - now), beginning=key not in self.begun
+            )
             for key, member in sorted(self.members.items())
         )
 

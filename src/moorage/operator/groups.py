@@ -126,7 +126,7 @@ class Groups:
         record = self._records[group]
         del record.members[key]
         record.waiting.pop(key, None)
-        record.awaited.pop(key, None)
+        record.forget_endpoints(key)
         record.changes += 1
         self._world.clients.want(group, _config(record))
         self.queue.add(group)
