@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from moorage.core.assignment import decide_group
 from moorage.core.model import Patch
 from testing.moorings import GroupStory, at, clients, drained, end, member, mooring, reasons
 
@@ -110,6 +111,16 @@ def test_a_mooring_that_a_person_makes_is_kept_for_its_client_and_honoured() -> 
     assert reasons(decision) == {"later": "Moved"}
     assert len(decision.writes) == 1
     assert story.where()["later"] == "b"
+
+
+def test_messages_are_written_in_the_same_order_whatever_the_order_of_moorings() -> None:
+    story = GroupStory(member(end("a")))
+    for name in ("p", "q", "r"):
+        story.make(mooring(name, "x"))
+    snapshot = story.snapshot()
+    decision = decide_group(snapshot)
+    assert len(decision.writes) == 3
+    assert decide_group(snapshot._replace(moorings=snapshot.moorings[::-1])) == decision
 
 
 def test_its_mistakes_are_told_before_the_client_is_there() -> None:

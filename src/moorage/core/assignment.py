@@ -212,13 +212,14 @@ class Assignment:
     def _messages(self) -> list[tuple[Mooring, str | None]]:
         """Of all Moorings that have one, or need one or a label, once all steps have been taken."""
         message_of_surplus = mooring_problems.message_of_surplus
+        # Of thousands of Moorings nearly all have no message, and need none.
+        keys = [
+            key
+            for key, mooring in self._moorings.items()
+            if mooring.status.message or key not in self._present or requested(mooring) or unmarked(mooring)
+        ]
         return [
-            *(
-                (mooring, self._message(key, mooring))
-                for key, mooring in self._moorings.items()
-                # Of thousands of Moorings nearly all have no message, and need none.
-                if mooring.status.message or key not in self._present or requested(mooring) or unmarked(mooring)
-            ),
+            *((self._moorings[key], self._message(key, self._moorings[key])) for key in sorted(keys)),
             *((mooring, message_of_surplus(self._moorings[client_of(mooring)])) for mooring in self._surplus),
         ]
 
