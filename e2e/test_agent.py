@@ -153,7 +153,7 @@ def test_it_has_one_capability_and_may_write_no_file(agents: Agents) -> None:
     assert {capabilities[each] for each in ("CapPrm", "CapEff", "CapBnd")} == {NET_ADMIN}
     assert re.search(r"^NoNewPrivs:\s+1$", status, re.MULTILINE)
     assert re.search(r"^Seccomp:\s+2$", status, re.MULTILINE)
-    said = agents.b.refused("-n", "moorage-agent", "exec", name, "--", "touch", "/tmp/file")
+    said = agents.b.refused("-n", "moorage-agent", "exec", name, "--", "touch", "/etc/file")
     assert "Read-only file system" in said
 
 

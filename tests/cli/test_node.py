@@ -29,7 +29,7 @@ class Agents:
         self.told: list[tuple[str, Scope]] = []
         self.nft = FakeNft(lambda: 0.0)
 
-    def __call__(self, client: Client, synchronizer: Any, scope: Scope, *observer: object) -> "Agents":
+    def __call__(self, client: Client, synchronizer: Any, scope: Scope, *observer: object, **how: object) -> "Agents":
         self.told.append((client.config.server, scope))
         return self
 
@@ -47,7 +47,7 @@ def agents(monkeypatch: pytest.MonkeyPatch) -> Agents:
     monkeypatch.setattr(main, "KernelNft", lambda: agents.nft)
     monkeypatch.setattr(main, "KernelConntrack", lambda: None)
     # Of this test alone: others run beside it.
-    monkeypatch.setattr(alone, "NAME", f"moorage.dev/test-{uuid.uuid4()}")
+    monkeypatch.setattr(alone, "NAME", f"moorage-test-{uuid.uuid4()}")
     return agents
 
 

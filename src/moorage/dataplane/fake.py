@@ -7,7 +7,6 @@ gone at once, while the kernel counts it against the size of its set for about a
 Rules are kept as text; the packet tracer in the tests interprets them.
 """
 
-import ipaddress
 import math
 import re
 from collections import Counter
@@ -18,6 +17,8 @@ from moorage.dataplane.fake_syntax import (
     Entry,
     RefusedError,
     Set,
+    listed_value,
+    overlap,
     parse_elements,
     parse_seconds,
     parse_set,
@@ -98,7 +99,7 @@ class FakeNft:
             return []
         now = self._clock()
         return [
-            ListedElement(key, _listed(entry.value), entry.timeout, _left(entry, now), entry.comment)
+            ListedElement(key, listed_value(entry.value), entry.timeout, _left(entry, now), entry.comment)
             for key, entry in found.entries.items()
             if entry.deadline > now
         ]
@@ -155,7 +156,7 @@ class FakeNft:
         if len(key) != len(found.key):
             raise ValueError(f"@{name} is looked up with {key}, but its key is {' . '.join(found.key)}")
         if found.intervals:
-            key = next((each for each in found.entries if _overlap(each, key)), key)
+            key = next((each for each in found.entries if overlap(each, key)), key)
         return self._live(found, key)
 
     def update(
@@ -291,7 +292,7 @@ class FakeNft:
                 raise RefusedError(EEXIST)
             if old is None and self._full(found):
                 raise RefusedError(ENFILE)
-            if old is None and found.intervals and any(_overlap(key, each) for each in found.entries):
+            if old is None and found.intervals and any(overlap(key, each) for each in found.entries):
                 raise RefusedError(OVERLAP)
             if found.data == ("verdict",):
                 self._chain(str(value).partition(" ")[2])
@@ -392,16 +393,6 @@ _COMMANDS: list[tuple[re.Pattern[str], Callable[..., None]]] = [
 
 def _form(found: Set) -> tuple[object, ...]:
     return found.kind, found.key, found.data, found.timeouts, found.intervals
-
-
-def _overlap(one: tuple[Word, ...], other: tuple[Word, ...]) -> bool:
-    """Whether two ranges of addresses, or a range and an address, have an address in common."""
-    first, second = ipaddress.ip_network(one[0]), ipaddress.ip_network(other[0])
-    return first.version == second.version and first.overlaps(second)
-
-
-def _listed(value: tuple[Word, ...] | str | None) -> tuple[Word, ...] | str | None:
-    return value.partition(" ")[2] if isinstance(value, str) else value
 
 
 def _left(entry: Entry, now: float) -> int | None:

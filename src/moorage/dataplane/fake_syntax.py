@@ -181,6 +181,17 @@ def _parse_words(types: tuple[str, ...], text: str) -> tuple[Word, ...]:
     return tuple(_parse_word(type, word) for type, word in zip(types, words, strict=True))
 
 
+def listed_value(value: tuple[Word, ...] | str | None) -> tuple[Word, ...] | str | None:
+    """A value as a listing has it: of a verdict only the chain."""
+    return value.partition(" ")[2] if isinstance(value, str) else value
+
+
+def overlap(one: tuple[Word, ...], other: tuple[Word, ...]) -> bool:
+    """Whether two ranges of addresses, or a range and an address, have an address in common."""
+    first, second = ipaddress.ip_network(one[0]), ipaddress.ip_network(other[0])
+    return first.version == second.version and first.overlaps(second)
+
+
 def _parse_range(text: str) -> str:
     """As nft lists it: without the length of a single address."""
     try:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from moorage.errors import MoorageError
 
-NAME = "moorage.dev/node"
+NAME = "moorage-node"
 
 
 @contextmanager
