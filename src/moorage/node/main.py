@@ -1,7 +1,5 @@
 """The node agent's process: alone on its node, programs the kernel, and answers probes."""
 
-import asyncio
-import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, closing
 from typing import NamedTuple
@@ -22,6 +20,7 @@ from moorage.node.alone import alone
 from moorage.node.metrics import Metrics
 from moorage.serving.pages import pages
 from moorage.serving.server import serving
+from moorage.serving.stopping import stopped
 
 log = get_logger("moorage.node")
 
@@ -78,12 +77,7 @@ async def run(config: Config, options: Options) -> None:
             metrics.refresh = lambda: _refresh(metrics, agent)
             answers = pages(metrics, lambda: missing(agent), lambda: ailing(agent))
             await stack.enter_async_context(serving(options.listen, answers))
-        running = asyncio.ensure_future(agent.run())
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, running.cancel)
-        try:
-            await running
-        except asyncio.CancelledError:
+        if await stopped(agent.run()):
             log.info("stopping; the kernel keeps what was programmed")
 
 

@@ -1,7 +1,6 @@
 """The operator's process: waits for the Lease, leads, and gives the Lease back."""
 
 import asyncio
-import signal
 import uuid
 from contextlib import suppress
 from functools import partial
@@ -22,6 +21,7 @@ from moorage.outside.sources import RemoteSources
 from moorage.serving import lag
 from moorage.serving.pages import pages
 from moorage.serving.server import serving
+from moorage.serving.stopping import stopped
 
 log = get_logger("moorage.operator")
 
@@ -131,10 +131,5 @@ async def run(config: Config, options: Options) -> None:
         if options.namespace:
             account = f"{options.namespace}:{ACCOUNT}"
             makers = Makers(partial(RemoteSources, start_sources, account=account))
-        running = asyncio.ensure_future(Process(client, options, makers).run())
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, running.cancel)
-        try:
-            await running
-        except asyncio.CancelledError:
+        if await stopped(Process(client, options, makers).run()):
             log.info("stopping; Services and their endpoints stay as they are")

@@ -1,1 +1,1 @@
-"""Health and metrics over HTTP, for the operator and for node agents."""
+"""Health and metrics over HTTP, and the end by a signal, for the operator and for node agents."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 from collections.abc import Awaitable
 from pathlib import Path
 from random import SystemRandom
@@ -17,6 +16,7 @@ from moorage.cluster.clock import timestamp
 from moorage.cluster.errors import ApiError
 from moorage.cluster.recorder import Recorder
 from moorage.errors import MoorageError
+from moorage.serving.stopping import stopped
 from moorage_lab.control.cluster_dns import ClusterDns
 from moorage_lab.control.kubelet import Kubelet, Runtime
 from moorage_lab.control.manager import Controller, Manager, run_controllers
@@ -95,10 +95,4 @@ async def run(kubeconfig_file: Path, cluster: str, state: Path, topology: Path) 
     runtime = ProcessRuntime(plan, state)
     await runtime.clear()
     async with Client(kubeconfig.load(kubeconfig_file)) as client:
-        task = asyncio.create_task(control(plan, client, state, runtime))
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, task.cancel)
-        await asyncio.wait({task})
-        if not task.cancelled():
-            task.result()
+        await stopped(control(plan, client, state, runtime))
