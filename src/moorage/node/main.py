@@ -69,12 +69,10 @@ async def run(config: Config, options: Options) -> None:
             )
         synchronizer = Synchronizer(nft, KernelConntrack(), capabilities, KernelWaker())
         deleted = _deletions(stack)
-        if options.listen is None:
-            agent = Agent(client, synchronizer, options.scope, deleted=deleted)
-        else:
-            metrics = Metrics()
-            agent = Agent(client, synchronizer, options.scope, metrics, deleted)
-            metrics.refresh = lambda: _refresh(metrics, agent)
+        metrics = Metrics()
+        agent = Agent(client, synchronizer, options.scope, metrics, deleted)
+        metrics.refresh = lambda: _refresh(metrics, agent)
+        if options.listen is not None:
             answers = pages(metrics, lambda: missing(agent), lambda: ailing(agent))
             await stack.enter_async_context(serving(options.listen, answers))
         if await stopped(agent.run()):
