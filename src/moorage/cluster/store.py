@@ -36,6 +36,10 @@ class Index(Generic[T, K]):
         return {key for obj in (change.old, change.new) if obj is not None for key in self.keys(obj)}
 
 
+BY_NAMESPACE: Index[Any, str] = Index(lambda obj: (obj.metadata.namespace or "",))
+"""Of objects of any kind; those without namespace are under `""`."""
+
+
 class Reverse(Generic[K, V]):
     """The keys for each value. Keys without values and values without keys take no memory."""
 

@@ -8,19 +8,19 @@ from msgspec.structs import replace
 
 from moorage.api import contract
 from moorage.api.core_v1 import Pod, PodSpec, PodStatus
-from moorage.api.meta import ObjectKey, ObjectMeta
+from moorage.api.meta import ObjectKey
 from moorage.api.mooring_names import mooring_name
 from moorage.api.moorings_v1alpha1 import Mooring
+from moorage.api.slim import identity
 from moorage.cluster.client import Client
 from moorage.cluster.reflector import Reflector
-from moorage.cluster.store import Change, Index
+from moorage.cluster.store import BY_NAMESPACE, Change, Index
 from moorage.core.clients import Owners
 from moorage.core.mooring_model import ClientKey
 from moorage.node.controllers import Controllers
 from moorage.node.followed import FollowedMoorings, Source
 from moorage.node.moorings import GroupClient, addresses_of
 
-BY_NAMESPACE: Index[Pod, str] = Index(lambda pod: (pod.metadata.namespace or "",))
 BY_ADDRESS: Index[Pod, str] = Index(addresses_of)
 
 
@@ -164,11 +164,8 @@ def needed(pod: Pod) -> Pod:
     """`pod` without what nothing here reads."""
     meta, spec, status = pod.metadata, pod.spec, pod.status
     return Pod(
-        metadata=ObjectMeta(
-            name=meta.name,
-            namespace=meta.namespace,
-            uid=meta.uid,
-            resource_version=meta.resource_version,
+        metadata=replace(
+            identity(meta),
             creation_timestamp=meta.creation_timestamp,
             deletion_timestamp=meta.deletion_timestamp,
             labels=meta.labels,

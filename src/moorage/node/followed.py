@@ -6,8 +6,11 @@ from contextlib import suppress
 from sys import intern
 from typing import NamedTuple
 
-from moorage.api.meta import ObjectKey, ObjectMeta, is_older
+from msgspec.structs import replace
+
+from moorage.api.meta import ObjectKey, is_older
 from moorage.api.moorings_v1alpha1 import Mooring, MooringClient, MooringSpec, MooringStatus
+from moorage.api.slim import identity, interned
 from moorage.cluster.client import Client
 from moorage.cluster.errors import AnswerError, ApiError
 from moorage.cluster.queue import Queue
@@ -186,23 +189,13 @@ def needed(mooring: Mooring) -> Mooring:
     """`mooring` without what nothing here reads: a namespace may have 100,000. Texts that many have are held once."""
     meta, spec, status = mooring.metadata, mooring.spec, mooring.status
     return Mooring(
-        metadata=ObjectMeta(
-            name=meta.name,
-            namespace=intern(meta.namespace or ""),
-            uid=meta.uid,
-            resource_version=meta.resource_version,
-            creation_timestamp=meta.creation_timestamp,
-        ),
+        metadata=replace(identity(meta), creation_timestamp=meta.creation_timestamp),
         spec=MooringSpec(
             group=intern(spec.group),
             client=MooringClient(kind=intern(spec.client.kind), name=spec.client.name),
             endpoint=intern(spec.endpoint),
         ),
         status=MooringStatus(
-            endpoint=_interned(status.endpoint), reason=_interned(status.reason), previous=_interned(status.previous)
+            endpoint=interned(status.endpoint), reason=interned(status.reason), previous=interned(status.previous)
         ),
     )
-
-
-def _interned(text: str | None) -> str | None:
-    return None if text is None else intern(text)

@@ -15,12 +15,10 @@ from moorage.cluster.client import Client
 from moorage.cluster.metadata import MetadataOnly
 from moorage.cluster.reading import Unreadable
 from moorage.cluster.reflector import Reflector
-from moorage.cluster.store import Change, Index, Store
+from moorage.cluster.store import BY_NAMESPACE, Change, Store
 from moorage.core.clients import Owners, StatefulSetFacts
 from moorage.operator.mirror import Mirror
 from moorage.operator.slim import slim_job, slim_replica_set, slim_stateful_set
-
-BY_NAMESPACE: Index[Any, str] = Index(lambda obj: (obj.metadata.namespace or "",))
 
 
 class Clientele:

@@ -11,6 +11,7 @@ from moorage.api.batch_v1 import Job
 from moorage.api.core_v1 import Container, Node, NodeSpec, NodeStatus, Pod, PodSpec, PodStatus
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.meta import Object, ObjectKey, ObjectMeta, OwnerReference
+from moorage.api.slim import identity, interned
 from moorage.api.topology import ZONE_LABEL
 
 OWNER = "ExternalService"
@@ -31,14 +32,14 @@ def slim_pod(pod: Pod) -> Pod:
     one_address = [each.ip for each in status.pod_ips or ()] == [status.pod_ip]
     return Pod(
         metadata=replace(
-            _identity(pod),
+            identity(meta),
             deletion_timestamp=meta.deletion_timestamp,
             labels=_shared_labels(tuple(meta.labels.items())) if meta.labels else None,
             owner_references=_controller(meta),
         ),
-        spec=PodSpec(node_name=_interned(spec.node_name), host_network=spec.host_network, containers=_NO_CONTAINERS),
+        spec=PodSpec(node_name=interned(spec.node_name), host_network=spec.host_network, containers=_NO_CONTAINERS),
         status=PodStatus(
-            phase=_interned(status.phase),
+            phase=interned(status.phase),
             pod_ip=status.pod_ip,
             pod_ips=None if one_address else status.pod_ips,
         ),
@@ -49,7 +50,7 @@ def slim_node(node: Node) -> Node:
     """A Node reduced to its addresses, ranges and zone."""
     meta, zone = node.metadata, (node.metadata.labels or {}).get(ZONE_LABEL)
     kept = replace(
-        _identity(node),
+        identity(meta),
         deletion_timestamp=meta.deletion_timestamp,
         labels={ZONE_LABEL: zone} if zone is not None else None,
     )
@@ -79,23 +80,12 @@ def slim_job(obj: Job) -> Job:
 def slim_stateful_set(obj: StatefulSet) -> StatefulSet:
     """A StatefulSet reduced to the pods that it has."""
     return StatefulSet(
-        metadata=_identity(obj), spec=StatefulSetSpec(replicas=obj.spec.replicas, ordinals=obj.spec.ordinals)
+        metadata=identity(obj.metadata), spec=StatefulSetSpec(replicas=obj.spec.replicas, ordinals=obj.spec.ordinals)
     )
 
 
 def _owned(obj: Object) -> ObjectMeta:
-    return replace(_identity(obj), owner_references=_controller(obj.metadata))
-
-
-def _identity(obj: Object) -> ObjectMeta:
-    meta = obj.metadata
-    return ObjectMeta(
-        name=meta.name, namespace=_interned(meta.namespace), uid=meta.uid, resource_version=meta.resource_version
-    )
-
-
-def _interned(text: str | None) -> str | None:
-    return None if text is None else intern(text)
+    return replace(identity(obj.metadata), owner_references=_controller(obj.metadata))
 
 
 @lru_cache(SHARED)

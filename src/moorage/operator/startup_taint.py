@@ -6,10 +6,9 @@ A node is made with the taint, by whoever makes nodes, and pods wait until it is
 import asyncio
 from collections.abc import Callable
 
-from msgspec.structs import replace
-
 from moorage.api.core_v1 import Node, NodeSpec, NodeStatus, Pod, PodSpec, PodStatus
 from moorage.api.meta import ObjectKey
+from moorage.api.slim import identity
 from moorage.cluster.client import Client
 from moorage.cluster.errors import ApiError
 from moorage.cluster.queue import Queue
@@ -97,8 +96,7 @@ class StartupTaint:
 
 def _tainted(node: Node) -> Node:
     """The Node without all but its taints."""
-    meta = replace(node.metadata, labels=None, annotations=None)
-    return Node(metadata=meta, spec=NodeSpec(taints=node.spec.taints), status=NodeStatus())
+    return Node(metadata=identity(node.metadata), spec=NodeSpec(taints=node.spec.taints), status=NodeStatus())
 
 
 def _standing(pod: Pod) -> Pod:
