@@ -162,7 +162,8 @@ def _subject(container: Container) -> str:
 
 
 def _sessions(corrections: Iterable[sessions.Correction]) -> Iterator[Finding]:
-    for session, timeout in ((each.session, each.timeout) for each in corrections):
+    for each in corrections:
+        session = each.session
         have = f"{text(session.target)} timeout {session.timeout}s"
-        want = f"{text(session.target)} timeout {timeout}s" if timeout else None
+        want = f"{text(session.target)} timeout {each.timeout}s" if each.timeout else None
         yield Finding(f"map {session.container.name}", have, want, session.text, session.key)

@@ -13,16 +13,12 @@ from functools import lru_cache
 import msgspec
 
 from moorage.dataplane import netlink
-from moorage.dataplane.netlink import Connect, attribute, attributes, message, nested
+from moorage.dataplane.netlink import INET, NFTABLES, Connect, attribute, attributes, message, nested
 
-_SUBSYSTEM = 10
-"""NFNL_SUBSYS_NFTABLES."""
-_NEW, _GET, _DELETE = (_SUBSYSTEM << 8 | number for number in (12, 13, 14))
+_NEW, _GET, _DELETE = (NFTABLES << 8 | number for number in (12, 13, 14))
 """NFT_MSG_NEWSETELEM, ..."""
 _BEGIN, _END = 16, 17
 """NFNL_MSG_BATCH_BEGIN, _END."""
-_INET = 1
-"""NFPROTO_INET."""
 _TABLE, _SET, _ELEMENTS = 1, 2, 3
 """NFTA_SET_ELEM_LIST_*."""
 _ELEMENT = 1
@@ -53,7 +49,7 @@ class RawElement(msgspec.Struct, frozen=True, gc=False):
 
 def read(connect: Connect, table: str, name: str) -> list[RawElement]:
     """All elements of a set or map; none if it does not exist. Raises OSError."""
-    request = message(_GET, netlink.DUMP, _INET, _names(table, name))
+    request = message(_GET, netlink.DUMP, INET, _names(table, name))
     try:
         answers = netlink.dump(connect, request)
     except OSError as error:
@@ -86,12 +82,12 @@ def replace(connect: Connect, table: str, name: str, old: Sequence[RawElement], 
         return
     last = len(requests)
     batch = [
-        message(_BEGIN, 0, socket.AF_UNSPEC, b"", 0, _SUBSYSTEM),
+        message(_BEGIN, 0, socket.AF_UNSPEC, b"", 0, NFTABLES),
         *(
-            message(type, flags | (netlink.ACK if number == last else 0), _INET, body, number)
+            message(type, flags | (netlink.ACK if number == last else 0), INET, body, number)
             for number, (type, flags, body) in enumerate(requests, 1)
         ),
-        message(_END, 0, socket.AF_UNSPEC, b"", last + 1, _SUBSYSTEM),
+        message(_END, 0, socket.AF_UNSPEC, b"", last + 1, NFTABLES),
     ]
     netlink.transact(connect, b"".join(batch))
 

@@ -1,7 +1,7 @@
 """Talks to the kernel's netfilter over netlink: linux/netlink.h, linux/netfilter/nfnetlink.h.
 
 Little more than the layout of messages: header, `nfgenmsg`, attributes of a type and a length, each filled up to four
-bytes. Types and flags of a subsystem are with those who use them.
+bytes. Types and flags of messages are with those who use them.
 """
 
 import errno
@@ -21,6 +21,8 @@ NESTED = 0x8000
 _DUMP_INTERRUPTED = 0x10
 _ERROR, _DONE = 2, 3
 _NETFILTER = 12
+NFTABLES, INET = 10, 1
+"""NFNL_SUBSYS_NFTABLES, and NFPROTO_INET, the family of a table for both families."""
 SO_SNDBUFFORCE = 32
 ANSWER_SECONDS = 10
 BUFFER_BYTES = 1 << 16

@@ -11,15 +11,15 @@ import asyncio
 import struct
 
 from moorage.dataplane import netlink
-from moorage.dataplane.netlink import attribute, message
+from moorage.dataplane.netlink import INET, NFTABLES, attribute, message
 from moorage.dataplane.nft import TABLE_NAME
 
 POLL_SECONDS = 0.25
 """How often to ask."""
 
-_GET, _INET = 10 << 8 | 1, 1  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETTABLE; NFPROTO_INET
+_GET = NFTABLES << 8 | 1  # NFT_MSG_GETTABLE
 _NAME, _HANDLE = 1, 4  # NFTA_TABLE_*
-_REQUEST = message(_GET, 0, _INET, attribute(_NAME, f"{TABLE_NAME}\0".encode()))
+_REQUEST = message(_GET, 0, INET, attribute(_NAME, f"{TABLE_NAME}\0".encode()))
 
 
 class Presence:

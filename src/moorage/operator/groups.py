@@ -271,7 +271,7 @@ class Groups:
             before is not None
             and before.kind == moored.kind in KINDS_OF_PODS
             and before.at.keys() == moored.at.keys()
-            and before[2:] == moored[2:]
+            and (before.problems, before.pending) == (moored.problems, moored.pending)
         )
         for each in record.members:
             self._member_touched(each, COUNTS_SECONDS if same else 0.0)
