@@ -1,7 +1,6 @@
 """Whatever has happened, and in whatever order, the end is what the ExternalService says."""
 
 import random
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -9,17 +8,11 @@ from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.cluster.errors import ApiError
 from testing.eventually import eventually
-from tests.support.operators import Operator, operator, xsvc
+from tests.support.operators import Operator, xsvc
 
 ALWAYS_UP = "203.0.113.200"
 """So that the checks are believed."""
 STEPS = 15
-
-
-@pytest.fixture
-async def op() -> AsyncIterator[Operator]:
-    async with operator() as made:
-        yield made
 
 
 class Fate:

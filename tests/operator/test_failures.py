@@ -1,7 +1,6 @@
 """Whatever goes wrong with one object stays with it: its status says so, and all others are dealt with."""
 
 import copy
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -21,12 +20,6 @@ from tests.support.apiserver import kind
 from tests.support.operators import KEY, Operator, operator, xsvc
 
 ONE, TWO = "203.0.113.1", "203.0.113.2"
-
-
-@pytest.fixture
-async def op() -> AsyncIterator[Operator]:
-    async with operator() as made:
-        yield made
 
 
 def spoil(op: Operator, of: str, name: str, **fields: Any) -> None:

@@ -1,7 +1,7 @@
 """Leaders that are lost after one write each: the next one goes on from what there is, and nobody is led astray."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -11,24 +11,18 @@ from moorage.api.discovery_v1 import Endpoint, EndpointSlice
 from moorage.api.moorings_v1alpha1 import Mooring
 from testing.eventually import eventually
 from testing.kube_proxy import allowed, used
-from tests.support.moored import moored
-from tests.support.operators import Operator, operator
+from tests.support.moored import address_of, apart, moored
+from tests.support.operators import Operator
 
 NODES = [f"n{number}" for number in range(6)]
-ENDS = {"one": 81, "two": 82, "three": 83}
-"""Name and port of each endpoint. As each has a port of its own, each is in a slice of its own."""
 MAX_TERMS = 60
 
 
 @pytest.fixture
-async def op() -> AsyncIterator[Operator]:
-    async with operator() as made:
-        made.grace_seconds = 10**6
-        yield made
-
-
-def address(name: str) -> str:
-    return f"203.0.113.{ENDS[name]}"
+def op(op: Operator) -> Operator:
+    """With a grace period that never ends."""
+    op.grace_seconds = 10**6
+    return op
 
 
 # --- What changes -------------------------------------------------------------------------------------------------
@@ -55,9 +49,8 @@ class Case(NamedTuple):
 
     async def apply(self, op: Operator, *names: str, **spec: Any) -> None:
         """Have these endpoints."""
-        there = [{"name": each, "address": address(each), "port": ENDS[each]} for each in names or ENDS]
         mooring = {"onRecovery": self.on_recovery}
-        await op.apply(moored(client=self.client, mooring=mooring, endpoints=[{"addresses": there}], **spec))
+        await op.apply(moored(client=self.client, mooring=mooring, endpoints=apart(*names), **spec))
 
 
 async def it_is_made(op: Operator, case: Case) -> None:
@@ -71,7 +64,7 @@ async def nothing(op: Operator, case: Case) -> None:
 
 
 async def an_endpoint_fails(op: Operator, case: Case) -> None:
-    op.down.add(address("one"))
+    op.down.add(address_of("one"))
 
 
 async def it_is_back(op: Operator, case: Case) -> None:
@@ -80,7 +73,7 @@ async def it_is_back(op: Operator, case: Case) -> None:
 
 async def the_active_one_fails(op: Operator, case: Case) -> None:
     (active,) = (await op.moorings()).values()
-    op.down.add(address(active))
+    op.down.add(address_of(active))
 
 
 async def an_endpoint_is_taken_away(op: Operator, case: Case) -> None:

@@ -1,7 +1,6 @@
 """What becomes of moorings when something is slow, refused, lost or cut off."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -9,13 +8,7 @@ from moorage.api.moorings_v1alpha1 import Mooring
 from moorage.cluster.reflector import Reflector
 from testing.eventually import eventually
 from tests.support.moored import NODES, ONE, SELECTOR, THREE, TWO, begun, made, moored
-from tests.support.operators import Operator, operator, xsvc
-
-
-@pytest.fixture
-async def op() -> AsyncIterator[Operator]:
-    async with operator() as made:
-        yield made
+from tests.support.operators import Operator, xsvc
 
 
 async def test_clients_are_spread_over_an_endpoint_that_is_checked_late_too(

@@ -4,7 +4,7 @@ tests/core/test_mooring_histories.py has many more of them, without loops, watch
 """
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 
 import pytest
@@ -13,23 +13,18 @@ from moorage.api.core_v1 import Node
 from moorage.api.moorings_v1alpha1 import Mooring
 from moorage.cluster.errors import ApiError
 from testing.eventually import eventually
-from tests.support.moored import moored
-from tests.support.operators import Operator, operator
+from tests.support.moored import ENDS, address_of, apart, moored
+from tests.support.operators import Operator
 
 NODES = [f"n{number}" for number in range(9)]
-ENDS = {"one": 81, "two": 82, "three": 83}
 STEPS = 30
 
 
 @pytest.fixture
-async def op() -> AsyncIterator[Operator]:
-    async with operator() as made:
-        made.grace_seconds = 10**6
-        yield made
-
-
-def address(name: str) -> str:
-    return f"203.0.113.{ENDS[name]}"
+def op(op: Operator) -> Operator:
+    """With a grace period that never ends."""
+    op.grace_seconds = 10**6
+    return op
 
 
 class Walk:
@@ -44,9 +39,8 @@ class Walk:
         self.term = AsyncExitStack()
 
     async def apply(self) -> None:
-        there = [{"name": each, "address": address(each), "port": ENDS[each]} for each in sorted(self.names)]
         drain = [{"endpoint": each, "before": "2026-01-01T00:00:00Z"} for each in self.drained if each in self.names]
-        await self.op.apply(moored(endpoints=[{"addresses": there}], drain=drain))
+        await self.op.apply(moored(endpoints=apart(*sorted(self.names)), drain=drain))
 
     # What others do.
 
@@ -67,7 +61,7 @@ class Walk:
         await self.apply()
 
     async def an_endpoint_fails_or_is_back(self) -> None:
-        self.op.down ^= {address(self.chance.choice(sorted(ENDS)))}
+        self.op.down ^= {address_of(self.chance.choice(sorted(ENDS)))}
         self.op.prober.check(times=2)
 
     async def somebody_edits(self) -> None:

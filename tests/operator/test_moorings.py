@@ -1,22 +1,13 @@
 """What the operator does about the clients of ExternalServices, with everything but packets: as things are now."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
-
-import pytest
 
 from moorage.api.core_v1 import Event, Namespace, Node, Pod
 from moorage.api.moorage_v1alpha1 import ExternalService
 from moorage.api.moorings_v1alpha1 import Mooring
 from testing.eventually import eventually
 from tests.support.moored import NODES, ONE, SELECTOR, THREE, TWO, begun, made, moored
-from tests.support.operators import Operator, operator
-
-
-@pytest.fixture
-async def op() -> AsyncIterator[Operator]:
-    async with operator() as made:
-        yield made
+from tests.support.operators import Operator
 
 
 async def test_clients_are_spread_with_one_write_each_and_hints_follow(op: Operator) -> None:

@@ -1,7 +1,6 @@
 """What the operator does about an ExternalService: as things are now, however they came to be so."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -17,15 +16,9 @@ from moorage.operator import records
 from moorage_lab.apiserver import credentials
 from testing.eventually import eventually
 from testing.gitops import kstatus
-from tests.support.operators import KEY, REFUSED, Operator, operator, xsvc
+from tests.support.operators import KEY, REFUSED, Operator, xsvc
 
 ONE, TWO, THREE = "203.0.113.1", "203.0.113.2", "203.0.113.3"
-
-
-@pytest.fixture
-async def op() -> AsyncIterator[Operator]:
-    async with operator() as made:
-        yield made
 
 
 async def test_a_new_one_gets_its_service_slice_and_status_with_one_write_each(op: Operator) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import gc
 import threading
 import weakref
-from collections.abc import AsyncIterator
 
 import pytest
 from structlog.testing import capture_logs
@@ -31,15 +30,9 @@ from moorage.core.model import Found, Problem
 from moorage.operator.config import Admission, Configuration
 from moorage.operator.term import Term
 from testing.eventually import eventually
-from tests.support.operators import KEY, Operator, operator, xsvc
+from tests.support.operators import KEY, Operator, xsvc
 
 ONE, TWO, THREE = "203.0.113.1", "203.0.113.2", "203.0.113.3"
-
-
-@pytest.fixture
-async def op() -> AsyncIterator[Operator]:
-    async with operator() as made:
-        yield made
 
 
 async def test_somebody_who_writes_the_same_objects_all_the_time_is_outlasted(op: Operator) -> None:

@@ -6,10 +6,24 @@ from testing.eventually import eventually
 from tests.support.operators import Operator, xsvc
 
 ONE, TWO, THREE = "one=203.0.113.1", "two=203.0.113.2", "three=203.0.113.3"
+ENDS = {"one": 81, "two": 82, "three": 83}
+"""Name and port of endpoints. As each has a port of its own, each is in a slice of its own."""
 NODES = ["n1", "n2", "n3"]
 LABELS = {"app": "a"}
 SELECTOR = {"podSelector": {"matchLabels": LABELS}}
 _POD: dict[str, Any] = {"containers": [{"name": "main", "image": "a"}]}
+
+
+def address_of(name: str) -> str:
+    """Of one of ENDS."""
+    return f"203.0.113.{ENDS[name]}"
+
+
+def apart(*names: str) -> list[dict[str, Any]]:
+    """The sources of a spec that has these of ENDS; without names, all."""
+    return [
+        {"addresses": [{"name": each, "address": address_of(each), "port": ENDS[each]} for each in names or ENDS]}
+    ]
 
 
 def moored(*addresses: str, name: str = "backend", client: str = "Node", **spec: Any) -> dict[str, Any]:
