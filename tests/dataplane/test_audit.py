@@ -1,6 +1,5 @@
 """An audit finds each difference between the kernel and the state, names it, and repairs nothing."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
@@ -10,11 +9,9 @@ from moorage.dataplane import audit as audit_module
 from moorage.dataplane.audit import Finding, audit, compare, wanted
 from moorage.dataplane.capabilities import Capabilities
 from moorage.dataplane.conntrack import FakeConntrack
-from moorage.dataplane.fake import FakeNft
 from moorage.dataplane.model import NodeState, PodPrefixKey, ServiceAddress
 from moorage.dataplane.nft import Nft, Outline
 from moorage.dataplane.sync import Synchronizer
-from tests.support.netns import namespace
 from tests.support.states import BOTH, mooring, node_state, port, prefix, programmed, states
 
 KEY, OTHER = ServiceAddress("10.96.0.1", "tcp", 80), ServiceAddress("10.96.0.2", "udp", 53)
@@ -23,13 +20,9 @@ STATE: NodeState = node_state([port(KEY, [1], 60), port(OTHER, [1, 2]), CLIENT, 
 LEARNS = frozenset({4})
 
 
-@pytest.fixture(params=["fake", "kernel"])
-def nft(request: pytest.FixtureRequest) -> Iterator[Nft]:
-    if request.param == "fake":
-        yield FakeNft(lambda: 0.0)
-        return
-    with namespace() as made:
-        yield made.nft
+@pytest.fixture
+def nft(either: Nft) -> Nft:
+    return either
 
 
 async def carry(nft: Nft, state: NodeState) -> None:

@@ -1,7 +1,5 @@
 """What is learned of clients that are no more is forgotten, and of nobody else."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from moorage.dataplane import sessions
@@ -13,7 +11,6 @@ from moorage.dataplane.fake import FakeNft
 from moorage.dataplane.model import Moored, ServiceAddress
 from moorage.dataplane.nft import Nft
 from moorage.dataplane.sync import Synchronizer
-from tests.support.netns import namespace
 from tests.support.states import node_state, port
 
 KEY, KEY6 = ServiceAddress("10.96.0.1", "tcp", 80), ServiceAddress("fd00:10:96::1", "tcp", 80)
@@ -23,13 +20,9 @@ GONE6, STAYS6 = "fd00:10:244:1::2", "fd00:10:244:1::3"
 STATE = node_state([port(KEY, [1], Moored(60, holds=True)), port(KEY6, [1], Moored(60)), port(OTHER, [1], 60)])
 
 
-@pytest.fixture(params=["fake", "kernel"])
-def nft(request: pytest.FixtureRequest) -> Iterator[Nft]:
-    if request.param == "fake":
-        yield FakeNft(lambda: 0.0)
-        return
-    with namespace() as made:
-        yield made.nft
+@pytest.fixture
+def nft(either: Nft) -> Nft:
+    return either
 
 
 async def learn(nft: Nft) -> None:

@@ -1,6 +1,5 @@
 """A port that nft does not take costs nobody else anything."""
 
-from collections.abc import Iterator
 from math import log2
 
 import msgspec
@@ -14,7 +13,6 @@ from moorage.dataplane.fake import FakeNft
 from moorage.dataplane.model import NodeState, ServiceAddress, ServicePort, Target
 from moorage.dataplane.nft import Nft, NftError
 from moorage.dataplane.sync import Synchronizer
-from tests.support.netns import namespace
 from tests.support.states import content, mooring, node_state, port, programmed
 
 KEYS = [ServiceAddress(f"10.96.{number >> 8}.{number & 255}", "tcp", 80) for number in range(64)]
@@ -57,15 +55,6 @@ def synchronizer(nft: Nft) -> Synchronizer:
 
 async def same(nft: FakeNft, state: NodeState) -> bool:
     return await content(nft) == await content((await programmed(state))[0])
-
-
-@pytest.fixture(params=["fake", "kernel"])
-def either(request: pytest.FixtureRequest) -> Iterator[Nft]:
-    if request.param == "fake":
-        yield FakeNft(lambda: 0.0)
-        return
-    with namespace() as made:
-        yield made.nft
 
 
 async def slots(nft: Nft) -> dict[str, set[object]]:
