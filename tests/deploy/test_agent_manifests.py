@@ -11,7 +11,7 @@ import yaml
 from moorage.cli.node import command as node_command
 from moorage.cli.operator import command as operator_command
 from moorage.operator.startup_taint import AGENTS, LABELS
-from tests.support.manifests import Manifest, granted, objects
+from tests.support.manifests import Manifest, granted, objects, only_container
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 AGENT, REMOVAL, TAINT = DEPLOY / "agent", DEPLOY / "agent-remove", DEPLOY / "startup-taint"
@@ -47,9 +47,7 @@ def pod(daemonset: Manifest) -> Manifest:
 
 @pytest.fixture
 def container(pod: Manifest) -> Manifest:
-    (only,) = pod["containers"]
-    assert isinstance(only, dict)
-    return only
+    return only_container(pod)
 
 
 @pytest.mark.parametrize("version", VERSIONS)

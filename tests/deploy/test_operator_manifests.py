@@ -13,7 +13,7 @@ import yaml
 from moorage.api.addresses import METADATA
 from moorage.cli.operator import command as operator_command
 from moorage.operator import config
-from tests.support.manifests import Manifest, granted, objects
+from tests.support.manifests import Manifest, granted, objects, only_container
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 OPERATOR, SOURCE = DEPLOY / "operator", DEPLOY / "source"
@@ -43,9 +43,7 @@ def pod(operator: dict[tuple[str, str], Manifest]) -> Manifest:
 
 @pytest.fixture
 def container(pod: Manifest) -> Manifest:
-    (only,) = pod["containers"]
-    assert isinstance(only, dict)
-    return only
+    return only_container(pod)
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -22,3 +22,10 @@ def granted(role: Manifest) -> dict[tuple[str, str], set[str]]:
             for resource in rule["resources"]:
                 found.setdefault((group, resource), set()).update(rule["verbs"])
     return found
+
+
+def only_container(pod: Manifest) -> Manifest:
+    """The container of the spec of a pod that has one."""
+    (only,) = pod["containers"]
+    assert isinstance(only, dict)
+    return only
