@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import pytest
 from msgspec.structs import replace
@@ -12,6 +12,7 @@ from moorage.api.core_v1 import Event, Node, Service
 from moorage.api.meta import ObjectMeta
 from moorage.cluster.client import Client
 from moorage.cluster.recorder import Recorder, reference_to
+from testing.beside import beside
 from testing.eventually import eventually
 from tests.support.apiserver import RunningApiServer, api_server
 
@@ -36,13 +37,8 @@ class Fixture:
             now=lambda: "2027-01-01T00:00:00Z",
             may_write=lambda: self.may_write,
         )
-        running = asyncio.create_task(made.run())
-        try:
+        async with beside(made.run()):
             yield made
-        finally:
-            running.cancel()
-            with suppress(asyncio.CancelledError):
-                await running
 
     async def events(self) -> list[Event]:
         return (await self.client.list(Event, "default")).items

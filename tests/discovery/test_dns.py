@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from moorage.discovery.choice import FIRST_REST_SECONDS
 from moorage.discovery.dns import AddressRecords, ServiceRecords
 from moorage.discovery.resolver import Server
 from moorage.discovery.source import Setting, Source, State
+from testing.beside import beside
 from tests.support.fake_names import FakeNames
 
 pytestmark = pytest.mark.looptime
@@ -32,14 +33,9 @@ async def running(names: FakeNames, name: str = NAME, type: Any = "A", **setting
     )
     spec = DnsSource(name=name, type=type)
     source = ServiceRecords(spec, names, given) if type == "SRV" else AddressRecords(spec, type, names, given)
-    task = asyncio.create_task(source.run())
-    try:
+    async with beside(source.run()):
         await asyncio.sleep(0.1)
         yield source
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 async def test_each_address_is_an_endpoint_named_by_itself() -> None:

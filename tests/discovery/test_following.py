@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import pytest
 
 from moorage.discovery.following import Failure, RepeatedLookup
 from moorage.discovery.resolver import LookupFailedError
+from testing.beside import beside
 
 pytestmark = pytest.mark.looptime
 
@@ -40,12 +41,9 @@ class Script:
 
     @asynccontextmanager
     async def running(self, seconds: float) -> AsyncIterator[None]:
-        task = asyncio.create_task(self.following.run())
-        await asyncio.sleep(seconds)
-        yield
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        async with beside(self.following.run()):
+            await asyncio.sleep(seconds)
+            yield
 
 
 async def test_it_asks_again_when_the_answer_has_expired() -> None:

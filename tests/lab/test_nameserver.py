@@ -1,6 +1,5 @@
 """The name server as the lab starts it, asked by the product's resolver."""
 
-import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -11,6 +10,7 @@ import pytest
 from moorage.discovery.resolver import LookupFailedError, Resolver, Server
 from moorage_lab import nameserver
 from moorage_lab.zone import Zone
+from testing.beside import beside
 from testing.eventually import eventually
 
 
@@ -23,11 +23,8 @@ def file(tmp_path: Path) -> Path:
 async def names(file: Path) -> AsyncIterator[Resolver]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    serving = asyncio.ensure_future(nameserver.serve(["127.0.0.1"], file, port))
-    yield Resolver(name_servers=(("127.0.0.1", port),))
-    serving.cancel()
-    with suppress(asyncio.CancelledError):
-        await serving
+    async with beside(nameserver.serve(["127.0.0.1"], file, port)):
+        yield Resolver(name_servers=(("127.0.0.1", port),))
 
 
 def write(file: Path, zone: Zone | str) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import copy
 import itertools
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
@@ -26,6 +26,7 @@ from moorage.dataplane.sync import Synchronizer
 from moorage.node import agent as agent_module
 from moorage.node import wanted
 from moorage.node.agent import Agent
+from testing.beside import beside
 from testing.eventually import eventually
 from tests.support.apiserver import RunningApiServer, api_server, kind
 from tests.support.objects import apply, delete, service, slice_
@@ -87,13 +88,8 @@ class Fixture:
     async def agent(self, **scope: object) -> AsyncIterator[Agent]:
         synchronizer = Synchronizer(self.nft, FakeConntrack(), Capabilities())
         made = Agent(self.client, synchronizer, Scope("node-1", labelled_only=False, **scope))  # type: ignore[arg-type]
-        running = asyncio.create_task(made.run())
-        try:
+        async with beside(made.run()):
             yield made
-        finally:
-            running.cancel()
-            with suppress(asyncio.CancelledError):
-                await running
 
 
 @pytest.fixture

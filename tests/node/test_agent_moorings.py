@@ -10,14 +10,12 @@ from moorage.api.contract import (
     CLIENT_LABEL,
     MooredBy,
 )
-from moorage.cluster.client import Client
 from moorage.dataplane.model import (
     MooringKey,
     PodPrefixKey,
     ServicePort,
 )
 from testing.eventually import eventually
-from tests.support.apiserver import api_server
 from tests.support.moored_agent import (
     ADDRESSES,
     E1,
@@ -28,6 +26,7 @@ from tests.support.moored_agent import (
     A,
     B,
     Fixture,
+    moored_agent,
     mooring,
     node,
     pod,
@@ -38,9 +37,7 @@ from tests.support.moored_agent import (
 
 @pytest.fixture
 async def fixture() -> AsyncIterator[Fixture]:
-    async with api_server() as server, Client(server.config) as client:
-        made = Fixture(server, client)
-        made.store(service(), slice_("e1", "e2", "e3"))
+    async with moored_agent() as made:
         yield made
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from moorage.api.moorings_v1alpha1 import Mooring
-from moorage.cluster.client import Client
 from moorage.dataplane.model import (
     MooringKey,
 )
@@ -16,7 +15,6 @@ from moorage.node import moorings as moorings_module
 from moorage.node import wanted
 from moorage.node.moorings import Led
 from testing.eventually import eventually
-from tests.support.apiserver import api_server
 from tests.support.moored_agent import (
     ADDRESSES,
     E1,
@@ -26,6 +24,7 @@ from tests.support.moored_agent import (
     A,
     B,
     Fixture,
+    moored_agent,
     mooring,
     pod,
     service,
@@ -35,9 +34,7 @@ from tests.support.moored_agent import (
 
 @pytest.fixture
 async def fixture() -> AsyncIterator[Fixture]:
-    async with api_server() as server, Client(server.config) as client:
-        made = Fixture(server, client)
-        made.store(service(), slice_("e1", "e2", "e3"))
+    async with moored_agent() as made:
         yield made
 
 

@@ -5,7 +5,7 @@ import math
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, nullcontext
 from itertools import pairwise
 from typing import Any, cast
 
@@ -23,6 +23,7 @@ from moorage.operator import main
 from moorage.operator.config import Configuration
 from moorage.operator.main import Options, Process
 from moorage.operator.startup_taint import LABELS
+from testing.beside import beside
 from testing.eventually import eventually
 from tests.support.apiserver import RunningApiServer, api_server
 from tests.support.operators import Operator, xsvc
@@ -69,13 +70,8 @@ async def running(config: Config, identity: str, lease: str | None = LEASE, **mo
     port = free_port()
     async with Client(config) as client:
         process = Process(client, options(port, identity, lease=lease)._replace(**more))
-        task = asyncio.create_task(process.run())
-        try:
+        async with beside(process.run()):
             yield Running(port)
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
 
 async def holder(server: RunningApiServer) -> str | None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -11,6 +11,7 @@ from moorage.api.meta import ObjectMeta
 from moorage.cluster.client import Client
 from moorage.cluster.election import NotLeadingError
 from moorage.operator.startup_taint import AGENTS, StartupTaint, others
+from testing.beside import beside
 from testing.eventually import eventually
 from tests.support.apiserver import RunningApiServer, api_server
 
@@ -67,13 +68,8 @@ class Cluster:
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(StartupTaint(self.client, KEY, AGENTS, self.check).run())
-        try:
+        async with beside(StartupTaint(self.client, KEY, AGENTS, self.check).run()):
             yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
 
 @pytest.fixture

@@ -3,10 +3,9 @@
 Everything is stored as Kubernetes and the operator write it; the kernel is one that only takes down what is wanted.
 """
 
-import asyncio
 import itertools
 from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import msgspec
@@ -35,8 +34,9 @@ from moorage.dataplane.nft import NftError
 from moorage.dataplane.services import Scope
 from moorage.dataplane.sync import Synced, Synchronizer
 from moorage.node.agent import Agent
+from testing.beside import beside
 from testing.eventually import eventually
-from tests.support.apiserver import RunningApiServer, kind
+from tests.support.apiserver import RunningApiServer, api_server, kind
 
 FRONTENDS = LabelSelector(match_labels={"app": "frontend"})
 PODS = MooredBy("backend", "Pod", pods=FRONTENDS, holds=True)
@@ -164,13 +164,8 @@ class Fixture:
     @asynccontextmanager
     async def agent(self, node: str = "node-1") -> AsyncIterator[Agent]:
         made = Agent(self.client, cast("Synchronizer", self.kernel), Scope(node))
-        running = asyncio.create_task(made.run())
-        try:
+        async with beside(made.run()):
             yield made
-        finally:
-            running.cancel()
-            with suppress(asyncio.CancelledError):
-                await running
 
     def led(self) -> dict[str, str]:
         """Address of a client -> address of its endpoint, on the port HTTP."""
@@ -210,6 +205,15 @@ class Fixture:
             return ServiceAddress(f"10.96.1.{number % 250}", "tcp", HTTP.port) in self.kernel.state
 
         await eventually(condition)
+
+
+@asynccontextmanager
+async def moored_agent() -> AsyncIterator[Fixture]:
+    """An API server that has the Service, and three endpoints of it."""
+    async with api_server() as server, Client(server.config) as client:
+        made = Fixture(server, client)
+        made.store(service(), slice_("e1", "e2", "e3"))
+        yield made
 
 
 ADDRESSES = {name: f"10.244.1.{10 + n}" for n, name in enumerate("abcdefgh")}

@@ -14,6 +14,7 @@ from moorage.cluster.client import Client
 from moorage_lab.control import DNS_HOSTS
 from moorage_lab.control.main import control
 from moorage_lab.control.mirroring import MANAGED_BY
+from testing.beside import beside
 from tests.support.apiserver import api_server
 from tests.support.lab_objects import cluster
 from tests.support.lab_runtime import FakeRuntime
@@ -75,13 +76,8 @@ async def running(state: Path) -> AsyncIterator[World]:
     async with api_server(service_ranges=plan.service_ranges) as server, Client(server.config) as client:
         world = World(client, state)
         await client.create(Namespace(metadata=ObjectMeta(name="shop")))
-        task = asyncio.create_task(control(plan, client, state, world.runtime))
-        try:
+        async with beside(control(plan, client, state, world.runtime)):
             yield world
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
         assert world.runtime.addresses == {}, "no pod is left behind"
 
 
