@@ -2,6 +2,8 @@
 
 import re
 
+from moorage import __version__
+from moorage.dataplane.capabilities import Capabilities
 from moorage.dataplane.sync import Synced
 from moorage.node.metrics import Metrics
 
@@ -26,3 +28,12 @@ def test_syncs_are_counted_with_what_they_did() -> None:
 
 def test_what_an_agent_does_not_measure_is_not_told() -> None:
     assert not any("loop_lag" in name for name in values(Metrics()))
+
+
+def test_what_nft_and_the_kernel_can_do_is_told() -> None:
+    metrics = Metrics()
+    metrics.found(Capabilities(learn6=False, version=(1, 0, 6), tcp_loose=True))
+    found = values(metrics)
+    assert found[f'moorage_node_info{{nft="1.0.6",version="{__version__}"}}'] == 1
+    assert found["moorage_node_learns_ipv6"] == 0
+    assert found["moorage_node_tcp_loose"] == 1

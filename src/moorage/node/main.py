@@ -70,6 +70,7 @@ async def run(config: Config, options: Options) -> None:
         synchronizer = Synchronizer(nft, KernelConntrack(), capabilities, KernelWaker())
         deleted = _deletions(stack)
         metrics = Metrics()
+        metrics.found(capabilities)
         agent = Agent(client, synchronizer, options.scope, metrics, deleted)
         metrics.refresh = lambda: _refresh(metrics, agent)
         if options.listen is not None:

@@ -2,6 +2,8 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from moorage import __version__
+from moorage.dataplane.capabilities import Capabilities
 from moorage.dataplane.sync import Synced
 from moorage.node.agent import Observer
 from moorage.serving.metrics import ProcessMetrics
@@ -15,6 +17,20 @@ class Metrics(ProcessMetrics, Observer):
         registry = self._registry
         # To measure it takes 0.7 % of a core, on every node. Nothing here has to be done by the millisecond.
         registry.unregister(self.loop_lag_seconds)
+        self.info = Gauge(
+            "moorage_node_info",
+            "Always 1: the versions of the agent and of nft.",
+            ["version", "nft"],
+            registry=registry,
+        )
+        self.learns_ipv6 = Gauge(
+            "moorage_node_learns_ipv6", "1 if nft can learn IPv6 sessions; found out at start.", registry=registry
+        )
+        self.tcp_loose = Gauge(
+            "moorage_node_tcp_loose",
+            "1 if the kernel picks up TCP connections in the middle; found out at start.",
+            registry=registry,
+        )
         self.syncs = Counter(
             "moorage_node_syncs", "Times that the kernel was brought up to date.", ["result"], registry=registry
         )  # ok, failed
@@ -52,6 +68,12 @@ class Metrics(ProcessMetrics, Observer):
         self.flows = Counter(
             "moorage_node_ended_flows", "Connections that were ended with their endpoint.", registry=registry
         )
+
+    def found(self, capabilities: Capabilities) -> None:
+        """What nft and the kernel can do, once that is known."""
+        self.info.labels(__version__, ".".join(map(str, capabilities.version))).set(1)
+        self.learns_ipv6.set(capabilities.learn6)
+        self.tcp_loose.set(capabilities.tcp_loose)
 
     def done(self, synced: Synced, seconds: float) -> None:
         self.syncs.labels("ok").inc()
