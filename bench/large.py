@@ -94,7 +94,9 @@ async def _learn(nft: KernelNft, port: ServicePort, count: int) -> None:
     """That many sessions with the first endpoint, and some with the second."""
     seconds = states.AFFINITY_SECONDS
     learned = [
-        Session(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", port.key, endpoint.target, seconds, seconds)
+        Session.of(
+            f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", port.key, endpoint.target, seconds, seconds
+        )
         for endpoint, numbers in zip(
             port.endpoints, (range(count), range(count, count + SESSIONS_KEPT)), strict=False
         )

@@ -22,7 +22,11 @@ ONE = Target("203.0.113.1", 80)
 def session(
     timeout: int, left: int, target: Target = ONE, key: ServiceAddress = KEY, client: str = "10.244.1.2"
 ) -> Session:
-    return Session(client, key, target, timeout, left)
+    return Session.of(client, key, target, timeout, left)
+
+
+def ageless(each: Session) -> tuple[str, ServiceAddress, Target, int]:
+    return each.client, each.key, each.target, each.timeout
 
 
 def test_a_session_to_an_endpoint_in_use_stays() -> None:
@@ -117,7 +121,7 @@ async def test_sessions_are_read_as_nft_lists_them(netns: Namespace) -> None:
     for each in made:
         await learn(netns.nft, each)
     found = sorted(await read(netns.nft))
-    assert [replace(each, left=0) for each in found] == sorted(replace(each, left=0) for each in made)
+    assert [ageless(each) for each in found] == [ageless(each) for each in sorted(made)]
     assert all(0 <= each.left <= each.timeout for each in found)
     assert await correct(netns.nft, [Correction(each) for each in found]) is None
     assert await read(netns.nft) == []

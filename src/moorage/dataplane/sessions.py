@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import msgspec
 from msgspec.structs import replace
 
 from moorage.dataplane.elements import MAX_SMALL, RawElement
 from moorage.dataplane.layout import Layout, pack_address, unpack_address
-from moorage.dataplane.model import MooringKey, ServiceAddress, Target, Unit, UnitKey, moored_to, port_of
+from moorage.dataplane.model import MooringKey, ServiceAddress, ServicePort, Target, Unit, UnitKey, moored_to, port_of
 from moorage.dataplane.nft import Nft, NftError, Word
 from moorage.dataplane.schema import FAMILIES, OF_FAMILY, Container, Family, text
 
@@ -21,15 +21,37 @@ MAX_REFUSED = 100
 
 
 class Session(msgspec.Struct, frozen=True, gc=False, order=True):
-    """A client's pin to an endpoint of a Service, on one node."""
+    """A client's pin to an endpoint of a Service, on one node.
 
-    client: str
+    Of fifty thousand most are only looked at, so the rest is decoded where it is asked for.
+    """
+
+    element: RawElement
+    """As the kernel has it."""
     key: ServiceAddress
     target: Target
-    timeout: int
-    """Seconds that it lasts after the client's last new connection."""
-    left: int
-    """Seconds until it is forgotten if the client does not connect again."""
+
+    @classmethod
+    def of(cls, client: str, key: ServiceAddress, target: Target, timeout: int, left: int) -> "Session":
+        """The session of that client (an address); `timeout` and `left` are as below."""
+        packed = pack_address(client) + _LAYOUTS[key.family].service(key)
+        value = _LAYOUTS[key.family].target(target)
+        return cls(RawElement(packed, value, timeout * 1000, left * 1000), key, target)
+
+    @property
+    def client(self) -> str:
+        """Its address."""
+        return unpack_address(self.element.key[: _LAYOUTS[self.key.family].client_bytes])
+
+    @property
+    def timeout(self) -> int:
+        """Seconds that it lasts after the client's last new connection."""
+        return (self.element.timeout or 0) // 1000
+
+    @property
+    def left(self) -> int:
+        """Seconds until it is forgotten if the client does not connect again."""
+        return (self.element.expires or 0) // 1000
 
     @property
     def container(self) -> Container:
@@ -56,7 +78,7 @@ async def read(nft: Nft) -> list[Session]:
     found: list[Session] = []
     for number, layout in _LAYOUTS.items():
         elements = await nft.learned(OF_FAMILY[number].sessions.name)
-        # In a thread: 50,000 take a tenth of a second.
+        # In a thread: 262,144 take a tenth of a second.
         found += await asyncio.to_thread(layout.read, elements)
     return found
 
@@ -68,14 +90,14 @@ async def correct(nft: Nft, corrections: Sequence[Correction], most: int = MAX_S
     of their transaction: then read again. After MAX_REFUSED transactions the rest is left.
     """
     refused: list[NftError] = []
-    for number, layout in _LAYOUTS.items():
+    for number in _LAYOUTS:
         those = [each for each in corrections if each.session.key.family == number]
         for start in range(0, len(those), most):
             chunk = those[start : start + most]
-            old = [layout.write(each.session) for each in chunk]
+            old = [each.session.element for each in chunk]
             new = [
-                replace(element, timeout=each.timeout * 1000, expires=each.left * 1000)
-                for each, element in zip(chunk, old, strict=True)
+                replace(each.session.element, timeout=each.timeout * 1000, expires=each.left * 1000)
+                for each in chunk
                 if each.timeout
             ]
             try:
@@ -91,29 +113,16 @@ class _Layout:
     """How sessions of one family lie in the kernel. Many have the same service and endpoint, which are remembered."""
 
     def __init__(self, family: Family) -> None:
-        self._client_bytes = Layout([family.type]).size
+        self.client_bytes = Layout([family.type]).size
         service, target = Layout([family.type, "inet_proto", "inet_service"]), Layout([family.type, "inet_service"])
         self._read_service = lru_cache(MAX_REMEMBERED)(lambda data: _service(*service.unpack(data)))
         self._read_target = lru_cache(MAX_REMEMBERED)(lambda data: _target(*target.unpack(data)))
-        self._service, self._target = lru_cache(MAX_REMEMBERED)(service.pack), lru_cache(MAX_REMEMBERED)(target.pack)
+        self.service, self.target = service.pack, target.pack
 
     def read(self, elements: Iterable[RawElement]) -> list[Session]:
         """The sessions."""
-        end = self._client_bytes
-        return [
-            Session(
-                unpack_address(each.key[:end]),
-                self._read_service(each.key[end:]),
-                self._read_target(each.value),
-                (each.timeout or 0) // 1000,
-                (each.expires or 0) // 1000,
-            )
-            for each in elements
-        ]
-
-    def write(self, session: Session) -> RawElement:
-        """The element of a session, without its timeout."""
-        return RawElement(pack_address(session.client) + self._service(session.key), self._target(session.target))
+        start, service, target = self.client_bytes, self._read_service, self._read_target
+        return [Session(each, service(each.key[start:]), target(each.value)) for each in elements]
 
 
 _LAYOUTS = {family.number: _Layout(family) for family in FAMILIES}
@@ -140,20 +149,26 @@ def corrections(
     age: a shorter timeout can end it, a longer one prolongs it. `moved`: clients whose mooring has moved; their
     session goes unless it is one with the new endpoint.
     """
+    usual = cache(lambda key, target: _timeout(port_of(state, key), target))  # many sessions have the same two
     result = []
     for session in sessions:
-        has_moved = bool(moved) and MooringKey(session.client, session.key) in moved
-        if keys is not None and session.key not in keys and not has_moved:
+        key, target = session.key, session.target
+        has_moved = bool(moved) and MooringKey(session.client, key) in moved
+        if keys is not None and key not in keys and not has_moved:
             continue
-        port = port_of(state, session.key)
-        timeout = (port.affinity.session_seconds or 0) if port and session.target in port.targets else 0
-        if has_moved and session.target != moored_to(state, MooringKey(session.client, session.key)):
+        timeout = usual(key, target)
+        if has_moved and target != moored_to(state, MooringKey(session.client, key)):
             timeout = 0
         if timeout == session.timeout:
             continue
-        left = _left(session, timeout)
+        left = _left(session, timeout) if timeout else 0
         result.append(Correction(session, timeout, left) if left > 0 else Correction(session))
     return result
+
+
+def _timeout(port: ServicePort | None, target: Target) -> int:
+    """Seconds of the sessions that this port makes with that endpoint; 0: it makes none."""
+    return (port.affinity.session_seconds or 0) if port and target in port.targets else 0
 
 
 def _left(session: Session, timeout: int) -> int:
