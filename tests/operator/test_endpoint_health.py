@@ -98,3 +98,32 @@ def test_what_fails_is_known_with_its_address() -> None:
     assert health.failing == {"backend1": "203.0.113.1"}
     health.follow(xsvc(), [ONE._replace(address="203.0.113.9"), TWO], NOW)
     assert health.failing == {}
+
+
+def test_when_the_first_recovers_the_failures_of_others_count_only_from_their_second_check_on() -> None:
+    """The first may have begun before."""
+    health = followed(xsvc(written("backend1", "Healthy"), written("backend2", "Healthy")), ONE, TWO)
+    changes(health, "backend1", "refused", "refused")
+    changes(health, "backend2", "refused", "refused")
+    assert not health.verdicts["backend2"].turning
+    changes(health, "backend1", None, None)
+    assert health.verdicts["backend2"].turning
+    assert changes(health, "backend2", "refused", "refused", "refused") == [None, "Turned", None]
+    assert not health.verdicts["backend2"].turning
+
+
+def test_when_the_last_healthy_one_failed_only_for_a_moment_others_are_given_the_same_time() -> None:
+    health = followed(xsvc(written("backend1", "Healthy"), written("backend2", "Healthy")), ONE, TWO)
+    changes(health, "backend1", "refused")
+    changes(health, "backend2", "refused", "refused")
+    changes(health, "backend1", None)
+    assert health.verdicts["backend2"].turning
+
+
+def test_while_enough_pass_an_unhealthy_one_is_believed_when_another_recovers() -> None:
+    three = ONE._replace(name="backend3", address="203.0.113.3")
+    health = followed(xsvc(), ONE, TWO, three)
+    changes(health, "backend1", None)
+    changes(health, "backend2", "refused")
+    changes(health, "backend3", "refused", None, None)
+    assert not health.verdicts["backend2"].turning

@@ -40,6 +40,8 @@ class State(NamedTuple):
     """In a row."""
     failures: int = 0
     """In a row."""
+    doubts: int = 0
+    """How many more failures of an unhealthy endpoint say nothing, because the checks of all were doubted before."""
 
 
 class Published(NamedTuple):
@@ -91,7 +93,8 @@ def resume(status: EndpointStatus, subject: Subject, now: str) -> State:
         case "Healthy" if subject.check:
             return State(subject, Verdict("Healthy", status.since))
         case "Unhealthy" if subject.check:
-            return State(subject, Verdict("Unhealthy", status.since, status.message, turning=status.ready))
+            state = State(subject, Verdict("Unhealthy", status.since, status.message))
+            return doubt(state, failures=1) if status.ready else state
         case "Unknown" if subject.check:
             return State(subject, Verdict("Unknown", status.since))
         case "Unchecked" if not subject.check:
@@ -144,6 +147,11 @@ def follow(
     return {name: state(name, subject) for name, subject in wanted.items()}
 
 
+def doubt(state: State, failures: int) -> State:
+    """An unhealthy endpoint that stays, if it was kept until now, until this many checks in a row have failed."""
+    return state._replace(verdict=state.verdict._replace(turning=True), doubts=failures)
+
+
 def observe(state: State, outcome: Outcome, now: str) -> State:
     """The state after one more check; `now` is RFC 3339.
 
@@ -165,10 +173,11 @@ def observe(state: State, outcome: Outcome, now: str) -> State:
     failures = state.failures + 1
     if health == "Unknown" or (health == "Healthy" and failures >= check.fall):
         return State(state.subject, Verdict("Unhealthy", since=now, message=outcome.message), failures=failures)
-    verdict = state.verdict._replace(turning=health == "Healthy")
+    doubts = max(state.doubts - 1, 0)
+    verdict = state.verdict._replace(turning=health == "Healthy" or doubts > 0)
     if health == "Unhealthy":
         verdict = verdict._replace(message=outcome.message)
-    return State(state.subject, verdict, failures=failures)
+    return State(state.subject, verdict, failures=failures, doubts=doubts)
 
 
 def ready_set(previous: AbstractSet[str], verdicts: Mapping[str, Verdict], threshold_percent: int) -> Published:
@@ -180,8 +189,8 @@ def ready_set(previous: AbstractSet[str], verdicts: Mapping[str, Verdict], thres
 
     Checks do not all fail at the same moment: when the operator's own network is down, the first verdict must not
     take an endpoint out before the last one shows that all fail. So only endpoints that passed their last check count
-    as healthy here. And an endpoint that was kept stays as long as its own last check passed: otherwise those that
-    recover first would have to serve all clients.
+    as healthy here. And an endpoint that was kept stays as long as its own last check passed, or is not to be believed
+    (`doubt`): otherwise those that recover first would have to serve all clients.
     """
     healthy = {name for name, verdict in verdicts.items() if verdict.health == "Healthy"}
     unhealthy = {name for name, verdict in verdicts.items() if verdict.health == "Unhealthy"}
@@ -190,7 +199,17 @@ def ready_set(previous: AbstractSet[str], verdicts: Mapping[str, Verdict], thres
         for name, verdict in verdicts.items()
         if verdict.health in ("Healthy", "Unchecked") or (verdict.health == "Unknown" and name in previous)
     }
-    passing = sum(not verdicts[name].turning for name in healthy)
-    panic = 100 * passing <= threshold_percent * (len(healthy) + len(unhealthy))
+    passing = sum(passes(verdicts[name]) for name in healthy)
+    panic = too_few(passing, len(healthy) + len(unhealthy), threshold_percent)
     kept = {name for name in unhealthy & previous if panic or verdicts[name].turning}
     return Published(frozenset(ready | kept), frozen=bool(kept))
+
+
+def passes(verdict: Verdict) -> bool:
+    """Whether an endpoint counts as healthy where the checks themselves may be wrong."""
+    return verdict.health == "Healthy" and not verdict.turning
+
+
+def too_few(passing: int, checked: int, threshold_percent: int) -> bool:
+    """Whether so few of the checked endpoints pass that the checks are doubted."""
+    return 100 * passing <= threshold_percent * checked

@@ -74,7 +74,8 @@ class Verdict(NamedTuple):
     message: str | None = None
     """Why the last check failed."""
     turning: bool = False
-    """Whether the last check contradicts `health`: a healthy endpoint failed it, or an unhealthy one passed it."""
+    """Whether the last check contradicts `health`: a healthy endpoint failed it, or an unhealthy one passed it; or
+    whether the failures of an unhealthy one are not to be believed yet."""
 
 
 class Complaint(NamedTuple):

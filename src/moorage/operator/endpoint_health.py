@@ -28,6 +28,8 @@ class EndpointHealth:
     def __init__(self) -> None:
         self._states: dict[str, State] = {}
         self._counts: Counter[str] = Counter()
+        self._passing = 0
+        self._panic_threshold_percent = 0
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -51,6 +53,9 @@ class EndpointHealth:
         wanted = health.subjects(xsvc.spec, endpoints)
         self._states = health.follow(self._states, wanted, xsvc.status.endpoints or [], now)
         self._counts = Counter(state.verdict.health for state in self._states.values())
+        self._passing = sum(health.passes(state.verdict) for state in self._states.values())
+        check = xsvc.spec.health_check
+        self._panic_threshold_percent = check.panic_threshold_percent if check else 0
         return wanted
 
     def observe(self, name: str, outcome: Outcome, now: str) -> Change | None:
@@ -58,12 +63,30 @@ class EndpointHealth:
         before = self._states.get(name)
         if before is None:
             return None
-        after = self._states[name] = health.observe(before, outcome, now)
+        after = health.observe(before, outcome, now)
+        if after is before:
+            return None  # the usual case
+        self._states[name] = after
         old, new = before.verdict, after.verdict
+        doubted = self._too_few_pass()
+        self._passing += health.passes(new) - health.passes(old)
         if old.health != new.health:
             self._counts[old.health] -= 1
             self._counts[new.health] += 1
+        if doubted and not self._too_few_pass():
+            self._doubt_failures()
+        if old.health != new.health:
             return Change("Verdict", old, new)
         if old.turning != new.turning and self._counts["Unhealthy"] > 0:
             return Change("Turned", old, new)
         return Change("Reworded", old, new) if old.message != new.message else None
+
+    def _too_few_pass(self) -> bool:
+        checked = self._counts["Healthy"] + self._counts["Unhealthy"]
+        return health.too_few(self._passing, checked, self._panic_threshold_percent)
+
+    def _doubt_failures(self) -> None:
+        """Until now the checks were not to be believed, and one that began before may fail only now."""
+        for name, state in self._states.items():
+            if state.verdict.health == "Unhealthy":
+                self._states[name] = health.doubt(state, failures=2)
