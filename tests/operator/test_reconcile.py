@@ -102,7 +102,7 @@ async def test_all_that_were_ready_stay_when_none_is_healthy(op: Operator) -> No
         assert await op.published() == {ONE: True, TWO: True}
 
 
-async def test_one_that_died_while_the_other_failed_a_check_goes_once_that_one_passes(op: Operator) -> None:
+async def test_one_that_died_while_the_other_failed_a_check_goes_two_checks_after_that_one_passed(op: Operator) -> None:
     async with op.running():
         await op.apply(xsvc("backend", ONE, TWO))
         await op.publishes({ONE: True, TWO: True})
@@ -113,6 +113,10 @@ async def test_one_that_died_while_the_other_failed_a_check_goes_once_that_one_p
         assert found.message.startswith("1 of 2 healthy, but their last checks say otherwise, so all are doubted")
         assert await op.published() == {ONE: True, TWO: True}
         op.prober.tell(KEY, "203-0-113-2", Outcome(True))
+        op.prober.tell(KEY, "203-0-113-1", Outcome(False, REFUSED))
+        await op.rests()
+        assert await op.published() == {ONE: True, TWO: True}
+        op.prober.tell(KEY, "203-0-113-1", Outcome(False, REFUSED))
         await op.publishes({ONE: False, TWO: True})
 
 

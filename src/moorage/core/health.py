@@ -189,8 +189,8 @@ def ready_set(previous: AbstractSet[str], verdicts: Mapping[str, Verdict], thres
 
     Checks do not all fail at the same moment: when the operator's own network is down, the first verdict must not
     take an endpoint out before the last one shows that all fail. So only endpoints that passed their last check count
-    as healthy here. And an endpoint that was kept stays as long as its own last check passed, or is not to be believed
-    (`doubt`): otherwise those that recover first would have to serve all clients.
+    as healthy here. And an endpoint that was kept stays while its own last check passed, or is in doubt (`doubt`):
+    otherwise those that recover first would have to serve all clients.
     """
     healthy = {name for name, verdict in verdicts.items() if verdict.health == "Healthy"}
     unhealthy = {name for name, verdict in verdicts.items() if verdict.health == "Unhealthy"}

@@ -73,7 +73,7 @@ class EndpointHealth:
         if old.health != new.health:
             self._counts[old.health] -= 1
             self._counts[new.health] += 1
-        if doubted and not self._too_few_pass():
+        if doubted and not self._too_few_pass() and old.health != "Unknown":
             self._doubt_failures()
         if old.health != new.health:
             return Change("Verdict", old, new)
