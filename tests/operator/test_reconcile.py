@@ -102,7 +102,9 @@ async def test_all_that_were_ready_stay_when_none_is_healthy(op: Operator) -> No
         assert await op.published() == {ONE: True, TWO: True}
 
 
-async def test_one_that_died_while_the_other_failed_a_check_goes_two_checks_after_that_one_passed(op: Operator) -> None:
+async def test_one_that_died_while_the_other_failed_a_check_goes_two_checks_after_that_one_passed(
+    op: Operator,
+) -> None:
     async with op.running():
         await op.apply(xsvc("backend", ONE, TWO))
         await op.publishes({ONE: True, TWO: True})
