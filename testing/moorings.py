@@ -15,14 +15,14 @@ from moorage.core.model import Write
 from moorage.core.mooring_model import (
     Client,
     ClientKey,
-    Clients,
     Drained,
     GroupDecision,
-    GroupSnapshot,
     Member,
     MemberEndpoint,
 )
 from moorage.core.moorings import client_of
+from moorage.core.roster import Roster
+from moorage.core.snapshot import GroupSnapshot
 from testing.xsvc import NAME, NAMESPACE, Cluster, RefusedError
 
 KEY = ObjectKey(NAMESPACE, NAME)
@@ -111,8 +111,8 @@ class GroupStory:
         return GroupSnapshot(
             key=KEY,
             members=tuple(self.members),
-            clients=Clients(dict(self.present), frozenset(self.expected)),
-            moorings=found,
+            roster=Roster.of(self.present, found),
+            expected=frozenset(self.expected),
             absent=dict(self._absent),
             now=at(self.now),
             past=tuple(self.past),

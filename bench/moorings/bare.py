@@ -18,7 +18,9 @@ from moorage.cluster.clock import timestamp
 from moorage.core.assignment import decide_group
 from moorage.core.clients import Owners, clients_of
 from moorage.core.model import Create, Patch, Write
-from moorage.core.mooring_model import GroupSnapshot, Member, MemberEndpoint
+from moorage.core.mooring_model import Member, MemberEndpoint
+from moorage.core.roster import Roster
+from moorage.core.snapshot import GroupSnapshot
 
 
 class Seconds(NamedTuple):
@@ -71,8 +73,8 @@ def decided(
     snapshot = GroupSnapshot(
         key=ObjectKey(namespace, clients.group(number)),
         members=[member],
-        clients=clients_of(config, namespace, pods, (), Owners()),
-        moorings=moorings,
+        roster=Roster.of(clients_of(config, namespace, pods, (), Owners()).present, moorings),
+        expected=frozenset(),
         absent={},
         now=timestamp(),
     )

@@ -6,6 +6,7 @@ import pytest
 
 from moorage.core.assignment import decide_group
 from moorage.core.model import Patch
+from moorage.core.roster import Roster
 from testing.moorings import GroupStory, at, clients, drained, end, member, mooring, reasons
 
 PODS = [f"frontend-{number}" for number in range(6)]
@@ -120,7 +121,8 @@ def test_messages_are_written_in_the_same_order_whatever_the_order_of_moorings()
     snapshot = story.snapshot()
     decision = decide_group(snapshot)
     assert len(decision.writes) == 3
-    assert decide_group(snapshot._replace(moorings=snapshot.moorings[::-1])) == decision
+    roster = Roster.of(snapshot.roster.present, reversed(snapshot.roster.moorings.values()))
+    assert decide_group(snapshot._replace(roster=roster)) == decision
 
 
 def test_its_mistakes_are_told_before_the_client_is_there() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from moorage.api.core_v1 import Node, Pod, PodSpec, PodStatus
 from moorage.api.meta import LabelSelector, ObjectMeta, OwnerReference
 from moorage.api.moorage_v1alpha1 import CLIENT_KINDS, MooringConfig
-from moorage.core.clients import Owners, StatefulSetFacts, clients_of
+from moorage.core.clients import ClientIndex, Owners, StatefulSetFacts, clients_of, needed_for
 from moorage.core.mooring_model import Client, ClientKey, Clients
 
 NAMESPACE = "frontend"
@@ -262,10 +262,10 @@ def test_each_node_is_a_client_with_its_zone_whatever_runs_on_it() -> None:
 
 def test_each_zone_that_a_node_is_in_is_a_client() -> None:
     nodes = [node("n1", "eu-1b"), node("n2", "eu-1a"), node("n3", "eu-1b"), node("n4")]
-    assert list(found("Zone", nodes=nodes).present.values()) == [
-        Client(ClientKey("Zone", "eu-1a"), zone="eu-1a"),
-        Client(ClientKey("Zone", "eu-1b"), zone="eu-1b"),
-    ]
+    zones = found("Zone", nodes=nodes).present
+    assert zones == {
+        key: Client(key, zone=key.name) for key in (ClientKey("Zone", "eu-1a"), ClientKey("Zone", "eu-1b"))
+    }
 
 
 def test_a_namespace_is_a_client_also_without_pods() -> None:
@@ -332,3 +332,28 @@ def test_a_pod_that_goes_takes_nobody_elses_client_along(client: str, pods: list
     without = found(client, [each for each in pods if each.metadata.name != name], NODES, OWNERS).present
     assert without.keys() <= with_it.keys()
     assert len(with_it) - len(without) <= 1
+
+
+@given(
+    st.sampled_from(CLIENT_KINDS), st.lists(some_pods(), min_size=2, max_size=4), st.permutations(NODES), st.data()
+)
+def test_clients_are_the_same_whether_found_at_once_or_kept_as_pods_and_nodes_change(
+    client: str, states: list[list[Pod]], nodes: list[Node], data: st.DataObject
+) -> None:
+    index = ClientIndex(config(client), NAMESPACE)
+    named: dict[str, Node] = {}
+    before: dict[str, Pod] = {}
+    for pods in states:
+        present = data.draw(st.lists(st.sampled_from(nodes), unique_by=lambda each: each.metadata.name))
+        new = {each.metadata.name: each for each in present}
+        for name in sorted({*named, *new}):
+            index.put_node(name, new.get(name))
+        changed = {name for name in {*named, *new} if named.get(name) != new.get(name)}
+        named, now = new, {each.metadata.name: each for each in pods}
+        for name in sorted({*before, *now}):
+            one = now.get(name)
+            needed = one is not None and any(kind == "Node" and node in changed for kind, node in needed_for(one))
+            if needed or one != before.get(name):
+                index.put_pod(name, one, named, OWNERS)
+        before = now
+        assert Clients(index.present, index.expected(OWNERS)) == found(client, pods, present, OWNERS)

@@ -18,7 +18,9 @@ from moorage.api.moorings_v1alpha1 import Mooring
 from moorage.api.topology import MAX_HINTS
 from moorage.core.assignment import decide_group
 from moorage.core.model import Create, Delete
-from moorage.core.mooring_model import ClientKey, GroupDecision, GroupSnapshot, Member, MemberEndpoint, Move
+from moorage.core.mooring_model import ClientKey, GroupDecision, Member, MemberEndpoint, Move
+from moorage.core.roster import Roster
+from moorage.core.snapshot import GroupSnapshot
 from testing.moorings import GroupStory, at, clients, drained, end, member, mooring
 
 T = TypeVar("T")
@@ -49,7 +51,9 @@ class Facts:
         self.begins = any(each.awaited_seconds and each.beginning for each in self.counting)
         self.past = {key_of(each): each.status.endpoint for each in snapshot.past}
         self.moorings: dict[ClientKey, Mooring] = {}
-        for each in sorted(snapshot.moorings, key=lambda it: (it.status.endpoint is None, it.metadata.name)):
+        for each in sorted(
+            snapshot.roster.moorings.values(), key=lambda it: (it.status.endpoint is None, it.metadata.name)
+        ):
             self.moorings.setdefault(key_of(each), each)
 
     def all(self, name: str) -> list[MemberEndpoint]:
@@ -74,7 +78,7 @@ class Facts:
 
     def where(self) -> dict[ClientKey, str]:
         """Present clients that are somewhere."""
-        present = self.snapshot.clients.present
+        present = self.snapshot.roster.present
         found = {key: each.status.endpoint for key, each in self.moorings.items() if key in present}
         return {key: name for key, name in found.items() if name}
 
@@ -84,7 +88,7 @@ def check_move(facts: Facts, move: Move) -> None:
     key = move.client.key
     before = facts.where().get(key)
     record = facts.moorings.get(key)
-    assert key in facts.snapshot.clients.present
+    assert key in facts.snapshot.roster.present
     assert (move.previous or None) == before
     assert move.endpoint != before
     assert move.why
@@ -145,13 +149,13 @@ def check(snapshot: GroupSnapshot, decision: GroupDecision) -> None:
     for move in decision.moves:
         check_move(facts, move)
     check_loads(facts, decision)
-    by_name = {each.metadata.name: each for each in snapshot.moorings}
+    by_name = {each.metadata.name: each for each in snapshot.roster.moorings.values()}
     for write in decision.writes:
         if isinstance(write, Delete):
             gone = by_name[write.name]
             key = key_of(gone)
-            assert key not in snapshot.clients.present
-            assert key not in snapshot.clients.expected
+            assert key not in snapshot.roster.present
+            assert key not in snapshot.expected
             assert gone.status.endpoint is not None
             assert snapshot.absent[key] <= at(float(seconds_of(snapshot.now) - GRACE))
 
@@ -297,8 +301,18 @@ class Histories(RuleBasedStateMachine):
     def it_decides_from_what_it_read_before(self, what: str) -> None:
         """What has changed since refuses the write; nothing else may go wrong. Each kind has a watch of its own."""
         assert self.read
-        old = self.read._asdict()
-        snapshot = self.read if what == "all" else self.story.snapshot()._replace(**{what: old[what]})
+        old, new = self.read, self.story.snapshot()
+        present, moorings = new.roster.present, new.roster.moorings
+        match what:
+            case "moorings":
+                snapshot = new._replace(roster=Roster.of(present, old.roster.moorings.values()))
+            case "clients":
+                roster = Roster.of(old.roster.present, moorings.values())
+                snapshot = new._replace(roster=roster, expected=old.expected)
+            case "members":
+                snapshot = new._replace(members=old.members)
+            case _:
+                snapshot = old
         decision = decide_group(snapshot)
         check(snapshot, decision)
         self.story.do(decision.writes)
@@ -316,7 +330,7 @@ class Histories(RuleBasedStateMachine):
         later.cluster = copy(self.story.cluster)
         later.cluster.objects = dict(self.story.cluster.objects)
         assert later.do(decision.writes) == 0
-        again = decide_group(snapshot._replace(moorings=later.moorings))
+        again = decide_group(snapshot._replace(roster=Roster.of(snapshot.roster.present, later.moorings)))
         assert (again.writes, again.moves) == ((), ())
         assert again.moored == decision.moored
 
@@ -324,11 +338,9 @@ class Histories(RuleBasedStateMachine):
         def mixed(items: list[T]) -> list[T]:
             return self.chance.sample(items, len(items))
 
-        other = snapshot._replace(
-            members=mixed(list(snapshot.members)),
-            moorings=mixed(list(snapshot.moorings)),
-            clients=snapshot.clients._replace(present=dict(mixed(list(snapshot.clients.present.items())))),
-        )
+        present = dict(mixed(list(snapshot.roster.present.items())))
+        roster = Roster.of(present, mixed(list(snapshot.roster.moorings.values())))
+        other = snapshot._replace(members=mixed(list(snapshot.members)), roster=roster)
         assert decide_group(other) == decision
 
     @invariant()

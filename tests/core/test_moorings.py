@@ -8,6 +8,7 @@ from moorage.core import moorings
 from moorage.core.model import Delete, Patch
 from moorage.core.mooring_model import ClientKey, Moored, Move
 from moorage.core.moorings import Step
+from moorage.core.roster import Roster
 from testing.moorings import KEY, at, clients, mooring, recorded
 
 TO_B = Step("b", "FailedOver", "a is gone", "a")
@@ -22,9 +23,11 @@ def test_of_several_moorings_of_a_client_the_one_with_a_record_counts_then_the_o
     old = stored(mooring("p", "c", object_name="x"), creation_timestamp=at(0))
     young = stored(mooring("p", "c", object_name="w"), creation_timestamp=at(1))
     key = ClientKey("Pod", "p")
-    assert moorings.by_client([first, young, old, second]) == ({key: second}, [first, old, young])
+    roster = Roster.of({}, [first, young, old, second])
+    assert (roster.mooring(key), roster.surplus()) == (second, [first, old, young])
     known = recorded(young, endpoint="c")
-    assert moorings.by_client([old, known]) == ({key: known}, [old])
+    roster = Roster.of({}, [old, known])
+    assert (roster.mooring(key), roster.surplus()) == (known, [old])
 
 
 def test_a_wish_is_what_the_record_does_not_have() -> None:

@@ -1,6 +1,7 @@
 """What moorings are decided from: which groups a change touches, and that others cost nothing."""
 
 import asyncio
+import random
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Literal
 
@@ -18,8 +19,10 @@ from moorage.cluster.client import Bookmark, Listing
 from moorage.cluster.errors import ApiError
 from moorage.cluster.events import Event
 from moorage.cluster.store import Change, Store
-from moorage.core.clients import Owners, StatefulSetFacts
-from moorage.operator.clientele import Clientele
+from moorage.core.clients import Owners, StatefulSetFacts, clients_of
+from moorage.core.mooring_model import Clients
+from moorage.core.roster import Roster
+from moorage.operator.clientele import PODS_OF_A_TURN, Clientele
 
 GROUP, OTHER = ObjectKey("default", "backend"), ObjectKey("default", "other")
 PODS = MooringConfig(client="Pod", pod_selector=LabelSelector(match_labels={"app": "a"}))
@@ -170,24 +173,113 @@ async def test_a_pod_that_a_stateful_set_made_touches_also_without_being_selecte
     assert fixture.touched() == {GROUP}
 
 
-async def test_pods_of_a_namespace_are_at_hand_from_its_first_group_to_its_last(fixture: Fixture) -> None:
+async def present(fixture: Fixture, group: ObjectKey = GROUP) -> list[str]:
+    await fixture.clients.until_indexed(group)
+    return sorted(key.name for key in fixture.clients.roster(group).present)
+
+
+async def test_pods_of_a_namespace_are_clients_from_its_first_group_to_its_last(fixture: Fixture) -> None:
     fixture.pod(pod("a-1"))
     fixture.pod(pod("a-1", namespace="elsewhere"))
-    assert fixture.clients.pods("default") == []
+    assert await present(fixture) == []
     fixture.clients.want(GROUP, PODS)
     fixture.pod(pod("a-2"))
-    assert [each.metadata.name for each in fixture.clients.pods("default")] == ["a-1", "a-2"]
+    assert await present(fixture) == ["a-1", "a-2"]
     fixture.pod_gone("a-1")
-    assert [each.metadata.name for each in fixture.clients.pods("default")] == ["a-2"]
+    assert await present(fixture) == ["a-2"]
     fixture.clients.want(OTHER, PODS)
     fixture.clients.want(GROUP, NAMESPACE)
     fixture.touched()
     fixture.pod(pod("a-3"))
     assert fixture.touched() == {OTHER}
+    assert await present(fixture) == ["default"]
+    assert await present(fixture, OTHER) == ["a-2", "a-3"]
     fixture.clients.want(OTHER, None)
-    assert fixture.clients.pods("default") == []
+    assert await present(fixture, OTHER) == []
     fixture.pod(pod("a-4"))
     assert fixture.touched() == set()
+
+
+async def test_thousands_of_pods_are_looked_at_in_turns_and_what_changes_meanwhile_counts(fixture: Fixture) -> None:
+    for number in range(3 * PODS_OF_A_TURN):
+        fixture.pod(pod(f"a-{number}"))
+    fixture.clients.want(GROUP, PODS)
+    indexing = asyncio.create_task(fixture.clients.until_indexed(GROUP))
+    await asyncio.sleep(0)
+    seen = len(fixture.clients.roster(GROUP).present)
+    assert 0 < seen < 3 * PODS_OF_A_TURN
+    for name in ("a-0", f"a-{3 * PODS_OF_A_TURN - 1}"):
+        fixture.pod_gone(name)
+    fixture.pod(pod("a-1", "b"))
+    fixture.pod(pod("b-1"))
+    await indexing
+    assert len(await present(fixture)) == 3 * PODS_OF_A_TURN - 3 + 1
+
+
+def whole(fixture: Fixture, group: ObjectKey, config: MooringConfig | None) -> Roster:
+    """The roster of a group, from all that there is now."""
+    found = Clients()
+    if config is not None:
+        pods = [each for key, each in fixture.pods.items() if key.namespace == group.namespace]
+        owners = fixture.clients.owners(group.namespace)
+        found = clients_of(config, group.namespace, pods, fixture.nodes.values(), owners)
+    return Roster.of(found.present, fixture.clients.moorings(group))
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_rosters_are_right_whatever_has_changed_before(running: Fixture, seed: int) -> None:
+    chance = random.Random(seed)
+    workloads = MooringConfig(client="Workload", pod_selector=PODS.pod_selector)
+    labels = MooringConfig(client="Label", label="app", pod_selector=LabelSelector())
+    configs: dict[ObjectKey, MooringConfig | None] = dict.fromkeys((GROUP, OTHER))
+    replicas = OwnerReference(api_version="apps/v1", kind="ReplicaSet", name="a-1", uid="1", controller=True)
+    held: dict[str, Mooring] = {}
+    made = False
+    for step in range(150):
+        version, name = str(step + 2), chance.choice("abcd")
+        match chance.choice(["config", "pod", "pod", "pod", "pod gone", "node", "node gone", "owner", "mooring"]):
+            case "config":
+                group = chance.choice([GROUP, OTHER])
+                configs[group] = chance.choice([PODS, workloads, labels, NODES, ZONES, NAMESPACE, None])
+                running.clients.want(group, configs[group])
+            case "pod":
+                new = pod(name, chance.choice("ab"), owner=chance.choice([None, SET, replicas]))
+                hosted = PodSpec(host_network=chance.random() < 0.3, node_name=chance.choice(["n1", "n2", None]))
+                running.pod(replace(new, spec=hosted, status=PodStatus(phase=chance.choice(["Running", "Failed"]))))
+            case "pod gone":
+                running.pod_gone(name)
+            case "node":
+                running.node(chance.choice(["n1", "n2"]), chance.choice(["eu-1a", "eu-1b", None]), version)
+            case "node gone":
+                key = ObjectKey("", chance.choice(["n1", "n2"]))
+                running.clients.node_changed(Change(key, running.nodes.discard(key), None))
+            case "owner":
+                meta = ObjectMeta(name="a-1", namespace="default", uid="1", resource_version=version)
+                by = chance.choice([[DEPLOYMENT], None])
+                kind: Literal["ADDED", "MODIFIED", "DELETED"] = "ADDED" if not made else "MODIFIED"
+                if made and chance.random() < 0.5:
+                    kind = "DELETED"
+                made = kind != "DELETED"
+                await running.api.tell(kind, ReplicaSet(metadata=replace(meta, owner_references=by)))
+            case "mooring":
+                new_mooring = mooring(
+                    name, version, chance.choice(["backend", "other"]), chance.choice(["one", "two"])
+                )
+                if chance.random() < 0.5:
+                    running.clients.wrote(new_mooring, made=name not in held)
+                kinds: Any = ["MODIFIED" if name in held else "ADDED"]
+                await running.api.tell(kinds[0], new_mooring)
+                held[name] = new_mooring
+                if chance.random() < 0.3:
+                    running.clients.gone(ObjectKey("default", name))
+                    await running.api.tell("DELETED", held.pop(name))
+        await settle()
+        for group, config in configs.items():
+            await running.clients.until_indexed(group)
+            assert running.clients.roster(group) == whole(running, group, config)
+            mine = [each for each in held.values() if each.spec.group == group.name]
+            assert {each.metadata.name: each for each in mine} == running.clients.roster(group).moorings
+    assert running.clients._rosters.keys() <= {GROUP, OTHER}
 
 
 async def test_a_node_touches_groups_of_nodes_and_zones_as_it_comes_goes_or_changes_its_zone(

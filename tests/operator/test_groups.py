@@ -5,32 +5,34 @@ What is decided is the test's to say here; tests/operator/test_moorings.py has b
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
-from moorage.api.core_v1 import Node, Pod
+from moorage.api.core_v1 import Node
 from moorage.api.meta import ObjectKey, ObjectMeta
 from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServiceSpec, MooringConfig
 from moorage.api.moorings_v1alpha1 import Mooring, MooringClient, MooringSpec, MooringStatus
 from moorage.cluster.errors import ApiError, UnreachableError
-from moorage.core.clients import Owners
+from moorage.core.clients import Owners, clients_of
 from moorage.core.model import Create, Write
 from moorage.core.mooring_model import (
     Client,
     ClientKey,
     GroupDecision,
-    GroupSnapshot,
     Member,
     MemberEndpoint,
     Moored,
     Move,
 )
+from moorage.core.roster import Roster
+from moorage.core.snapshot import GroupSnapshot
 from moorage.operator.apart import Apart
 from moorage.operator.groups import (
     COUNTS_SECONDS,
-    MAX_GATHERING_SECONDS,
+    DECISION_SECONDS,
+    GATHERING_SECONDS,
     MEMBERS_FIRST_SECONDS,
     MOORINGS_FIRST_SECONDS,
     Groups,
@@ -100,14 +102,16 @@ class World:
     def knows(self, config: MooringConfig) -> bool:
         return self.known
 
-    def pods(self, namespace: str) -> list[Pod]:
-        return []
+    async def until_indexed(self, group: ObjectKey) -> None:
+        pass
 
-    def nodes(self) -> list[Node]:
-        return self.all_nodes
+    def roster(self, group: ObjectKey) -> Roster:
+        config = self.wanted.get(group)
+        present = clients_of(config, group.namespace, (), self.all_nodes, Owners()).present if config else {}
+        return Roster.of(present, self.moorings(group))
 
-    def owners(self, namespace: str) -> Owners:
-        return Owners()
+    def expected(self, group: ObjectKey) -> frozenset[ClientKey]:
+        return frozenset()
 
     def moorings(self, group: ObjectKey) -> list[Mooring]:
         return self.all_moorings.get(group, [])
@@ -270,25 +274,25 @@ async def test_but_not_while_some_external_service_cannot_be_read_which_may_be_t
 
 
 @pytest.mark.looptime
-async def test_clients_that_come_at_once_are_gathered_for_as_long_as_the_last_decision_took(fixture: Fixture) -> None:
+async def test_the_first_of_many_clients_is_decided_about_at_once_and_the_others_together(fixture: Fixture) -> None:
     groups = fixture.groups
     groups.offer(KEY, GROUP, member())
     await groups.queue.take()
     await fixture.look()
     groups.queue.done(GROUP)
+    await asyncio.sleep(GATHERING_SECONDS)
+    began = asyncio.get_running_loop().time()
     groups.touch(GROUP)
-    assert len(groups.queue) == 1  # there is nothing to be gained
-    fixture.decision_seconds = 0.05
+    assert len(groups.queue) == 1
     await groups.queue.take()
     await fixture.look()
     groups.queue.done(GROUP)
-    began = asyncio.get_running_loop().time()
     for _ in range(3):
         groups.touch(GROUP)
         await asyncio.sleep(0.01)
     assert len(groups.queue) == 0
     assert await groups.queue.take() == GROUP
-    assert 0.05 <= asyncio.get_running_loop().time() - began <= MAX_GATHERING_SECONDS
+    assert asyncio.get_running_loop().time() - began == pytest.approx(GATHERING_SECONDS)
 
 
 # --- First checks ---------------------------------------------------------------------------------------------------
@@ -358,6 +362,42 @@ async def test_what_is_left_is_gone_on_with_at_once(fixture: Fixture) -> None:
     fixture.groups.queue.done(GROUP)
     assert len(fixture.groups.queue) == 1
     assert fixture.groups.offer(KEY, GROUP, member()) is not None
+
+
+@pytest.mark.looptime
+async def test_what_is_left_is_written_from_the_same_decision_unless_something_has_happened(fixture: Fixture) -> None:
+    groups = fixture.groups
+    groups.offer(KEY, GROUP, member())
+    fixture.decision = moves("n1", "n2", "n3")
+    fixture.attempts = [Attempt(done={1}, left=True), Attempt(done={0}, left=True)]
+    for _ in range(3):
+        await fixture.look()
+    assert len(fixture.snapshots) == 1
+    assert [len(each) for each in fixture.written] == [3, 2, 1]
+    assert groups.moored(KEY) == Moored("Node", {"one": ("n1", "n2", "n3")})
+    happens: list[Callable[[], object]] = [
+        lambda: groups.touch(GROUP),
+        lambda: groups.offer(KEY, GROUP, member(KEY, "two")),
+        lambda: groups.withdraw(KEY),
+    ]
+    for each in happens:
+        fixture.attempts = [Attempt(done={1}, left=True)]
+        await fixture.look()
+        before = len(fixture.snapshots)
+        each()
+        await fixture.look()
+        assert len(fixture.snapshots) == before + 1
+
+
+@pytest.mark.looptime
+async def test_but_not_for_ever(fixture: Fixture) -> None:
+    fixture.groups.offer(KEY, GROUP, member())
+    fixture.decision = moves("n1", "n2")
+    fixture.attempts = [Attempt(done={0}, left=True)]
+    await fixture.look()
+    await asyncio.sleep(DECISION_SECONDS)
+    await fixture.look()
+    assert len(fixture.snapshots) == 2
 
 
 async def test_a_conflict_is_decided_again_soon(fixture: Fixture) -> None:

@@ -6,8 +6,7 @@ other client moves; in particular, a new endpoint moves nobody.
 """
 
 import math
-from collections.abc import Iterator, Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from moorage.api.moorings_v1alpha1 import Mooring
@@ -15,8 +14,9 @@ from moorage.core import drains, mooring_problems, moorings, times
 from moorage.core.groups import Group, combined
 from moorage.core.loads import Loads
 from moorage.core.model import Complaint, Delete, Write
-from moorage.core.mooring_model import ClientKey, GroupDecision, GroupSnapshot, Moored, Move, hash_of
-from moorage.core.moorings import Step, by_client, client_of, requested, unmarked
+from moorage.core.mooring_model import ClientKey, GroupDecision, Moored, Move, hash_of
+from moorage.core.moorings import Step, client_of, requested, unmarked
+from moorage.core.snapshot import GroupSnapshot
 
 MAX_PASSES = 20
 """In one decision. Thousands of edits can wait for each other in a chain; the next decision goes on with the rest."""
@@ -34,12 +34,15 @@ def decide_group(snapshot: GroupSnapshot) -> GroupDecision:
     if snapshot.members and not group.members:
         return GroupDecision((), (), Assignment(snapshot, group).moored(), None)
     deletions, grace_seconds = _collected(snapshot)
-    deleted = {each.name for each in deletions}
-    left = [each for each in snapshot.moorings if each.metadata.name not in deleted]
-    assignment = Assignment(snapshot._replace(moorings=left), group)
+    roster = snapshot.roster
+    if deletions:
+        roster = roster.copy()
+        for each in deletions:
+            roster.discard(each.name)
+    assignment = Assignment(snapshot._replace(roster=roster), group)
     if group.members:
         assignment.settle()
-    steps = list(assignment.writes_of_steps(deleted))
+    steps = list(assignment.writes_of_steps(snapshot.roster.moorings))
     awaited_seconds = group.awaited_seconds if assignment.waiting() else math.inf
     again_seconds = min(assignment.next_drain_seconds, grace_seconds, awaited_seconds)
     return GroupDecision(
@@ -56,23 +59,31 @@ class Assignment:
     def __init__(self, snapshot: GroupSnapshot, group: Group) -> None:
         self.snapshot = snapshot
         self.group = group
-        self.at: dict[ClientKey, str] = {}
-        """The endpoint of each client that has one. The endpoint may have left the group."""
         self.steps: dict[ClientKey, Step] = {}
         """The last step of each client that moves, in the order in which they were taken."""
         self.next_drain_seconds = math.inf
         """How long until the next client has to leave an endpoint that is drained."""
-        self._moorings, self._surplus = by_client(snapshot.moorings)
-        self._present = {key: snapshot.clients.present[key] for key in sorted(snapshot.clients.present)}
-        self._edits: list[tuple[ClientKey, str]] = []
-        for key in self._present:
-            if mooring := self._moorings.get(key):
-                if wanted := requested(mooring):
-                    self._edits.append((key, wanted))
-                if at := mooring.status.endpoint:
-                    self.at[key] = at
-        there = ((at, self._present[key]) for key, at in self.at.items())
-        self._loads = Loads(snapshot.key.name, group.endpoints.values(), group.limit, there)
+        self._roster = roster = snapshot.roster
+        self._present = roster.present
+        there = {name: len(clients) for name, clients in roster.at.items()}
+        self._loads = Loads(snapshot.key.name, group.endpoints.values(), group.limit, there, roster.by_owner)
+
+    def at(self, key: ClientKey) -> str | None:
+        """The endpoint of a present client; it may have left the group. None: it has none yet."""
+        step = self.steps.get(key)
+        return step.endpoint if step else self._roster.endpoint(key)
+
+    def _those_at(self, chosen: Callable[[str], bool]) -> list[ClientKey]:
+        """The present clients of the endpoints whose names are chosen, in order."""
+        names = filter(chosen, self._roster.at)
+        stayed = (key for name in names for key in self._roster.at[name] if key not in self.steps)
+        return sorted([*stayed, *(key for key, step in self.steps.items() if chosen(step.endpoint))])
+
+    def _mooring(self, key: ClientKey) -> Mooring:
+        """Of a client that has one."""
+        mooring = self._roster.mooring(key)
+        assert mooring is not None
+        return mooring
 
     # --- The rules ------------------------------------------------------------------------------------------------
 
@@ -93,17 +104,17 @@ class Assignment:
         count = 0
         for key, step in steps:
             count += 1
-            if key in self.at:
-                self._loads.remove(self.at[key], self._present[key])
+            if at := self.at(key):
+                self._loads.remove(at, self._present[key])
             self._loads.add(step.endpoint, self._present[key])
-            self.at[key] = step.endpoint
             self.steps.pop(key, None)
             self.steps[key] = step
         return count
 
     def _edited(self) -> Steps:
-        for key, wanted in self._edits:
-            if self.at.get(key) != wanted and not mooring_problems.obstacle(wanted, self.group, self._loads):
+        for key in sorted(self._roster.noted & self._present.keys()):
+            wanted = requested(self._mooring(key))
+            if wanted and self.at(key) != wanted and not mooring_problems.obstacle(wanted, self.group, self._loads):
                 yield key, Step(wanted, "Moved", "spec.endpoint of its Mooring was edited", home=wanted)
 
     def _failed_over(self) -> Steps:
@@ -112,17 +123,20 @@ class Assignment:
         Others may have taken the place of such a one. So its clients wait for first checks: they would all go to
         those that were there before, and stay.
         """
-        for key, name in list(self.at.items()):
-            endpoint = self.group.endpoints.get(name)
-            if endpoint is None and self.group.awaited_seconds:
-                continue
-            if endpoint and (endpoint.keeps or (endpoint.in_all and self.group.panic)):
-                continue
+        for key in self._those_at(self._is_lost):
             if self._open_home(key):
                 continue  # it returns instead
             if target := self._loads.least(self._present[key]):
+                name = self.at(key) or ""
+                endpoint = self.group.endpoints.get(name)
                 why = endpoint.lost if endpoint else f"{name} is no endpoint any more"
                 yield key, Step(target, "FailedOver", why, self._home(key))
+
+    def _is_lost(self, name: str) -> bool:
+        endpoint = self.group.endpoints.get(name)
+        if endpoint is None:
+            return not self.group.awaited_seconds
+        return not endpoint.keeps and not (endpoint.in_all and self.group.panic)
 
     def _assigned(self) -> Steps:
         """A member that changes its group brings along where its clients are.
@@ -131,9 +145,8 @@ class Assignment:
         gone.
         """
         past = {client_of(each): each.status for each in self.snapshot.past}
-        for key, client in self._present.items():
-            if key in self.at:
-                continue
+        for key in self.unassigned():
+            client = self._present[key]
             record = past.get(key)
             before = record.endpoint if record else None
             if record and before and not mooring_problems.obstacle(before, self.group, self._loads):
@@ -143,7 +156,7 @@ class Assignment:
                 yield key, Step(target, "Assigned", f"{target} has the fewest clients for its weight", target)
 
     def _returned(self) -> Steps:
-        for key in list(self.at):
+        for key in sorted((self._roster.strayed & self._present.keys()) | self.steps.keys()):
             if home := self._open_home(key):
                 yield key, Step(home, "Returned", f"{home}, its home, takes clients again", home)
 
@@ -154,12 +167,13 @@ class Assignment:
         home = self._home(key)
         endpoint = self.group.endpoints.get(home)
         is_open = endpoint is not None and endpoint.takes and self._loads.has_room(home)
-        return home if is_open and home != self.at[key] else None
+        return home if is_open and home != self.at(key) else None
 
     def _home(self, key: ClientKey) -> str:
         if key in self.steps:
             return self.steps[key].home
-        return self._moorings[key].status.home or self.at[key]
+        record = self._mooring(key).status
+        return record.home or record.endpoint or ""
 
     def _drained(self) -> Steps:
         now = times.seconds(self.snapshot.now) or 0.0
@@ -167,10 +181,10 @@ class Assignment:
             drained, deadline = endpoint.drained, endpoint.deadline
             if drained is None or deadline is None or not endpoint.keeps or self.group.panic:
                 continue
-            clients = [key for key, name in self.at.items() if name == endpoint.name]
+            clients = self._those_at(endpoint.name.__eq__)
             clients.sort(key=lambda key: hash_of(self.snapshot.key.name, key))
             began = min(times.seconds(drained.since) or now, now)
-            last = drains.last_departure(endpoint.name, self._moorings.values(), began)
+            last = drains.last_departure(endpoint.name, self._roster.moorings.values(), began)
             due = drains.due(len(clients), last, deadline, now)
             left = 0
             for key in clients[:due]:
@@ -184,11 +198,10 @@ class Assignment:
 
     # --- The outcome ----------------------------------------------------------------------------------------------
 
-    def writes_of_steps(self, deleted: AbstractSet[str]) -> Iterator[tuple[Write, Move]]:
-        """One for each client that moves, in the order of the steps. `deleted` are names that are not free yet."""
-        names = {each.metadata.name for each in self.snapshot.moorings} | deleted
+    def writes_of_steps(self, names: Container[str]) -> Iterator[tuple[Write, Move]]:
+        """One for each client that moves, in the order of the steps. `names` are not free."""
         for key, step in self.steps.items():
-            mooring = self._moorings.get(key)
+            mooring = self._roster.mooring(key)
             write: Write | None
             if mooring is None:
                 write = moorings.created(self.snapshot.key, key, step, self.snapshot.now, names)
@@ -200,7 +213,7 @@ class Assignment:
 
     def writes_of_messages(self) -> Iterator[Write]:
         """One for each Mooring that gets another message, or labels that it lacks, and no step."""
-        moving = {self._moorings[key].metadata.name for key in self.steps if key in self._moorings}
+        moving = {each.metadata.name for each in map(self._roster.mooring, self.steps) if each}
         for mooring, message in self._messages:
             changes = message != mooring.status.message or unmarked(mooring)
             if changes and mooring.metadata.name not in moving:
@@ -212,15 +225,10 @@ class Assignment:
     def _messages(self) -> list[tuple[Mooring, str | None]]:
         """Of all Moorings that have one, or need one or a label, once all steps have been taken."""
         message_of_surplus = mooring_problems.message_of_surplus
-        # Of thousands of Moorings nearly all have no message, and need none.
-        keys = [
-            key
-            for key, mooring in self._moorings.items()
-            if mooring.status.message or key not in self._present or requested(mooring) or unmarked(mooring)
-        ]
+        noted = [(key, self._mooring(key)) for key in sorted(self._roster.noted | self._roster.away)]
         return [
-            *((self._moorings[key], self._message(key, self._moorings[key])) for key in sorted(keys)),
-            *((mooring, message_of_surplus(self._moorings[client_of(mooring)])) for mooring in self._surplus),
+            *((mooring, self._message(key, mooring)) for key, mooring in noted),
+            *((each, message_of_surplus(self._mooring(client_of(each)))) for each in self._roster.surplus()),
         ]
 
     def _message(self, key: ClientKey, mooring: Mooring) -> str | None:
@@ -228,7 +236,7 @@ class Assignment:
             return mooring_problems.message_without_members(mooring)
         if key not in self._present:
             return mooring_problems.message_of_absent(mooring, self.group)
-        wanted, at = requested(mooring), self.at.get(key)
+        wanted, at = requested(mooring), self.at(key)
         if wanted is None or wanted == at:
             return None
         return mooring_problems.message_of_edit(wanted, at, self.group, self._loads)
@@ -236,23 +244,19 @@ class Assignment:
     def moored(self) -> Moored:
         """Where clients are once all is written. An endpoint with too many clients has those that came first."""
         clients = self.clients_by_endpoint()
-        at = {
-            name: tuple(sorted([key.name for key in clients[name][: self.group.limit]])) for name in sorted(clients)
-        }
+        at = {name: tuple(sorted([key.name for key in self._first(clients[name])])) for name in sorted(clients)}
         return Moored(self.group.config.client, at, tuple(self._problems(clients)), self._pending())
 
     def unassigned(self) -> list[ClientKey]:
         """Present clients that have no endpoint."""
-        if len(self.at) == len(self._present):
-            return []
-        return [key for key in self._present if key not in self.at]
+        return sorted(self._roster.unassigned - self.steps.keys())
 
     def waiting(self) -> set[ClientKey]:
         """Present clients that get an endpoint once first checks have ended."""
         if not self.group.awaited_seconds:
             return set()
         new = self.unassigned() if self.group.beginning else ()
-        return {*new, *(key for key, name in self.at.items() if name not in self.group.endpoints)}
+        return {*new, *self._those_at(lambda name: name not in self.group.endpoints)}
 
     def _pending(self) -> str:
         if self.waiting():
@@ -260,30 +264,49 @@ class Assignment:
         return mooring_problems.NOBODY_COUNTS if not self.group.members and self.unassigned() else ""
 
     def clients_by_endpoint(self) -> dict[str, list[ClientKey]]:
-        """The clients of each endpoint, present and expected ones, in the order in which they came to it."""
-        clients, now = self.snapshot.clients, self.snapshot.now
-        found: dict[str, list[tuple[str, ClientKey]]] = {}
-        for key, name in self.at.items():
-            since = None if key in self.steps else self._moorings[key].status.since
-            found.setdefault(name, []).append((since or now, key))
-        for key in self._moorings.keys() - self._present.keys():
-            record = self._moorings[key].status
-            if record.endpoint and key in clients.expected:
-                found.setdefault(record.endpoint, []).append((record.since or now, key))
-        return {name: [key for _, key in sorted(came)] for name, came in found.items()}
+        """The clients of each endpoint, present and expected ones, in order."""
+        found = {name: list(clients) for name, clients in self._roster.at.items()}
+        if self.steps:
+            found = {name: [key for key in clients if key not in self.steps] for name, clients in found.items()}
+        for key, step in self.steps.items():
+            found.setdefault(step.endpoint, []).append(key)
+        for key in self._roster.away:
+            endpoint = self._mooring(key).status.endpoint
+            if endpoint and key in self.snapshot.expected:
+                found.setdefault(endpoint, []).append(key)
+        return {name: sorted(clients) for name, clients in found.items() if clients}
+
+    def by_arrival(self, clients: Sequence[ClientKey]) -> list[ClientKey]:
+        """Those who came to their endpoint first come first."""
+
+        def came(key: ClientKey) -> tuple[str, ClientKey]:
+            since = None if key in self.steps else self._mooring(key).status.since
+            return since or self.snapshot.now, key
+
+        return sorted(clients, key=came)
+
+    def _first(self, clients: Sequence[ClientKey]) -> Sequence[ClientKey]:
+        """Those of an endpoint's clients that are not too many."""
+        limit = self.group.limit
+        return clients if limit is None or len(clients) <= limit else self.by_arrival(clients)[:limit]
+
+    def _over(self, clients: Sequence[ClientKey]) -> Sequence[ClientKey]:
+        """The others."""
+        limit = self.group.limit
+        return () if limit is None or len(clients) <= limit else self.by_arrival(clients)[limit:]
 
     def _problems(self, clients: Mapping[str, list[ClientKey]]) -> Iterator[Complaint]:
         group = self.group
         if not group.members:
             return iter(group.problems)
-        keeping = [each.name for each in group.endpoints.values() if each.keeps]
-        lost = [] if group.panic else [key for key, name in self.at.items() if name not in keeping]
+        kept = {each.name for each in group.endpoints.values() if each.keeps}
+        lost = [] if group.panic else self._those_at(lambda name: name not in kept)
         waiting = self.waiting()
         return mooring_problems.complaints(
             group,
             unassigned=[key for key in self.unassigned() if key not in waiting],
             lost=[key for key in lost if key not in waiting],
-            over=[key for name in keeping for key in clients.get(name, ())[group.limit :]] if group.limit else [],
+            over=[key for name in sorted(kept) for key in self._over(clients.get(name, ()))],
             messages=sorted((each.metadata.name, message) for each, message in self._messages if message),
         )
 
@@ -294,15 +317,17 @@ def _collected(snapshot: GroupSnapshot) -> tuple[list[Delete], float]:
     A Mooring without a record was made by a person for a client to come, and waits for it.
     """
     now = times.seconds(snapshot.now) or 0.0
-    clients, next_seconds = snapshot.clients, math.inf
+    roster, next_seconds = snapshot.roster, math.inf
     deletions: list[Delete] = []
-    for mooring in snapshot.moorings if snapshot.absent else ():
-        key = client_of(mooring)
-        if not clients.absent(key) or mooring.status.endpoint is None:
+    for key in sorted(roster.away):
+        if key in snapshot.expected:
             continue
         absent_seconds = now - (times.seconds(snapshot.absent.get(key)) or now)
-        if absent_seconds < snapshot.grace_seconds:
-            next_seconds = min(next_seconds, snapshot.grace_seconds - absent_seconds)
-        elif deletion := moorings.deleted(mooring):
-            deletions.append(deletion)
+        for mooring in roster.moorings_of(key):
+            if mooring.status.endpoint is None:
+                continue
+            if absent_seconds < snapshot.grace_seconds:
+                next_seconds = min(next_seconds, snapshot.grace_seconds - absent_seconds)
+            elif deletion := moorings.deleted(mooring):
+                deletions.append(deletion)
     return deletions, next_seconds

@@ -1,12 +1,14 @@
 """Who the clients of a group are, by what `mooring.client` says."""
 
-from collections.abc import Container, Iterable, Mapping
+from bisect import insort
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
 from moorage.api.core_v1 import LocalObjectReference, Node, Pod
-from moorage.api.meta import LabelSelector, ObjectMeta, OwnerReference, selects
+from moorage.api.meta import ObjectMeta, OwnerReference, selects
 from moorage.api.moorage_v1alpha1 import KINDS_OF_PODS, MooringConfig
 from moorage.api.topology import zone_of
 from moorage.core.mooring_model import Client, ClientKey, Clients
@@ -46,18 +48,13 @@ def clients_of(
     pods: a Deployment scaled to 0, a CronJob between two runs. Clients whose pods exist and are not selected are not
     expected.
     """
-    match config.client:
-        case "Namespace":
-            return _present([Client(ClientKey("Namespace", namespace))])
-        case "Zone":
-            zones = {zone_of(node.metadata) for node in nodes} - {""}
-            return _present(Client(ClientKey("Zone", zone), zone=zone) for zone in sorted(zones))
-        case "Node":
-            return _present(_node(node.metadata.name, node) for node in nodes)
-        case kind if kind in KINDS_OF_PODS and config.pod_selector is not None:
-            return _of_pods(config, config.pod_selector, pods, {each.metadata.name: each for each in nodes}, owners)
-        case _:
-            return Clients()  # of a spec that an older schema let in
+    index = ClientIndex(config, namespace)
+    named = {each.metadata.name: each for each in nodes}
+    for name, node in named.items():
+        index.put_node(name, node)
+    for pod in pods:
+        index.put_pod(pod.metadata.name, pod, named, owners)
+    return Clients(index.present, index.expected(owners))
 
 
 def controller_of(meta: ObjectMeta) -> OwnerReference | None:
@@ -79,10 +76,6 @@ def workload_of(pod: ObjectMeta, owners: Owners) -> OwnerReference | None:
     if made_by.api_version != MADE_BETWEEN.get(made_by.kind):
         return made_by
     return owners.controllers[made_by.kind, made_by.name] or made_by
-
-
-def _present(clients: Iterable[Client]) -> Clients:
-    return Clients({client.key: client for client in clients})
 
 
 def _node(name: str, node: Node | None) -> Client:
@@ -120,21 +113,25 @@ class ExpectedPods(Container[ClientKey]):
         return facts.first <= int(ordinal) < facts.first + facts.replicas
 
 
-def _of_pods(
-    config: MooringConfig, selector: LabelSelector, pods: Iterable[Pod], nodes: Mapping[str, Node], owners: Owners
-) -> Clients:
-    present: dict[ClientKey, Client] = {}
-    others: set[ClientKey] = set()
-    for pod in sorted(pods, key=lambda each: each.metadata.name):  # of several replicas, the first one tells
-        client = client_of(config, pod, nodes, owners)
-        selected = selects(selector, pod.metadata.labels)
-        if client is None or client.key.kind != "Pod":
-            others.add(ClientKey("Pod", pod.metadata.name))
-        if client is not None and not selected:
-            others.add(client.key)
-        elif client is not None and not pod.metadata.deletion_timestamp and not pod.status.finished:
-            present.setdefault(client.key, client)
-    return Clients(present, _expected(config, owners, frozenset(others)))
+def needed_for(pod: Pod) -> Iterable[tuple[str, str]]:
+    """Kind and name of the object that has to be known to know which client a pod belongs to; none, as a rule."""
+    made_by = controller_of(pod.metadata)
+    if pod.spec.host_network:
+        return [("Node", pod.spec.node_name)] if pod.spec.node_name else []
+    return [(made_by.kind, made_by.name)] if made_by and made_by.kind in MADE_BETWEEN else []
+
+
+def standing_of(config: MooringConfig, pod: Pod, nodes: Mapping[str, Node], owners: Owners) -> "Standing":
+    """Who is a client because of a pod. `nodes` are by name."""
+    client = client_of(config, pod, nodes, owners)
+    itself = ClientKey("Pod", pod.metadata.name)
+    others = () if client is not None and client.key.kind == "Pod" else (itself,)
+    if client is None:
+        return Standing(None, others)
+    if config.pod_selector is None or not selects(config.pod_selector, pod.metadata.labels):
+        return Standing(None, (*others, client.key))
+    ended = pod.metadata.deletion_timestamp or pod.status.finished
+    return Standing(None if ended else client, others)
 
 
 def client_of(config: MooringConfig, pod: Pod, nodes: Mapping[str, Node], owners: Owners) -> Client | None:
@@ -163,9 +160,99 @@ def client_of(config: MooringConfig, pod: Pod, nodes: Mapping[str, Node], owners
     )
 
 
-def _expected(config: MooringConfig, owners: Owners, but: frozenset[ClientKey]) -> Container[ClientKey]:
-    if config.client != "Workload":
-        return ExpectedPods(owners.stateful_sets, but)
-    workloads = [("StatefulSet", name) for name in owners.stateful_sets]
-    workloads += [(by.kind, by.name) if by else made for made, by in owners.controllers.items()]
-    return {ClientKey("Workload", f"{kind}/{name}") for kind, name in workloads} - but
+# --- All clients --------------------------------------------------------------------------------------------------
+
+
+class Standing(NamedTuple):
+    """What one pod or node has to do with clients."""
+
+    client: Client | None = None
+    """Who is present because of it."""
+    others: tuple[ClientKey, ...] = ()
+    """Who is not expected because of it."""
+
+
+_NOTHING = Standing()
+
+
+class ClientIndex:
+    """The clients in one namespace, kept as single pods and nodes change."""
+
+    def __init__(self, config: MooringConfig, namespace: str) -> None:
+        self.present: dict[ClientKey, Client] = {}
+        """Who is present."""
+        self._config = config
+        self._of_pods = config.client in KINDS_OF_PODS and config.pod_selector is not None
+        """Without a selector it is a spec that an older schema let in."""
+        self._others = Counter[ClientKey]()
+        self._standings: dict[str, Standing] = {}
+        """By name of the pod or node; those that have to do with nobody are left out."""
+        self._names: dict[ClientKey, list[str]] = {}
+        """The pods or nodes because of which a client is present, in order; usually one."""
+        if config.client == "Namespace":
+            key = ClientKey("Namespace", namespace)
+            self.present[key] = Client(key)
+
+    def put_pod(self, name: str, pod: Pod | None, nodes: Mapping[str, Node], owners: Owners) -> Sequence[ClientKey]:
+        """A pod is there as it is now; None: it is not. Returns the clients of which this has changed something."""
+        if not self._of_pods:
+            return ()
+        return self._put(name, standing_of(self._config, pod, nodes, owners) if pod is not None else _NOTHING)
+
+    def put_node(self, name: str, node: Node | None) -> Sequence[ClientKey]:
+        """The same of a node."""
+        standing = _NOTHING
+        if self._config.client == "Node" and node is not None:
+            standing = Standing(_node(name, node))
+        elif self._config.client == "Zone" and node is not None and (zone := zone_of(node.metadata)):
+            standing = Standing(Client(ClientKey("Zone", zone), zone=zone))
+        return () if self._of_pods else self._put(name, standing)
+
+    def expected(self, owners: Owners) -> Container[ClientKey]:
+        """Whoever has a mooring to come back to."""
+        if not self._of_pods:
+            return frozenset()
+        others = frozenset(self._others)
+        if self._config.client != "Workload":
+            return ExpectedPods(owners.stateful_sets, others)
+        workloads = [("StatefulSet", name) for name in owners.stateful_sets]
+        workloads += [(by.kind, by.name) if by else made for made, by in owners.controllers.items()]
+        return {ClientKey("Workload", f"{kind}/{name}") for kind, name in workloads} - others
+
+    def _put(self, name: str, new: Standing) -> Sequence[ClientKey]:
+        old = self._standings.get(name, _NOTHING)
+        if old == new:
+            return ()
+        for other in old.others:
+            self._others[other] -= 1
+            if not self._others[other]:
+                del self._others[other]
+        for other in new.others:
+            self._others[other] += 1
+        if new == _NOTHING:
+            del self._standings[name]
+        else:
+            self._standings[name] = new
+        changed = []
+        for standing in (old, new):
+            if standing.client is not None and standing.client.key not in changed:
+                changed.append(standing.client.key)
+        if old.client is not None:
+            names = self._names[old.client.key]
+            names.remove(name)
+            if not names:
+                del self._names[old.client.key]
+        if new.client is not None:
+            insort(self._names.setdefault(new.client.key, []), name)
+        for key in changed:
+            self._tell(key)
+        return changed
+
+    def _tell(self, key: ClientKey) -> None:
+        """Of several replicas the first one tells about their client."""
+        names = self._names.get(key)
+        client = self._standings[names[0]].client if names else None
+        if client is None:
+            self.present.pop(key, None)
+        else:
+            self.present[key] = client

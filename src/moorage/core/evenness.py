@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 from moorage.core.assignment import Assignment
 from moorage.core.groups import Group, combined
-from moorage.core.mooring_model import GroupSnapshot, Move
+from moorage.core.mooring_model import Move
+from moorage.core.snapshot import GroupSnapshot
 
 
 def fewest_moves_to_even(snapshot: GroupSnapshot) -> list[Move]:
@@ -19,10 +20,10 @@ def fewest_moves_to_even(snapshot: GroupSnapshot) -> list[Move]:
         return []
     assignment = Assignment(snapshot, group)
     assignment.settle()
-    present = snapshot.clients.present
+    present = snapshot.roster.present
     all_clients = assignment.clients_by_endpoint()
     clients = {
-        each.name: [key for key in all_clients.get(each.name, ()) if key in present]
+        each.name: [key for key in assignment.by_arrival(all_clients.get(each.name, ())) if key in present]
         for each in group.endpoints.values()
         if each.takes
     }

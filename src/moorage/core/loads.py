@@ -1,8 +1,9 @@
 """How many clients each endpoint of a group has, and which endpoint a new client gets."""
 
 from bisect import insort
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from moorage.core.groups import GroupEndpoint
 from moorage.core.mooring_model import Client, hash_of
@@ -19,18 +20,19 @@ class Loads:
         group: str,
         endpoints: Iterable[GroupEndpoint],
         limit: int | None,
-        clients: Iterable[tuple[str, Client]] = (),
+        there: Mapping[str, int] = MappingProxyType({}),
+        by_owner: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
     ) -> None:
-        """`clients` are there already, each with the name of its endpoint."""
+        """How many clients there are already: of each endpoint, and of each owner at each endpoint."""
         self._group = group
         self._endpoints = {each.name: each for each in endpoints}
         self._limit = limit
-        self._clients = Counter[str]()
-        self._by_owner = defaultdict[str, Counter[str]](Counter)
+        self._clients = Counter(there)
+        self._by_owner = by_owner
+        self._changed: dict[str, Counter[str]] = {}
+        """Like `by_owner`, of owners whose clients have come or gone since."""
         self._open: dict[float, list[str]] = {}
         """Clients per weight -> names of the endpoints that take new clients and have room, in order."""
-        for name, client in clients:
-            self._count(name, client, 1)
         for name in self._endpoints:
             self._insert(name)
 
@@ -56,7 +58,7 @@ class Loads:
             return None
         names = self._open[min(self._open)]
         if client.owner and len(names) > 1:
-            siblings = self._by_owner[client.owner]
+            siblings = self._changed.get(client.owner) or self._by_owner.get(client.owner, {})
             counts = [siblings.get(name, 0) for name in names]
             fewest = min(counts)
             names = [name for name, count in zip(names, counts, strict=True) if count == fewest]
@@ -72,7 +74,9 @@ class Loads:
     def _count(self, name: str, client: Client, by: int) -> None:
         self._clients[name] += by
         if client.owner:
-            self._by_owner[client.owner][name] += by
+            if client.owner not in self._changed:
+                self._changed[client.owner] = Counter(self._by_owner.get(client.owner))
+            self._changed[client.owner][name] += by
 
     def _insert(self, name: str) -> None:
         if self._is_open(name):

@@ -1,14 +1,13 @@
 """The plain data of moorings: clients, the members and endpoints of a group, and what is decided about a group."""
 
 import hashlib
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from moorage.api.core_v1 import LocalObjectReference
 from moorage.api.meta import ObjectKey
 from moorage.api.moorage_v1alpha1 import MooringConfig
-from moorage.api.moorings_v1alpha1 import Mooring
 from moorage.core.model import Complaint, Write
 
 Reason = Literal["Assigned", "FailedOver", "Drained", "Returned", "Moved"]
@@ -109,26 +108,6 @@ class Member(NamedTuple):
     """It has just begun to count: new clients wait as well."""
 
 
-class GroupSnapshot(NamedTuple):
-    """All that a decision about one group is made from."""
-
-    key: ObjectKey
-    """Namespace and name of the group."""
-    members: Sequence[Member]
-    """Whoever names this group, counting or not."""
-    clients: Clients
-    moorings: Sequence[Mooring]
-    """All of the group, whoever made them."""
-    absent: Mapping[ClientKey, str]
-    """Since when (RFC 3339) clients that have a mooring are neither present nor expected."""
-    now: str
-    """RFC 3339."""
-    past: Sequence[Mooring] = ()
-    """Those of groups that members were in before (`Member.previous_group`): their clients keep their endpoints."""
-    grace_seconds: float = GRACE_SECONDS
-    """How long a client may be absent until its Mooring is deleted."""
-
-
 class Move(NamedTuple):
     """A client that has come to an endpoint, for an Event."""
 
@@ -165,3 +144,10 @@ class GroupDecision(NamedTuple):
     """As it is once all is written."""
     again_seconds: float | None
     """After how long to decide again though nothing has changed: a drain goes on, or a grace period ends."""
+
+    def without(self, done: Container[int]) -> "GroupDecision":
+        """The same once some of `writes` have been done, which are named by their places."""
+        return self._replace(
+            writes=tuple(each for number, each in enumerate(self.writes) if number not in done),
+            moves=tuple(each for number, each in enumerate(self.moves) if number not in done),
+        )

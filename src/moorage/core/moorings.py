@@ -45,23 +45,8 @@ def requested(mooring: Mooring) -> str | None:
     return mooring.spec.endpoint if mooring.spec.endpoint != mooring.status.endpoint else None
 
 
-def by_client(moorings: Iterable[Mooring]) -> tuple[dict[ClientKey, Mooring], list[Mooring]]:
-    """The Mooring of each client, and surplus ones.
-
-    If a client has several, the one with a record counts, then the oldest, then the first by name.
-    """
-    found: dict[ClientKey, Mooring] = {}
-    surplus = []
-    for each in moorings:
-        client = client_of(each)
-        other = found.setdefault(client, each)
-        if other is not each:
-            found[client], worse = sorted((other, each), key=_rank)
-            surplus.append(worse)
-    return found, sorted(surplus, key=_rank)
-
-
-def _rank(mooring: Mooring) -> tuple[bool, str, str]:
+def rank(mooring: Mooring) -> tuple[bool, str, str]:
+    """Of several Moorings of a client the one with a record counts, then the oldest, then the first by name."""
     return mooring.status.endpoint is None, mooring.metadata.creation_timestamp or "", mooring.metadata.name
 
 
@@ -125,12 +110,21 @@ def deleted(mooring: Mooring) -> Delete | None:
 
 def as_written(moored: Moored, undone: Iterable[Move]) -> Moored:
     """The same without moves that are not written: what is published follows from Moorings."""
-    at = {endpoint: set(names) for endpoint, names in moored.at.items()}
+    changed: dict[str, set[str]] = {}
+
+    def names(endpoint: str) -> set[str]:
+        if endpoint not in changed:
+            changed[endpoint] = set(moored.at.get(endpoint, ()))
+        return changed[endpoint]
+
     for move in undone:
-        at.get(move.endpoint, set()).discard(move.client.key.name)
+        names(move.endpoint).discard(move.client.key.name)
         if move.previous:
-            at.setdefault(move.previous, set()).add(move.client.key.name)
-    return moored._replace(at={endpoint: tuple(sorted(names)) for endpoint, names in sorted(at.items()) if names})
+            names(move.previous).add(move.client.key.name)
+    if not changed:
+        return moored
+    at = {**moored.at, **{endpoint: tuple(sorted(names)) for endpoint, names in changed.items()}}
+    return moored._replace(at={endpoint: at[endpoint] for endpoint in sorted(at) if at[endpoint]})
 
 
 def _recorded(before: MooringStatus, step: Step, now: str) -> MooringStatus:

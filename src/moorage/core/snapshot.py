@@ -1,15 +1,18 @@
-"""Everything that a decision about one ExternalService is made from, as one value."""
+"""Everything that a decision is made from, as one value: about one ExternalService, and about one group."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
 from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import EndpointSlice
+from moorage.api.meta import ObjectKey
 from moorage.api.moorage_v1alpha1 import ExternalService
+from moorage.api.moorings_v1alpha1 import Mooring
 from moorage.core.endpoints import Merged, Refusing, merge
 from moorage.core.model import Problem, Resolution, Verdict
-from moorage.core.mooring_model import Moored
+from moorage.core.mooring_model import GRACE_SECONDS, ClientKey, Member, Moored
+from moorage.core.roster import Roster
 
 
 class Snapshot(NamedTuple):
@@ -44,3 +47,24 @@ class Snapshot(NamedTuple):
     def merge(self) -> "Snapshot":
         """The same with `merged` made from the ExternalService, resolutions, gate and slices."""
         return self._replace(merged=merge(self.xsvc, self.resolutions, self.gate, self.slices))
+
+
+class GroupSnapshot(NamedTuple):
+    """All that a decision about one group is made from."""
+
+    key: ObjectKey
+    """Namespace and name of the group."""
+    members: Sequence[Member]
+    """Whoever names this group, counting or not."""
+    roster: Roster
+    """Who is present, and all Moorings of the group."""
+    expected: Container[ClientKey]
+    """Whoever is not present and has a mooring to come back to; see `Clients`."""
+    absent: Mapping[ClientKey, str]
+    """Since when (RFC 3339) clients that have a mooring are neither present nor expected."""
+    now: str
+    """RFC 3339."""
+    past: Sequence[Mooring] = ()
+    """Those of groups that members were in before (`Member.previous_group`): their clients keep their endpoints."""
+    grace_seconds: float = GRACE_SECONDS
+    """How long a client may be absent until its Mooring is deleted."""

@@ -13,7 +13,7 @@ from moorage.api.moorage_v1alpha1 import MooringConfig
 from moorage.api.moorings_v1alpha1 import Mooring
 from moorage.core.clients import Owners, client_of
 from moorage.core.mooring_model import ClientKey
-from moorage.core.moorings import by_client
+from moorage.core.moorings import rank
 from moorage.dataplane.model import ClientTarget, MooringKey, ServiceAddress, Target
 from moorage.dataplane.services import At
 
@@ -53,8 +53,7 @@ class Led(NamedTuple):
 
 def current(moorings: Iterable[Mooring]) -> Mooring | None:
     """The one that is in effect, of those of one client; None if there is none."""
-    found, _ = by_client(moorings)
-    return next(iter(found.values()), None)
+    return min(moorings, key=rank, default=None)
 
 
 def endpoint_of(mooring: Mooring) -> str:

@@ -1,7 +1,7 @@
 """What moorings are decided from, and which groups a change of it touches."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 from moorage.api.apps_v1 import ReplicaSet, StatefulSet
@@ -15,10 +15,17 @@ from moorage.cluster.client import Client
 from moorage.cluster.metadata import MetadataOnly
 from moorage.cluster.reading import Unreadable
 from moorage.cluster.reflector import Reflector
-from moorage.cluster.store import BY_NAMESPACE, Change, Store
-from moorage.core.clients import Owners, StatefulSetFacts
+from moorage.cluster.store import BY_NAMESPACE, Change, Index, Store
+from moorage.core.clients import ClientIndex, Owners, StatefulSetFacts, needed_for
+from moorage.core.mooring_model import ClientKey
+from moorage.core.roster import Roster
 from moorage.operator.mirror import Mirror
 from moorage.operator.slim import slim_job, slim_replica_set, slim_stateful_set
+
+BY_NEEDED: Index[Pod, tuple[str, str]] = Index(needed_for)
+"""Kind and name of what has to be known to know which client a pod belongs to."""
+PODS_OF_A_TURN = 200
+"""So many are looked at in one turn of the event loop: that takes some milliseconds."""
 
 
 class Clientele:
@@ -51,13 +58,21 @@ class Clientele:
         )
         self._owners: tuple[Reflector[Any], ...] = (self._replica_sets, self._jobs, self._sets)
         self._owners_wanted = asyncio.Event()
-        self._by_group: dict[ObjectKey, dict[ObjectKey, Mooring]] = {}
+        self._rosters: dict[ObjectKey, Roster] = {}
+        """Of groups that have Moorings, or clients."""
+        self._indexes: dict[ObjectKey, ClientIndex] = {}
+        """Of groups that have clients."""
+        self._unseen: dict[ObjectKey, list[ObjectKey]] = {}
+        """Of groups, pods that are not in their indexes yet."""
         self._configs: dict[ObjectKey, MooringConfig] = {}
         self._of_pods: dict[str, set[ObjectKey]] = {}
         """Namespace -> groups whose clients are pods; namespaces without one are left out."""
         self._of_nodes: set[ObjectKey] = set()
-        self._pods_of: dict[str, dict[ObjectKey, Pod]] = {}
+        self._pods_of: dict[str, Store[Pod]] = {}
         """The same namespaces -> all pods there."""
+        self._owners_of: dict[str, Owners] = {}
+        """By namespace, until something of it changes."""
+        self._node_named: dict[str, Node] = {}
 
     @property
     def reflectors(self) -> Iterable[Reflector[Any]]:
@@ -116,7 +131,36 @@ class Clientele:
             del self._of_pods[namespace]
             self._pods_of.pop(namespace, None)
         elif namespace not in self._pods_of:
-            self._pods_of[namespace] = {key: pod for key, pod in self._pods.items() if key.namespace == namespace}
+            kept = self._pods_of[namespace] = Store[Pod]([BY_NEEDED])
+            for key, pod in self._pods.items():
+                if key.namespace == namespace:
+                    kept.put(pod)
+        self._index(group, config)
+
+    def _index(self, group: ObjectKey, config: MooringConfig | None) -> None:
+        """Find out who the clients of a group are, from all that there is."""
+        roster = self._rosters.setdefault(group, Roster())
+        for key in list(roster.present):
+            roster.set_client(key, None)
+        self._unseen.pop(group, None)
+        if config is None:
+            self._indexes.pop(group, None)
+            self._drop_empty(group)
+            return
+        index = self._indexes[group] = ClientIndex(config, group.namespace)
+        for name, node in self._node_named.items() if group in self._of_nodes else ():
+            index.put_node(name, node)
+        if config.client in KINDS_OF_PODS:
+            self._unseen[group] = list(self._pods_of[group.namespace])
+        self._changed(group, index.present)
+
+    async def until_indexed(self, group: ObjectKey) -> None:
+        """Find out who the clients of a group are, as far as that has not been done since `want`."""
+        while pods := self._unseen.get(group):
+            for key in pods[-PODS_OF_A_TURN:]:
+                self._look_at(key, [group])
+            del pods[-PODS_OF_A_TURN:]
+            await asyncio.sleep(0)
 
     @property
     def count(self) -> int:
@@ -125,14 +169,22 @@ class Clientele:
 
     # --- What there is -------------------------------------------------------------------------------------------
 
-    def pods(self, namespace: str) -> list[Pod]:
-        """All of a namespace that has groups whose clients are pods; none of others."""
-        return list(self._pods_of.get(namespace, {}).values())
+    def roster(self, group: ObjectKey) -> Roster:
+        """The clients and Moorings of a group, with our own writes, as they are now."""
+        return self._rosters[group].copy() if group in self._rosters else Roster()
 
-    def nodes(self) -> list[Node]:
-        return list(self._nodes.values())
+    def expected(self, group: ObjectKey) -> Container[ClientKey]:
+        """Whoever is not present and has a mooring to come back to."""
+        index = self._indexes.get(group)
+        return index.expected(self.owners(group.namespace)) if index else frozenset()
 
     def owners(self, namespace: str) -> Owners:
+        """What makes the pods of a namespace."""
+        if namespace not in self._owners_of:
+            self._owners_of[namespace] = self._read_owners(namespace)
+        return self._owners_of[namespace]
+
+    def _read_owners(self, namespace: str) -> Owners:
         replica_sets = self._replica_sets.store.by(BY_NAMESPACE, namespace)
         jobs = self._jobs.store.by(BY_NAMESPACE, namespace)
         sets = self._sets.store.by(BY_NAMESPACE, namespace)
@@ -143,7 +195,8 @@ class Clientele:
 
     def moorings(self, group: ObjectKey) -> list[Mooring]:
         """All of a group, with our own writes."""
-        return list(self._by_group.get(group, {}).values())
+        roster = self._rosters.get(group)
+        return list(roster.moorings.values()) if roster else []
 
     def mooring(self, key: ObjectKey) -> Mooring | None:
         return self._mirror.get(key)
@@ -179,32 +232,40 @@ class Clientele:
 
     def _seen(self, change: Change[Mooring]) -> None:
         key, old, _ = change
-        held = self._drop(old)
-        new = self._hold(key)
-        if new is None and not held:
+        if old is not None and self._mirror.get(key) is None and not self._holds(old):
             return  # our own deletion
+        new = self._hold(key, old)
         if _version(old) != _version(new):
             for group in {group_of_mooring(each) for each in (old, new) if each is not None}:
                 self._touched(group)
 
     def _hold(self, key: ObjectKey, before: Mooring | None = None) -> Mooring | None:
         """Have this Mooring among those of its group, as it is now."""
-        self._drop(before)
         new = self._mirror.get(key)
+        if before is not None and (new is None or group_of_mooring(before) != group_of_mooring(new)):
+            self._drop(before)
         if new is not None:
-            self._by_group.setdefault(group_of_mooring(new), {})[key] = new
+            self._rosters.setdefault(group_of_mooring(new), Roster()).put(new)
         return new
 
-    def _drop(self, mooring: Mooring | None) -> bool:
-        """Whether it was among those of its group."""
+    def _drop(self, mooring: Mooring | None) -> None:
+        """Have it no more among those of its group."""
         if mooring is None:
-            return False
+            return
         group = group_of_mooring(mooring)
-        held = self._by_group.get(group, {})
-        found = held.pop(mooring.metadata.key, None) is not None
-        if found and not held:
-            del self._by_group[group]
-        return found
+        roster = self._rosters.get(group)
+        if roster is not None:
+            roster.discard(mooring.metadata.name)
+            self._drop_empty(group)
+
+    def _holds(self, mooring: Mooring) -> bool:
+        """Whether it is among those of its group."""
+        roster = self._rosters.get(group_of_mooring(mooring))
+        return roster is not None and mooring.metadata.name in roster.moorings
+
+    def _drop_empty(self, group: ObjectKey) -> None:
+        if group not in self._configs and not self._rosters[group].moorings:
+            del self._rosters[group]
 
     def pod_changed(self, change: Change[Pod]) -> None:
         key, old, new = change
@@ -212,19 +273,47 @@ class Clientele:
         if kept is None:
             return
         if new is None:
-            kept.pop(key, None)
+            kept.discard(key)
         else:
-            kept[key] = new
+            kept.put(new)
         if _facts(old) == _facts(new):
             return
+        self._look_at(key, self._of_pods[key.namespace])
         seen = [each for each in (old, new) if each is not None]
         for group in self._of_pods[key.namespace]:
             selector = self._configs[group].pod_selector
             if selector and any(selects(selector, each.metadata.labels) or _in_set(each) for each in seen):
                 self._touched(group)
 
+    def _look_at(self, key: ObjectKey, groups: Iterable[ObjectKey]) -> None:
+        """Find out whose client a pod is."""
+        pod = self._pods_of[key.namespace].get(key)
+        owners = self.owners(key.namespace)
+        for group in groups:
+            self._changed(group, self._indexes[group].put_pod(key.name, pod, self._node_named, owners))
+
+    def _changed(self, group: ObjectKey, clients: Iterable[ClientKey]) -> None:
+        present, roster = self._indexes[group].present, self._rosters[group]
+        for key in clients:
+            roster.set_client(key, present.get(key))
+
+    def _look_again(self, namespace: str, kind: str, name: str) -> None:
+        """Find out whose clients the pods are of which that depends on this object."""
+        for pod in self._pods_of[namespace].by(BY_NEEDED, (kind, name)):
+            self._look_at(pod.metadata.key, self._of_pods[namespace])
+
     def node_changed(self, change: Change[Node]) -> None:
-        _, old, new = change
+        (_, name), old, new = change
+        if new is None:
+            self._node_named.pop(name, None)
+        else:
+            self._node_named[name] = new
+        if _facts_of_node(old) == _facts_of_node(new):
+            return
+        for group in self._of_nodes:
+            self._changed(group, self._indexes[group].put_node(name, new))
+        for namespace in self._of_pods:
+            self._look_again(namespace, "Node", name)
         before, after = (zone_of(each.metadata) if each else None for each in (old, new))
         if before != after:
             for group in self._of_nodes:
@@ -234,12 +323,16 @@ class Clientele:
         key, old, new = change
         # If it is gone, its workload may be gone with it, and has had no pods.
         if old is None or new is None or _controller(old) != _controller(new):
+            self._owners_of.pop(key.namespace, None)
+            if key.namespace in self._of_pods:
+                self._look_again(key.namespace, type(old or new).__name__, key.name)
             self._touch_of_pods(key.namespace)
 
     def _set_changed(self, change: Change[StatefulSet]) -> None:
         key, old, new = change
         before, after = (_facts_of_set(each) if each else None for each in (old, new))
         if before != after:
+            self._owners_of.pop(key.namespace, None)
             self._touch_of_pods(key.namespace)
 
     def _touch_of_pods(self, namespace: str) -> None:
@@ -255,6 +348,11 @@ def group_of_mooring(mooring: Mooring) -> ObjectKey:
 def _controller(obj: ReplicaSet | Job) -> OwnerReference | None:
     (controller,) = obj.metadata.owner_references or (None,)
     return controller
+
+
+def _facts_of_node(node: Node | None) -> object:
+    """What a decision reads of a node."""
+    return (node.metadata.uid, zone_of(node.metadata)) if node is not None else None
 
 
 def _facts_of_set(obj: StatefulSet) -> StatefulSetFacts:

@@ -1,13 +1,13 @@
 """What the leader remembers of groups."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from moorage.api.meta import ObjectKey
-from moorage.api.moorings_v1alpha1 import Mooring
 from moorage.cluster.pace import Pace
-from moorage.core.mooring_model import ClientKey, Clients, Member, Moored, Move
-from moorage.core.moorings import client_of
+from moorage.core.mooring_model import ClientKey, GroupDecision, Member, Moored, Move
+from moorage.core.snapshot import GroupSnapshot
 from moorage.operator.refusals import Refusals
 
 ATTEMPTS_PER_SECOND, ATTEMPTS_BURST = 1.0, 20.0
@@ -29,9 +29,15 @@ class GroupRecord:
     """As they were offered last."""
     changes: int = 0
     """Of members, so far."""
-    decided: int = 0
-    """How many of these have been decided from. A new one need not wait for `pace`: an endpoint may have failed, and
-    each member has a pace of its own."""
+    touches: int = 0
+    """How often something else has changed."""
+    basis: tuple[int, int] = (0, 0)
+    """How many of both the last decision knew. A change of a member need not wait for `pace`: an endpoint may have
+    failed, and each member has a pace of its own."""
+    decided_at: float = -math.inf
+    """When that was, by the event loop's clock."""
+    left: GroupDecision | None = None
+    """What there was no time to write of it."""
     waiting: dict[ObjectKey, float] = field(default_factory=dict)
     """Members with a change that the group has not settled -> since when, by the event loop's clock."""
     missed: dict[ObjectKey, float] = field(default_factory=dict)
@@ -54,6 +60,11 @@ class GroupRecord:
     """In a row."""
     unreached: int = 0
     """How often in a row the API server could not be reached to write."""
+
+    @property
+    def now(self) -> tuple[int, int]:
+        """What `basis` is after a decision now."""
+        return self.changes, self.touches
 
     def await_endpoints(self, member: Member, now: float) -> None:
         """Begin to wait for endpoints of this member, or end that."""
@@ -80,8 +91,7 @@ class GroupRecord:
         )
 
 
-def absences(
-    before: Mapping[ClientKey, str], clients: Clients, moorings: list[Mooring], now: str
-) -> dict[ClientKey, str]:
+def absences(before: Mapping[ClientKey, str], snapshot: GroupSnapshot) -> dict[ClientKey, str]:
     """Since when each client that has a mooring is neither present nor expected."""
-    return {client: before.get(client, now) for client in map(client_of, moorings) if clients.absent(client)}
+    away, expected = snapshot.roster.away, snapshot.expected
+    return {key: before.get(key, snapshot.now) for key in away if key not in expected}

@@ -3,20 +3,17 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable
 
-from moorage.api.core_v1 import Node, Pod
 from moorage.api.meta import ObjectKey
 from moorage.api.moorage_v1alpha1 import KINDS_OF_PODS, MooringConfig
-from moorage.api.moorings_v1alpha1 import Mooring
 from moorage.cluster.backoff import backoff
 from moorage.cluster.errors import UnreachableError
 from moorage.cluster.queue import Queue
-from moorage.core.clients import Owners, clients_of
 from moorage.core.groups import leading
-from moorage.core.mooring_model import ClientKey, Clients, GroupDecision, GroupSnapshot, Member, Moored, Move
+from moorage.core.mooring_model import GroupDecision, Member, Moored, Move
 from moorage.core.moorings import as_written
+from moorage.core.snapshot import GroupSnapshot
 from moorage.log import get_logger
 from moorage.operator.apart import Apart
 from moorage.operator.group_records import ATTEMPTS_OF_A_SECOND, GroupRecord, absences
@@ -31,33 +28,15 @@ MOORINGS_FIRST_SECONDS = 2.0
 MEMBERS_FIRST_SECONDS = 10.0
 """How long a group waits for an ExternalService that should be a member and has not been looked at."""
 ATTEMPT_SECONDS = 1.0
-"""How long a group writes before it decides again, or ten times as long as its decision took, if that is more. What
-has happened meanwhile, such as another endpoint's failure, must not wait for thousands of writes."""
-MIN_GATHERING_SECONDS, MAX_GATHERING_SECONDS = 0.01, 0.2
-"""How long changes of clients are gathered before the next decision: as long as the last one took; if that was less
-than the first of these, not at all."""
+"""How long a group writes before it looks up, or ten times as long as its decision took, if that is more. What has
+happened meanwhile, such as another endpoint's failure, must not wait for thousands of writes."""
+DECISION_SECONDS = 5.0
+"""How long a group goes on to write from one decision, if nothing has happened. To decide takes time from writing."""
+GATHERING_SECONDS = 0.1
+"""How long after one decision the next one is made, if it is only for clients that have come or gone: of a hundred
+pods that come at once each few would else have one, and take turns from those who come later."""
 COUNTS_SECONDS = 5.0
 """How long members are left alone when only clients of endpoints have come or gone: their status counts them."""
-_NO_CLIENTS = Clients()
-
-
-class _Facts(NamedTuple):
-    """What one decision is made from, as plain data for another thread."""
-
-    key: ObjectKey
-    members: tuple[Member, ...]
-    config: MooringConfig | None
-    pods: list[Pod]
-    nodes: list[Node]
-    owners: Owners
-    moorings: list[Mooring]
-    past: list[Mooring]
-    absent: Mapping[ClientKey, str]
-    now: str
-
-    @property
-    def size(self) -> int:
-        return len(self.pods) + len(self.nodes) + len(self.moorings)
 
 
 class Groups:
@@ -143,14 +122,13 @@ class Groups:
         self._metrics.moorings.set(self._world.clients.count)
 
     def touch(self, group: ObjectKey) -> None:
-        """Something has changed that decisions about this group read.
-
-        A hundred pods that come at once get one decision, not one for the first of them and a second for the rest:
-        among 10,000 clients a decision takes as long for one as for all.
-        """
+        """Something has changed that decisions about this group read."""
         record = self._records.get(group)
-        seconds = record.decision_seconds if record else 0.0
-        self.queue.add(group, min(seconds, MAX_GATHERING_SECONDS) if seconds >= MIN_GATHERING_SECONDS else 0.0)
+        wait = 0.0
+        if record is not None:
+            record.touches += 1
+            wait = record.decided_at + GATHERING_SECONDS - asyncio.get_running_loop().time()
+        self.queue.add(group, max(0.0, wait))
 
     # --- One group -----------------------------------------------------------------------------------------------
 
@@ -165,28 +143,39 @@ class Groups:
             if not clients.moorings(key):
                 return None
             record = self._records[key] = GroupRecord(key)
-        if record.changes == record.decided and (rest := record.pace.wait()) > 0:
+        if record.changes == record.basis[0] and (rest := record.pace.wait()) > 0:
             return rest
         if (wait := self._wait(record)) is not None:
             return wait
+        await clients.until_indexed(key)
         if not clients.knows(_config(record)):
             return None  # it is touched once that has been read
-        changes = record.decided = record.changes
-        facts = self._facts(record)
+        decision = self._going_on(record) or await self._decided(record)
+        changes, attempts = record.basis[0], ATTEMPTS_OF_A_SECOND * record.decision_seconds
+        attempt = await self._writer.attempt(key, decision.writes, record.refusals, max(ATTEMPT_SECONDS, attempts))
+        record.pace.take(bool(attempt.done))
+        return self._settle(record, changes, decision, attempt)
+
+    def _going_on(self, record: GroupRecord) -> GroupDecision | None:
+        """What is left to write of the last decision; None: it is time for the next one."""
+        left, record.left = record.left, None
+        age = asyncio.get_running_loop().time() - record.decided_at
+        return left if record.basis == record.now and age < DECISION_SECONDS else None
+
+    async def _decided(self, record: GroupRecord) -> GroupDecision:
         loop = asyncio.get_running_loop()
-        started = loop.time()
+        record.basis, record.decided_at = record.now, loop.time()
+        snapshot = self._snapshot(record)
         try:
-            decision, record.absent, record.decision_seconds = await self._apart.call(
-                facts.size, _decided, self._decide, facts, self._grace_seconds
+            decision, record.decision_seconds = await self._apart.call(
+                snapshot.roster.size, _timed, self._decide, snapshot
             )
         except Exception:
             self._metrics.failed_decisions.inc()
             raise
-        self._metrics.group_decision_seconds.observe(loop.time() - started)
-        attempts = ATTEMPTS_OF_A_SECOND * record.decision_seconds
-        attempt = await self._writer.attempt(key, decision.writes, record.refusals, max(ATTEMPT_SECONDS, attempts))
-        record.pace.take(attempts + bool(attempt.done))
-        return self._settle(record, changes, decision, attempt)
+        self._metrics.group_decision_seconds.observe(loop.time() - record.decided_at)
+        record.pace.take(ATTEMPTS_OF_A_SECOND * record.decision_seconds)
+        return decision
 
     def _wait(self, record: GroupRecord) -> float | None:
         """Seconds to wait for ExternalServices of the group that have not been looked at; None: there are none.
@@ -203,23 +192,22 @@ class Groups:
             return MEMBERS_FIRST_SECONDS
         return None
 
-    def _facts(self, record: GroupRecord) -> _Facts:
-        clients, config = self._world.clients, _config(record)
-        namespace = record.key.namespace
-        of_pods = config is not None and config.client in KINDS_OF_PODS
+    def _snapshot(self, record: GroupRecord) -> GroupSnapshot:
+        """What is known now, for another thread: it does not change."""
+        clients, key = self._world.clients, record.key
         past = {each.previous_group for each in record.members.values() if each.previous_group}
-        return _Facts(
-            record.key,
-            record.members_now(asyncio.get_running_loop().time()),
-            config,
-            clients.pods(namespace) if of_pods else [],
-            clients.nodes(),
-            clients.owners(namespace) if of_pods else Owners(),
-            clients.moorings(record.key),
-            [each for group in sorted(past) for each in clients.moorings(ObjectKey(namespace, group))],
-            record.absent,
-            self._now(),
+        snapshot = GroupSnapshot(
+            key=key,
+            members=record.members_now(asyncio.get_running_loop().time()),
+            roster=clients.roster(key),
+            expected=clients.expected(key),
+            absent={},
+            now=self._now(),
+            past=[each for group in sorted(past) for each in clients.moorings(ObjectKey(key.namespace, group))],
+            grace_seconds=self._grace_seconds,
         )
+        record.absent = absences(record.absent, snapshot)
+        return snapshot._replace(absent=record.absent)
 
     def _settle(self, record: GroupRecord, changes: int, decision: GroupDecision, attempt: Attempt) -> float | None:
         """Tell what has been done. Returns the seconds after which to go on."""
@@ -248,6 +236,7 @@ class Groups:
             return wait
         record.conflicts = 0
         if attempt.left:
+            record.left = decision.without(attempt.done)
             self.queue.add(key)
             return None
         if record.moves:
@@ -282,23 +271,7 @@ def _config(record: GroupRecord) -> MooringConfig | None:
     return first.config if first else None
 
 
-def _decided(
-    decide: Callable[[GroupSnapshot], GroupDecision], facts: _Facts, grace_seconds: float
-) -> tuple[GroupDecision, Mapping[ClientKey, str], float]:
-    """The decision, who is absent, and the seconds of processor that this took. It can be made in another thread."""
+def _timed(decide: Callable[[GroupSnapshot], GroupDecision], snapshot: GroupSnapshot) -> tuple[GroupDecision, float]:
+    """The decision, and the seconds of processor that this took. It can be made in another thread."""
     began = time.thread_time()
-    clients = _NO_CLIENTS
-    if facts.config is not None:
-        clients = clients_of(facts.config, facts.key.namespace, facts.pods, facts.nodes, facts.owners)
-    absent = absences(facts.absent, clients, facts.moorings, facts.now)
-    snapshot = GroupSnapshot(
-        key=facts.key,
-        members=facts.members,
-        clients=clients,
-        moorings=facts.moorings,
-        absent=absent,
-        now=facts.now,
-        past=facts.past,
-        grace_seconds=grace_seconds,
-    )
-    return decide(snapshot), absent, time.thread_time() - began
+    return decide(snapshot), time.thread_time() - began
