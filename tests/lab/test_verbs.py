@@ -265,6 +265,23 @@ async def test_scale_patches_the_scale_subresource(client: Client, server: Recor
 
 
 @pytest.mark.parametrize(
+    ("before", "on", "printed", "sent"),
+    [
+        ({}, True, "node/n cordoned", [{"spec": {"unschedulable": True}}]),
+        ({"unschedulable": True}, True, "node/n already cordoned", []),
+        ({"unschedulable": True}, False, "node/n uncordoned", [{"spec": {"unschedulable": None}}]),
+        ({}, False, "node/n already uncordoned", []),
+    ],
+)
+async def test_a_node_is_cordoned_once_and_says_so_as_kubectl_does(
+    client: Client, server: Recorder, before: dict[str, Any], on: bool, printed: str, sent: list[Any]
+) -> None:
+    server.answers["GET /api/v1/nodes/n"] = {"metadata": {}, "spec": before}
+    assert await verbs.cordon(client, "n", on=on) == printed
+    assert server.bodies[1:] == sent
+
+
+@pytest.mark.parametrize(
     ("resource", "replicas", "message"),
     [
         ("svc", 1, "service/d: cannot be scaled; only these can: deployments, replicasets"),

@@ -4,6 +4,8 @@ from moorage.api.apps_v1 import Deployment, DeploymentSpec, PodTemplate
 from moorage.api.core_v1 import (
     Container,
     ContainerPort,
+    Node,
+    NodeSpec,
     Pod,
     PodIP,
     PodSpec,
@@ -67,6 +69,12 @@ def pod(
         conditions=[{"type": "Ready", "status": "True" if ready else "False"}],
     )
     return Pod(metadata=meta, spec=spec, status=status)
+
+
+def node(name: str, *, cordoned: bool | None = None, **labels: str) -> Node:
+    """A node, with the label `kubernetes.io/hostname` and these."""
+    meta = ObjectMeta(name=name, labels={"kubernetes.io/hostname": name, **labels})
+    return Node(metadata=meta, spec=NodeSpec(unschedulable=cordoned))
 
 
 def service(

@@ -187,6 +187,18 @@ async def scale(client: Client, kind: Kind, name: str, replicas: int, *, namespa
     return f"{full_name(kind, name)} scaled"
 
 
+async def cordon(client: Client, name: str, *, on: bool = True) -> str:
+    """Have a node take no more pods, or with `on` False, take them again: `node/node-1 cordoned`."""
+    done = "cordoned" if on else "uncordoned"
+    kind = resolve("node")
+    path = object_path(kind, None, name)
+    before = await client.raw("GET", path)
+    if bool(before.get("spec", {}).get("unschedulable")) is on:
+        return f"{full_name(kind, name)} already {done}"
+    await client.raw("PATCH", path, body={"spec": {"unschedulable": on or None}}, content_type=MERGE_PATCH)
+    return f"{full_name(kind, name)} {done}"
+
+
 class PartlyDoneError(MoorageError):
     """Some objects were refused. `done`: the lines about the others; `conflict`: whether force would have helped."""
 

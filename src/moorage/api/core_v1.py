@@ -156,6 +156,7 @@ class Container(Resource, kw_only=True, frozen=True):
 class PodSpec(Resource, kw_only=True, frozen=True):
     containers: list[Container] = field(default_factory=list)
     node_name: str | None = None
+    node_selector: dict[str, str] | None = None
     hostname: str | None = None
     host_network: bool | None = None
     termination_grace_period_seconds: int | None = None
@@ -189,6 +190,7 @@ class NodeSpec(Resource, kw_only=True, frozen=True):
     pod_cidr: str | None = field(default=None, name="podCIDR")
     pod_cidrs: list[str] | None = field(default=None, name="podCIDRs")
     taints: list[dict[str, object]] | None = None
+    unschedulable: bool | None = None
 
 
 class NodeAddress(Resource, kw_only=True, frozen=True):

@@ -73,7 +73,6 @@ def test_the_demo_s_manifests_are_played_as_they_are(file: Path) -> None:
             of_kind("Service", {"trafficDistribution": "PreferClose", "selector": {"app": "a"}}),
             "spec.trafficDistribution",
         ),
-        (of_kind("Node", {"unschedulable": True}), "spec.unschedulable"),
         (of_kind("Node", {"taints": [{"key": "a", "effect": "NoSchedule"}]}), "spec.taints"),
         (of_kind("ServiceCIDR", {"cidrs": ["198.18.0.0/24"]}, "networking.k8s.io/v1"), "spec.cidrs"),
     ],
@@ -90,6 +89,8 @@ def test_what_is_not_played_is_said_with_its_field(obj: dict[str, Any], path: st
         pod({"image": "registry.example.com/moorage@sha256:0123"}),
         pod({"ports": [{"containerPort": 80}]}, hostNetwork=True),
         pod(terminationGracePeriodSeconds=1, hostname="h", nodeName="node-1"),
+        pod(nodeSelector={"disk": "fast"}),
+        of_kind("Node", {"unschedulable": True}),
         of_kind("Service", {"type": "LoadBalancer", "sessionAffinity": "ClientIP"}),
     ],
 )

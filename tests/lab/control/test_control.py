@@ -118,6 +118,43 @@ async def test_a_changed_template_replaces_the_pods_and_a_deleted_deployment_tak
         await world.until(gone)
 
 
+async def test_a_pod_leaves_a_cordoned_node_when_it_is_deleted_and_one_that_fits_nowhere_says_why(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path) as world:
+        await world.deploy("web", 1)
+        await world.until(lambda: world.rolled_out("web", 1))
+        [before] = await world.pods()
+
+        async def living() -> list[Pod]:
+            return [each for each in await world.pods() if each.metadata.deletion_timestamp is None]
+
+        async def at(node: str | None) -> bool:
+            return [each.spec.node_name for each in await living()] == [node]
+
+        async def told(reason: str) -> bool:
+            conditions = [each for pod in await living() for each in pod.status.conditions or ()]
+            return any(each.get("message") == reason for each in conditions)
+
+        first, second = sorted(("node-1", "node-2"), key=lambda name: name != before.spec.node_name)
+        await cordon(world, first)
+        await world.client.delete(Pod, "shop", before.metadata.name)
+        await world.until(lambda: at(second))
+        [moved] = await living()
+        await cordon(world, second)
+        await world.client.delete(Pod, "shop", moved.metadata.name)
+        await world.until(lambda: told("0/2 nodes are available: 2 node(s) were unschedulable."))
+        assert await at(None)
+        await cordon(world, first, on=False)
+        await world.until(lambda: at(first))
+        events = (await world.client.list(Event, "shop")).items
+        assert "FailedScheduling" in {event.reason for event in events}
+
+
+async def cordon(world: World, node: str, *, on: bool = True) -> None:
+    await world.client.patch(Node, None, node, {"spec": {"unschedulable": on or None}})
+
+
 async def test_a_service_lists_its_pods_while_they_answer(tmp_path: Path) -> None:
     async with running(tmp_path) as world:
         ports = [{"port": 80, "targetPort": "http"}]

@@ -4,15 +4,26 @@ from ipaddress import ip_address, ip_network
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from moorage.api.core_v1 import Pod
 from moorage_lab.control.scheduling import AddressesExhaustedError, AddressPool, assign
-from tests.support.lab_objects import pod
+from tests.support.lab_objects import node, pod
+
+NODES = [node("node-1"), node("node-2"), node("node-3")]
+
+
+def selecting(name: str, **selector: str) -> Pod:
+    """A pod without a node that wants one with these labels."""
+    new = pod(name, node=None)
+    return replace(new, spec=replace(new.spec, node_selector=selector))
 
 
 def test_pods_go_where_the_fewest_are() -> None:
     there = [pod("a"), pod("b"), pod("c", node="node-2")]
     new = [pod(f"new-{number}", node=None) for number in range(3)]
-    placed = assign([*there, *new], ["node-1", "node-2", "node-3"])
+    placed, waiting = assign([*there, *new], NODES)
+    assert waiting == []
     load = Counter(node for _, node in placed) + Counter(one.spec.node_name or "" for one in there)
     assert sorted(load.values()) == [2, 2, 2]
     assert {one.metadata.name for one, _ in placed} == {"new-0", "new-1", "new-2"}
@@ -20,13 +31,41 @@ def test_pods_go_where_the_fewest_are() -> None:
 
 def test_a_pod_comes_where_the_one_before_it_is_being_deleted() -> None:
     there = [pod("a", node="node-1"), pod("b", node="node-2", leaving=True), pod("c", node="node-3")]
-    [(_, node)] = assign([*there, pod("new", node=None)], ["node-1", "node-2", "node-3"])
-    assert node == "node-2"
+    [(_, chosen)] = assign([*there, pod("new", node=None)], NODES).placed
+    assert chosen == "node-2"
 
 
 def test_a_pod_that_is_being_deleted_is_not_placed_and_none_without_nodes() -> None:
-    assert assign([pod("a", node=None, leaving=True)], ["node-1"]) == []
-    assert assign([pod("a", node=None)], []) == []
+    assert assign([pod("a", node=None, leaving=True)], NODES) == ([], [])
+    assert assign([pod("a", node=None)], []) == ([], [])
+
+
+def test_a_cordoned_node_gets_no_pods_and_keeps_its_own() -> None:
+    nodes = [node("node-1", cordoned=True), node("node-2")]
+    placed, _ = assign([pod("there"), *(pod(f"new-{number}", node=None) for number in range(3))], nodes)
+    assert [(each.metadata.name, chosen) for each, chosen in placed] == [(f"new-{n}", "node-2") for n in range(3)]
+
+
+def test_a_pod_goes_to_a_node_that_has_the_labels_which_it_selects() -> None:
+    nodes = [node("node-1", disk="slow"), node("node-2", disk="fast"), node("node-3", disk="fast", size="big")]
+    there = [pod("a", node="node-3"), pod("b", node="node-2"), pod("c", node="node-2")]
+    assert [chosen for _, chosen in assign([*there, selecting("new", disk="fast")], nodes).placed] == ["node-3"]
+    assert [chosen for _, chosen in assign([*there, selecting("new", disk="slow")], nodes).placed] == ["node-1"]
+
+
+def test_a_pod_that_no_node_may_have_is_told_why_in_kube_scheduler_s_words() -> None:
+    nodes = [node("node-1"), node("node-2", cordoned=True, disk="fast"), node("node-3", disk="slow")]
+    placed, waiting = assign([selecting("new", disk="fast"), pod("other", node=None)], nodes)
+    assert [(each.metadata.name, chosen) for each, chosen in placed] == [("other", "node-1")]
+    assert [(each.metadata.name, reason) for each, reason in waiting] == [
+        (
+            "new",
+            "0/3 nodes are available: 2 node(s) didn't match Pod's node affinity/selector, 1 node(s) were "
+            "unschedulable.",
+        )
+    ]
+    [(_, reason)] = assign([selecting("new", disk="none")], nodes).waiting
+    assert reason == "0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector."
 
 
 @pytest.mark.parametrize("cidr", ["10.244.1.0/24", "fd00:10:244:1::/64"])

@@ -36,7 +36,6 @@ _INSTEAD = {
     "initContainers": "the lab does not run them",
     "lifecycle": "the lab runs no hooks",
     "livenessProbe": "the lab restarts a container when its program ends",
-    "nodeSelector": "the lab chooses the node with the fewest pods",
     "ports.hostPort": "the lab opens no port on the node",
     "readinessProbe": "the lab takes a container for ready while its first TCP port accepts connections",
     "resources": "the lab limits nothing",
@@ -49,7 +48,6 @@ _INSTEAD = {
     "volumes": "the lab mounts no volumes",
 }
 _BY_DEFAULT: dict[str, object] = {"maxSurge": "25%", "maxUnavailable": "25%"}
-_ON_NODE = "the lab goes on placing pods on the node"
 
 
 def warnings(kind: Kind, obj: Obj, before: Obj | None) -> list[str]:
@@ -71,7 +69,8 @@ def _find(kind: Kind, obj: Obj) -> Found:
         case "Service":
             yield from _service(spec)
         case "Node":
-            yield from ((f"spec.{field}", _ON_NODE) for field in ("unschedulable", "taints") if spec.get(field))
+            if spec.get("taints"):
+                yield "spec.taints", "the lab goes on placing pods on the node; cordon it"
         case "ServiceCIDR":
             if dig(obj, "metadata", "name") != "kubernetes":
                 yield "spec.cidrs", "the lab takes cluster IPs from the ranges that it was started with"

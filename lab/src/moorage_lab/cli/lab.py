@@ -244,6 +244,32 @@ def edit(name: str | None, cluster: str | None, namespace: str | None, objects: 
     _with_client(name, cluster, do)
 
 
+@command.command()
+@_name
+@_cluster
+@click.argument("nodes", nargs=-1, required=True, metavar="NODE...")
+def cordon(name: str | None, cluster: str | None, nodes: tuple[str, ...]) -> None:
+    """Have nodes take no more pods. Those that they have stay, until somebody deletes them."""
+    _cordon(name, cluster, nodes, on=True)
+
+
+@command.command()
+@_name
+@_cluster
+@click.argument("nodes", nargs=-1, required=True, metavar="NODE...")
+def uncordon(name: str | None, cluster: str | None, nodes: tuple[str, ...]) -> None:
+    """Have nodes take pods again."""
+    _cordon(name, cluster, nodes, on=False)
+
+
+def _cordon(name: str | None, cluster: str | None, nodes: tuple[str, ...], *, on: bool) -> None:
+    async def do(client: Client) -> None:
+        for node in nodes:
+            click.echo(await verbs.cordon(client, node.removeprefix("node/"), on=on))
+
+    _with_client(name, cluster, do)
+
+
 # --- Inside ------------------------------------------------------------------------------------------------------
 
 

@@ -115,9 +115,25 @@ class Manager:
         await self._stores.seen([await self._client.create(pod) for pod in plan.create])
 
     async def schedule(self) -> None:
-        registered = [node.name for node in self._plan.nodes if self._stores.get(Node, None, node.name)]
-        placed = scheduling.assign(self._stores.list(Pod), registered)
-        await _each(self._bind(pod, node) for pod, node in placed)
+        nodes = [self._stores.get(Node, None, node.name) for node in self._plan.nodes]
+        decision = scheduling.assign(self._stores.list(Pod), [node for node in nodes if node])
+        await _each(self._bind(pod, node) for pod, node in decision.placed)
+        await _each(self._say_why(pod, reason) for pod, reason in decision.waiting)
+
+    async def _say_why(self, pod: Pod, reason: str) -> None:
+        """Once for each reason, by the pod's condition."""
+        before = pod.status.conditions or []
+        if any(each.get("message") == reason for each in before):
+            return
+        condition: dict[str, object] = {"type": "PodScheduled", "status": "False"}
+        conditions = deployments.with_times(
+            [{**condition, "reason": "Unschedulable", "message": reason}], before, self._now()
+        )
+        meta = pod.metadata
+        body = {"metadata": {"uid": meta.uid}, "status": {"conditions": conditions}}
+        written = await self._client.patch(Pod, meta.namespace, meta.name, body, subresource="status")
+        self._recorder.record(pod, "Warning", "FailedScheduling", reason)
+        await self._stores.seen([written])
 
     async def _bind(self, pod: Pod, node: str) -> None:
         meta = pod.metadata

@@ -1,10 +1,12 @@
-"""Decides where pods run (the node with the fewest pods) and which addresses they get."""
+"""Decides where pods run (of the nodes that may have one, where the fewest are), and which addresses they get."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import NamedTuple
 
-from moorage.api.core_v1 import Pod
+from moorage.api.core_v1 import Node, Pod
+from moorage.api.meta import labels_match
 
 _RESERVED = 2
 """The network's own address and the first host, which is usually the node."""
@@ -13,21 +15,46 @@ _MAX_RANGE_ADDRESSES = 1 << 16
 """How many addresses of a range are used: an IPv6 /64 has more than anybody can walk through."""
 
 
-def assign(pods: Iterable[Pod], nodes: Sequence[str]) -> list[tuple[Pod, str]]:
-    """A node for each pod that has none and is not being deleted: the one with the fewest pods, then by name.
+class Decision(NamedTuple):
+    """What is to become of the pods that have no node."""
 
-    Pods that are being deleted do not count, as where kube-scheduler spreads pods (its plugin PodTopologySpread).
+    placed: list[tuple[Pod, str]]
+    waiting: list[tuple[Pod, str]]
+    """Those that no node may have, and why, in kube-scheduler's words."""
+
+
+def assign(pods: Iterable[Pod], nodes: Sequence[Node]) -> Decision:
+    """A node for each pod that has none and is not being deleted: the one with the fewest pods, then by order.
+
+    A node takes pods whose `nodeSelector` its labels match, unless it is cordoned. Pods that are being deleted do not
+    count, as where kube-scheduler spreads pods (its plugin PodTopologySpread). Without nodes nothing is decided.
     """
     living = [pod for pod in pods if pod.metadata.deletion_timestamp is None]
     living.sort(key=lambda pod: (pod.metadata.creation_timestamp or "", pod.metadata.name))
     load = Counter(pod.spec.node_name for pod in living)
-    placed: list[tuple[Pod, str]] = []
+    decision = Decision([], [])
     for pod in living:
-        if pod.spec.node_name is None and nodes:
-            node = min(nodes, key=lambda name: load[name])
-            load[node] += 1
-            placed.append((pod, node))
-    return placed
+        if pod.spec.node_name is not None or not nodes:
+            continue
+        selected = [node for node in nodes if _is_selected(pod, node)]
+        if fitting := [node.metadata.name for node in selected if not node.spec.unschedulable]:
+            name = min(fitting, key=lambda name: load[name])
+            load[name] += 1
+            decision.placed.append((pod, name))
+        else:
+            decision.waiting.append((pod, _why_none(len(nodes), len(nodes) - len(selected))))
+    return decision
+
+
+def _is_selected(pod: Pod, node: Node) -> bool:
+    return not pod.spec.node_selector or labels_match(pod.spec.node_selector, node.metadata.labels)
+
+
+def _why_none(nodes: int, others: int) -> str:
+    """`nodes`: how many there are; `others`: how many of them the pod does not select. All the rest are cordoned."""
+    reasons = ((others, "didn't match Pod's node affinity/selector"), (nodes - others, "were unschedulable"))
+    told = ", ".join(f"{count} node(s) {reason}" for count, reason in reasons if count)
+    return f"0/{nodes} nodes are available: {told}."
 
 
 class AddressesExhaustedError(Exception):
