@@ -440,22 +440,34 @@ def test_of_two_endpoints_of_one_name_the_better_and_then_the_lower_is_meant() -
 
 
 def test_a_node_uses_the_endpoint_that_it_is_moored_to_and_its_other_connections_stay_open() -> None:
-    (port,) = carried(moored(NODES), [THREE], SCOPE, At("e2")).ports
+    (port,) = carried(moored(NODES), [THREE], SCOPE, [At("e2")]).ports
     assert port.targets == {E2}
     assert port.keeps == {E1, E3}
 
 
 def test_a_node_that_was_moved_away_keeps_no_connection_to_where_it_was() -> None:
-    (port,) = carried(moored(NODES), [THREE], SCOPE, At("e2", left="e1")).ports
+    (port,) = carried(moored(NODES), [THREE], SCOPE, [At("e2", left="e1")]).ports
     assert port.targets == {E2}
     assert port.keeps == {E3}
 
 
 def test_a_node_stays_at_a_drained_endpoint_and_uses_any_if_its_own_does_not_serve() -> None:
     drained = slice_(named("e1", "203.0.113.1", conditions={"ready": False}), named("e2", "203.0.113.2"))
-    assert carried(moored(NODES), [drained], SCOPE, At("e1")).ports[0].targets == {E1}
+    assert carried(moored(NODES), [drained], SCOPE, [At("e1")]).ports[0].targets == {E1}
     lost = slice_(
         named("e1", "203.0.113.1", conditions={"ready": False, "serving": False}), named("e2", "203.0.113.2")
     )
     for at in (At("e1", left="e2"), At("e9")):
-        assert carried(moored(NODES), [lost], SCOPE, at).ports[0].targets == {E2}
+        assert carried(moored(NODES), [lost], SCOPE, [at]).ports[0].targets == {E2}
+
+
+def test_a_node_uses_the_first_endpoint_of_several_that_serves() -> None:
+    given = slice_(
+        named("e1", "203.0.113.1"),
+        named("e2", "203.0.113.2"),
+        named("e3", "203.0.113.3", conditions={"ready": False, "serving": False}),
+    )
+    for at in ([At("e2", left="e1"), At("e1")], [At("e3", left="e2"), At("e2", left="e1")]):
+        (port,) = carried(moored(NODES), [given], SCOPE, at).ports
+        assert port.targets == {E2}
+        assert port.keeps == set()

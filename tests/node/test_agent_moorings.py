@@ -113,17 +113,33 @@ async def test_a_client_that_moves_changes_nothing_but_itself(fixture: Fixture) 
         assert fixture.kernel.changes[1:] == [{MooringKey(A, HTTP)}]
 
 
-async def test_an_edit_is_followed_once_the_operator_has_recorded_it(fixture: Fixture) -> None:
+async def test_an_edit_is_followed_at_once_and_its_record_changes_nothing(fixture: Fixture) -> None:
     fixture.store(pod("a", A), mooring("a", "e1"))
     async with fixture.agent():
         await fixture.leads(a=E1)
-        edited = mooring("a", "e2")
-        edited["status"]["endpoint"] = "e1"
-        fixture.store(edited)
-        await fixture.seen()
-        assert fixture.led() == {A: E1}
-        fixture.store(mooring("a", "e2", reason="Moved", previous="e1"))
+        fixture.store(mooring("a", "e2", endpoint="e1"))
         await fixture.leads(a=E2)
+        changes = len(fixture.kernel.changes)
+        fixture.store(mooring("a", "e2", reason="Moved", previous="e1"))
+        await fixture.seen()
+        assert not any(MooringKey(A, HTTP) in each for each in fixture.kernel.changes[changes:])
+
+
+async def test_an_edit_that_the_operator_refuses_is_taken_back(fixture: Fixture) -> None:
+    fixture.store(pod("a", A), mooring("a", "e1"))
+    async with fixture.agent():
+        fixture.store(mooring("a", "e2", endpoint="e1"))
+        await fixture.leads(a=E2)
+        fixture.store(mooring("a", "e2", endpoint="e1", message="spec.endpoint: e2 is drained"))
+        await fixture.leads(a=E1)
+
+
+async def test_an_edit_is_followed_as_soon_as_its_endpoint_serves(fixture: Fixture) -> None:
+    fixture.store(slice_("e1", "e2"), pod("a", A), mooring("a", "e3", endpoint="e1"))
+    async with fixture.agent():
+        await fixture.leads(a=E1)
+        fixture.store(slice_("e1", "e2", "e3"))
+        await fixture.leads(a=E3)
 
 
 async def test_a_pod_that_gets_another_address_is_led_there(fixture: Fixture) -> None:

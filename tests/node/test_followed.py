@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from moorage.api.meta import ObjectKey, ObjectMeta
@@ -135,6 +136,16 @@ async def test_only_what_tells_where_a_client_is_touches_it(fixture: Fixture) ->
         fixture.server.put(mooring(version=3, reason="Moved", previous="e2"))
         await asyncio.sleep(1)
         assert len(fixture.touched) == 3, "before and after"
+        edited = MooringStatus(endpoint="e1")
+        fixture.server.put(replace(mooring(endpoint="e2", version=4), status=edited))
+        refused = replace(edited, message="refused for a reason")
+        fixture.server.put(replace(mooring(endpoint="e2", version=5), status=refused))
+        await asyncio.sleep(1)
+        assert len(fixture.touched) == 7
+        again = replace(edited, message="refused for another reason")
+        fixture.server.put(replace(mooring(endpoint="e2", version=6), status=again))
+        await asyncio.sleep(1)
+        assert len(fixture.touched) == 7
 
 
 async def test_a_namespace_that_nobody_needs_is_followed_a_while_and_then_no_more(fixture: Fixture) -> None:

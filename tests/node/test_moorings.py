@@ -219,9 +219,31 @@ def test_of_several_moorings_of_a_client_the_recorded_one_counts() -> None:
     assert where(lead([pod("a", "10.244.1.2")], [by_hand])) == {"10.244.1.2": E2.address}
 
 
-def test_a_client_is_where_the_operator_has_recorded_it_until_it_follows_an_edit() -> None:
+def test_an_edit_is_followed_before_the_operator_has_recorded_it() -> None:
     edited = mooring("a", "e2", endpoint="e1")
+    assert where(lead([pod("a", "10.244.1.2")], [edited])) == {"10.244.1.2": E2.address}
+
+
+def test_a_client_stays_where_it_is_recorded_if_the_endpoint_that_a_person_wants_does_not_serve() -> None:
+    edited = mooring("a", "e3", endpoint="e1")
     assert where(lead([pod("a", "10.244.1.2")], [edited])) == {"10.244.1.2": E1.address}
+    assert where(lead([pod("a", "10.244.1.2")], [mooring("a", "e3", endpoint="e4")])) == {}
+
+
+def test_an_edit_that_the_operator_has_refused_is_not_followed() -> None:
+    refused = mooring("a", "e2", endpoint="e1", message="spec.endpoint: e2 is drained, to be empty by then")
+    assert where(lead([pod("a", "10.244.1.2")], [refused])) == {"10.244.1.2": E1.address}
+
+
+def test_a_wish_is_followed_on_each_port_where_its_endpoint_serves() -> None:
+    """Services of a group may have endpoints of their own; so has each family."""
+    other = HTTP._replace(port=9001)
+    found = lead(
+        [pod("a", "10.244.1.2")],
+        [mooring("a", "e2", endpoint="e1")],
+        service()._replace(serving={HTTP: ENDPOINTS, other: {"e1": E1}}),
+    )
+    assert {each.key.service.port: each.target for each in found.targets} == {9000: E2, 9001: E1}
 
 
 @pytest.mark.parametrize("address", ["", "None", "10.244.1.2.", "fe80::1%eth0", "x" * 300])
@@ -263,8 +285,8 @@ def test_warnings_are_no_more_than_a_person_reads() -> None:
 
 
 def test_a_node_is_led_by_its_mooring() -> None:
-    assert at([]) is None
-    assert at([mooring("n1", "e1", "Node")]) == At("e1")
+    assert at([]) == ()
+    assert at([mooring("n1", "e1", "Node")]) == (At("e1"),)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +294,16 @@ def test_a_node_is_led_by_its_mooring() -> None:
 )
 def test_a_node_that_was_moved_by_intent_leaves_its_connections(reason: str, left: str) -> None:
     """One that failed over has lost them already, or keeps them: its old endpoint may serve again."""
-    assert at([mooring("n1", "e1", "Node", reason=reason, previous="e2")]) == At("e1", left)
+    assert at([mooring("n1", "e1", "Node", reason=reason, previous="e2")]) == (At("e1", left),)
+
+
+def test_a_node_whose_mooring_is_edited_leaves_its_connections_before_and_after_that_is_recorded() -> None:
+    edited = mooring("n1", "e1", "Node", endpoint="e2", reason="Returned", previous="e3")
+    assert at([edited]) == (At("e1", left="e2"), At("e2", left="e3"))
+    recorded = mooring("n1", "e1", "Node", reason="Moved", previous="e2")
+    assert at([recorded]) == (At("e1", left="e2"),)
+    by_hand = Mooring(metadata=ObjectMeta(name="by-hand"), spec=mooring("n1", "e1", "Node").spec)
+    assert at([by_hand]) == (At("e1"),)
 
 
 # --- whatever there is --------------------------------------------------------------------------------------------
@@ -296,6 +327,8 @@ moorings_ = st.builds(
     st.sampled_from(["a", "b", "c", "d", "n1"]),
     st.sampled_from(["e1", "e2", "e3"]),
     st.sampled_from(["Pod", "Node"]),
+    endpoint=st.sampled_from([None, "e1", "e2", "e3"]),
+    message=st.sampled_from([None, "refused"]),
 )
 
 

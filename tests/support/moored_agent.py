@@ -85,16 +85,16 @@ def pod(name: str, *addresses: str, node: str = "node-1", namespace: str = "fron
     }
 
 
-def mooring(client: str, endpoint: str, kind: str = "Pod", **status: str) -> dict[str, Any]:
-    """As the operator writes it."""
+def mooring(client: str, wanted: str, kind: str = "Pod", **status: str) -> dict[str, Any]:
+    """As the operator writes it; `wanted` is the endpoint in its spec."""
     name = mooring_name("backend", kind, client)
     marks = encode_mooring("backend", kind, client).on(ObjectMeta(name=name, namespace="frontend"))
     return {
         "apiVersion": "moorage.dev/v1alpha1",
         "kind": "Mooring",
         "metadata": msgspec.to_builtins(marks),
-        "spec": {"group": "backend", "client": {"kind": kind, "name": client}, "endpoint": endpoint},
-        "status": {"endpoint": endpoint, "reason": "Assigned", **status},
+        "spec": {"group": "backend", "client": {"kind": kind, "name": client}, "endpoint": wanted},
+        "status": {"endpoint": wanted, "reason": "Assigned", **status},
     }
 
 

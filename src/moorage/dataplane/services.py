@@ -9,7 +9,7 @@ Whatever the objects hold, the result is well formed: canonical addresses of the
 and timeouts that Kubernetes allows.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import nsmallest
 from itertools import product
 from types import MappingProxyType
@@ -67,7 +67,7 @@ class Scope(NamedTuple):
 
 
 class At(NamedTuple):
-    """Where the clients of a node are moored, as far as the client of a Service is the node, or its zone."""
+    """Where the clients of a node may be, as far as the client of a Service is the node, or its zone."""
 
     endpoint: str
     """Name of the endpoint."""
@@ -111,11 +111,11 @@ def fault(service: Service, scope: Scope) -> str | None:
     return None
 
 
-def carried(service: Service, slices: Iterable[EndpointSlice], scope: Scope, at: At | None = None) -> Carried:
+def carried(service: Service, slices: Iterable[EndpointSlice], scope: Scope, at: Sequence[At] = ()) -> Carried:
     """What the node carries of `service` with the EndpointSlices `slices` (in any order).
 
-    If `service` has a fault, that is nothing, with a warning; a slice with a fault is left out. `at` is where all
-    clients of this node are led, as long as that endpoint serves; None: to any endpoint.
+    If `service` has a fault, that is nothing, with a warning; a slice with a fault is left out. All clients of this
+    node are led to the first of `at` that serves; where none does, to any endpoint.
     """
     name = f"{service.metadata.namespace}/{service.metadata.name}"
     if not _is_ours(service, scope):
@@ -234,15 +234,17 @@ def _service_port(
     affinity: Affinity,
     found: Mapping[Target, SliceEndpoint],
     scope: Scope,
-    at: At | None,
+    at: Sequence[At],
 ) -> ServicePort:
     used = _used(found, scope)
     # A pod that is ending often fails its readiness check first, but still answers its clients.
     keeps = {target for target, each in found.items() if each.serving or each.terminating}
     serving = by_name(found) if at else {}
-    if at and (target := serving.get(at.endpoint)):
+    here = next((each for each in at if each.endpoint in serving), None)
+    if here:
+        target = serving[here.endpoint]
         used = {target: found[target]}
-        keeps -= {serving.get(at.left)}
+        keeps -= {serving.get(here.left)}
     names = _names(used)
     carried = sorted(used, key=names.__getitem__)[:MAX_ENDPOINTS_OF_PORT]
     return ServicePort(

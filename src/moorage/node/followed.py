@@ -17,7 +17,7 @@ from moorage.cluster.queue import Queue
 from moorage.cluster.reflector import Reflector
 from moorage.cluster.store import Change, Index
 from moorage.core.mooring_model import ClientKey
-from moorage.core.moorings import client_of
+from moorage.core.moorings import client_of, requested
 from moorage.log import get_logger
 from moorage.node.moorings import GroupClient
 
@@ -29,6 +29,8 @@ ASK_AGAIN_SECONDS = 100.0
 """How long a Mooring that was asked for counts though the watch does not show it; then it is asked for again."""
 MAX_QUESTIONS = 4
 """How many Moorings are asked for at a time."""
+_REFUSED = "refused"
+"""In place of the message about an endpoint that a person wants: it only counts that there is one."""
 
 
 class Source(NamedTuple):
@@ -196,6 +198,9 @@ def needed(mooring: Mooring) -> Mooring:
             endpoint=intern(spec.endpoint),
         ),
         status=MooringStatus(
-            endpoint=interned(status.endpoint), reason=interned(status.reason), previous=interned(status.previous)
+            endpoint=interned(status.endpoint),
+            reason=interned(status.reason),
+            previous=interned(status.previous),
+            message=_REFUSED if status.message and requested(mooring) else None,
         ),
     )

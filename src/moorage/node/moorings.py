@@ -56,21 +56,28 @@ def current(moorings: Iterable[Mooring]) -> Mooring | None:
     return min(moorings, key=rank, default=None)
 
 
-def endpoint_of(mooring: Mooring) -> str:
-    """Where the client is: where the operator has recorded it, else where a person wants it.
+def endpoints_of(mooring: Mooring) -> tuple[str, ...]:
+    """Where the client may be, the best first: where a person wants it, else where the operator has recorded it.
 
-    The operator follows an edit of `spec.endpoint` if that is possible, and then records it.
+    So an edit of `spec.endpoint` is followed while there is no operator, too. One that the operator has refused, with
+    the reason in `status.message`, is not.
     """
-    return mooring.status.endpoint or mooring.spec.endpoint
+    wanted, recorded = mooring.spec.endpoint, mooring.status.endpoint
+    if recorded is None or recorded == wanted:
+        return (wanted,)
+    return (recorded,) if mooring.status.message else (wanted, recorded)
 
 
-def at(moorings: Iterable[Mooring]) -> At | None:
-    """Where the clients of a node are, given the Moorings of the node or of its zone in a group."""
+def at(moorings: Iterable[Mooring]) -> tuple[At, ...]:
+    """Where the clients of a node may be, the best first, given the Moorings of the node or its zone in a group."""
     mooring = current(moorings)
     if mooring is None:
-        return None
-    left = mooring.status.previous if mooring.status.reason in _MOVED_AWAY else None
-    return At(endpoint_of(mooring), left or "")
+        return ()
+    recorded, status = mooring.status.endpoint, mooring.status
+    moved_from = status.previous if status.reason in _MOVED_AWAY else None
+    return tuple(
+        At(each, (recorded if recorded and recorded != each else moved_from) or "") for each in endpoints_of(mooring)
+    )
 
 
 def addresses_of(pod: Pod) -> tuple[str, ...]:
@@ -103,7 +110,7 @@ def led(
     ]
     targets: dict[MooringKey, ClientTarget] = {}
     clients: dict[GroupClient, set[str]] = {}
-    endpoints: dict[GroupClient, str | None] = {}
+    endpoints: dict[GroupClient, tuple[str, ...]] = {}
     room = MAX_PAIRS_OF_NAMESPACE
     for service, (pod, addresses) in product(sorted(services, key=lambda each: each.service), holders):
         room -= max(1, len(service.serving))
@@ -119,11 +126,9 @@ def led(
             continue
         if client not in clients:
             mooring = current(moorings(client))
-            endpoints[client] = endpoint_of(mooring) if mooring else None
+            endpoints[client] = endpoints_of(mooring) if mooring else ()
         clients.setdefault(client, set()).add(pod.metadata.uid or "")
-        if (endpoint := endpoints[client]) is None:
-            continue
-        for address, (key, serving) in product(addresses, service.serving.items()):
+        for address, (key, serving), endpoint in product(addresses, service.serving.items(), endpoints[client]):
             if (":" in address) == (key.family == 6) and (target := serving.get(endpoint)):
                 mine = MooringKey(address, key)
                 targets.setdefault(mine, ClientTarget(mine, target))

@@ -7,7 +7,7 @@ from moorage.api.moorage_v1alpha1 import KINDS_OF_NODES
 from moorage.core.mooring_model import ClientKey
 from moorage.dataplane.desired import Desired
 from moorage.dataplane.model import NodeState, PodPrefix, UnitKey, port_of
-from moorage.dataplane.services import Carried, carried, moored_by
+from moorage.dataplane.services import At, Carried, carried, moored_by
 from moorage.node.moorings import GroupClient, Led, PodMoorings, at, led
 from moorage.node.warned import Warned
 from moorage.node.world import PodsOf, Subject, World
@@ -83,7 +83,8 @@ class Wanted:
         service = self._world.services.store.get(key)
         if service is None:
             return Carried(())
-        scope, here = self._world.scope, None
+        scope = self._world.scope
+        here: tuple[At, ...] = ()
         moored = moored_by(service, scope)
         if moored and moored.client in KINDS_OF_NODES:
             client = ClientKey(moored.client, scope.node if moored.client == "Node" else scope.zone)
