@@ -55,11 +55,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those that need whole clusters run last: what is quick fails first."""
+    """Those that need whole clusters run last, since what is quick fails first; or, in `make e2e`, beside the others.
+
+    They are a group of their own (`--dist loadgroup`), so that the clusters are started once.
+    """
+
+    def whole(item: pytest.Item) -> bool:
+        return "clusters" in getattr(item, "fixturenames", ())
+
     for item in items:
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(_TIMEOUT_SECONDS))
-    items.sort(key=lambda item: "clusters" in getattr(item, "fixturenames", ()))
+        item.add_marker(pytest.mark.xdist_group("clusters" if whole(item) else "api"))
+    items.sort(key=whole)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
