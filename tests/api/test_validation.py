@@ -110,7 +110,9 @@ spec:
         template: {metadata: {labels: {a: b}}, spec: {containers: [{name: a, image: b}]}}}}
 ---
 {apiVersion: apps/v1, kind: StatefulSet, metadata: {name: db, namespace: a},
- spec: {replicas: 3, ordinals: {start: 1}, serviceName: db}}
+ spec: {replicas: 3, ordinals: {start: 1}, serviceName: db, podManagementPolicy: Parallel,
+        updateStrategy: {type: OnDelete}, volumeClaimTemplates: [], selector: {matchLabels: {a: b}},
+        template: {metadata: {labels: {a: b}}, spec: {containers: [{name: a, image: b}]}}}}
 ---
 {apiVersion: batch/v1, kind: Job, metadata: {name: nightly-28, namespace: a}, spec: {parallelism: 1}}
 ---
@@ -347,3 +349,18 @@ def test_an_update_may_not_change_what_is_immutable() -> None:
     assert [error.path for error in validate_update({**old, "addressType": "IPv6"}, old)] == ["addressType"]
     deployment = {"kind": "Deployment", "spec": {"selector": {"matchLabels": {"a": "b"}}}}
     assert [error.path for error in validate_update({"kind": "Deployment"}, deployment)] == ["spec.selector"]
+    database = {
+        "kind": "StatefulSet",
+        "spec": {"serviceName": "db", "podManagementPolicy": "Parallel", "replicas": 1},
+    }
+    assert validate_update({**database, "spec": {**database["spec"], "replicas": 2}}, database) == []  # type: ignore[dict-item]
+    assert [error.path for error in validate_update({"kind": "StatefulSet"}, database)] == [
+        "spec.serviceName",
+        "spec.podManagementPolicy",
+    ]
+
+
+@pytest.mark.parametrize("path", ["spec.podManagementPolicy", "spec.updateStrategy.type"])
+def test_a_stateful_set_has_one_of_two_ways_to_make_and_to_update_pods(path: str) -> None:
+    [error] = validate(changed(path, "Any", example("StatefulSet")))
+    assert (error.path, error.kind) == (path, "FieldValueNotSupported")

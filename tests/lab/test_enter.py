@@ -4,10 +4,12 @@ import pytest
 
 from moorage.api.core_v1 import Container, Pod, PodSpec
 from moorage.api.meta import ObjectMeta
+from moorage.cluster.client import Client
 from moorage.errors import MoorageError
 from moorage_lab import enter, topology
 from moorage_lab.enter import PodPlace
 from moorage_lab.state import LabState
+from tests.support.apiserver import api_server
 
 STATE = LabState(name="lab", pid=10, init_pid=12, plan=topology.plan({"a": 1, "b": 2}))
 
@@ -58,3 +60,24 @@ def test_the_log_is_that_of_the_first_container_unless_one_is_named() -> None:
     assert place.log("helper").endswith("/helper.log")
     with pytest.raises(MoorageError, match=r"^pod web: has no container 'db'; it has: web, helper$"):
         place.log("db")
+
+
+async def test_a_stateful_set_is_a_place_to_be_and_what_is_no_workload_is_refused() -> None:
+    plan = STATE.plan.clusters[0]
+    template = {"metadata": {"labels": {"app": "db"}}, "spec": {"containers": [{"name": "db", "image": "db:1"}]}}
+    spec = {"replicas": 2, "selector": {"matchLabels": {"app": "db"}}, "template": template}
+    async with api_server() as server, Client(server.config) as client:
+        made = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db", "namespace": "default"}}
+        stored = await client.apply({**made, "spec": spec}, field_manager="test")
+        owner = {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "uid": stored["metadata"]["uid"]}
+        meta = {"name": "db-0", "namespace": "default", "ownerReferences": [{**owner, "controller": True}]}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": template["spec"]}
+        await client.apply(pod, field_manager="test")
+        for target in ("sts/db", "statefulset/db", "db-0", "pod/db-0"):
+            place = await enter.find_pod([(plan, client)], target, None)
+            assert place is not None
+            assert place.pod.metadata.name == "db-0"
+        assert await enter.find_pod([(plan, client)], "deploy/db", None) is None
+        for target in ("svc/db", "gadget/db"):
+            with pytest.raises(MoorageError, match=r"deployment/NAME or statefulset/NAME$"):
+                await enter.find_pod([(plan, client)], target, None)

@@ -70,7 +70,7 @@ def test_every_command_that_a_message_names_works_and_so_do_the_examples_in_the_
         tried = {
             "list_": user.shell(hints.list_()),
             "get": user.shell(hints.get("lab", "b", "-n frontend pods")),
-            "logs": user.shell(hints.logs("lab", "a", "backend", "backend1")),
+            "logs": user.shell(hints.logs("lab", "a", "backend", "deployment/backend1")),
         }
         assert tried["list_"].splitlines()[1].split()[0] == "lab"
         assert re.search(r"^frontend-\S+ +1/1 +Running ", tried["get"], re.MULTILINE)

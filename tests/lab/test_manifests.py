@@ -37,5 +37,6 @@ def test_what_is_waited_for_is_what_the_files_hold() -> None:
     backend = manifest.load([ROOT / "deploy/demo/k8s-backend.yml"])
     frontend = manifest.load([ROOT / "deploy/demo/k8s-frontend.yml"])
     assert manifests.deployments(backend) == [("backend", "backend1"), ("backend", "backend2")]
+    assert manifests.stateful_sets(backend) == []
     assert manifests.load_balancers(backend) == [("backend", "backend1-lb"), ("backend", "backend2-lb")]
     assert manifests.load_balancers(frontend) == [("frontend", "frontend-lb")]

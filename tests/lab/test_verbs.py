@@ -284,7 +284,7 @@ async def test_a_node_is_cordoned_once_and_says_so_as_kubectl_does(
 @pytest.mark.parametrize(
     ("resource", "replicas", "message"),
     [
-        ("svc", 1, "service/d: cannot be scaled; only these can: deployments, replicasets"),
+        ("svc", 1, "service/d: cannot be scaled; only these can: deployments, replicasets, statefulsets"),
         ("deploy", -1, "deployment.apps/d: replicas: -1 is negative"),
         ("gadgets", 1, "resource 'gadgets': unknown; there are: namespaces, nodes, services"),
     ],

@@ -8,7 +8,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from moorage.api.apps_v1 import Deployment, DeploymentSpec, DeploymentStatus
+from moorage.api.apps_v1 import (
+    Deployment,
+    DeploymentSpec,
+    DeploymentStatus,
+    StatefulSet,
+    StatefulSetSpec,
+    StatefulSetStatus,
+)
 from moorage.api.meta import ObjectMeta
 from moorage_lab import waiting
 from testing.eventually import eventually
@@ -33,6 +40,14 @@ def test_a_deployment_is_complete_with_exactly_its_pods(
 ) -> None:
     spec = DeploymentSpec(replicas=replicas)
     assert waiting.is_complete(Deployment(metadata=ObjectMeta(generation=3), spec=spec, status=status)) is expected
+
+
+def test_a_stateful_set_is_complete_likewise() -> None:
+    spec = StatefulSetSpec(replicas=2)
+    for ready in (1, 2):
+        status = StatefulSetStatus(observed_generation=3, replicas=2, updated_replicas=2, ready_replicas=ready)
+        web = StatefulSet(metadata=ObjectMeta(generation=3), spec=spec, status=status)
+        assert waiting.is_complete(web) is (ready == 2)
 
 
 async def test_what_is_waited_for_is_asked_until_it_holds_or_the_time_is_over() -> None:

@@ -1,6 +1,6 @@
 """Objects as a lab cluster's API server would list them, short to write."""
 
-from moorage.api.apps_v1 import Deployment, DeploymentSpec, PodTemplate
+from moorage.api.apps_v1 import Deployment, DeploymentSpec, PodTemplate, StatefulSet, StatefulSetSpec
 from moorage.api.core_v1 import (
     Container,
     ContainerPort,
@@ -39,6 +39,19 @@ def deployment(replicas: int = 2, image: str = "one", name: str = "web") -> Depl
     meta = ObjectMeta(name=name, namespace="ns", uid=f"uid-{name}", generation=1)
     spec = DeploymentSpec(replicas=replicas, selector=LabelSelector(match_labels=APP), template=template(image))
     return Deployment(metadata=meta, spec=spec)
+
+
+def stateful_set(replicas: int = 2, image: str = "one", policy: str = "OrderedReady") -> StatefulSet:
+    """The StatefulSet `web` of the Service `web`."""
+    meta = ObjectMeta(name="web", namespace="ns", uid="uid-web", generation=1)
+    spec = StatefulSetSpec(
+        replicas=replicas,
+        selector=LabelSelector(match_labels=APP),
+        template=template(image),
+        service_name="web",
+        pod_management_policy=policy,
+    )
+    return StatefulSet(metadata=meta, spec=spec)
 
 
 def pod(

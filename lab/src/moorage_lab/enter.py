@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from moorage import proc
-from moorage.api.apps_v1 import Deployment
+from moorage.api.apps_v1 import Deployment, StatefulSet
 from moorage.api.core_v1 import Pod
+from moorage.api.kinds import named
 from moorage.cluster.client import Client
 from moorage.errors import MoorageError
+from moorage_lab.control.deployments import is_ready, owned
 from moorage_lab.network import RUN, STATE
 from moorage_lab.processes import entering
 from moorage_lab.programs import Files
@@ -16,6 +18,7 @@ from moorage_lab.topology import ClusterPlan, pod_netns
 
 INTERNET = "internet"
 GATEWAY = "gateway"
+WORKLOADS: tuple[type[Deployment] | type[StatefulSet], ...] = (Deployment, StatefulSet)
 
 
 class PodPlace(NamedTuple):
@@ -86,36 +89,28 @@ async def in_pod(state: LabState, place: PodPlace) -> tuple[list[str], dict[str,
 async def find_pod(
     clients: Sequence[tuple[ClusterPlan, Client]], target: str, namespace: str | None
 ) -> PodPlace | None:
-    """The pod for `NAME`, `pod/NAME` or `deployment/NAME` in any of these clusters; None if there is none.
+    """The pod for `NAME`, `pod/NAME`, `deployment/NAME` or `statefulset/NAME` in any of these clusters; None if there
+    is none.
 
-    For a deployment, its first ready pod, or else its first pod. Raises MoorageError if several clusters or
+    For a workload, its first ready pod, or else its first pod. Raises MoorageError if several clusters or
     namespaces have it.
     """
-    kind, _, name = target.rpartition("/")
+    word, _, name = target.rpartition("/")
+    kind = named(word or "pod")
+    workload = next((each for each in WORKLOADS if kind and kind.type is each), None)
+    if workload is None and (kind is None or kind.type is not Pod):
+        raise MoorageError(f"{target}: must be the name of a pod or a node, deployment/NAME or statefulset/NAME")
     found: list[PodPlace] = []
     for cluster, client in clients:
         pods = (await client.list(Pod, namespace)).items
-        if kind in ("deployment", "deploy", "deployments", "deployment.apps"):
-            for deployment in (await client.list(Deployment, namespace)).items:
-                if deployment.metadata.name == name:
-                    owned = [pod for pod in pods if _owned_by(pod, deployment)]
-                    found += [PodPlace(cluster, pod) for pod in sorted(owned, key=_is_unready)[:1]]
-        elif kind in ("", "pod", "pods", "po"):
+        if workload is None:
             found += [PodPlace(cluster, pod) for pod in pods if pod.metadata.name == name]
         else:
-            raise MoorageError(f"{target}: must be the name of a pod or a node, or deployment/NAME")
+            for each in (await client.list(workload, namespace)).items:
+                if each.metadata.name == name:
+                    first = sorted(owned(each, pods), key=lambda pod: not is_ready(pod))[:1]
+                    found += [PodPlace(cluster, pod) for pod in first]
     if len(found) > 1:
         places = " and ".join(f"{place.pod.metadata.namespace} of cluster {place.cluster.name}" for place in found)
         raise MoorageError(f"{target}: in {places}; say which one with --cluster and --namespace")
     return found[0] if found else None
-
-
-def _owned_by(pod: Pod, deployment: Deployment) -> bool:
-    return any(owner.uid == deployment.metadata.uid for owner in pod.metadata.owner_references or [])
-
-
-def _is_unready(pod: Pod) -> bool:
-    return not any(
-        condition.get("type") == "Ready" and condition.get("status") == "True"
-        for condition in pod.status.conditions or []
-    )

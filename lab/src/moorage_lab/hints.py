@@ -23,6 +23,6 @@ def get(lab: str, cluster: str, what: str) -> str:
     return f"{program.name()} lab get --name {lab} --cluster {cluster} {what}"
 
 
-def logs(lab: str, cluster: str, namespace: str, deployment: str) -> str:
-    """Prints what a pod of a Deployment has printed."""
-    return f"{program.name()} lab logs --name {lab} --cluster {cluster} -n {namespace} deployment/{deployment}"
+def logs(lab: str, cluster: str, namespace: str, workload: str) -> str:
+    """Prints what a pod of a workload has printed. `workload`: deployment/NAME or statefulset/NAME."""
+    return f"{program.name()} lab logs --name {lab} --cluster {cluster} -n {namespace} {workload}"

@@ -50,7 +50,16 @@ def load(files: dict[str, list[str]]) -> dict[str, list[Manifest]]:
 
 def deployments(manifests: Sequence[Manifest]) -> list[tuple[str, str]]:
     """Namespace and name of each Deployment among them."""
-    return [(found.namespace or "default", found.name) for found in manifests if found.kind.kind == "Deployment"]
+    return _of_kind(manifests, "Deployment")
+
+
+def stateful_sets(manifests: Sequence[Manifest]) -> list[tuple[str, str]]:
+    """Namespace and name of each StatefulSet among them."""
+    return _of_kind(manifests, "StatefulSet")
+
+
+def _of_kind(manifests: Sequence[Manifest], kind: str) -> list[tuple[str, str]]:
+    return [(found.namespace or "default", found.name) for found in manifests if found.kind.kind == kind]
 
 
 def load_balancers(manifests: Sequence[Manifest]) -> list[tuple[str, str]]:

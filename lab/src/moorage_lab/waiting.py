@@ -6,12 +6,13 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
-from moorage.api.apps_v1 import Deployment
+from moorage.api.apps_v1 import Deployment, StatefulSet
 from moorage.api.core_v1 import Node
 from moorage.cluster.client import Client
 from moorage.errors import MoorageError
 
 T = TypeVar("T")
+W = TypeVar("W", Deployment, StatefulSet)
 
 POLL_SECONDS = 0.05
 _ANSWER_SECONDS = 1.0
@@ -33,17 +34,27 @@ async def deployments(client: Client, names: Iterable[tuple[str, str]], seconds:
 
     Raises MoorageError that names one that has not, after `seconds`.
     """
+    await _workloads(client, Deployment, names, seconds)
+
+
+async def stateful_sets(client: Client, names: Iterable[tuple[str, str]], seconds: float = 60.0) -> None:
+    """The same for StatefulSets."""
+    await _workloads(client, StatefulSet, names, seconds)
+
+
+async def _workloads(client: Client, kind: type[W], names: Iterable[tuple[str, str]], seconds: float) -> None:
     for namespace, name in names:
-        deployment: Deployment | None = None
+        workload: W | None = None
         try:
             async with asyncio.timeout(seconds):
-                while deployment is None or not is_complete(deployment):
-                    if deployment is not None:
+                while workload is None or not is_complete(workload):
+                    if workload is not None:
                         await asyncio.sleep(POLL_SECONDS)
-                    deployment = await client.get(Deployment, namespace, name)
+                    workload = await client.get(kind, namespace, name)
         except TimeoutError:
-            ready = (deployment.status.ready_replicas or 0) if deployment else 0
-            raise MoorageError(f"Deployment {namespace}/{name}: {ready} pods ready after {seconds:g} s") from None
+            ready = (workload.status.ready_replicas or 0) if workload else 0
+            message = f"{kind.__name__} {namespace}/{name}: {ready} pods ready after {seconds:g} s"
+            raise MoorageError(message) from None
 
 
 async def nodes(client: Client, count: int, seconds: float = 60.0) -> None:
@@ -90,8 +101,8 @@ async def _is_let_through(port: int) -> bool:
     return True
 
 
-def is_complete(deployment: Deployment) -> bool:
+def is_complete(workload: Deployment | StatefulSet) -> bool:
     """Whether its status says that exactly the pods of its newest generation are running, all ready."""
-    status, wanted = deployment.status, 1 if deployment.spec.replicas is None else deployment.spec.replicas
+    status, wanted = workload.status, 1 if workload.spec.replicas is None else workload.spec.replicas
     counts = (status.replicas, status.updated_replicas, status.ready_replicas)
-    return status.observed_generation == deployment.metadata.generation and all((n or 0) == wanted for n in counts)
+    return status.observed_generation == workload.metadata.generation and all((n or 0) == wanted for n in counts)

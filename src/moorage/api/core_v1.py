@@ -158,6 +158,7 @@ class PodSpec(Resource, kw_only=True, frozen=True):
     node_name: str | None = None
     node_selector: dict[str, str] | None = None
     hostname: str | None = None
+    subdomain: str | None = None
     host_network: bool | None = None
     termination_grace_period_seconds: int | None = None
 

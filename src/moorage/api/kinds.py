@@ -50,7 +50,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("", "v1", "Event", "events", Event, short_names=("ev",)),
     Kind("apps", "v1", "Deployment", "deployments", Deployment, True, ("deploy",), ("status", "scale")),
     Kind("apps", "v1", "ReplicaSet", "replicasets", ReplicaSet, True, ("rs",), ("status", "scale")),
-    Kind("apps", "v1", "StatefulSet", "statefulsets", StatefulSet, True, ("sts",), ("status",)),
+    Kind("apps", "v1", "StatefulSet", "statefulsets", StatefulSet, True, ("sts",), ("status", "scale")),
     Kind("batch", "v1", "Job", "jobs", Job, True, (), ("status",)),
     Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", EndpointSlice),
     Kind("coordination.k8s.io", "v1", "Lease", "leases", Lease),

@@ -52,6 +52,7 @@ _UPDATE_RULES: dict[str, Callable[[dict[str, Any], dict[str, Any]], Iterator[Fie
     "Secret": validation_cluster.secret_update,
     "Service": validation_services.service_update,
     "ServiceCIDR": validation_cluster.service_cidr_update,
+    "StatefulSet": validation_workloads.stateful_set_update,
 }
 
 

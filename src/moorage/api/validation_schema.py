@@ -49,8 +49,8 @@ PARTIAL: frozenset[type] = frozenset(
         core_v1.PodSpec,
         core_v1.PodStatus,
         apps_v1.DeploymentStatus,
-        apps_v1.StatefulSet,
         apps_v1.StatefulSetSpec,
+        apps_v1.StatefulSetStatus,
         batch_v1.Job,
     }
 )

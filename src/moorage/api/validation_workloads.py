@@ -47,11 +47,14 @@ def replica_set(obj: dict[str, Any]) -> Iterator[FieldError]:
 
 
 def stateful_set(obj: dict[str, Any]) -> Iterator[FieldError]:
-    """The errors of a StatefulSet, in what is read of it."""
-    yield from named_only(obj)
+    """The errors of a StatefulSet."""
+    yield from _workload(obj)
     spec = mapping(obj, "spec")
-    yield from in_range("spec.replicas", number(spec, "replicas"), 0, _INT32)
     yield from in_range("spec.ordinals.start", number(mapping(spec, "ordinals"), "start"), 0, _INT32)
+    policies = ("OrderedReady", "Parallel")
+    yield from one_of("spec.podManagementPolicy", text(spec, "podManagementPolicy"), policies)
+    strategy = text(mapping(spec, "updateStrategy"), "type")
+    yield from one_of("spec.updateStrategy.type", strategy, ("RollingUpdate", "OnDelete"))
 
 
 def named_only(obj: dict[str, Any]) -> Iterator[FieldError]:
@@ -90,7 +93,7 @@ def _selector(spec: dict[str, Any], template: dict[str, Any]) -> Iterator[FieldE
         key: value for key, value in mapping(mapping(template, "metadata"), "labels").items() if value is not None
     }
     if not errors and all(isinstance(value, str) for value in have.values()) and not selects(typed, have):
-        message = "does not match spec.selector, so the pods would not be the Deployment's own; add its labels"
+        message = "does not match spec.selector, so the pods would not be its own; add its labels"
         yield FieldError("spec.template.metadata.labels", INVALID, message)
 
 
@@ -148,9 +151,17 @@ def _container_ports(container: dict[str, Any], path: str) -> Iterator[FieldErro
 
 
 def workload_update(new: dict[str, Any], old: dict[str, Any]) -> Iterator[FieldError]:
-    """Forbidden changes of a Deployment or ReplicaSet: of its selector."""
+    """Forbidden changes of a workload: of its selector."""
     if mapping(mapping(new, "spec"), "selector") != mapping(mapping(old, "spec"), "selector"):
         yield FieldError("spec.selector", INVALID, "may not change; delete the object and create it again")
+
+
+def stateful_set_update(new: dict[str, Any], old: dict[str, Any]) -> Iterator[FieldError]:
+    """Forbidden changes of a StatefulSet."""
+    yield from workload_update(new, old)
+    for field in ("serviceName", "podManagementPolicy"):
+        if mapping(new, "spec").get(field) != mapping(old, "spec").get(field):
+            yield FieldError(f"spec.{field}", INVALID, "may not change; delete the object and create it again")
 
 
 def node(obj: dict[str, Any]) -> Iterator[FieldError]:

@@ -32,6 +32,17 @@ def test_the_affinity_timeout_is_there_exactly_with_client_ip(spec: Obj, config:
     assert filled("Service", spec=dict(spec))["spec"].get("sessionAffinityConfig") == config
 
 
+def test_a_stateful_set_makes_and_updates_its_pods_in_order() -> None:
+    web = filled("StatefulSet", spec={"template": {"spec": {"containers": [{"name": "a", "image": "b:1"}]}}})
+    spec = web["spec"]
+    assert (spec["replicas"], spec["podManagementPolicy"]) == (1, "OrderedReady")
+    assert spec["updateStrategy"] == {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}
+    assert spec["template"]["spec"]["restartPolicy"] == "Always"
+    assert filled("StatefulSet", spec={"updateStrategy": {"type": "OnDelete"}})["spec"]["updateStrategy"] == {
+        "type": "OnDelete"
+    }
+
+
 def test_a_ports_target_is_the_port_unless_named() -> None:
     ports = filled("Service", spec={"ports": [{"port": 80}, {"port": 81, "targetPort": "web"}]})["spec"]["ports"]
     assert [port["targetPort"] for port in ports] == [80, "web"]

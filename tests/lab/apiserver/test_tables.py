@@ -50,6 +50,13 @@ def test_a_pod_shows_its_containers() -> None:
     assert cells("Pod", ending)[2] == "Terminating"
 
 
+def test_a_stateful_set_shows_how_many_of_its_pods_are_ready() -> None:
+    template = {"spec": {"containers": [{"name": "a", "image": "b:1"}]}}
+    database = {"spec": {"replicas": 3, "template": template}, "status": {"readyReplicas": 2}}
+    assert cells("StatefulSet", database) == ["x", "2/3", "60s"]
+    assert cells("StatefulSet", database, wide=True)[3:] == ["a", "b:1"]
+
+
 def test_a_load_balancer_shows_its_addresses() -> None:
     spec = {"type": "LoadBalancer", "clusterIP": "10.96.0.1", "ports": [{"port": 80, "protocol": "TCP"}]}
     waiting = {"spec": spec, "status": {"loadBalancer": {}}}

@@ -34,6 +34,10 @@ def deployment(**spec: Any) -> dict[str, Any]:
     return of_kind("Deployment", {"template": {"spec": {"containers": [dict(CONTAINER)]}}, **spec}, "apps/v1")
 
 
+def stateful_set(**spec: Any) -> dict[str, Any]:
+    return of_kind("StatefulSet", {"template": {"spec": {"containers": [dict(CONTAINER)]}}, **spec}, "apps/v1")
+
+
 @pytest.mark.parametrize("file", sorted(DEMO.iterdir()), ids=lambda file: file.name)
 def test_the_demo_s_manifests_are_played_as_they_are(file: Path) -> None:
     assert [line for manifest in load([str(file)]) for line in stored(manifest.object)] == []
@@ -59,6 +63,21 @@ def test_the_demo_s_manifests_are_played_as_they_are(file: Path) -> None:
         ),
         (deployment(minReadySeconds=5), "spec.minReadySeconds"),
         (deployment(paused=True), "spec.paused"),
+        (
+            stateful_set(updateStrategy={"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}),
+            "spec.updateStrategy.rollingUpdate.partition",
+        ),
+        (
+            stateful_set(updateStrategy={"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 2}}),
+            "spec.updateStrategy.rollingUpdate.maxUnavailable",
+        ),
+        (stateful_set(minReadySeconds=5), "spec.minReadySeconds"),
+        (stateful_set(volumeClaimTemplates=[{"metadata": {"name": "data"}}]), "spec.volumeClaimTemplates"),
+        (
+            stateful_set(template={"spec": {"containers": [dict(CONTAINER)], "volumes": [{"name": "v"}]}}),
+            "spec.template.spec.volumes",
+        ),
+        (of_kind("Job", {}, "batch/v1"), "spec"),
         (of_kind("ReplicaSet", {"template": {"spec": {"containers": []}}}, "apps/v1"), "spec"),
         (of_kind("Service", {"type": "NodePort"}), "spec.type"),
         (of_kind("Service", {"type": "ExternalName", "externalName": "db.example.com"}), "spec.externalName"),
@@ -91,6 +110,8 @@ def test_what_is_not_played_is_said_with_its_field(obj: dict[str, Any], path: st
         pod(terminationGracePeriodSeconds=1, hostname="h", nodeName="node-1"),
         pod(nodeSelector={"disk": "fast"}),
         of_kind("Node", {"unschedulable": True}),
+        stateful_set(podManagementPolicy="Parallel", serviceName="web", ordinals={"start": 1}),
+        stateful_set(updateStrategy={"type": "OnDelete"}),
         of_kind("Service", {"type": "LoadBalancer", "sessionAffinity": "ClientIP"}),
     ],
 )

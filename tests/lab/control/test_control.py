@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from moorage.api.apps_v1 import Deployment
+from moorage.api.apps_v1 import Deployment, StatefulSet
 from moorage.api.core_v1 import Endpoints, Event, Namespace, Node, Pod, Service
 from moorage.api.discovery_v1 import MANAGED_BY_LABEL, SERVICE_NAME_LABEL, Endpoint, EndpointSlice
 from moorage.api.meta import ObjectMeta
@@ -116,6 +116,50 @@ async def test_a_changed_template_replaces_the_pods_and_a_deleted_deployment_tak
             return not await world.pods() and not world.runtime.addresses
 
         await world.until(gone)
+
+
+async def test_a_stateful_set_s_pod_moves_to_another_node_under_its_name_and_its_service_names_it(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path) as world:
+        container = {"name": "c", "image": "one", "ports": [{"containerPort": 9000}]}
+        template = {"metadata": {"labels": {"app": "db"}}, "spec": {"containers": [container]}}
+        spec = {"replicas": 2, "serviceName": "db", "selector": {"matchLabels": {"app": "db"}}, "template": template}
+        headless = {"clusterIP": "None", "selector": {"app": "db"}, "ports": [{"port": 9000}]}
+        await world.apply("Service", "db", spec=headless)
+        await world.apply("StatefulSet", "db", "apps/v1", spec=spec)
+
+        async def ready(replicas: int) -> bool:
+            status = (await world.client.get(StatefulSet, "shop", "db")).status
+            return status.replicas == (status.ready_replicas or 0) == (status.updated_replicas or 0) == replicas
+
+        await world.until(lambda: ready(2))
+        pods = {pod.metadata.name: pod for pod in await world.pods()}
+        assert sorted(pods) == ["db-0", "db-1"]
+        assert pods["db-0"].spec.node_name != pods["db-1"].spec.node_name
+        name = f"{pods['db-0'].status.pod_ip} db-0.db.shop.svc.cluster.local"
+
+        async def named() -> bool:
+            return name in await world.hosts()
+
+        await world.until(named)
+        await cordon(world, pods["db-0"].spec.node_name or "")
+        await world.client.delete(Pod, "shop", "db-0")
+
+        async def moved() -> bool:
+            again = [pod for pod in await world.pods() if pod.metadata.name == "db-0"]
+            return [pod.spec.node_name for pod in again] == [pods["db-1"].spec.node_name]
+
+        await world.until(moved)
+        await world.until(lambda: ready(2))
+        await world.apply("StatefulSet", "db", "apps/v1", spec={**spec, "replicas": 1})
+
+        async def scaled() -> bool:
+            return await ready(1) and [pod.metadata.name for pod in await world.pods()] == ["db-0"]
+
+        await world.until(scaled)
+        events = (await world.client.list(Event, "shop")).items
+        assert {"SuccessfulCreate", "SuccessfulDelete"} <= {event.reason for event in events}
 
 
 async def test_a_pod_leaves_a_cordoned_node_when_it_is_deleted_and_one_that_fits_nowhere_says_why(

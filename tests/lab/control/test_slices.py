@@ -55,6 +55,14 @@ def test_a_slice_names_its_service_its_pods_and_their_ports() -> None:
     assert (endpoint.target_ref.kind, endpoint.target_ref.name) == ("Pod", "a")
 
 
+def test_an_endpoint_has_its_pod_s_host_name_in_the_slices_of_the_service_that_the_pod_names() -> None:
+    of_set = pod("web-0", "10.244.1.2")
+    named = replace(of_set, spec=replace(of_set.spec, hostname="web-0", subdomain="web"))
+    for name, hostname in (("web", "web-0"), ("other", None)):
+        (endpoint,) = only(reconcile(wanted(service(name), [named]), [], suffix).create).endpoints or []
+        assert endpoint.hostname == hostname
+
+
 def test_conditions_follow_readiness_and_termination() -> None:
     pods = [
         pod("a-ready", "10.244.1.2"),

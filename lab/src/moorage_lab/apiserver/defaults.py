@@ -113,6 +113,18 @@ def _deployment(deployment: Obj) -> None:
     _child(deployment, "status")
 
 
+def _stateful_set(stateful_set: Obj) -> None:
+    spec = _child(stateful_set, "spec")
+    _fill(spec, replicas=1, revisionHistoryLimit=10, podManagementPolicy="OrderedReady")
+    strategy = _child(spec, "updateStrategy")
+    strategy.setdefault("type", "RollingUpdate")
+    if strategy["type"] == "RollingUpdate":
+        _fill(_child(strategy, "rollingUpdate"), partition=0)
+    if isinstance(spec.get("template"), dict):
+        _pod_spec(_child(spec["template"], "spec"))
+    _fill(_child(stateful_set, "status"), replicas=0, availableReplicas=0)
+
+
 def _secret(secret: Obj) -> None:
     secret.setdefault("type", "Opaque")
     data = secret.get("data")
@@ -147,5 +159,6 @@ _DEFAULTS: dict[tuple[str, str], Callable[[Obj], None]] = {
     ("", "Secret"): _secret,
     ("apps", "Deployment"): _deployment,
     ("apps", "ReplicaSet"): _replica_set,
+    ("apps", "StatefulSet"): _stateful_set,
     ("discovery.k8s.io", "EndpointSlice"): _endpoint_slice,
 }

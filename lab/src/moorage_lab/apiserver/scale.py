@@ -1,4 +1,4 @@
-"""The `scale` subresource: `autoscaling/v1` Scale of a Deployment or ReplicaSet."""
+"""The `scale` subresource: `autoscaling/v1` Scale of a Deployment, ReplicaSet or StatefulSet."""
 
 from typing import Any
 

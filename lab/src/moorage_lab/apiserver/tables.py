@@ -320,6 +320,7 @@ _COLUMNS: dict[tuple[str, str], Sequence[Column]] = {
         _AGE,
         *_TEMPLATE,
     ),
+    ("apps", "StatefulSet"): (_NAME, Column("Ready", _replicas), _AGE, *_TEMPLATE[:2]),
     ("apps", "ReplicaSet"): (
         _NAME,
         Column("Desired", _field("spec", "replicas", default=0), type="integer"),

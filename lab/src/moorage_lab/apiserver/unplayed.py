@@ -64,7 +64,10 @@ def _find(kind: Kind, obj: Obj) -> Found:
         case "Deployment":
             yield from _deployment(spec)
             yield from _pod(dig(spec, "template", "spec") or {}, "spec.template.spec")
-        case "ReplicaSet" | "StatefulSet" | "Job":
+        case "StatefulSet":
+            yield from _stateful_set(spec)
+            yield from _pod(dig(spec, "template", "spec") or {}, "spec.template.spec")
+        case "ReplicaSet" | "Job":
             yield "spec", f"the lab makes no pods for a {kind.kind}; use a Deployment"
         case "Service":
             yield from _service(spec)
@@ -115,10 +118,25 @@ def _deployment(spec: Obj) -> Found:
     for field, played in _BY_DEFAULT.items():
         if dig(strategy, "rollingUpdate", field) not in (None, played):
             yield f"spec.strategy.rollingUpdate.{field}", f"the lab uses {played}"
-    if spec.get("minReadySeconds"):
-        yield "spec.minReadySeconds", "the lab counts a pod as available when it is ready"
+    yield from _min_ready_seconds(spec)
     if spec.get("paused"):
         yield "spec.paused", "the lab updates the pods all the same"
+
+
+def _stateful_set(spec: Obj) -> Found:
+    rolling = dig(spec, "updateStrategy", "rollingUpdate") or {}
+    if rolling.get("partition"):
+        yield "spec.updateStrategy.rollingUpdate.partition", "the lab updates all pods"
+    if rolling.get("maxUnavailable") not in (None, 1):
+        yield "spec.updateStrategy.rollingUpdate.maxUnavailable", "the lab updates one pod at a time"
+    yield from _min_ready_seconds(spec)
+    if spec.get("volumeClaimTemplates"):
+        yield "spec.volumeClaimTemplates", "the lab mounts no volumes"
+
+
+def _min_ready_seconds(spec: Obj) -> Found:
+    if spec.get("minReadySeconds"):
+        yield "spec.minReadySeconds", "the lab counts a pod as available when it is ready"
 
 
 def _service(spec: Obj) -> Found:

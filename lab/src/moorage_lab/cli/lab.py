@@ -191,7 +191,7 @@ def delete(
 def scale(
     name: str | None, cluster: str | None, namespace: str | None, replicas: int, objects: tuple[str, ...]
 ) -> None:
-    """Set how many pods a Deployment has."""
+    """Set how many pods a Deployment or StatefulSet has."""
     named = [(verbs.resolve(kind), object_name) for kind, object_name in _named(objects)]
 
     async def do(client: Client) -> None:
@@ -277,7 +277,7 @@ def _cordon(name: str | None, cluster: str | None, nodes: tuple[str, ...], *, on
 @_name
 @_cluster
 @_any_namespace
-@click.argument("target", metavar="POD|deploy/NAME|NODE|gateway|internet")
+@click.argument("target", metavar="POD|deploy/NAME|sts/NAME|NODE|gateway|internet")
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
 def exec_(name: str | None, cluster: str | None, namespace: str | None, target: str, argv: tuple[str, ...]) -> None:
     """Run a command in a pod, on a node or at a gateway, with its network and host name."""
@@ -296,7 +296,7 @@ def exec_(name: str | None, cluster: str | None, namespace: str | None, target: 
 @_any_namespace
 @click.option("-f", "--follow", is_flag=True, help="Go on printing what comes.")
 @click.option("-c", "--container", help="Default: the first.")
-@click.argument("target", metavar="POD|deploy/NAME")
+@click.argument("target", metavar="POD|deploy/NAME|sts/NAME")
 def logs(
     name: str | None, cluster: str | None, namespace: str | None, follow: bool, container: str | None, target: str
 ) -> None:

@@ -35,7 +35,8 @@ async def stay_up(name: str, plan: topology.LabPlan, loaded: Loaded) -> None:
                 if found:
                     click.echo(f"cluster {cluster}: applying {_counted(len(found), 'object')}")
                     await _or_told(apply(clients[cluster], [one.object for one in found]))
-            await _all(_pods(lab, clients, loaded), "Deployment")
+            await _all(_deployments(lab, clients, loaded), "Deployment")
+            await _all(_stateful_sets(lab, clients, loaded), "StatefulSet")
             await _all(_entrances(lab, loaded), "load balancer")
         click.echo(f"lab {name} is up; Ctrl-C ends it")
         await _show_relays(lab)
@@ -73,15 +74,25 @@ async def _all(steps: Iterator[Awaitable[None]], noun: str) -> None:
         await asyncio.gather(*every)
 
 
-def _pods(lab: outside.Lab, clients: dict[str, Client], loaded: Loaded) -> Iterator[Awaitable[None]]:
-    """The steps that wait until all pods of the manifests are ready."""
+def _deployments(lab: outside.Lab, clients: dict[str, Client], loaded: Loaded) -> Iterator[Awaitable[None]]:
+    """The steps that wait until all pods of the Deployments are ready."""
     for cluster, found in loaded.items():
-        for namespace, deployment in manifests.deployments(found):
-            pods = hints.get(lab.state.name, cluster, f"-n {namespace} pods")
-            yield _or_told(
-                waiting.deployments(clients[cluster], [(namespace, deployment)]),
-                f"; see: {pods}, and: {hints.logs(lab.state.name, cluster, namespace, deployment)}",
-            )
+        for namespace, name in manifests.deployments(found):
+            waits = waiting.deployments(clients[cluster], [(namespace, name)])
+            yield _or_told(waits, _why_not(lab, cluster, namespace, f"deployment/{name}"))
+
+
+def _stateful_sets(lab: outside.Lab, clients: dict[str, Client], loaded: Loaded) -> Iterator[Awaitable[None]]:
+    """The same for the StatefulSets."""
+    for cluster, found in loaded.items():
+        for namespace, name in manifests.stateful_sets(found):
+            waits = waiting.stateful_sets(clients[cluster], [(namespace, name)])
+            yield _or_told(waits, _why_not(lab, cluster, namespace, f"statefulset/{name}"))
+
+
+def _why_not(lab: outside.Lab, cluster: str, namespace: str, workload: str) -> str:
+    pods = hints.get(lab.state.name, cluster, f"-n {namespace} pods")
+    return f"; see: {pods}, and: {hints.logs(lab.state.name, cluster, namespace, workload)}"
 
 
 def _entrances(lab: outside.Lab, loaded: Loaded) -> Iterator[Awaitable[None]]:

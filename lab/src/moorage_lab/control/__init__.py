@@ -1,8 +1,8 @@
 """Plays the parts of Kubernetes' control plane and kubelet that the lab needs, for one cluster.
 
-Each controller is a pure function from listed objects to what should be (`deployments`, `scheduling`, `slices`,
-`mirroring`, `loadbalancers`, `dns`, `nodes`, `podstatus`); `manager` and `kubelet` are the loops around them, and
-`runtime` starts the pods' processes.
+Each controller is a pure function from listed objects to what should be (`deployments`, `statefulsets`, `scheduling`,
+`slices`, `mirroring`, `loadbalancers`, `dns`, `nodes`, `podstatus`); `manager` and `kubelet` are the loops around
+them, and `runtime` starts the pods' processes.
 """
 
 DNS_HOSTS = "dns/hosts"

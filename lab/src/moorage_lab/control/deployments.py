@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from moorage.api.apps_v1 import Deployment
 from moorage.api.core_v1 import Pod
-from moorage.api.meta import ObjectMeta, OwnerReference
+from moorage.api.meta import Object, ObjectMeta, OwnerReference
+from moorage.core.clients import controller_of
 from moorage_lab.control.names import Suffix, generated, template_hash
 
 HASH_LABEL = "pod-template-hash"
@@ -25,9 +26,9 @@ class Plan(NamedTuple):
     status: dict[str, object]
 
 
-def owned(deployment: Deployment, pods: Iterable[Pod]) -> list[Pod]:
-    """The pods whose controller is this very Deployment (by uid)."""
-    return [pod for pod in pods if _controller_uid(pod) == deployment.metadata.uid]
+def owned(workload: Object, pods: Iterable[Pod]) -> list[Pod]:
+    """The pods whose controller is this very object (by uid)."""
+    return [pod for pod in pods if (by := controller_of(pod.metadata)) and by.uid == workload.metadata.uid]
 
 
 def is_ready(pod: Pod) -> bool:
@@ -134,13 +135,6 @@ def _dispensability(pod: Pod) -> tuple[bool, bool, int, str]:
     """Sorts pods to delete first: without node, not ready, youngest (the controller's ActivePods order)."""
     age = (pod.metadata.creation_timestamp or "").translate({ord(sign): None for sign in "-:TZ."})
     return pod.spec.node_name is not None, is_ready(pod), -int(age or 0), pod.metadata.name
-
-
-def _controller_uid(pod: Pod) -> str | None:
-    for owner in pod.metadata.owner_references or []:
-        if owner.controller and owner.kind == "Deployment":
-            return owner.uid
-    return None
 
 
 def _leaving(pod: Pod) -> bool:

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from moorage.api.apps_v1 import Deployment
+from moorage.api.apps_v1 import Deployment, StatefulSet
 from moorage.api.core_v1 import Endpoints, LoadBalancerIngress, Node, Pod, Service
 from moorage.api.discovery_v1 import MANAGED_BY_LABEL, SERVICE_NAME_LABEL, EndpointSlice
 from moorage.api.meta import Object
@@ -15,10 +15,12 @@ from moorage.cluster.errors import ApiError
 from moorage.cluster.recorder import Recorder
 from moorage.errors import MoorageError
 from moorage.log import get_logger
-from moorage_lab.control import deployments, loadbalancers, mirroring, nodes, scheduling, slices
+from moorage_lab.control import deployments, loadbalancers, mirroring, nodes, scheduling, slices, statefulsets
 from moorage_lab.control.names import Suffix
 from moorage_lab.control.stores import Stores
 from moorage_lab.topology import ClusterPlan
+
+W = TypeVar("W", Deployment, StatefulSet)
 
 MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.05, 5.0
 """Seconds until a failed round is repeated."""
@@ -76,6 +78,7 @@ class Manager:
         return [
             Controller("node", (Node,), self.sync_nodes),
             Controller("deployment", (Deployment, Pod), self.sync_deployments),
+            Controller("statefulset", (StatefulSet, Pod), self.sync_stateful_sets),
             Controller("scheduler", (Pod, Node), self.schedule),
             Controller("endpointslice", (Service, Pod, EndpointSlice), self.sync_slices),
             Controller("endpointslicemirroring", (Service, Endpoints, EndpointSlice), self.mirror),
@@ -88,28 +91,40 @@ class Manager:
                 await self._stores.seen([await self._client.create(node)])
 
     async def sync_deployments(self) -> None:
-        pods = self._stores.list(Pod)
-        await _each(
-            self._sync_deployment(deployment, deployments.owned(deployment, pods))
-            for deployment in self._stores.list(Deployment)
-            if deployment.metadata.deletion_timestamp is None
-        )
+        await _each(self._sync_deployment(each, pods) for each, pods in self._with_pods(Deployment))
 
     async def _sync_deployment(self, deployment: Deployment, pods: Sequence[Pod]) -> None:
-        meta = deployment.metadata
         plan = deployments.plan(deployment, pods, self._suffix, self._now())
-        if changed := _changes(deployment.status, plan.status):
-            await self._stores.seen(
-                [
-                    await self._client.patch(
-                        Deployment, meta.namespace, meta.name, {"status": changed}, subresource="status"
-                    )
-                ]
-            )
+        await self._carry_out(deployment, plan)
         for verb, count in (("Scaled up", len(plan.create)), ("Scaled down", len(plan.delete))):
             if count:
-                message = f"{verb} {meta.name}'s pods by {count}"
+                message = f"{verb} {deployment.metadata.name}'s pods by {count}"
                 self._recorder.record(deployment, "Normal", "ScalingReplicaSet", message)
+
+    async def sync_stateful_sets(self) -> None:
+        await _each(self._sync_stateful_set(each, pods) for each, pods in self._with_pods(StatefulSet))
+
+    async def _sync_stateful_set(self, stateful_set: StatefulSet, pods: Sequence[Pod]) -> None:
+        plan = statefulsets.plan(stateful_set, pods)
+        await self._carry_out(stateful_set, plan)
+        done = [("create", "SuccessfulCreate", pod) for pod in plan.create]
+        done += [("delete", "SuccessfulDelete", pod) for pod in plan.delete]
+        for verb, reason, pod in done:
+            message = f"{verb} Pod {pod.metadata.name} in StatefulSet {stateful_set.metadata.name} successful"
+            self._recorder.record(stateful_set, "Normal", reason, message)
+
+    def _with_pods(self, kind: type[W]) -> list[tuple[W, list[Pod]]]:
+        """The workloads of a kind that are not being deleted, with the pods that each owns."""
+        pods = self._stores.list(Pod)
+        living = [each for each in self._stores.list(kind) if each.metadata.deletion_timestamp is None]
+        return [(each, deployments.owned(each, pods)) for each in living]
+
+    async def _carry_out(self, workload: Deployment | StatefulSet, plan: deployments.Plan) -> None:
+        meta = workload.metadata
+        if changed := _changes(workload.status, plan.status):
+            body = {"status": changed}
+            written = await self._client.patch(type(workload), meta.namespace, meta.name, body, subresource="status")
+            await self._stores.seen([written])
         for pod in plan.delete:
             await self._delete(Pod, pod)
         await self._stores.seen([await self._client.create(pod) for pod in plan.create])

@@ -56,7 +56,8 @@ def wanted(service: Service, pods: Iterable[Pod]) -> Wanted:
         for pod in sorted(mine, key=lambda pod: pod.metadata.name):
             address = _address(pod, family)
             if address is not None:
-                groups[SliceKey(family, _ports(service, pod))].append(_endpoint(pod, address, publish))
+                hostname = pod.spec.hostname if pod.spec.subdomain == service.metadata.name else None
+                groups[SliceKey(family, _ports(service, pod))].append(_endpoint(pod, address, hostname, publish))
         if not any(key.address_type == family for key in groups):
             groups[SliceKey(family, ())] = []
     labels = {
@@ -166,7 +167,7 @@ def _address(pod: Pod, family: str) -> str | None:
     return next((ip.ip for ip in pod.status.pod_ips or () if family_of(ip.ip) == family), None)
 
 
-def _endpoint(pod: Pod, address: str, publish: bool) -> Endpoint:
+def _endpoint(pod: Pod, address: str, hostname: str | None, publish: bool) -> Endpoint:
     serving, terminating = is_ready(pod) or publish, pod.metadata.deletion_timestamp is not None
     meta = pod.metadata
     return Endpoint(
@@ -174,6 +175,7 @@ def _endpoint(pod: Pod, address: str, publish: bool) -> Endpoint:
         conditions=EndpointConditions(
             ready=publish or (serving and not terminating), serving=serving, terminating=terminating
         ),
+        hostname=hostname,
         node_name=pod.spec.node_name,
         target_ref=LocalObjectReference(kind="Pod", name=meta.name, namespace=meta.namespace, uid=meta.uid),
     )

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from moorage.api.apps_v1 import Deployment
+from moorage.api.apps_v1 import Deployment, StatefulSet
 from moorage.api.core_v1 import Endpoints, Node, Pod, Service
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.meta import Object, ObjectKey
@@ -14,7 +14,7 @@ from moorage.cluster.store import Change, Store
 
 T = TypeVar("T", bound=Object)
 
-KINDS: tuple[type[Object], ...] = (Node, Deployment, Pod, Service, EndpointSlice, Endpoints)
+KINDS: tuple[type[Object], ...] = (Node, Deployment, StatefulSet, Pod, Service, EndpointSlice, Endpoints)
 CATCH_UP_SECONDS = 2.0
 """How long to wait for a store to show a write; after that the next round works with what it shows."""
 
