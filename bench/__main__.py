@@ -12,6 +12,8 @@ import msgspec
 from rich.console import Console
 
 from bench import connections, large, operating, report, syncing
+from bench.agents import measuring as agents
+from bench.agents.table import FULL_AGENTS, agents_table
 from bench.hostile import kinds, measuring
 from bench.hostile.table import FULL_SECONDS, hostile_table
 from bench.moorings import measuring as mooring
@@ -28,7 +30,9 @@ SMALL_SYNC = 1_000
 @click.option("--quick", is_flag=True, help="Fewer services, fewer and shorter rounds: to see whether it works.")
 @click.option("--markdown", is_flag=True, help="Print the tables as markdown as well.")
 @click.option(
-    "--only", type=click.Choice(["connections", "sync", "operator", "moorings", "hostile"]), help="One part."
+    "--only",
+    type=click.Choice(["connections", "sync", "operator", "moorings", "agents", "hostile"]),
+    help="One part.",
 )
 @click.option(
     "--kind",
@@ -57,12 +61,14 @@ def main(
             tables += [_sync(services, ordinary=not root)]
             if root:
                 tables += [_sync(SMALL_SYNC, ordinary=True), _large(quick)]
-        if only in (None, "operator", "moorings", "hostile") and not root:
+        if only in (None, "operator", "moorings", "agents", "hostile") and not root:
             console.print("The operator is measured against a real API server, which takes root: left out.")
         if only in (None, "operator") and root:
             tables += [_operator(quick)]
         if only in (None, "moorings") and root:
             tables += [_moorings(quick)]
+        if only in (None, "agents") and root:
+            tables += [_agents(quick)]
         if only in (None, "hostile") and root:
             tables += [_hostile(measuring.Options(10 if quick else FULL_SECONDS, list(chosen)))]
     except BenchError as error:
@@ -105,6 +111,12 @@ def _moorings(quick: bool) -> report.Table:
     options = small if quick else full
     result = _with_api_server("bench.moorings.measuring", options)
     return moorings_table(options, msgspec.json.decode(result, type=mooring.Result))
+
+
+def _agents(quick: bool) -> report.Table:
+    options = agents.Options(50, 10, 5, 5) if quick else agents.Options(FULL_AGENTS, 50, 60, 50)
+    result = _with_api_server("bench.agents.measuring", options)
+    return agents_table(options, msgspec.json.decode(result, type=agents.Result))
 
 
 def _hostile(options: measuring.Options) -> report.Table:
