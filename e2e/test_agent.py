@@ -1,24 +1,22 @@
 """Node agents on the nodes of a real cluster, beside kube-proxy: installed, updated, killed and removed."""
 
-import asyncio
 import json
 import re
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from e2e.harness import topology
-from e2e.harness.install import Installation, commands
+from e2e.harness.agents import AGENTS, OPERATOR, Agents, installed
+from e2e.harness.install import commands
 from e2e.harness.moored import MANY, NODES, Moored
 from e2e.harness.outside import SERVERS, OpenConnection, Servers
 from e2e.harness.played import PlayedClusters
-from moorage.dataplane.nft import KernelNft
 
-OPERATOR, AGENTS, REMOVAL = "The operator, in cluster B", "Node agents, in cluster B", "Removing the node agents"
+REMOVAL = "Removing the node agents"
 NAMESPACE = "carried"
 ACCOUNT = "system:serviceaccount:moorage-agent:moorage-agent"
 TAINT = "moorage.dev/agent-not-ready"
@@ -29,76 +27,11 @@ NET_ADMIN = 1 << 12
 """Linux, include/uapi/linux/capability.h."""
 
 
-class Agents:
-    """The DaemonSet, and what is in the kernels of its nodes."""
-
-    def __init__(self, played: PlayedClusters, installation: Installation) -> None:
-        self.played, self.b, self.installation = played, played.b, installation
-
-    def kubectl(self, *arguments: str) -> str:
-        return self.b.kubectl("-n", "moorage-agent", *arguments)
-
-    def pods(self) -> dict[str, Any]:
-        """Name of each node -> its agent's pod, those that end left out."""
-        found = self.b.get("-n", "moorage-agent", "pods", "-l", "app.kubernetes.io/component=agent")["items"]
-        return {pod["spec"]["nodeName"]: pod for pod in found if "deletionTimestamp" not in pod["metadata"]}
-
-    def restarts(self) -> list[int]:
-        """How often the containers on each node were started again."""
-        return [pod["status"]["containerStatuses"][0]["restartCount"] for pod in self.pods().values()]
-
-    def are_updated(self) -> bool:
-        """Whether each node has an agent as the DaemonSet says now, and it is ready."""
-        found = self.b.get("-n", "moorage-agent", "daemonset", "moorage-agent")
-        status, wanted = found["status"], len(NODES)
-        is_seen = bool(status.get("observedGeneration") == found["metadata"]["generation"])
-        return is_seen and status.get("updatedNumberScheduled") == status.get("numberReady") == wanted
-
-    def wait(self) -> None:
-        self.b.eventually("an agent is ready on each node", self.are_updated, seconds=120)
-
-    def send(self, node: topology.Node, number: signal.Signals) -> str:
-        """A signal to the agent of a node; the id of its container."""
-        (container,) = self.pods()[node.name]["status"]["containerStatuses"]
-        (programs,) = (each for each in self.b.nodes if each.node == node)
-        programs.send(container["containerID"], number)
-        return str(container["containerID"])
-
-    def kill(self, node: topology.Node) -> None:
-        """The agent of a node by SIGKILL; waits until kubelet has another one run."""
-        killed = self.send(node, signal.SIGKILL)
-
-        def is_another() -> bool:
-            (found,) = self.pods()[node.name]["status"]["containerStatuses"]
-            return bool(found["containerID"] != killed and found["ready"])
-
-        self.b.eventually(f"another agent on {node.name}", is_another, seconds=120)
-
-    def nft(self, node: topology.Node, *words: str, input: str | None = None) -> str:
-        """By this machine's nft."""
-        return self.played.world.execute("nft", *words, network=node.network, input=input)
-
-    def tables(self, node: topology.Node) -> set[str]:
-        return set(re.findall(r"table (\w+ \S+)", self.nft(node, "list", "tables")))
-
-    def sessions(self, node: topology.Node) -> dict[tuple[object, ...], object]:
-        """The client and the Service of each -> its endpoint."""
-        prefix = self.played.world.inside(node.network)
-        return {each.key: each.value for each in asyncio.run(KernelNft(prefix).elements("sessions4"))}
-
-
 @pytest.fixture(scope="module")
 def agents(played: PlayedClusters, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agents]:
     """Operator and agents in B, as the README installs them."""
-    installation = Installation(played, tmp_path_factory.mktemp("agents"))
-    agents = Agents(played, installation)
-    try:
-        installation.run(*commands()[OPERATOR])
-        installation.run(*commands()[AGENTS])
+    with installed(played, tmp_path_factory.mktemp("agents"), NAMESPACE) as agents:
         yield agents
-    finally:
-        played.b.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=120s", seconds=150)
-        installation.remove()
 
 
 @pytest.fixture(scope="module")

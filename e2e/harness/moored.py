@@ -216,7 +216,7 @@ def led(state: Mapping[str, Endpoint], node: str) -> set[str]:
     return used([list(state.values())], node)
 
 
-def mooring(client: str, on_recovery: str = "Stay") -> dict[str, Any]:
+def mooring(client: str, on_recovery: str = "Stay", **more: Any) -> dict[str, Any]:
     """The fields of the spec that say who the clients are."""
-    config = {"mooring": {"client": client, "onRecovery": on_recovery}}
+    config = {"mooring": {"client": client, "onRecovery": on_recovery, **more}}
     return {"sessionAffinity": "Mooring", "sessionAffinityConfig": config}
