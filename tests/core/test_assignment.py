@@ -300,6 +300,18 @@ def test_clients_of_endpoints_that_were_replaced_wait_for_the_first_checks_of_th
     assert Counter(story.where().values()) == {there: 3, "d": 3}
 
 
+def test_clients_whose_endpoint_fails_do_not_go_to_one_that_is_about_to_be_checked() -> None:
+    story = GroupStory(member(end("a"), end("b"), end("c")), present=clients(*PODS))
+    story.step()
+    story.set(member(end("a", serves=False), end("b", doubted=True), end("c", doubted=True), awaited_seconds=3))
+    decision = story.step()
+    assert (decision.moves, decision.again_seconds) == ((), 3)
+    assert (decision.moored.pending, decision.moored.problems) == (AWAITED, ())
+    story.set(member(end("a", serves=False), end("b", doubted=True), end("c")))
+    assert set(reasons(story.step()).values()) == {"FailedOver"}
+    assert Counter(story.where().values()) == {"b": 2, "c": 4}
+
+
 def test_first_checks_that_nobody_waits_for_are_no_cause_to_decide_again() -> None:
     story = GroupStory(member(end("a")), present=clients("p"))
     story.step()

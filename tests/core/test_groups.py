@@ -103,6 +103,21 @@ def test_a_namespace_is_one_client_and_does_not_wait() -> None:
     assert told(snapshot(fresh(session_affinity_config=config), b0003="Unknown")).awaited_seconds == 0
 
 
+@pytest.mark.parametrize("client", ["Node", "Namespace"])
+def test_clients_wait_for_the_first_checks_of_what_an_earlier_leader_found(client: str) -> None:
+    one = story(session_affinity_config=SessionAffinityConfig(mooring=MooringConfig(client=client)))
+
+    def seen(**second: Any) -> tuple[list[bool], list[bool], float]:
+        there = verdicts(endpoints(3)) | {"b0002": Verdict("Healthy", THEN, **second)}
+        found = told(one.snapshot(answers(endpoints(3)), there, LATER))
+        ends = found.endpoints
+        return [each.takes for each in ends], [each.doubted for each in ends], found.awaited_seconds
+
+    assert seen(resumed=True) == ([True] * 3, [False, True, False], 3)
+    assert seen(resumed=True, turning=True) == ([True] * 3, [False, True, False], 0)
+    assert seen(turning=True) == ([True] * 3, [False] * 3, 0)
+
+
 def test_nobody_waits_for_the_checks_of_a_service_without_checks() -> None:
     one = Story(xsvc(**MOORED, health_check=None))
     one.step(endpoints(3))
@@ -291,6 +306,20 @@ def test_clients_wait_for_all_members_that_have_a_say() -> None:
     assert (first.awaited_seconds, first.beginning) == (2, False)
     known = combined([member(end("a"), beginning=True)])
     assert (known.awaited_seconds, known.beginning) == (0, False)
+
+
+def test_a_doubted_endpoint_takes_clients_if_no_other_does_and_none_is_about_to_be_checked() -> None:
+    def taking(*members: Member) -> list[str]:
+        return [each.name for each in combined(members).endpoints.values() if each.takes]
+
+    sure, doubted = end("a"), end("b", doubted=True)
+    assert taking(member(sure, doubted)) == ["a"]
+    assert taking(member(end("a", serves=False), doubted)) == ["b"]
+    assert taking(member(end("a", doubted=True), doubted)) == ["a", "b"]
+    assert taking(member(end("a", doubted=True), doubted, awaited_seconds=1)) == []
+    assert taking(member(sure, doubted), member(end("a", serves=False), end("b"), name="db")) == ["b"]
+    assert taking(member(sure, end("b")), member(sure, doubted, name="db")) == ["a"]
+    assert [each.keeps for each in combined([member(sure, doubted)]).endpoints.values()] == [True, True]
 
 
 def test_without_members_there_is_nothing() -> None:

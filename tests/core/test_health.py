@@ -32,6 +32,7 @@ WORKS = Outcome(True)
 REFUSED = Outcome(False, "connection refused")
 SILENT = Outcome(False, "no answer within 1 s")
 HEALTHY = State(SUBJECT, Verdict("Healthy", START))
+RESUMED = State(SUBJECT, Verdict("Healthy", START, resumed=True))
 UNHEALTHY = State(SUBJECT, Verdict("Unhealthy", START, "connection refused"))
 
 
@@ -122,9 +123,18 @@ def status(**changes: Any) -> EndpointStatus:
 def test_a_new_leader_starts_from_the_verdict_in_the_status() -> None:
     assert resume(status(), SUBJECT, LATER) == UNHEALTHY
     assert resume(status(port=80), SUBJECT, LATER) == UNHEALTHY
-    assert resume(status(health="Healthy"), SUBJECT, LATER) == HEALTHY
+    assert resume(status(health="Healthy"), SUBJECT, LATER) == RESUMED
     assert resume(status(health="Unknown"), SUBJECT, LATER).verdict == Verdict("Unknown", START)
     assert after(resume(status(health="Healthy"), SUBJECT, LATER), [REFUSED] * 2).health == "Healthy"
+
+
+def test_what_an_earlier_leader_found_healthy_is_that_by_its_word_until_a_check_has_passed() -> None:
+    verdict = RESUMED.verdict
+    assert after(RESUMED, [WORKS]) == HEALTHY.verdict
+    assert after(RESUMED, [REFUSED]) == verdict._replace(turning=True)
+    assert after(RESUMED, [REFUSED, REFUSED]) == verdict._replace(turning=True)
+    assert after(RESUMED, [REFUSED, WORKS]) == HEALTHY.verdict
+    assert after(RESUMED, [REFUSED] * 3) == Verdict("Unhealthy", LATER, "connection refused")
 
 
 def test_what_a_panic_kept_is_doubted_by_a_new_leader_until_its_first_check() -> None:
@@ -195,7 +205,7 @@ def test_what_is_renamed_keeps_its_verdict() -> None:
     for known in (states, {}):
         assert {name: state.verdict for name, state in follow(known, wanted, written, LATER).items()} == {
             "new": UNHEALTHY.verdict,
-            "new81": HEALTHY.verdict,
+            "new81": RESUMED.verdict,
             "other": Verdict("Unknown", LATER),
         }
     assert follow(states, {"old": SUBJECT, "new": SUBJECT}, written, LATER)["new"].verdict.health == "Unknown"

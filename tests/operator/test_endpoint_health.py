@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+from msgspec.structs import replace
+
 from moorage.api.meta import ObjectMeta
 from moorage.api.moorage_v1alpha1 import (
     EndpointStatus,
@@ -71,6 +73,16 @@ def test_a_check_that_says_otherwise_counts_only_while_one_is_unhealthy() -> Non
     health = followed(xsvc(written("backend1", "Healthy"), written("backend2", "Healthy")), ONE, TWO)
     assert changes(health, "backend1", "refused", "refused") == [None, "Verdict"]
     assert changes(health, "backend2", None, "refused", "refused", None) == [None, "Turned", "Verdict", "Turned"]
+
+
+def test_first_checks_of_what_an_earlier_leader_found_matter_where_clients_are_moored() -> None:
+    for affinity, kind in (("Mooring", "Checked"), ("ClientIP", None)):
+        service = xsvc(written("backend1", "Healthy"), written("backend2", "Healthy"))
+        service = replace(service, spec=replace(service.spec, session_affinity=affinity))
+        health = followed(service, ONE, TWO)
+        assert changes(health, "backend1", None, None, "refused", None) == [kind, None, None, None]
+        assert changes(health, "backend2", "refused", None) == [kind, kind]
+        assert changes(health, "backend2", "refused", "refused") == [None, "Verdict"]
 
 
 def test_another_reason_of_the_same_verdict_is_told_apart() -> None:

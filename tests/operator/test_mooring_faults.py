@@ -22,7 +22,11 @@ async def test_clients_are_spread_over_an_endpoint_that_is_checked_late_too(
             await op.node(each)
         await op.apply(moored(ONE, TWO, healthCheck={"intervalSeconds": 3600}))
         await op.publishes({"203.0.113.1": True, "203.0.113.2": False})
-        assert "Clients get an endpoint once" in (await op.says("Moored", "Pending")).message
+
+        async def told() -> bool:
+            return "Clients get an endpoint once" in (await op.says("Moored", "Pending")).message
+
+        await eventually(told)
         await op.apply(moored(THREE, name="other"))
         await op.moors(dict.fromkeys(nodes, "three"))
         await op.rests()
@@ -63,6 +67,42 @@ async def test_an_endpoint_that_is_never_checked_holds_clients_up_for_some_secon
         op.prober.slow.add("203.0.113.2")
         at = await begun(op, ONE, TWO, healthCheck={"intervalSeconds": 1})
         assert at == dict.fromkeys(NODES, "one")
+
+
+async def test_a_new_client_does_not_come_to_an_endpoint_that_died_while_nobody_led(op: Operator) -> None:
+    async with op.running():
+        at = await begun(op, ONE, TWO, THREE)
+    op.down.add("203.0.113.2")
+    new = [f"m{number}" for number in range(4)]
+    for each in new:
+        await op.node(each)
+    async with op.running():
+
+        async def all_moored() -> bool:
+            return len(await op.moorings()) == len({*at, *new})
+
+        await eventually(all_moored)
+        await op.rests()
+        assert (await op.published())["203.0.113.2"], "it has not failed often enough"
+        after = await op.moorings()
+        assert at.items() <= after.items()
+        assert sorted(after[node] for node in new) == ["one", "one", "three", "three"]
+        op.prober.check(times=3)
+        await op.publishes({"203.0.113.1": True, "203.0.113.2": False, "203.0.113.3": True})
+        await op.rests()
+        moves = {node: [each.reason for each in (await op.mooring(node)).status.moves or ()] for node in new}
+        assert moves == {node: ["Assigned"] for node in new}
+        assert "two" not in (await op.moorings()).values()
+
+
+async def test_it_does_if_all_seem_to_have_died(op: Operator) -> None:
+    async with op.running():
+        at = await begun(op, ONE, TWO)
+    op.down |= {"203.0.113.1", "203.0.113.2"}
+    await op.node("new")
+    async with op.running():
+        await op.moors(at | {"new": min(("one", "two"), key=[*at.values()].count)})
+        assert set((await op.published()).values()) == {True}
 
 
 @pytest.mark.parametrize("writes", range(8))

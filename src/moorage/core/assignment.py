@@ -253,10 +253,16 @@ class Assignment:
 
     def waiting(self) -> set[ClientKey]:
         """Present clients that get an endpoint once first checks have ended."""
-        if not self.group.awaited_seconds:
+        group = self.group
+        if not group.awaited_seconds:
             return set()
-        new = self.unassigned() if self.group.beginning else ()
-        return {*new, *self._those_at(lambda name: name not in self.group.endpoints)}
+        if not any(each.takes for each in group.endpoints.values()):
+            return {
+                *self.unassigned(),
+                *self._those_at(lambda name: name not in group.endpoints or self._is_lost(name)),
+            }
+        new = self.unassigned() if group.beginning else ()
+        return {*new, *self._those_at(lambda name: name not in group.endpoints)}
 
     def _pending(self) -> str:
         if self.waiting():

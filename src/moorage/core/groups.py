@@ -78,16 +78,19 @@ def _awaited_seconds(view: View, config: MooringConfig, published: Collection[st
     """How long it may take until all endpoints that are fine take clients.
 
     The first check of an endpoint decides, and is made at once; if that cannot be done, it is made an interval later.
-    A Namespace is one client, which nothing is gained for by waiting.
+    A Namespace is one client, so it does not matter that endpoints begin to take clients at different times.
     """
-    spec = view.xsvc.spec
-    awaited = any(
-        row.endpoint.name not in published if row.takes else row.verdict.health == "Unknown" and row.withheld is None
-        for row in view.endpoints
-    )
-    if not awaited or config.client == "Namespace":
+    awaited = any(row.takes and row.verdict.resumed and not row.verdict.turning for row in view.endpoints)
+    if config.client != "Namespace":
+        awaited = awaited or any(
+            row.endpoint.name not in published
+            if row.takes
+            else row.verdict.health == "Unknown" and row.withheld is None
+            for row in view.endpoints
+        )
+    if not awaited:
         return 0.0
-    check = spec.health_check or HealthCheck()
+    check = view.xsvc.spec.health_check or HealthCheck()
     return min(MAX_AWAITED_SECONDS, float(check.interval_seconds + check.timeout_seconds))
 
 
@@ -106,6 +109,7 @@ def _member_endpoint(row: EndpointRow, drained: Drained | None, published: bool)
         weight=row.endpoint.weight,
         zone=row.endpoint.zone,
         drained=drained,
+        doubted=row.takes and row.verdict.resumed,
     )
 
 
@@ -128,7 +132,7 @@ class GroupEndpoint(NamedTuple):
     in_all: bool
     """Every member has it."""
     takes: bool
-    """It takes new clients, in every member."""
+    """It takes new clients, in every member. A doubted one only does if there is no other left to wait for."""
     keeps: bool
     """Its clients stay: it serves in every member."""
     weight: int
@@ -187,7 +191,8 @@ def combined(members: Iterable[Member]) -> Group:
     config = first.config if first else MooringConfig()
     agreeing = [each for each in members if _shared(each.config) == _shared(config)]
     counting = tuple(each for each in agreeing if each.counts)
-    endpoints = _combined_endpoints(counting)
+    awaited_seconds = max((each.awaited_seconds for each in counting), default=0.0)
+    endpoints = _without_doubted(_combined_endpoints(counting), counting, awaited=awaited_seconds > 0)
     too_few = _too_few(counting, endpoints)
     problems = [_disagreement(each, first) for each in members if first and each not in agreeing]
     hinted = config.client in KINDS_OF_NODES and any(each.by_kube_proxy for each in counting)
@@ -197,7 +202,7 @@ def combined(members: Iterable[Member]) -> Group:
         endpoints=endpoints,
         panic=too_few is not None or any(each.panic for each in counting),
         limit=MAX_HINTS if hinted else None,
-        awaited_seconds=max((each.awaited_seconds for each in counting), default=0.0),
+        awaited_seconds=awaited_seconds,
         beginning=any(each.beginning and each.awaited_seconds for each in counting),
         problems=(*problems, too_few) if too_few and len(counting) > 1 else tuple(problems),
     )
@@ -237,6 +242,19 @@ def _combined_endpoint(
         drained=min((each.drained for _, each in found if each.drained), key=_end_of_drain, default=None),
         lost=lost,
     )
+
+
+def _without_doubted(
+    endpoints: dict[str, GroupEndpoint], members: Sequence[Member], *, awaited: bool
+) -> dict[str, GroupEndpoint]:
+    """The same, where doubted endpoints take no new clients while they are about to be checked, or others take some.
+
+    Otherwise clients would come to an endpoint that has died while nobody led, and move again.
+    """
+    doubted = {each.name for member in members for each in member.endpoints if each.doubted}
+    if not awaited and all(name in doubted for name, each in endpoints.items() if each.takes):
+        return endpoints
+    return {name: each._replace(takes=each.takes and name not in doubted) for name, each in endpoints.items()}
 
 
 def _end_of_drain(drained: Drained) -> tuple[float, float]:

@@ -91,7 +91,7 @@ def resume(status: EndpointStatus, subject: Subject, now: str) -> State:
         return initial(subject, now)
     match status.health:
         case "Healthy" if subject.check:
-            return State(subject, Verdict("Healthy", status.since))
+            return State(subject, Verdict("Healthy", status.since, resumed=True))
         case "Unhealthy" if subject.check:
             state = State(subject, Verdict("Unhealthy", status.since, status.message))
             return doubt(state, failures=1) if status.ready else state
@@ -163,13 +163,13 @@ def observe(state: State, outcome: Outcome, now: str) -> State:
     if check is None:
         return state
     health = state.verdict.health
-    if outcome.success and health == "Healthy" and not state.failures:
+    if outcome.success and health == "Healthy" and not (state.failures or state.verdict.resumed):
         return state  # the usual case: there is nothing to count
     if outcome.success:
         successes = state.successes + 1
         if health == "Unknown" or (health == "Unhealthy" and successes >= check.rise):
             return State(state.subject, Verdict("Healthy", since=now), successes)
-        return State(state.subject, state.verdict._replace(turning=health == "Unhealthy"), successes)
+        return State(state.subject, state.verdict._replace(turning=health == "Unhealthy", resumed=False), successes)
     failures = state.failures + 1
     if health == "Unknown" or (health == "Healthy" and failures >= check.fall):
         return State(state.subject, Verdict("Unhealthy", since=now, message=outcome.message), failures=failures)

@@ -76,6 +76,8 @@ class Verdict(NamedTuple):
     turning: bool = False
     """Whether the last check contradicts `health`: a healthy endpoint failed it, or an unhealthy one passed it; or
     whether the failures of an unhealthy one are not to be believed yet."""
+    resumed: bool = False
+    """Whether it is `Healthy` by what the status says, and has not passed a check since that was read."""
 
 
 class Complaint(NamedTuple):

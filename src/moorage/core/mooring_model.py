@@ -81,6 +81,8 @@ class MemberEndpoint(NamedTuple):
     weight: int = 1
     zone: str = ""
     drained: Drained | None = None
+    doubted: bool = False
+    """An earlier leader found it healthy, and no check of this one has passed yet."""
 
 
 class Member(NamedTuple):
@@ -103,7 +105,7 @@ class Member(NamedTuple):
     """The group that it was in before, as long as its Service says so; empty: none, or the same."""
     awaited_seconds: float = 0.0
     """How long clients of endpoints that are gone wait at most, so that they are spread over endpoints that are about
-    to take clients, too; 0: there are none, or the time is over."""
+    to take clients, too, and come to none that has died; 0: nothing is to be found out, or the time is over."""
     beginning: bool = False
     """It has just begun to count: new clients wait as well."""
 

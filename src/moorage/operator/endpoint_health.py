@@ -14,10 +14,11 @@ class Change(NamedTuple):
     """What a check has changed about an endpoint.
 
     Turned: while an endpoint is unhealthy, its checks begin or cease to contradict the verdict, which may change
-    which endpoints are ready. Reworded: only the reason has changed.
+    which endpoints are ready. Checked: what an earlier leader found is checked for the first time, or confirmed, and
+    clients are to be moored. Reworded: only the reason has changed.
     """
 
-    kind: Literal["Verdict", "Turned", "Reworded"]
+    kind: Literal["Verdict", "Turned", "Checked", "Reworded"]
     before: Verdict
     after: Verdict
 
@@ -30,6 +31,7 @@ class EndpointHealth:
         self._counts: Counter[str] = Counter()
         self._passing = 0
         self._panic_threshold_percent = 0
+        self._moors = False
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -54,6 +56,7 @@ class EndpointHealth:
         self._states = health.follow(self._states, wanted, xsvc.status.endpoints or [], now)
         self._counts = Counter(state.verdict.health for state in self._states.values())
         self._passing = sum(health.passes(state.verdict) for state in self._states.values())
+        self._moors = xsvc.spec.session_affinity == "Mooring"
         check = xsvc.spec.health_check
         self._panic_threshold_percent = check.panic_threshold_percent if check else 0
         return wanted
@@ -79,6 +82,8 @@ class EndpointHealth:
             return Change("Verdict", old, new)
         if old.turning != new.turning and self._counts["Unhealthy"] > 0:
             return Change("Turned", old, new)
+        if self._moors and old.resumed and (old.turning, old.resumed) != (new.turning, new.resumed):
+            return Change("Checked", old, new)
         return Change("Reworded", old, new) if old.message != new.message else None
 
     def _too_few_pass(self) -> bool:

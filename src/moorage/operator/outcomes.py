@@ -12,7 +12,7 @@ from moorage.operator.records import Records
 log = get_logger("moorage.operator")
 
 FIRST_VERDICTS_SECONDS = 0.05
-"""How long the first verdict of an endpoint waits for those of others, so that one write has them all."""
+"""How long the first outcome of an endpoint waits for those of others, so that one write has them all."""
 REWORDED_SECONDS = 60.0
 """How long a new reason for the same verdict waits: most reasons change again before that."""
 
@@ -53,5 +53,7 @@ class Outcomes:
                 self._again(key, FIRST_VERDICTS_SECONDS if before.health == "Unknown" else 0.0)
             case Change("Turned"):
                 self._again(key, 0.0)
+            case Change("Checked"):
+                self._again(key, FIRST_VERDICTS_SECONDS)
             case Change("Reworded"):
                 self._again(key, REWORDED_SECONDS)
