@@ -7,8 +7,9 @@ import pytest
 from moorage.dataplane.changes import Ledger
 from moorage.dataplane.fake import FakeNft
 from moorage.dataplane.model import Endpoint, Moored, NodeState, ServiceAddress, ServicePort, Unit
+from moorage.dataplane.policies import is_made_on_use
 from moorage.dataplane.ruleset import base
-from moorage.dataplane.schema import OF_FAMILY, is_made_on_use
+from moorage.dataplane.schema import OF_FAMILY
 from moorage.dataplane.units import own
 from tests.support.states import BOTH, mooring, node_state, port, prefix, programmed
 from tests.support.tracer import ACK, Packet, Tracer

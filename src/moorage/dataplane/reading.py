@@ -7,6 +7,7 @@ from moorage.dataplane import units
 from moorage.dataplane.changes import Content, Ledger
 from moorage.dataplane.model import ServiceAddress, UnitKey
 from moorage.dataplane.nft import Nft
+from moorage.dataplane.policies import is_made_on_use
 from moorage.dataplane.schema import (
     CONTAINERS,
     DIGEST,
@@ -16,7 +17,6 @@ from moorage.dataplane.schema import (
     Element,
     Elements,
     ReadBack,
-    is_made_on_use,
     text,
     value_of,
 )

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from moorage.dataplane.model import Balanced, Moored
 from moorage.dataplane.nft import Hook
+from moorage.dataplane.policies import Policy
 from moorage.dataplane.schema import (
     CONTAINERS,
     COUNTERS,
@@ -24,7 +25,6 @@ from moorage.dataplane.schema import (
     PROTOCOLS,
     TABLE,
     Family,
-    Policy,
 )
 from moorage.dataplane.slots import first_slot
 

@@ -22,8 +22,9 @@ from moorage.dataplane.model import (
     Unit,
     UnitKey,
 )
+from moorage.dataplane.policies import Policy
 from moorage.dataplane.ruleset import Chain, learn_chain, policy_chain
-from moorage.dataplane.schema import OF_FAMILY, Container, Element, Elements, Policy, prefix_text, text
+from moorage.dataplane.schema import OF_FAMILY, Container, Element, Elements, prefix_text, text
 from moorage.dataplane.slots import first_slot, modulus, table
 
 UNKNOWN = "?"
