@@ -134,7 +134,24 @@ async def test_a_session_ends_when_the_client_stays_away_for_its_timeout(world: 
     await world.carry([port(KEY, range(1, 10), 100)])
     assert set((await answers(world, CLIENTS)).values()) == {"203.0.113.1"}, "pinned while the session lasts"
     await world.expire()
-    assert len(set((await answers(world, CLIENTS)).values())) > 1, "by the hash afterwards"
+    assert len(set((await answers(world, CLIENTS)).values())) > 1, "any of them afterwards"
+
+
+@pytest.mark.parametrize("key", [KEY, UDP, KEY6], ids=["tcp", "udp", "tcp over IPv6"])
+async def test_after_its_session_a_client_chooses_anew_if_sessions_can_be_learned(
+    world: World, key: ServiceAddress
+) -> None:
+    learns = key.family == 4 or world.capabilities.learn6
+    clients = CLIENTS6 if key.family == 6 else CLIENTS
+    await world.carry([port(key, range(1, 10), 100)])
+    before = await answers(world, clients, key)
+    assert await answers(world, clients, key) == before
+    await world.expire()
+    after = await answers(world, clients, key)
+    # Nearly nine of ten clients choose another: that none of ten does is as likely as 10^-9.
+    assert (after != before) == learns
+    assert await answers(world, clients, key) == after
+    assert await world.nft.packets("misses") == 0
 
 
 async def test_a_new_connection_renews_the_session(world: World) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moorage.dataplane import capabilities, elements, netlink
-from moorage.dataplane.elements import MAX_LARGE, MAX_OF_MESSAGE, MAX_SMALL, RawElement, read, replace
+from moorage.dataplane.elements import MAX_LARGE, MAX_OF_MESSAGE, MAX_SMALL, RawElement, count, read, replace
 from moorage.dataplane.layout import Layout
 from moorage.dataplane.netlink import message, nested
 from tests.support.netns import Namespace
@@ -78,19 +78,30 @@ def test_elements_of_the_usual_form_are_read_together(monkeypatch: pytest.Monkey
     assert len(alone) == len(made[0])
 
 
-@pytest.mark.parametrize("count", [MAX_OF_MESSAGE + 1, MAX_SMALL, MAX_LARGE])
-def test_the_largest_transactions_are_taken(kernel: Namespace, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    if count == MAX_LARGE and not capabilities._may_enlarge_buffers():
+@pytest.mark.parametrize("size", [MAX_OF_MESSAGE + 1, MAX_SMALL, MAX_LARGE])
+def test_the_largest_transactions_are_taken(kernel: Namespace, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if size == MAX_LARGE and not capabilities._may_enlarge_buffers():
         pytest.skip("buffers can be enlarged only outside of user namespaces")
-    if count == MAX_SMALL:
+    if size == MAX_SMALL:
         monkeypatch.setattr(netlink, "SMALL_BATCH_BYTES", math.inf)  # a buffer that would have to be enlarged is not
-    many = [element(number) for number in range(count)]
+    many = [element(number) for number in range(size)]
     replace(kernel.netlink, "moorage", "sessions6", [], many)
     assert sorted(each.key for each in read(kernel.netlink, "moorage", "sessions6")) == [each.key for each in many]
     replace(kernel.netlink, "moorage", "sessions6", many, many)
-    assert len(read(kernel.netlink, "moorage", "sessions6")) == count
+    assert len(read(kernel.netlink, "moorage", "sessions6")) == size
     replace(kernel.netlink, "moorage", "sessions6", many, [])
     assert read(kernel.netlink, "moorage", "sessions6") == []
+
+
+@pytest.mark.parametrize("tells", [True, False], ids=["a kernel that tells", "a kernel before 6.16"])
+def test_elements_are_counted(kernel: Namespace, tells: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not tells:
+        monkeypatch.setattr(elements, "_COUNT", 0x3FFF)  # no attribute has that type
+    assert count(kernel.netlink, "moorage", "sessions6") == 0
+    many = [element(number) for number in range(MAX_SMALL)]
+    replace(kernel.netlink, "moorage", "sessions6", [], many)
+    assert count(kernel.netlink, "moorage", "sessions6") == MAX_SMALL
+    assert count(kernel.netlink, "moorage", "nosuch") == count(kernel.netlink, "nosuch", "other") == 0
 
 
 def test_another_map_and_another_table_are_not_touched(kernel: Namespace) -> None:

@@ -1,6 +1,7 @@
 """What only the real kernel can show: retransmissions, firewalls, conntrack, and being killed in the middle."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from moorage.dataplane import schema, sessions
 from moorage.dataplane.changes import Ledger
 from moorage.dataplane.conntrack import KernelConntrack
+from moorage.dataplane.crowding import Crowding
 from moorage.dataplane.model import Endpoint, Moored, NodeState, ServiceAddress, ServicePort, Target
 from moorage.dataplane.ruleset import base
 from tests.support.network import CLIENTS, CLIENTS6, NODE
@@ -143,14 +145,26 @@ async def test_a_client_is_pinned_to_an_endpoint_in_the_nodes_own_network(world:
     assert (session.client, session.target.address) == (CLIENTS[0], NODE)
 
 
+async def after_a_second() -> None:
+    """Return in another second of the day."""
+    began = int(time.time())
+    async with asyncio.timeout(30):
+        while int(time.time()) == began:  # noqa: ASYNC110  # the kernel's clock tells nobody
+            await asyncio.sleep(0.05)
+
+
 async def test_with_the_sessions_map_full_clients_are_served_and_held_by_the_hash(
     world: KernelWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(schema, "MAX_SESSIONS", 4)
     await world.carry([port(KEY, [1, 2, 3], 10800)])
+    pinned = {client: await world.connect(client, KEY) for client in CLIENTS[:4]}
+    assert await Crowding(world.nft, [4]).look()
     first = {client: await world.connect(client, KEY) for client in CLIENTS}
     assert len(await sessions.read(world.nft)) == 4
+    await after_a_second()
     assert {client: await world.connect(client, KEY) for client in CLIENTS} == first
+    assert {client: first[client] for client in pinned} == pinned
     await world.carry([only("203.0.113.9")])
     assert {await world.connect(client, KEY) for client in CLIENTS} == {"203.0.113.9"}
     assert len(await sessions.read(world.nft)) == 4

@@ -192,6 +192,7 @@ async def learned(nft: Nft, name: str) -> list[ListedElement]:
 
 async def test_what_rules_learned_is_read_as_nft_lists_it(nft: Nft) -> None:
     assert await nft.learned("sessions4") == []
+    assert await nft.learned_count("sessions4") == 0
     assert await nft.learned("nosuch") == []
     await nft.run(
         f"{SESSION}\n{SESSION6}\n"
@@ -201,6 +202,7 @@ async def test_what_rules_learned_is_read_as_nft_lists_it(nft: Nft) -> None:
     )
     for name in MAPS:
         found = await learned(nft, name)
+        assert await nft.learned_count(name) == len(found)
         assert without_age(found) == without_age(await nft.elements(name))
         [session] = [each for each in found if each.timeout == 30]
         assert session.expires is not None

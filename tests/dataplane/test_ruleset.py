@@ -4,11 +4,22 @@ import random
 
 import pytest
 
+from moorage.dataplane import ruleset
 from moorage.dataplane.changes import Ledger
+from moorage.dataplane.crowding import EVERYBODY
 from moorage.dataplane.fake import FakeNft
-from moorage.dataplane.model import Endpoint, Moored, NodeState, ServiceAddress, ServicePort, Unit
+from moorage.dataplane.model import (
+    Affinity,
+    ByClientIP,
+    Endpoint,
+    Moored,
+    NodeState,
+    ServiceAddress,
+    ServicePort,
+    Unit,
+)
 from moorage.dataplane.policies import is_made_on_use
-from moorage.dataplane.ruleset import base
+from moorage.dataplane.ruleset import base, rules_digest
 from moorage.dataplane.schema import OF_FAMILY
 from moorage.dataplane.units import own
 from tests.support.states import BOTH, mooring, node_state, port, prefix, programmed
@@ -131,6 +142,63 @@ async def test_without_learning_ipv6_affinity_holds_by_the_hash_alone() -> None:
     traces = [kernel.connect(packet) for packet in packets]
     assert len({trace.destination for trace in traces}) == 1
     assert not any(trace.learned for trace in traces)
+
+
+@pytest.mark.parametrize("affinity", [ByClientIP(60), Moored(60)], ids=["ClientIP", "moored"])
+@pytest.mark.parametrize("key", [KEY, KEY6, KEY._replace(protocol="udp")], ids=["tcp", "tcp over IPv6", "udp"])
+async def test_connections_at_the_same_instant_choose_alike_and_those_of_another_second_anew(
+    affinity: Affinity, key: ServiceAddress
+) -> None:
+    nft, _ = await programmed({key: port(key, range(1, 10), affinity)})
+    now = 0.0
+    kernel = Tracer(nft, random.Random(1).randrange, clock=lambda: now)
+    source = "fd00:10:244::2" if key.family == 6 else SYN.saddr
+
+    async def first_choice(sport: int) -> str:
+        """The endpoint of a connection that comes before another has been learned."""
+        await nft.run(f"flush map inet moorage {OF_FAMILY[key.family].sessions.name}\n")
+        return kernel.connect(Packet(source, sport, key.address, key.port, key.protocol)).destination[0]
+
+    seen: list[str] = []
+    for second in range(40):
+        for part in (0.0, 0.9):
+            now = second + part
+            seen.append(await first_choice(len(seen) + 1))
+    assert seen[0::2] == seen[1::2]
+    assert len(set(seen)) > 4, "40 choices of 9 endpoints"
+    now = 86_400.0
+    assert await first_choice(100) == seen[0], "the second is that of the day"
+
+
+@pytest.mark.parametrize("key", [KEY, KEY6], ids=["IPv4", "IPv6"])
+async def test_whoever_is_crowded_chooses_by_address_alone_and_keeps_the_session_that_it_has(
+    key: ServiceAddress,
+) -> None:
+    nft, _ = await programmed({key: port(key, range(1, 10), 60)})
+    now = 0.0
+    kernel = Tracer(nft, random.Random(1).randrange, clock=lambda: now)
+    containers = OF_FAMILY[key.family]
+    clients = [f"fd00:10:244::{n:x}" if key.family == 6 else f"10.244.1.{n}" for n in range(2, 22)]
+
+    def choices(sport: int) -> list[str]:
+        return [kernel.connect(Packet(each, sport, key.address, key.port)).destination[0] for each in clients]
+
+    before = choices(1)
+    await nft.run(f"add element inet moorage {containers.crowded.name} {{ {EVERYBODY[key.family]} }}\n")
+    assert choices(2) == before
+    await nft.run(f"flush map inet moorage {containers.sessions.name}\n")
+    alone = choices(3)
+    assert alone != before
+    now = 7.0
+    await nft.run(f"flush map inet moorage {containers.sessions.name}\n")
+    assert choices(4) == alone
+
+
+def test_another_rule_of_a_policy_is_another_version_of_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = rules_digest(learn6=True)
+    assert rules_digest(learn6=True) == before != rules_digest(learn6=False)
+    monkeypatch.setattr(ruleset, "SEED", 1)
+    assert rules_digest(learn6=True) != before
 
 
 async def test_the_base_ruleset_can_be_applied_again_and_changes_nothing() -> None:

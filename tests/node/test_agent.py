@@ -17,6 +17,7 @@ from moorage.api.meta import ObjectMeta
 from moorage.api.topology import ZONE_LABEL
 from moorage.cluster.client import Client
 from moorage.cluster.events import Event
+from moorage.dataplane import schema
 from moorage.dataplane.capabilities import Capabilities
 from moorage.dataplane.conntrack import FakeConntrack
 from moorage.dataplane.fake import FakeNft
@@ -133,6 +134,30 @@ async def test_a_slice_can_change_hands(fixture: Fixture) -> None:
             return {str(each.key[0]) for each in await fixture.nft.elements("slots-tcp4")} == {"10.96.0.101"}
 
         await eventually(condition)
+
+
+async def test_sessions_that_nearly_fill_their_map_are_told_until_there_is_room(
+    fixture: Fixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = schema.MAX_SESSIONS - 1
+
+    async def count(name: str) -> int:
+        return taken
+
+    monkeypatch.setattr(fixture.nft, "learned_count", count)
+    monkeypatch.setattr(Agent, "CHECK_SECONDS", 0.05)
+    async with fixture.agent() as agent:
+
+        async def told() -> bool:
+            return sum("sessions are taken" in each for each in agent.warnings) == 2
+
+        async def no_more() -> bool:
+            return agent.warnings == [] and agent.crowding.crowded == set()
+
+        await eventually(told)
+        assert agent.crowding.sessions == {4: taken, 6: taken}
+        taken = 0
+        await eventually(no_more)
 
 
 async def test_a_refused_transaction_is_tried_again_and_loses_nothing(fixture: Fixture) -> None:

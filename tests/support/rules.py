@@ -122,6 +122,7 @@ FIELDS = (
     "ct state",
     "ct status",
     "meta l4proto",
+    "meta hour",
     "ip protocol",
     "ip saddr",
     "ip daddr",

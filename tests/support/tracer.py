@@ -101,14 +101,16 @@ class Tracer:
         *,
         tcp_loose: bool = True,
         node: dict[int, str] | None = None,
+        clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """`random(n)`: a number of range(n) (`random.Random(1).randrange`).
 
-        `node`: by family, the address that masqueraded packets get.
+        `node`: by family, the address that masqueraded packets get. `clock`: seconds since a midnight.
         """
         self._nft = nft
         self._random = random
         self._tcp_loose = tcp_loose
+        self._clock = clock
         self._node = node or {4: "192.0.2.1", 6: "2001:db8:ffff::1"}
         self.connections: list[Connection] = []
 
@@ -179,6 +181,11 @@ def _begins(flags: frozenset[str], tcp_loose: bool) -> bool:
     if flags & {"rst", "fin"} or flags >= {"syn", "ack"}:
         return False
     return "syn" in flags or ("ack" in flags and tcp_loose)
+
+
+def _packed(word: Word) -> bytes:
+    """As it lies in the kernel's registers, on a little-endian machine."""
+    return word.to_bytes(4, "little") if isinstance(word, int) else ipaddress.ip_address(word).packed
 
 
 class _Walk:
@@ -339,7 +346,7 @@ class _Walk:
     def _value(self, part: rules.Field | rules.Jhash | rules.Random) -> Word:
         match part:
             case rules.Jhash(of, modulus, seed, offset):
-                data = b"".join(ipaddress.ip_address(self._value(each)).packed for each in of)
+                data = b"".join(_packed(self._value(each)) for each in of)
                 return reciprocal_scale(jhash(data, seed), modulus) + offset
             case rules.Random(modulus, offset):
                 return self._tracer._random(modulus) + offset
@@ -371,6 +378,8 @@ class _Walk:
         match which:
             case "protocol" | "l4proto":
                 return packet.proto
+            case "hour":
+                return int(self._tracer._clock()) % 86_400
             case "saddr":
                 return packet.saddr
             case "daddr":

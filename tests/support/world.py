@@ -151,7 +151,7 @@ class TracerWorld(_Base):
         self.now = 0.0
         self.nft = self.fake = FakeNft(lambda: self.now)
         self.capabilities = Capabilities()
-        self.tracer = Tracer(self.fake, random.Random(1).randrange)
+        self.tracer = Tracer(self.fake, random.Random(1).randrange, clock=lambda: self.now)
         self._ports = itertools.count(20_000)
         self._opened: dict[str, Packet] = {}
 

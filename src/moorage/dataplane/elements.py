@@ -4,7 +4,6 @@ For those that rules fill and that may have a hundred thousand elements: nft lis
 100,000, this reads 500,000 and changes 250,000. What the bytes mean is in `layout`.
 """
 
-import errno
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,12 +16,16 @@ from moorage.dataplane.netlink import INET, NFTABLES, Connect, attribute, attrib
 
 _NEW, _GET, _DELETE = (NFTABLES << 8 | number for number in (12, 13, 14))
 """NFT_MSG_NEWSETELEM, ..."""
+_GET_SET = NFTABLES << 8 | 10
+"""NFT_MSG_GETSET"""
 _BEGIN, _END = 16, 17
 """NFNL_MSG_BATCH_BEGIN, _END."""
 _TABLE, _SET, _ELEMENTS = 1, 2, 3
 """NFTA_SET_ELEM_LIST_*."""
 _ELEMENT = 1
 """NFTA_LIST_ELEM."""
+_COUNT = 20
+"""NFTA_SET_COUNT, since Linux 6.16."""
 _KEY, _DATA, _TIMEOUT, _EXPIRATION = 1, 2, 4, 5
 """NFTA_SET_ELEM_*."""
 _VALUE = 1
@@ -49,14 +52,24 @@ class RawElement(msgspec.Struct, frozen=True, gc=False, order=True):
 
 def read(connect: Connect, table: str, name: str) -> list[RawElement]:
     """All elements of a set or map; none if it does not exist. Raises OSError."""
-    request = message(_GET, netlink.DUMP, INET, _names(table, name))
+    return list(_elements(_dump(connect, table, name)))
+
+
+def count(connect: Connect, table: str, name: str) -> int:
+    """How many elements a set or map has, and some that have just timed out; 0 if it does not exist. Raises OSError.
+
+    Older kernels do not tell: there they are listed.
+    """
     try:
-        answers = netlink.dump(connect, request)
-    except OSError as error:
-        if error.errno == errno.ENOENT:
-            return []
-        raise
-    return list(_elements(answers))
+        data = netlink.ask(connect, message(_GET_SET, 0, INET, _names(table, name)))
+    except FileNotFoundError:
+        return 0
+    [answer] = netlink.messages(data)
+    for type, start, _ in attributes(data, answer.body, answer.end):
+        if type == _COUNT:
+            return int(struct.unpack_from("!I", data, start)[0])
+    lists = _lists(_dump(connect, table, name))
+    return sum(1 for where in lists for _ in attributes(*where))
 
 
 def replace(connect: Connect, table: str, name: str, old: Sequence[RawElement], new: Sequence[RawElement]) -> None:
@@ -91,6 +104,13 @@ def replace(connect: Connect, table: str, name: str, old: Sequence[RawElement], 
         message(_END, 0, socket.AF_UNSPEC, b"", last + 1, NFTABLES),
     ]
     netlink.transact(connect, b"".join(batch))
+
+
+def _dump(connect: Connect, table: str, name: str) -> list[bytes]:
+    try:
+        return netlink.dump(connect, message(_GET, netlink.DUMP, INET, _names(table, name)))
+    except FileNotFoundError:
+        return []
 
 
 def _names(table: str, name: str) -> bytes:
@@ -129,18 +149,21 @@ _milliseconds = struct.Struct("!Q").unpack_from
 
 def _elements(answers: Iterable[bytes]) -> Iterator[RawElement]:
     usual: _Form | None = None
+    for data, start, end in _lists(answers):
+        found = usual.read(data[start:end]) if usual else None
+        if found is None:
+            found = [_read_element(data, *where) for _, *where in attributes(data, start, end)]
+            usual = _Form(data[start:end], found[0])
+        yield from found
+
+
+def _lists(answers: Iterable[bytes]) -> Iterator[tuple[bytes, int, int]]:
+    """Where each list of elements lies: datagram, beginning and end."""
     for data in answers:
         for each in netlink.messages(data):
-            if each.type != _NEW:
-                continue
-            for type, start, end in attributes(data, each.body, each.end):
-                if type != _ELEMENTS or start == end:
-                    continue
-                found = usual.read(data[start:end]) if usual else None
-                if found is None:
-                    found = [_read_element(data, *where) for _, *where in attributes(data, start, end)]
-                    usual = _Form(data[start:end], found[0])
-                yield from found
+            for type, start, end in attributes(data, each.body, each.end) if each.type == _NEW else ():
+                if type == _ELEMENTS and start < end:
+                    yield data, start, end
 
 
 def _read_element(data: bytes, start: int, end: int) -> RawElement:

@@ -94,22 +94,16 @@ class FakeNft:
         return await self.refusal(script) is None
 
     async def elements(self, name: str) -> list[ListedElement]:
-        found = self._table.sets.get(name) if self._table else None
-        if found is None:
-            return []
-        now = self._clock()
         return [
-            ListedElement(key, listed_value(entry.value), entry.timeout, _left(entry, now), entry.comment)
-            for key, entry in found.entries.items()
-            if entry.deadline > now
+            ListedElement(key, listed_value(each.value), each.timeout, _left(each, self._clock()), each.comment)
+            for _, key, each in self._alive(name)
         ]
 
     async def learned(self, name: str) -> list[RawElement]:
-        found = self._table.sets.get(name) if self._table else None
-        if found is None:
-            return []
-        now = self._clock()
-        return [raw(found, key, entry, now) for key, entry in found.entries.items() if entry.deadline > now]
+        return [raw(found, key, entry, self._clock()) for found, key, entry in self._alive(name)]
+
+    async def learned_count(self, name: str) -> int:
+        return len(await self.learned(name))
 
     async def relearn(self, name: str, old: Sequence[RawElement], new: Sequence[RawElement]) -> None:
         found = self._set(None, name)
@@ -138,6 +132,10 @@ class FakeNft:
 
     async def version(self) -> str:
         return self._version
+
+    def _alive(self, name: str) -> list[tuple[Set, tuple[Word, ...], Entry]]:
+        found, now = (self._table.sets.get(name) if self._table else None), self._clock()
+        return [(found, key, each) for key, each in found.entries.items() if each.deadline > now] if found else []
 
     # --- What packets do: for the tracer -------------------------------------------------------------------------
 

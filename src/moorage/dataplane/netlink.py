@@ -104,6 +104,16 @@ def check(data: bytes) -> None:
             raise OSError(-number, os.strerror(-number))
 
 
+def ask(connect: Connect, request: bytes) -> bytes:
+    """The answer to a request for one object. Raises OSError."""
+    with connect() as kernel:
+        kernel.settimeout(ANSWER_SECONDS)
+        kernel.send(request)
+        data = kernel.recv(BUFFER_BYTES)
+    check(data)
+    return data
+
+
 def dump(connect: Connect, request: bytes) -> list[bytes]:
     """The datagrams that answer a request with DUMP. Raises OSError.
 

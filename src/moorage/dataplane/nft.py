@@ -8,9 +8,10 @@ import asyncio
 import errno
 import socket
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from ipaddress import IPv6Address
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -26,6 +27,7 @@ TRIAL_NAME = "moorage-trial"
 PROTOCOLS = {6: "tcp", 17: "udp"}
 
 Word = str | int
+T = TypeVar("T")
 
 
 class NftError(MoorageError):
@@ -106,6 +108,9 @@ class Nft(Protocol):
     async def learned(self, name: str) -> list[RawElement]:
         """What a set or map has that rules fill, as the kernel has it; nothing if it does not exist."""
 
+    async def learned_count(self, name: str) -> int:
+        """How many elements such a set or map has; 0 if it does not exist."""
+
     async def relearn(self, name: str, old: Sequence[RawElement], new: Sequence[RawElement]) -> None:
         """Replace elements of such a set or map as one transaction: at most `elements.MAX_LARGE`.
 
@@ -156,16 +161,13 @@ class KernelNft:
         return []
 
     async def learned(self, name: str) -> list[RawElement]:
-        try:
-            return await asyncio.to_thread(elements.read, self._connect, TABLE_NAME, name)
-        except OSError as error:
-            raise _netlink_error(error) from None
+        return await _over_netlink(partial(elements.read, self._connect, TABLE_NAME, name))
+
+    async def learned_count(self, name: str) -> int:
+        return await _over_netlink(partial(elements.count, self._connect, TABLE_NAME, name))
 
     async def relearn(self, name: str, old: Sequence[RawElement], new: Sequence[RawElement]) -> None:
-        try:
-            await asyncio.to_thread(elements.replace, self._connect, TABLE_NAME, name, old, new)
-        except OSError as error:
-            raise _netlink_error(error) from None
+        await _over_netlink(partial(elements.replace, self._connect, TABLE_NAME, name, old, new))
 
     async def chains(self) -> set[str]:
         listing = await self._list("chains", FAMILY)
@@ -181,8 +183,7 @@ class KernelNft:
         return parse_packets(listing) if listing is not None else 0
 
     async def version(self) -> str:
-        done = await self._nft("--version")
-        return done.stdout.partition("\n")[0]
+        return (await self._nft("--version")).stdout.partition("\n")[0]
 
     async def _list(self, *words: str, options: Sequence[str] = ()) -> str | None:
         """The listing as JSON; None if the object does not exist."""
@@ -206,9 +207,12 @@ def _nowhere() -> socket.socket:
     raise OSError("there is no netlink socket of that namespace")
 
 
-def _netlink_error(error: OSError) -> NftError:
-    needs = "; run as root, or give the process the capability NET_ADMIN" if error.errno == errno.EPERM else ""
-    return NftError(f"nf_tables: {error.strerror or error}{needs}")
+async def _over_netlink(ask: Callable[[], T]) -> T:
+    try:
+        return await asyncio.to_thread(ask)
+    except OSError as error:
+        needs = "; run as root, or give the process the capability NET_ADMIN" if error.errno == errno.EPERM else ""
+        raise NftError(f"nf_tables: {error.strerror or error}{needs}") from None
 
 
 # --- What `nft --json --numeric list` prints ---------------------------------------------------------------------
@@ -314,11 +318,10 @@ def parse_outline(listing: str) -> Outline:
         if each is not None
     }
     containers = (each.set or each.map for each in objects)
-    counters = (each.counter for each in objects)
     return Outline(
         frozenset(each.name for each in containers if each is not None),
         chains,
-        frozenset(each.name for each in counters if each is not None),
+        frozenset(each.counter.name for each in objects if each.counter is not None),
     )
 
 
@@ -370,9 +373,7 @@ def _words(expression: _Value) -> tuple[Word, ...]:
     if (prefix := expression.prefix) is not None:
         return (f"{canonical(prefix.addr)}/{prefix.len}",)
     if expression.concat is None:
-        raise NftError(
-            "nft: its listing cannot be read: an element is neither a value nor a range nor a concatenation"
-        )
+        raise NftError("nft: its listing cannot be read: an element is no value, range or concatenation")
     return tuple(map(_word, expression.concat))
 
 

@@ -3,6 +3,12 @@
 A policy is shared by all ports with the same protocol, affinity, timeout and table size; its chain is made on
 first use. It looks for the client's mooring first, then for its session, and then for a slot.
 
+With affinity the slot is a hash of the client's address and the second of the day, so that a client whose session has
+expired chooses anew, as with kube-proxy. It is not a random number, so that connections that a client opens at once,
+before the first of them is learned, choose alike. Where sessions cannot be learned, a client would then change its
+endpoint each second: there the hash is of its address alone. (`meta hour` is the second of the day, in UTC, whatever
+its name says: net/netfilter/nft_meta.c.)
+
 Hooks. All base chains are NAT chains: the kernel asks them about the first packet of a connection only, so packets of
 established connections cost nothing here, and a retransmitted SYN learns nothing. It runs all NAT chains of a hook at
 one priority (-100, `NF_IP_PRI_NAT_DST`, and 100); a chain's own priority only orders it among them: -110 and 90 put
@@ -12,7 +18,7 @@ ours before kube-proxy's, and the one that learns before all that masquerade, wh
 import hashlib
 from typing import NamedTuple
 
-from moorage.dataplane.model import Balanced, Moored
+from moorage.dataplane.model import Balanced, ByClientIP, Moored
 from moorage.dataplane.nft import Hook
 from moorage.dataplane.policies import Policy
 from moorage.dataplane.schema import (
@@ -81,8 +87,11 @@ def foundation() -> list[str]:
 
 
 def rules_digest(learn6: bool) -> str:
-    """Identifies the version of the base rules."""
-    return hashlib.sha256("\n".join(base(learn6)).encode()).hexdigest()[:32]
+    """Identifies the version of the rules: those of the base, and those of chains that are made on use."""
+    chains = [policy_chain(each, learns) for each in _EXAMPLES for learns in (True, False)]
+    chains += [learn_chain(each) for each in _EXAMPLES if each.affinity.session_seconds]
+    lines = [*base(learn6), *(line for chain in chains for line in chain.commands)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
 
 
 def base_chains(learn6: bool) -> list[Chain]:
@@ -142,28 +151,39 @@ def _masquerade(family: Family) -> str:
 def policy_chain(policy: Policy, learns: bool) -> Chain:
     """The chain of a policy: mooring, session, slot. `learns`: whether sessions of its family can be learned.
 
+    A rule cannot see that the map of sessions is full: the set `crowded` tells that it soon will be.
+
     Mooring and slot are looked up twice because kernels before 6.17 can miss an element of a hash set while another
     transaction commits; `misses` counts when the first look-up of a slot found nothing.
     """
     family, containers = _family(policy), OF_FAMILY[policy.family]
-    offset = first_slot(policy.modulus)
+    client, modulus = f"{family.ip} saddr", policy.modulus
     to = f"meta l4proto {policy.protocol} dnat {family.ip} to"
-    by_client = f"{to} {family.ip} saddr . {_service(family)} map"
-    slot = f"jhash {family.ip} saddr mod {policy.modulus} seed {SEED:#x} offset {offset}"
-    by_mooring: tuple[str, ...] = ()
-    by_session = (f"{by_client} @{containers.sessions.name}",) if learns else ()
-    match policy.affinity:
-        case Balanced():
-            slot = f"numgen random mod {policy.modulus} offset {offset}"
-            by_session = ()
-        case Moored(holds=holds):
-            by_mooring = (f"{by_client} @{containers.moorings.name}",) * 2
-            if holds and policy.protocol == "tcp":
-                renew, *wait = _hold(family)
-                by_mooring, by_session = (*by_mooring, renew), (*by_session, *wait)
-    slots = containers.slots[policy.protocol].name
-    by_slot = f"{to} {family.ip} daddr . {policy.protocol} dport . {slot} map @{slots}"
-    rules = (*by_mooring, *by_session, by_slot, "counter name misses", by_slot, f"goto {REFUSE.name}")
+    by_client = f"{to} {client} . {_service(family)} map"
+
+    def by_slot(number: str) -> str:
+        slots = containers.slots[policy.protocol].name
+        slot = f"{number} offset {first_slot(modulus)}"
+        return f"{to} {family.ip} daddr . {policy.protocol} dport . {slot} map @{slots}"
+
+    def by_hash(of: str) -> str:
+        return by_slot(f"jhash {of} mod {modulus} seed {SEED:#x}")
+
+    by_mooring, by_session, choose = tuple[str, ...](), tuple[str, ...](), by_hash(client)
+    if isinstance(policy.affinity, Balanced):
+        choose = by_slot(f"numgen random mod {modulus}")
+    elif learns:
+        by_session = (f"{by_client} @{containers.sessions.name}",)
+    if isinstance(policy.affinity, Moored):
+        by_mooring = (f"{by_client} @{containers.moorings.name}",) * 2
+        if policy.affinity.holds and policy.protocol == "tcp":
+            renew, *wait = _hold(family)
+            by_mooring, by_session = (*by_mooring, renew), (*by_session, *wait)
+    by_address = tuple[str, ...]()
+    if learns and not isinstance(policy.affinity, Balanced):
+        by_address = (f"{client} @{containers.crowded.name} {choose}",) * 2
+        choose = by_hash(f"{client} . meta hour")
+    rules = (*by_mooring, *by_session, *by_address, choose, "counter name misses", choose, f"goto {REFUSE.name}")
     return Chain(policy.chain, rules)
 
 
@@ -197,3 +217,12 @@ def learn_chain(policy: Policy) -> Chain:
 
 def _family(policy: Policy) -> Family:
     return IPV6 if policy.family == 6 else IPV4
+
+
+_EXAMPLES = [
+    Policy(family.number, protocol, affinity, modulus=1)
+    for family in FAMILIES
+    for protocol in PROTOCOLS
+    for affinity in (Balanced(), ByClientIP(1), Moored(1), Moored(1, holds=True))
+]
+"""One policy of each kind."""

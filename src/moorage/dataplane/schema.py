@@ -15,7 +15,7 @@ from moorage.dataplane.nft import FAMILY, TABLE_NAME, ListedElement, Word
 
 TABLE = f"{FAMILY} {TABLE_NAME}"
 MAX_SESSIONS = 262_144
-"""How many sessions of one family the kernel keeps; further clients are held by the hash alone."""
+"""How many sessions of one family the kernel keeps. What happens when they are nearly so many: `crowding`."""
 MAX_WAITS = 65_536
 """How many clients of one family the kernel remembers to have waited for their mooring; further ones do not wait."""
 
@@ -230,12 +230,16 @@ class Containers(NamedTuple):
     """Clients that wait for their mooring at a Service's port, for `ruleset.HOLD_SECONDS`."""
     waited: Container
     """Clients that have waited there, so that they do not wait again; for `ruleset.WAITED_SECONDS`."""
+    crowded: Container
+    """All addresses while `sessions` is nearly full, else nothing. Clients in it who have no session choose by their
+    address alone. It says ranges because what has one plain value and says yes or no, as a protocol, is refused by
+    nft 1.1.3 in a rule that translates."""
 
     def each(self) -> Iterator[Container]:
         """All of them, in the order of creation."""
         yield from (self.services, *self.slots.values(), self.sessions, self.learners, self.live)
         yield from (self.addresses, self.carried, self.hairpin)
-        yield from (self.moorings, self.pods, self.waits, self.waited)
+        yield from (self.moorings, self.pods, self.waits, self.waited, self.crowded)
 
 
 def _of_family(family: Family) -> Containers:
@@ -271,6 +275,7 @@ def _of_family(family: Family) -> Containers:
         pods=Container(f"pods{number}", family, (Field.CLIENT,), owner=prefix_of, prefixes=True),
         waits=_of_clients(f"waits{number}", family),
         waited=_of_clients(f"waited{number}", family),
+        crowded=Container(f"crowded{number}", family, (Field.CLIENT,), read_back=ReadBack.APART, prefixes=True),
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from moorage.dataplane import nft, reading, sessions, units
 from moorage.dataplane.capabilities import Capabilities
 from moorage.dataplane.changes import MAX_ELEMENTS_LARGE, MAX_ELEMENTS_SMALL, Ledger, Transaction
 from moorage.dataplane.conntrack import Conntrack, Flow, service_of, stale
+from moorage.dataplane.crowding import Crowding
 from moorage.dataplane.elements import MAX_LARGE, MAX_SMALL
 from moorage.dataplane.ended import forget
 from moorage.dataplane.model import (
@@ -74,6 +75,7 @@ class Synchronizer:
         self._limit = MAX_ELEMENTS_LARGE if capabilities.large_transactions else MAX_ELEMENTS_SMALL
         self._learns = frozenset({4, 6} if capabilities.learn6 else {4})
         self._refusals = Refusals(nft, self._learns, self._limit)
+        self.crowding = Crowding(nft, self._learns)
         self._ledger: Ledger | None = None
         self.unfinished = False
         """Some sessions changed during each attempt to correct them; the next sync tries again."""

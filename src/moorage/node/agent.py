@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from moorage.cluster.backoff import backoff
 from moorage.cluster.client import Client
+from moorage.dataplane.crowding import Crowding
 from moorage.dataplane.model import ClientTarget, ServicePort, UnitKey, title_of
 from moorage.dataplane.services import Scope
 from moorage.dataplane.sync import Synced, Synchronizer
@@ -48,7 +49,8 @@ class Agent:
     """
 
     CHECK_SECONDS = 30.0
-    """How often to check that the kernel's digest is still ours: somebody may have flushed the ruleset."""
+    """How often to check that the kernel's digest is still ours, because somebody may have flushed the ruleset, and
+    that there is room for sessions."""
 
     def __init__(
         self,
@@ -96,6 +98,11 @@ class Agent:
     def moorings(self) -> int:
         """How many pods' addresses are led by a mooring, each port of a Service counted."""
         return sum(isinstance(each, ClientTarget) for each in self._wanted.state.values())
+
+    @property
+    def crowding(self) -> Crowding:
+        """How many sessions there are, and whether there is room for more."""
+        return self._synchronizer.crowding
 
     @property
     def refused(self) -> int:
@@ -180,6 +187,7 @@ class Agent:
         while True:
             if now() >= self._check_at:
                 self._check_at = now() + self.CHECK_SECONDS
+                self._warned.put("sessions", await self._synchronizer.crowding.look())
                 if self._synchronizer.unfinished:
                     return set()
                 if not await self._synchronizer.intact():

@@ -103,3 +103,6 @@ def _refresh(metrics: Metrics, agent: Agent) -> None:
     metrics.moorings.set(agent.moorings)
     metrics.refused_ports.set(agent.refused)
     metrics.warnings.set(len(agent.warnings))
+    for family, sessions in agent.crowding.sessions.items():
+        metrics.learned.labels(f"IPv{family}").set(sessions)
+        metrics.crowded.labels(f"IPv{family}").set(family in agent.crowding.crowded)

@@ -65,6 +65,18 @@ class Metrics(ProcessMetrics, Observer):
         self.sessions = Counter(
             "moorage_node_corrected_sessions", "Sessions that ended, or got another timeout.", registry=registry
         )
+        self.learned = Gauge(
+            "moorage_node_sessions",
+            "Sessions that the kernel has, looked at every 30 seconds.",
+            ["family"],
+            registry=registry,
+        )  # IPv4, IPv6
+        self.crowded = Gauge(
+            "moorage_node_sessions_crowded",
+            "1 while clients without a session choose by their address alone: the sessions nearly fill their map.",
+            ["family"],
+            registry=registry,
+        )
         self.flows = Counter(
             "moorage_node_ended_flows", "Connections that were ended with their endpoint.", registry=registry
         )
