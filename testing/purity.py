@@ -1,9 +1,11 @@
-"""Which test modules are pure, found by what they import: `make quick` runs these."""
+"""Which tests are pure, found by what their modules import, and their fixtures' modules: `make quick` runs these."""
 
 import ast
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 ROOTS = (ROOT / "src", ROOT / "lab" / "src", ROOT)
@@ -29,6 +31,13 @@ def is_pure(path: Path) -> bool:
         pending += ours - seen
         seen |= ours
     return True
+
+
+def is_pure_test(item: pytest.Item) -> bool:
+    """Whether the modules of all fixtures that a test uses, or these use, are pure: it need not import those."""
+    fixtures = item._fixtureinfo.name2fixturedefs if isinstance(item, pytest.Function) else {}
+    modules = {each.func.__module__ for definitions in fixtures.values() for each in definitions}
+    return all(is_pure(path) for name in modules for path in _modules(name))
 
 
 @cache

@@ -11,7 +11,7 @@ import pytest
 import structlog
 from hypothesis import settings
 
-from testing.purity import is_pure
+from testing.purity import is_pure, is_pure_test
 from tests.support.other_nft import other_nft
 
 __all__ = ["other_nft"]
@@ -38,7 +38,7 @@ log_plainly()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--pure", action="store_true", help="only test modules that do no I/O, by what they import")
+    parser.addoption("--pure", action="store_true", help="only tests that do no I/O, by what is imported for them")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
@@ -55,6 +55,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """True: not collected. None: for others to say."""
     left_out = config.getoption("pure") and collection_path.suffix == ".py" and not is_pure(collection_path)
     return left_out or None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --pure, of what was collected some tests are left out because of their fixtures."""
+    if config.getoption("pure"):
+        config.hook.pytest_deselected(items=[each for each in items if not is_pure_test(each)])
+        items[:] = filter(is_pure_test, items)
 
 
 @pytest.fixture(autouse=True)

@@ -72,3 +72,36 @@ def test_of_this_repository_core_is_pure_and_the_client_is_not() -> None:
     assert purity.is_pure(purity.ROOT / "tests/dataplane/test_sync.py")
     assert not purity.is_pure(purity.ROOT / "tests/cluster/test_client.py")
     assert not purity.is_pure(purity.ROOT / "tests/core/test_round_trips.py")
+
+
+@pytest.fixture
+def given_by_a_pure_module() -> None:
+    """Nothing."""
+
+
+def _give_nothing() -> None:
+    """What a module with I/O gives."""
+
+
+_give_nothing.__module__ = "tests.support.netns"
+given_by_a_module_with_io = pytest.fixture(_give_nothing)
+
+
+@pytest.fixture
+def given_by_way_of_it(given_by_a_module_with_io: None) -> None:
+    """Nothing."""
+
+
+@pytest.mark.usefixtures("given_by_a_pure_module", "tmp_path")
+def test_a_test_with_fixtures_of_pure_modules_and_of_libraries_is_pure(request: pytest.FixtureRequest) -> None:
+    assert purity.is_pure_test(request.node)
+
+
+@pytest.mark.usefixtures("given_by_a_module_with_io")
+def test_a_test_with_a_fixture_of_a_module_with_io_is_not_pure(request: pytest.FixtureRequest) -> None:
+    assert not purity.is_pure_test(request.node)
+
+
+@pytest.mark.usefixtures("given_by_way_of_it")
+def test_a_test_is_not_pure_by_way_of_its_fixtures_either(request: pytest.FixtureRequest) -> None:
+    assert not purity.is_pure_test(request.node)
