@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 
 import pytest
+from msgspec.structs import replace
 
 from moorage.dataplane import sessions
 from moorage.dataplane.changes import Ledger
@@ -249,6 +250,23 @@ async def test_no_endpoints_or_an_unknown_port_is_refused_at_once(world: World, 
     assert await world.connect(client, key._replace(port=1)) == "refused"
     await world.carry([port(key, [1])])
     assert await world.connect(client, key) == port(key, [1]).endpoints[0].target.address
+    await world.carry([port(key, [])])
+    assert await world.connect(client, key) == "refused"
+
+
+@pytest.mark.parametrize("key", [KEY, UDP, KEY6], ids=["tcp", "udp", "tcp over IPv6"])
+async def test_a_port_whose_endpoints_are_for_other_nodes_meets_silence(world: World, key: ServiceAddress) -> None:
+    client = (CLIENTS6 if key.family == 6 else CLIENTS)[0]
+    ignoring = replace(port(key, [], HOURS), ignores=True)
+    await world.carry([ignoring])
+    assert await world.connect(client, key) == "timed out"
+    world.restart()
+    assert await world.carry([ignoring]) == (0, 0, 0)
+    await world.carry([port(key, [1], HOURS)])
+    assert await world.connect(client, key) == port(key, [1]).endpoints[0].target.address
+    await world.carry([ignoring])
+    assert await world.connect(client, key) == "timed out"
+    world.restart()
     await world.carry([port(key, [])])
     assert await world.connect(client, key) == "refused"
 

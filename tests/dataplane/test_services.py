@@ -5,7 +5,7 @@ import pytest
 from msgspec.structs import replace
 
 from moorage.api.contract import PROXY_LABEL, WEIGHTS_ANNOTATION, MooredBy, ServiceContract, encode_service
-from moorage.api.core_v1 import Service
+from moorage.api.core_v1 import Service, ServiceStatus
 from moorage.api.discovery_v1 import EndpointSlice
 from moorage.api.meta import LabelSelector, ObjectMeta
 from moorage.api.topology import HintedEndpoint, encode_hints
@@ -145,6 +145,58 @@ def test_internal_traffic_policy_local_keeps_to_the_node() -> None:
     port = only(service(internalTrafficPolicy="Local"), slice_(here, there))
     assert targets(port) == ["10.244.1.1:80"]
     assert [each.local for each in only(service(), slice_(here, there)).endpoints] == [True, False]
+
+
+def at_node(node: int | None, number: int = 1, **conditions: bool) -> dict[str, object]:
+    name = None if node is None else f"node-{node}"
+    return {"addresses": [f"10.244.{node or 9}.{number}"], "nodeName": name, "conditions": conditions}
+
+
+LEAVING = {"ready": False, "serving": True, "terminating": True}
+GONE = {"ready": False, "serving": False, "terminating": True}
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "used", "ignores"),
+    [
+        pytest.param([], [], False, id="none anywhere: rejected"),
+        pytest.param([at_node(2, ready=False)], [], False, id="none is ready anywhere: rejected"),
+        pytest.param([at_node(2, **GONE)], [], False, id="the last one has ended: rejected"),
+        pytest.param([at_node(2)], [], True, id="ready elsewhere only: dropped"),
+        pytest.param([at_node(None)], [], True, id="outside of all nodes only: dropped"),
+        pytest.param([at_node(2, **LEAVING)], [], True, id="leaving elsewhere, and serving: dropped"),
+        pytest.param([at_node(1, ready=False), at_node(2)], [], True, id="here not ready: dropped"),
+        pytest.param([at_node(1, **GONE), at_node(2)], [], True, id="here ended: dropped"),
+        pytest.param([at_node(1, **LEAVING), at_node(2)], ["10.244.1.1:80"], False, id="here leaving: it serves on"),
+        pytest.param(
+            [at_node(1, **LEAVING), at_node(1, 2), at_node(2)], ["10.244.1.2:80"], False, id="here leaving and ready"
+        ),
+        pytest.param([at_node(1), at_node(1, 2)], ["10.244.1.1:80", "10.244.1.2:80"], False, id="all are here"),
+    ],
+)
+def test_internal_traffic_policy_local_does_what_kube_proxy_does(
+    endpoints: list[object], used: list[str], ignores: bool
+) -> None:
+    """As pkg/proxy/topology.go (`CategorizeEndpoints`) and pkg/proxy/nftables of Kubernetes 1.37.2."""
+    port = only(service(internalTrafficPolicy="Local"), slice_(*endpoints))
+    assert (targets(port), port.ignores) == (used, ignores)
+    everywhere = only(service(internalTrafficPolicy="Cluster"), slice_(*endpoints))
+    assert not everywhere.ignores
+
+
+def test_traffic_distribution_means_nothing_without_hints() -> None:
+    given = slice_(at_node(1), at_node(2))
+    for distribution in ("PreferClose", "PreferSameZone", "PreferSameNode"):
+        assert len(only(service(trafficDistribution=distribution), given).endpoints) == 2
+
+
+def test_the_addresses_of_a_load_balancer_are_of_no_node() -> None:
+    spec = service(internalTrafficPolicy="Local", type="LoadBalancer")
+    balanced = replace(
+        spec, status=msgspec.convert({"loadBalancer": {"ingress": [{"ip": "203.0.113.9"}]}}, ServiceStatus)
+    )
+    port = only(balanced, slice_(at_node(2)), scope=SCOPE._replace(addresses="load-balancer"))
+    assert (targets(port), port.ignores) == (["10.244.2.1:80"], False)
 
 
 def test_headless_external_name_and_foreign_services_are_not_carried() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from moorage.dataplane.changes import Ledger
 from moorage.dataplane.elements import RawElement
@@ -92,6 +93,8 @@ def states(draw: st.DrawFn, keys: list[ServiceAddress] = KEYS, most: int = 9) ->
         )
         affinity = draw(st.sampled_from(AFFINITIES))
         state[key] = ServicePort(service="frontend/backend", key=key, endpoints=ends, affinity=affinity)
+        if not numbers:
+            state[key] = replace(state[key], ignores=draw(st.booleans()))
         if numbers and isinstance(affinity, Moored):
             for client in draw(st.sets(st.sampled_from(MOORED_CLIENTS[key.family]))):
                 number = draw(st.sampled_from(sorted(numbers)))

@@ -14,7 +14,7 @@ from moorage.dataplane import changes, reading, sessions
 from moorage.dataplane.changes import Content, Difference, Ledger
 from moorage.dataplane.model import NodeState, UnitKey
 from moorage.dataplane.nft import Hook, ListedChain, Nft, Outline
-from moorage.dataplane.ruleset import REFUSE, base_chains, rules_digest
+from moorage.dataplane.ruleset import IGNORE, REFUSE, base_chains, rules_digest
 from moorage.dataplane.schema import (
     CONTAINERS,
     COUNTERS,
@@ -92,7 +92,7 @@ async def read(nft: Nft) -> Kernel:
 def wanted(state: NodeState, learns: Learns) -> Kernel:
     """What the kernel should have while it carries `state`. Pure."""
     ledger, learn6 = Ledger(state, learns), 6 in learns
-    chains = [*base_chains(learn6), REFUSE, *ledger.chains().values()]
+    chains = [*base_chains(learn6), REFUSE, IGNORE, *ledger.chains().values()]
     outline = Outline(
         frozenset(each.name for each in CONTAINERS),
         {each.name: ListedChain(each.hook, len(each.rules)) for each in chains},

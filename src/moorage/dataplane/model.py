@@ -86,10 +86,13 @@ class ServicePort(msgspec.Struct, frozen=True, gc=False):
     """`namespace/name`."""
     key: ServiceAddress
     endpoints: tuple[Endpoint, ...] = ()
-    """Sorted by name. None: new connections are rejected."""
+    """Sorted by name. None: new connections are rejected, or with `ignores` dropped."""
     affinity: Affinity = Balanced()
     keeps: frozenset[Target] = frozenset()
     """Targets that get no new connections but keep their flows: terminating, or serving but not ready."""
+    ignores: bool = False
+    """There are endpoints, but none for the clients of this node (`internalTrafficPolicy: Local`): as with kube-proxy
+    new connections meet silence, and are sent again."""
 
     @property
     def targets(self) -> frozenset[Target]:

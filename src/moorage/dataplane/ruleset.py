@@ -68,6 +68,8 @@ class Chain(NamedTuple):
 
 REFUSE = Chain("refuse", ("meta l4proto tcp reject with tcp reset", "reject with icmpx port-unreachable"))
 """Refuses a connection in the way of its protocol."""
+IGNORE = Chain("ignore", ("drop",))
+"""Drops packets to ports that have endpoints on other nodes only, and are for the node's own."""
 
 
 def base(learn6: bool) -> list[str]:
@@ -83,7 +85,7 @@ def foundation() -> list[str]:
     """Commands that make the table with everything that policies and elements refer to, but no base chains."""
     made = (each.declaration for each in CONTAINERS)
     counters = (f"add counter {TABLE} {each}" for each in COUNTERS)
-    return [f"add table {TABLE}", *made, *counters, *REFUSE.commands]
+    return [f"add table {TABLE}", *made, *counters, *REFUSE.commands, *IGNORE.commands]
 
 
 def rules_digest(learn6: bool) -> str:

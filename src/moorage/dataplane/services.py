@@ -1,9 +1,10 @@
 """Turns Kubernetes Services and EndpointSlices into what the node should carry. Pure.
 
-The rules are those of kube-proxy: endpoints are matched to ports by the port's name and protocol, so a named
+The rules are those of kube-proxy 1.37: endpoints are matched to ports by the port's name and protocol, so a named
 target port and a slice whose port differs from `targetPort` both work; only the first address of an endpoint
 counts; ready endpoints are used, and if there are none, those that are terminating but still serving (KEP-1669);
-an endpoint that is listed more than once counts by its best entry.
+an endpoint that is listed more than once counts by its best entry. With `internalTrafficPolicy: Local` only those of
+the node count: if there are endpoints, but none of them, connections are dropped.
 
 Whatever the objects hold, the result is well formed: canonical addresses of the right family, ports from 1 to 65535,
 and timeouts that Kubernetes allows.
@@ -145,7 +146,9 @@ def carried(service: Service, slices: Iterable[EndpointSlice], scope: Scope, at:
         room -= max(1, min(len(endpoints), MAX_ENDPOINTS_OF_PORT))
         if len(warnings) <= MAX_WARNINGS_OF_SERVICE:
             warnings |= dict.fromkeys(_port_warnings(name, port, endpoints, there, scope))
+        anywhere = False
         if scope.addresses == "cluster" and service.spec.internal_traffic_policy == "Local":
+            anywhere = bool(_used(endpoints, scope))
             # Where only the node's own endpoints count, hints do not (KEP-2433).
             endpoints = {
                 target: each._replace(hints=NO_HINTS)
@@ -153,7 +156,8 @@ def carried(service: Service, slices: Iterable[EndpointSlice], scope: Scope, at:
                 if each.node_name == scope.node
             }
         key = ServiceAddress(address, port.protocol.lower(), port.port)
-        made = ports[key] = _service_port(name, key, affinity, endpoints, scope, at)
+        made = _service_port(name, key, affinity, endpoints, scope, at)
+        ports[key] = made = replace(made, ignores=True) if anywhere and not made.endpoints else made
         if isinstance(affinity, Moored):
             known = made.targets | made.keeps
             serving[key] = {name: target for name, target in by_name(endpoints).items() if target in known}

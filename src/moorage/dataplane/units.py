@@ -23,7 +23,7 @@ from moorage.dataplane.model import (
     UnitKey,
 )
 from moorage.dataplane.policies import Policy
-from moorage.dataplane.ruleset import Chain, learn_chain, policy_chain
+from moorage.dataplane.ruleset import IGNORE, Chain, learn_chain, policy_chain
 from moorage.dataplane.schema import OF_FAMILY, Container, Element, Elements, prefix_text, text
 from moorage.dataplane.slots import first_slot, modulus, table
 
@@ -71,7 +71,7 @@ def _of_port(unit: ServicePort, learns: Learns) -> Elements:
     policy = policy_of(unit)
     result: Elements = {containers.carried: {key: _mark(unit, policy)}}
     if policy is None:
-        return result
+        return result | (_ignored(unit.key) if unit.ignores else {})
     targets = [text(endpoint.target) for endpoint in unit.endpoints]
     names, weights = tuple(each.name for each in unit.endpoints), tuple(each.weight for each in unit.endpoints)
     slots = zip(_slot_keys(unit.key, policy), _table(names, weights, policy.modulus), strict=True)
@@ -80,6 +80,10 @@ def _of_port(unit: ServicePort, learns: Learns) -> Elements:
     if containers.learners in result:
         result[containers.live] = dict.fromkeys((f"{key} . {target}" for target in targets), "")
     return result
+
+
+def _ignored(key: ServiceAddress) -> Elements:
+    return {OF_FAMILY[key.family].services: {text(key): f"goto {IGNORE.name}"}}
 
 
 def _verdicts(key: ServiceAddress, policy: Policy, learns: Learns) -> Elements:
@@ -151,7 +155,9 @@ def mark(unit: Unit) -> str:
 
 
 def _mark(unit: Unit, policy: Policy | None) -> str:
-    return f"{digest(unit):032x} {policy.chain if policy else '-'}"
+    ignores = isinstance(unit, ServicePort) and unit.ignores
+    chain = policy.chain if policy else IGNORE.name if ignores else "-"
+    return f"{digest(unit):032x} {chain}"
 
 
 def remembered(key: ServiceAddress, mark: str, learns: Learns) -> Elements:
@@ -159,9 +165,10 @@ def remembered(key: ServiceAddress, mark: str, learns: Learns) -> Elements:
 
     Slots have the value UNKNOWN: it depends on the endpoints.
     """
-    policy = Policy.of_chain(mark.partition(" ")[2])
+    chain = mark.partition(" ")[2]
+    policy = Policy.of_chain(chain)
     if policy is None:
-        return {}
+        return _ignored(key) if chain == IGNORE.name else {}
     slots: dict[Container, dict[str, str]] = {
         OF_FAMILY[policy.family].slots[policy.protocol]: dict.fromkeys(_slot_keys(key, policy), UNKNOWN)
     }
