@@ -15,6 +15,7 @@ from e2e.harness.topology import INTERNET
 
 OPERATOR, SOURCE, DEMO = "The operator, in cluster B", "The other cluster, A", "The demo, in cluster B"
 REMOVAL = "Removing it, and keeping the Services"
+CHECK = "Check the cluster, before and after"
 AGENTS, REMOVAL_OF_AGENTS = "Node agents, in cluster B", "Removing the node agents"
 """e2e/test_agent.py follows these."""
 ANSWER = re.compile(r"^frontend\[frontend-[\w-]+\] -> backend\[(backend[12])-[\w-]+\]$", re.MULTILINE)
@@ -32,7 +33,7 @@ def installation(clusters: Clusters, tmp_path_factory: pytest.TempPathFactory) -
 def printed(installation: Installation) -> str:
     """What the commands of the last step print."""
     found = commands()
-    assert list(found) == ["The image", OPERATOR, AGENTS, SOURCE, DEMO, REMOVAL_OF_AGENTS, REMOVAL]
+    assert list(found) == [CHECK, "The image", OPERATOR, AGENTS, SOURCE, DEMO, REMOVAL_OF_AGENTS, REMOVAL]
     installation.run(*found[OPERATOR])
     installation.run(*found[SOURCE])
     output = installation.run(*found[DEMO])

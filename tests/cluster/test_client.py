@@ -275,6 +275,14 @@ def page(*items: dict[str, Any], version: int, more: str = "") -> dict[str, Any]
     return {"metadata": {"resourceVersion": str(version), "continue": more}, "items": list(items)}
 
 
+async def test_text_is_read_as_it_is_and_that_of_a_refusal_is_its_message() -> None:
+    async with stub_client(Recorder(web.Response(text="ok\n"), web.Response(text="not yet\n", status=503))) as client:
+        assert await client.text("/readyz") == "ok\n"
+        with pytest.raises(ApiError) as caught:
+            await client.text("/readyz")
+    assert (caught.value.status, caught.value.message) == (503, "not yet")
+
+
 async def test_a_list_is_fetched_page_by_page() -> None:
     answers = Recorder(page(service("a", 1), version=9, more="x"), page(service("b", 2), version=9))
     async with stub_client(answers) as client:

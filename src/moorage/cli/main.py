@@ -45,6 +45,7 @@ COMMANDS: dict[str, Entry] = {
         "moorage.cli.operator", "Find, check and keep the endpoints of ExternalServices.", log_level="info"
     ),
     "outside": Entry("moorage.cli.outside", "A child process of the operator.", True, "info"),
+    "check": Entry("moorage.cli.check", "Check a cluster, before or after an installation."),
     "crds": Entry("moorage.cli.crds", "Print the CustomResourceDefinitions, for kubectl apply.", log_level=None),
     "app": Entry("moorage.cli.app", "Run one of the demo's programs.", log_level=None),
 }

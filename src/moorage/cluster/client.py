@@ -154,8 +154,7 @@ class Client:
         accept = _METADATA.format("List") if metadata_only else JSON
         selectors = {"labelSelector": label_selector, "fieldSelector": field_selector}
         first = {**selectors, "resourceVersion": resource_version}
-        limit, read = {"limit": str(self._guard.page)}, (reading or Whole(kind)).page
-        size = 0
+        limit, read, size = {"limit": str(self._guard.page)}, (reading or Whole(kind)).page, 0
 
         def counted(answer: bytes | bytearray) -> Page[T]:
             nonlocal size
@@ -315,6 +314,10 @@ class Client:
         """Send any request, and return the decoded JSON. Parameters that are None are left out."""
         request = _Request(method, path, params, body, content_type, accept)
         return await self._request(request, msgspec.json.Decoder(dict[str, Any]).decode)
+
+    async def text(self, path: str) -> str:
+        """GET, with an answer that is text: of a pod, for example, through the API server's proxy."""
+        return await self._request(_Request("GET", path, accept="*/*"), lambda answer: bytes(answer).decode())
 
     async def _call(self, kind: type[T], request: _Request) -> T:
         return await self._request(request, msgspec.json.Decoder(kind).decode)
