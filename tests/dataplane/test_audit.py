@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 
 from moorage.dataplane import audit as audit_module
+from moorage.dataplane import changes
 from moorage.dataplane.audit import Finding, audit, compare, wanted
 from moorage.dataplane.capabilities import Capabilities
 from moorage.dataplane.conntrack import FakeConntrack
@@ -156,7 +157,7 @@ async def test_the_state_of_one_is_no_finding_for_it_and_one_for_any_other(one: 
 
 def test_a_table_that_is_gone_is_one_finding() -> None:
     want = wanted(STATE, LEARNS)
-    gone = audit_module.Kernel(Outline(frozenset(), {}, frozenset()), audit_module.NOTHING, {})
+    gone = audit_module.Kernel(Outline(frozenset(), {}, frozenset()), changes.NOTHING, {})
     (finding,) = compare(gone, want)
     assert str(finding) == "table inet moorage is missing"
 

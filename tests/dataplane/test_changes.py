@@ -203,6 +203,15 @@ async def test_transactions_keep_to_the_limit() -> None:
     assert all(script.count(" . ") < 100 * 6 and script.count(",") < 100 for script in scripts)
 
 
+async def test_several_units_go_in_small_transactions_and_one_unit_is_not_cut_for_that() -> None:
+    keys = [ServiceAddress(f"10.96.{number}.1", "tcp", 80) for number in range(100)]
+    state: NodeState = {key: port(key, range(1, 40), affinity=60) for key in keys}
+    assert all(len(each.units) < 30 for each in Ledger({}, BOTH, 40_000).change_to(state))
+    large: NodeState = {KEYS[0]: port(KEYS[0], range(1, 1500), affinity=60)}
+    scripts = [each.script for each in Ledger({}, BOTH, 40_000).change_to(large)]
+    assert max(script.count(",") for script in scripts) > changes.MAX_GATHERED
+
+
 async def test_a_flip_that_no_transaction_would_take_goes_slot_by_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(changes, "MAX_UNDIVIDED", 20)
     key, containers = KEYS[0], OF_FAMILY[4]

@@ -538,3 +538,39 @@ async def test_where_somebody_else_removed_the_digest_no_other_digest_is_believe
     assert not await sync.intact()
     await sync.sync(state, set())
     assert await same(nft, state)
+
+
+async def test_a_table_that_was_deleted_is_made_again_and_nothing_of_it_is_read() -> None:
+    nft = ReadingNft()
+    sync = synchronizer(nft)
+    state: NodeState = {key: port(key, [1, 2], 60) for key in (KEY, OTHER, LONE)}
+    await sync.sync(state, state.keys())
+    await nft.run("delete table inet moorage\n")
+    assert not await sync.intact()
+    nft.listed.clear()
+    await sync.sync(state, set())
+    assert set(nft.listed) == {"sessions4", "sessions6"}
+    assert await same(nft, state)
+
+
+@pytest.mark.parametrize("fails_at", range(1, 8))
+async def test_killed_while_it_makes_a_new_table_it_is_made_good(
+    nft: BreakingNft, monkeypatch: pytest.MonkeyPatch, fails_at: int
+) -> None:
+    monkeypatch.setattr(sync_module, "MAX_ELEMENTS_SMALL", 40)
+    large = ServiceAddress("10.96.0.0", "tcp", 80)
+    state: NodeState = {key: port(key, [1, 2], 60) for key in (KEY, OTHER, LONE)}
+    nft.fails_at = fails_at
+    with pytest.raises(NftError):
+        await synchronizer(nft).sync(state | {large: port(large, range(1, 8), 60)}, set())
+    then: NodeState = {KEY: state[KEY], OTHER: port(OTHER, [2, 3], 60), large: port(large, range(1, 4), 60)}
+    await synchronizer(nft).sync(then, set())
+    assert await same(nft, then)
+
+
+async def test_a_table_without_chains_is_none_of_ours_and_its_elements_are_not_believed(nft: BreakingNft) -> None:
+    state: NodeState = {KEY: port(KEY, [1, 2], 60)}
+    set_ = "add set inet moorage addresses4 { typeof ip daddr; }\n"
+    await nft.run(f"add table inet moorage\n{set_}add element inet moorage addresses4 {{ 10.96.0.7 }}\n")
+    await synchronizer(nft).sync(state, set())
+    assert await same(nft, state)

@@ -40,9 +40,6 @@ class Kernel(NamedTuple):
     """RULES_DIGEST and DIGEST: their one element's comment."""
 
 
-NOTHING = Content({}, set(), set())
-
-
 class Finding(NamedTuple):
     """One difference."""
 

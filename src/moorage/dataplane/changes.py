@@ -27,6 +27,10 @@ from moorage.dataplane.units import Learns
 MAX_ELEMENTS_SMALL, MAX_ELEMENTS_LARGE = 1_500, 40_000
 """How many elements one transaction may have if nft cannot enlarge its socket buffer, and if it can."""
 
+MAX_GATHERED = 5_000
+"""How many elements of several units go into one transaction. Larger ones save no time: the next one is made while
+nft works on one, and the first units are there early."""
+
 MAX_UNDIVIDED = 3_000
 """A flip of up to this many elements is not divided, even if it exceeds the limit: nft can still send it."""
 
@@ -40,6 +44,9 @@ class Content(NamedTuple):
     """Elements that several units may need."""
     chains: set[str]
     """Chains that are made on first use."""
+
+
+NOTHING = Content({}, set(), set())
 
 
 class Difference(NamedTuple):
@@ -256,7 +263,7 @@ def transactions(
     adds: list[Difference] = [_UNDER_WAY] if under_way else []
     touched: set[UnitKey] = set()
     for unit, delete, add in _pieces(changes, shared, limit):
-        if (deletes or adds) and len(deletes) + len(adds) + len(delete) + len(add) > limit:
+        if (deletes or adds) and len(deletes) + len(adds) + len(delete) + len(add) > min(limit, MAX_GATHERED):
             yield Transaction(_script(head, deletes, adds), frozenset(touched))
             head, deletes, adds, touched = [], [], [], set()
         deletes += delete

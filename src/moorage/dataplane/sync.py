@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from moorage.dataplane import nft, reading, sessions, units
 from moorage.dataplane.capabilities import Capabilities
-from moorage.dataplane.changes import MAX_ELEMENTS_LARGE, MAX_ELEMENTS_SMALL, Ledger, Transaction
+from moorage.dataplane.changes import MAX_ELEMENTS_LARGE, MAX_ELEMENTS_SMALL, NOTHING, Ledger, Transaction
 from moorage.dataplane.conntrack import Conntrack, Flow, service_of, stale
 from moorage.dataplane.crowding import Crowding
 from moorage.dataplane.elements import MAX_LARGE, MAX_SMALL
@@ -24,6 +24,7 @@ from moorage.dataplane.model import (
 )
 from moorage.dataplane.reading import Recalled
 from moorage.dataplane.refusals import Refusals, Refused
+from moorage.dataplane.removal import REMOVAL
 from moorage.dataplane.ruleset import base, rules_digest
 from moorage.dataplane.schema import DIGEST, RULES_DIGEST, TABLE, UNDER_WAY, WHOLE
 from moorage.dataplane.waking import Waker
@@ -159,30 +160,40 @@ class Synchronizer:
         """Take over whatever an earlier process has left in the kernel, even if it was killed in the middle."""
         ledger = Ledger(dict(desired), self._learns, self._limit)
         count, gone = 0, set[ServiceAddress]()
-        digest = rules_digest(self._learn6)
-        if await reading.comment(self._nft, RULES_DIGEST) != digest:
-            mark = [
-                f"flush set {TABLE} {RULES_DIGEST.name}",
-                f'add element {TABLE} {RULES_DIGEST.name} {{ {WHOLE} comment "{digest}" }}',
-            ]
-            # New rules may need other elements for the same units: until they have them, everything must be read.
-            unknown = [
-                f"flush set {TABLE} {DIGEST.name}",
-                f"add element {TABLE} {DIGEST.name} {{ {UNDER_WAY} }}",
-            ]
-            count += await self._run(iter([Transaction("\n".join([*base(self._learn6), *unknown, *mark]) + "\n")]))
-        if await reading.comment(self._nft, DIGEST) != ledger.digest:
-            under_way = self._failed_syncs > MAX_FAILED_SYNCS or await reading.is_under_way(self._nft)
-            if under_way:
-                held = Recalled(await reading.read_all(self._nft))
-            else:
-                held = await reading.recall(self._nft, ledger)
-            count += await self._run(ledger.repair(held.content, held.same, under_way=under_way))
-            gone = {key for key in held.content.units if isinstance(key, ServiceAddress)}.difference(ledger.state)
-            self._note_moves(units.moorings(held.content.units), ledger.state)
+        if not await self._nft.chains():
+            # Not even a chain: the table was deleted, or there never was one. To read it would run nft thirty times.
+            count += await self._run(iter([Transaction(REMOVAL + self._rules())]))
+            count += await self._run(ledger.repair(NOTHING))
+        else:
+            made, gone = await self._repair(ledger)
+            count += made
         forgotten, ended = await self._sweep(ledger.state, _Doubts(None, None, self._moves, gone))
         self._ledger = ledger
         return Synced(count, forgotten, ended)
+
+    async def _repair(self, ledger: Ledger) -> tuple[int, set[ServiceAddress]]:
+        """Change what differs; returns how many transactions that took, and the ports that are no longer carried."""
+        count = 0
+        if await reading.comment(self._nft, RULES_DIGEST) != rules_digest(self._learn6):
+            # New rules may need other elements for the same units: until they have them, everything must be read.
+            unknown = f"flush set {TABLE} {DIGEST.name}\nadd element {TABLE} {DIGEST.name} {{ {UNDER_WAY} }}\n"
+            count += await self._run(iter([Transaction(self._rules() + unknown)]))
+        if await reading.comment(self._nft, DIGEST) == ledger.digest:
+            return count, set()
+        under_way = self._failed_syncs > MAX_FAILED_SYNCS or await reading.is_under_way(self._nft)
+        if under_way:
+            held = Recalled(await reading.read_all(self._nft))
+        else:
+            held = await reading.recall(self._nft, ledger)
+        count += await self._run(ledger.repair(held.content, held.same, under_way=under_way))
+        self._note_moves(units.moorings(held.content.units), ledger.state)
+        return count, {key for key in held.content.units if isinstance(key, ServiceAddress)}.difference(ledger.state)
+
+    def _rules(self) -> str:
+        """A script that makes the table, or gives it the rules of this version."""
+        mark = f'add element {TABLE} {RULES_DIGEST.name} {{ {WHOLE} comment "{rules_digest(self._learn6)}" }}'
+        lines = [*base(self._learn6), f"flush set {TABLE} {RULES_DIGEST.name}", mark]
+        return "\n".join(lines) + "\n"
 
     async def _run(self, transactions: Iterator[Transaction]) -> int:
         count = 0
