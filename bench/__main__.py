@@ -41,8 +41,8 @@ SMALL_SYNC = 1_000
     type=click.Choice([each.name for each in kinds.KINDS]),
     help="Of hostile neighbours: this kind; may be given several times. Default: all.",
 )
-@click.option("--rounds", type=click.IntRange(1, 100), help="Rounds of connections; 7, or 2 if quick.")
-@click.option("--seconds", type=click.IntRange(1, 60), help="Length of a round; 2, or 1 if quick.")
+@click.option("--rounds", type=click.IntRange(1, 100), help="Rounds of connections; 15, or 2 if quick.")
+@click.option("--seconds", type=click.IntRange(1, 60), help="Length of a round; 1.")
 def main(
     quick: bool, markdown: bool, only: str | None, chosen: tuple[str, ...], rounds: int | None, seconds: int | None
 ) -> None:
@@ -54,7 +54,8 @@ def main(
     tables = []
     try:
         if only in (None, "connections"):
-            options = connections.Options(rounds or (2 if quick else 7), seconds or (1 if quick else 2), services)
+            moorings = SMALL_SYNC if quick else report.FULL_MOORINGS
+            options = connections.Options(rounds or (2 if quick else 15), seconds or 1, services, moorings)
             tables += _connections(options)
         root = os.geteuid() == 0
         if only in (None, "sync"):

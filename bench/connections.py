@@ -29,11 +29,12 @@ from bench import BUILD, haproxy, kubeproxy, states
 from bench.namespaces import BenchError, Namespace, namespace, output
 from moorage.dataplane.capabilities import probe
 from moorage.dataplane.conntrack import FakeConntrack
+from moorage.dataplane.model import Moored, NodeState
 from moorage.dataplane.nft import KernelNft
 from moorage.dataplane.sync import Synchronizer
 from testing.inside import netlink_inside
 
-Kind = Literal["untracked", "direct", "moorage", "kube-proxy", "haproxy"]
+Kind = Literal["untracked", "direct", "rule", "moorage", "mooring", "kube-proxy", "haproxy"]
 SOURCES = 200
 CONCURRENCY = 64
 _ENDPOINTS_EACH = 1022
@@ -42,20 +43,26 @@ _LINES = 500
 
 
 class Way(NamedTuple):
-    """From clients to endpoints; `services` more are carried beside the one that is measured."""
+    """From clients to endpoints. `services` and `moorings` are carried, with those that are measured."""
 
     kind: Kind
     endpoints: int = 2
     services: int = 1
+    moorings: int = 0
 
     @property
     def name(self) -> str:
-        return f"{self.kind} {self.services} x {self.endpoints}"
+        moored = f", {self.moorings} moorings" if self.moorings else ""
+        return f"{self.kind} {self.services} x {self.endpoints}{moored}"
 
 
 WAYS = (
     Way("untracked"),
     Way("direct"),
+    Way("rule"),
+    Way("mooring", moorings=1),
+    Way("mooring", moorings=100_000),
+    Way("mooring", 2, 10_000, 100_000),
     Way("moorage"),
     Way("moorage", 10, 10_000),
     Way("haproxy"),
@@ -86,6 +93,8 @@ class Options(msgspec.Struct):
     seconds: int
     services: int
     """Of the large node."""
+    moorings: int = 100_000
+    """The same."""
 
 
 class Node(NamedTuple):
@@ -120,6 +129,12 @@ add table inet tracked
 add chain inet tracked forward { type filter hook forward priority 0; }
 add rule inet tracked forward ct state established accept
 """
+_RULE = """\
+add table ip by-hand
+add chain ip by-hand prerouting {{ type nat hook prerouting priority dstnat; }}
+add rule ip by-hand prerouting ip daddr {service} tcp dport {port} dnat to {endpoint}
+"""
+"""What a person would write to have one address lead to one endpoint."""
 
 
 def endpoints_of(index: int, count: int) -> list[str]:
@@ -141,7 +156,7 @@ def network(ways: Sequence[Way], directory: Path) -> Iterator[tuple[Namespace, N
             node = stack.enter_context(namespace())
             _link(index, clients, node, servers)
             sources = directory / f"sources-{index}"
-            sources.write_text("".join(f"10.244.{index}.{n}\n" for n in range(1, SOURCES + 1)))
+            sources.write_text("".join(f"{each}\n" for each in _sources(index, way)))
             nodes.append(Node(way, sources, _program(index, way, node, directory)))
         yield clients, servers, nodes
 
@@ -179,6 +194,11 @@ def _link(index: int, clients: Namespace, node: Namespace, servers: Namespace) -
     node.set(_NODE_SETTINGS)
 
 
+def _sources(index: int, way: Way) -> list[str]:
+    """The addresses of the clients: where somebody is moored, no more than there are moorings."""
+    return [f"10.244.{index}.{n}" for n in range(1, min(SOURCES, way.moorings or SOURCES) + 1)]
+
+
 def _endpoint_network(index: int) -> str:
     return f"198.18.{4 * index}.0/22"
 
@@ -197,8 +217,10 @@ def _program(index: int, way: Way, node: Namespace, directory: Path) -> list[str
         case "direct":
             node.run("nft", "-f", "-", input=_TRACKED)
             return targets
-        case "moorage":
-            asyncio.run(_sync(node, service, endpoints, way.services))
+        case "rule":
+            node.run("nft", "-f", "-", input=_RULE.format(service=service, port=port, endpoint=targets[0]))
+        case "moorage" | "mooring":
+            asyncio.run(_sync(node, _state(way, service, endpoints, _sources(index, way))))
         case "kube-proxy":
             rules = kubeproxy.rules(service, port, targets, f"10.244.{index}.0/24").splitlines(keepends=True)
             for start in range(0, len(rules), _LINES):
@@ -212,11 +234,18 @@ def _program(index: int, way: Way, node: Namespace, directory: Path) -> list[str
     return [f"{service}:{port}"]
 
 
-async def _sync(node: Namespace, service: str, endpoints: list[str], services: int) -> None:
-    nft = KernelNft(node.prefix, partial(netlink_inside, node.prefix))
-    state = states.state(services - 1, len(endpoints))
+def _state(way: Way, service: str, endpoints: list[str], clients: list[str]) -> NodeState:
+    """What the node carries. Each of `clients` is moored, if anybody is."""
+    state = states.state(way.services - 1, len(endpoints))
     measured = states.service_port(service, endpoints)
-    state[measured.key] = measured
+    if way.moorings:
+        measured = msgspec.structs.replace(measured, affinity=Moored(states.AFFINITY_SECONDS, holds=True))
+        state |= states.moorings(measured, clients, way.moorings)
+    return state | {measured.key: measured}
+
+
+async def _sync(node: Namespace, state: NodeState) -> None:
+    nft = KernelNft(node.prefix, partial(netlink_inside, node.prefix))
     await Synchronizer(nft, FakeConntrack(), await probe(nft)).sync(state, state.keys())
 
 
@@ -293,7 +322,10 @@ def _progress(number: int, rounds: int, way: Way, done: Round) -> None:
 
 def main() -> None:
     options = msgspec.json.decode(sys.argv[1], type=Options)
-    ways = [way if way.services == 1 else way._replace(services=options.services) for way in WAYS]
+    ways = [
+        way._replace(services=min(way.services, options.services), moorings=min(way.moorings, options.moorings))
+        for way in WAYS
+    ]
     try:
         rounds = measure(options, ways)
     except BenchError as error:

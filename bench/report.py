@@ -21,6 +21,8 @@ from bench.syncing import Result
 
 MIN_SHARE_OF_DIRECT = 0.9
 MIN_SHARE_OF_SMALL = 0.95
+MIN_SHARE_OF_RULE = 0.97
+MIN_MOORED_SHARE_OF_DIRECT = 0.85
 FIRST_SECONDS = 10.0
 CHANGE_SECONDS = 0.050
 PYTHON_MIB = 200
@@ -32,6 +34,8 @@ FULL_SESSIONS = 50_000
 """Sessions that the aims of a large Service are for."""
 FULL_SIZE = 10_000
 """Services that the aims are for."""
+FULL_MOORINGS = 100_000
+"""On the large node."""
 OPERATOR_SIZE = 1_000
 """ExternalServices that the operator's aims are for."""
 COLD_SECONDS = 10.0
@@ -91,6 +95,8 @@ def _limit(rounds: Sequence[Round]) -> str:
 _NAMES = {
     "untracked": "direct, conntrack off",
     "direct": "direct",
+    "rule": "one DNAT rule, written by hand",
+    "mooring": "Moorage, clients moored",
     "moorage": "Moorage",
     "kube-proxy": "kube-proxy's rules",
     "haproxy": "HAProxy, stick table",
@@ -104,6 +110,8 @@ def connection_tables(measured: Sequence[tuple[Way, Sequence[Round]]]) -> list[T
     small = by_way[Way("moorage")]
     rows = []
     for way, rounds in measured:
+        if way.kind == "mooring":
+            continue
         aim = None
         if way == Way("moorage"):
             aim = _at_least(ratio(rounds, direct), MIN_SHARE_OF_DIRECT, "of direct")
@@ -139,7 +147,44 @@ def connection_tables(measured: Sequence[tuple[Way, Sequence[Round]]]) -> list[T
         "p99 ms",
         "failed",
     )
-    return [Table("New connections", columns, rows, note), _affinity_table(by_way)]
+    return [Table("New connections", columns, rows, note), *_moored_table(measured), _affinity_table(by_way)]
+
+
+def _moored_table(measured: Sequence[tuple[Way, Sequence[Round]]]) -> list[Table]:
+    """New connections of moored clients, beside a rule that a person would write. None if they were not measured."""
+    by_way = dict(measured)
+    ways = [way for way in by_way if way.kind == "mooring"]
+    if not ways:
+        return []
+    rule, direct, least = by_way[Way("rule")], by_way[Way("direct")], by_way[ways[0]]
+    per_second = f"{median(each.per_second for each in rule):,.0f}"
+    rows = [Row((_NAMES["rule"], "", per_second, "1.00", f"{ratio(rule, direct):.2f}", "", _processor_us(rule)))]
+    for way in ways:
+        rounds = by_way[way]
+        of_rule, of_direct, of_least = (ratio(rounds, base) for base in (rule, direct, least))
+        aim = Aim(
+            f"≥ {MIN_SHARE_OF_RULE:.2f} of the rule, {MIN_MOORED_SHARE_OF_DIRECT:.2f} of direct, "
+            f"{MIN_SHARE_OF_SMALL:.2f} of the first",
+            of_rule >= MIN_SHARE_OF_RULE
+            and of_direct >= MIN_MOORED_SHARE_OF_DIRECT
+            and of_least >= MIN_SHARE_OF_SMALL,
+        )
+        per_second = f"{median(each.per_second for each in rounds):,.0f}"
+        shares = (f"{each:.2f}" for each in (of_rule, of_direct, of_least))
+        named = f"{way.moorings:,} mooring{'' if way.moorings == 1 else 's'}"
+        size = f"{way.services:,} x {way.endpoints}"
+        rows.append(Row((named, size, per_second, *shares, _processor_us(rounds)), aim))
+    columns = (
+        "way",
+        "services x endpoints",
+        "new connections/s",
+        "of the rule",
+        "of direct",
+        "of the first",
+        "µs each",
+    )
+    note = "From the same rounds. `whilePending: Hold`, so the sets of clients that wait are looked at, too."
+    return [Table("New connections of moored clients", columns, rows, note)]
 
 
 def _processor_us(rounds: Sequence[Round]) -> str:

@@ -1,13 +1,23 @@
 """What is measured: Services and their endpoints, as a node carries them and as the API has them. Pure.
 
-Addresses: Services in 10.97.0.0/16, endpoints in 198.19.0.0/16.
+Addresses: Services in 10.97.0.0/16, endpoints in 198.19.0.0/16, clients that do nothing in 10.128.0.0/9.
 """
 
 import ipaddress
+import itertools
 from collections.abc import Iterator, Sequence
 
 from moorage.api.contract import PROXY, PROXY_LABEL
-from moorage.dataplane.model import ByClientIP, Endpoint, NodeState, ServiceAddress, ServicePort, Target
+from moorage.dataplane.model import (
+    ByClientIP,
+    ClientTarget,
+    Endpoint,
+    MooringKey,
+    NodeState,
+    ServiceAddress,
+    ServicePort,
+    Target,
+)
 
 PORT = 80
 AFFINITY_SECONDS = 10800
@@ -28,6 +38,18 @@ def state(services: int, endpoints: int) -> NodeState:
     """That many Services with that many endpoints each."""
     ports = (service_port(service_address(n), endpoint_addresses(n, endpoints)) for n in range(services))
     return {port.key: port for port in ports}
+
+
+def moorings(port: ServicePort, clients: Sequence[str], count: int) -> NodeState:
+    """So many moorings at this port: those of `clients`, the rest of others."""
+    first = int(ipaddress.IPv4Address("10.128.0.1"))
+    others = (str(ipaddress.IPv4Address(first + number)) for number in range(count - len(clients)))
+    targets = [each.target for each in port.endpoints]
+    made = (
+        ClientTarget(MooringKey(client, port.key), targets[number % len(targets)])
+        for number, client in enumerate(itertools.chain(clients, others))
+    )
+    return {each.key: each for each in made}
 
 
 def service_address(number: int) -> str:

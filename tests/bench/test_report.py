@@ -60,6 +60,20 @@ def test_aims_compare_with_direct_and_with_one_service() -> None:
     assert [row.cells for row in second.rows] == [("2", "920", "460", "2.00", "543", "1087")]
 
 
+@pytest.mark.parametrize(("large", "met"), [(940, True), (880, False)])
+def test_moored_clients_are_compared_with_a_rule_and_with_a_node_that_has_one(large: float, met: bool) -> None:
+    measured = [
+        (Way("direct"), rounds(1000)),
+        (Way("rule"), rounds(950)),
+        (Way("moorage"), rounds(920)),
+        (Way("mooring", moorings=1), rounds(960)),
+        (Way("mooring", 2, 10_000, 100_000), rounds(large)),
+    ]
+    _, moored, _ = connection_tables(measured)
+    assert [row.aim and row.aim.met for row in moored.rows] == [None, True, met]
+    assert moored.rows[1].cells == ("1 mooring", "1 x 2", "960", "1.01", "0.96", "1.00", "521")
+
+
 def result(seconds: float) -> Result:
     return Result(seconds, 5, 100 * 1024, 500 * 1024, 1.0, 2.0, [0.01, 0.02, 0.09], [0.02, 0.03, 0.1])
 
