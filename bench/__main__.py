@@ -19,9 +19,22 @@ from bench.hostile.table import FULL_SECONDS, hostile_table
 from bench.moorings import measuring as mooring
 from bench.moorings.table import FULL_PODS, moorings_table
 from bench.namespaces import BenchError, isolated, output
+from bench.proxies import measuring as proxies
+from bench.proxies.table import FULL_SERVICES, proxies_tables
 
 PART_SECONDS = 1800
 """Longest that one part may take."""
+EXPECTED_MINUTES = {
+    "connections": 6,
+    "kubeproxy": 8,
+    "sync": 2,
+    "large": 1,
+    "operator": 3,
+    "moorings": 6,
+    "agents": 3,
+    "hostile": 15,
+}
+"""How long each part takes at its full size on 2 processors, about."""
 SMALL_SYNC = 1_000
 """Services that an ordinary user's sync is measured with."""
 
@@ -31,7 +44,7 @@ SMALL_SYNC = 1_000
 @click.option("--markdown", is_flag=True, help="Print the tables as markdown as well.")
 @click.option(
     "--only",
-    type=click.Choice(["connections", "sync", "operator", "moorings", "agents", "hostile"]),
+    type=click.Choice(list(EXPECTED_MINUTES)),
     help="One part.",
 )
 @click.option(
@@ -51,6 +64,9 @@ def main(
     console = Console(width=None if sys.stdout.isatty() else 140)
     machine = f"{_machine()}. {datetime.now(UTC):%Y-%m-%d}."
     console.print(machine, highlight=False)
+    if not quick:
+        parts = (f"{part} {minutes}" for part, minutes in EXPECTED_MINUTES.items() if only in (None, part))
+        print(f"Minutes that this takes, about: {', '.join(parts)}.", file=sys.stderr, flush=True)
     tables = []
     try:
         if only in (None, "connections"):
@@ -58,12 +74,16 @@ def main(
             options = connections.Options(rounds or (2 if quick else 15), seconds or 1, services, moorings)
             tables += _connections(options)
         root = os.geteuid() == 0
+        if only in (None, "kubeproxy") and root:
+            tables += _kubeproxy(quick)
         if only in (None, "sync"):
             tables += [_sync(services, ordinary=not root)]
             if root:
-                tables += [_sync(SMALL_SYNC, ordinary=True), _large(quick)]
-        if only in (None, "operator", "moorings", "agents", "hostile") and not root:
-            console.print("The operator is measured against a real API server, which takes root: left out.")
+                tables += [_sync(SMALL_SYNC, ordinary=True)]
+        if only in (None, "large") and root:
+            tables += [_large(quick)]
+        if only not in ("connections", "sync") and not root:
+            console.print("What needs a real API server, or a whole node, takes root: left out.")
         if only in (None, "operator") and root:
             tables += [_operator(quick)]
         if only in (None, "moorings") and root:
@@ -88,6 +108,14 @@ def _connections(options: connections.Options) -> list[report.Table]:
     return report.connection_tables(measured)
 
 
+def _kubeproxy(quick: bool) -> list[report.Table]:
+    small = proxies.Options(1, 1, [2, 100], [20, 100], 5, 20)
+    full = proxies.Options(5, 1, [2, 100, 1_000], [100, 1_000, FULL_SERVICES], 50, 20)
+    options = small if quick else full
+    result = _with_api_server("bench.proxies.measuring", options)
+    return proxies_tables(options, msgspec.json.decode(result, type=proxies.Result))
+
+
 def _sync(services: int, ordinary: bool) -> report.Table:
     options = syncing.Options(services, endpoints=10, changes=50)
     results = msgspec.json.decode(_part("bench.syncing", options, ordinary), type=dict[str, syncing.Result])
@@ -95,7 +123,7 @@ def _sync(services: int, ordinary: bool) -> report.Table:
 
 
 def _large(quick: bool) -> report.Table:
-    options = large.Options(200, 3, 2_000) if quick else large.Options(1_000, 20, report.FULL_SESSIONS)
+    options = large.Options(200, 3, 2_000, 100) if quick else large.Options(1_000, 20, report.FULL_SESSIONS, 1_000)
     measured = _part("bench.large", options, ordinary=False)
     return report.large_table(options, msgspec.json.decode(measured, type=large.Result))
 

@@ -117,9 +117,9 @@ class ClientReport(msgspec.Struct):
     first_error: str = ""
 
 
-_SETTINGS: dict[str, str | int] = {"net.ipv4.ip_local_port_range": "1024 65535", "net.ipv4.tcp_syncookies": 0}
-_NODE_SETTINGS: dict[str, str | int] = {
-    **_SETTINGS,
+SETTINGS: dict[str, str | int] = {"net.ipv4.ip_local_port_range": "1024 65535", "net.ipv4.tcp_syncookies": 0}
+NODE_SETTINGS: dict[str, str | int] = {
+    **SETTINGS,
     "net.ipv4.ip_forward": 1,
     "net.netfilter.nf_conntrack_tcp_timeout_time_wait": 1,
     "net.netfilter.nf_conntrack_tcp_timeout_close": 1,
@@ -150,7 +150,7 @@ def network(ways: Sequence[Way], directory: Path) -> Iterator[tuple[Namespace, N
         clients, servers = stack.enter_context(namespace()), stack.enter_context(namespace())
         servers.configure(["route add local 198.18.0.0/16 dev lo"])
         for each in (clients, servers):
-            each.set(_SETTINGS)
+            each.set(SETTINGS)
         nodes = []
         for index, way in enumerate(ways):
             node = stack.enter_context(namespace())
@@ -162,9 +162,17 @@ def network(ways: Sequence[Way], directory: Path) -> Iterator[tuple[Namespace, N
 
 
 def _link(index: int, clients: Namespace, node: Namespace, servers: Namespace) -> None:
-    """The node of a way between clients and endpoints, each of the three with routes to what is its own."""
-    for link, other in (("clients", clients), ("servers", servers)):
-        node.configure([f"link add {link} type veth peer name node{index} netns {other.pid}"])
+    link(index, clients, node, servers, f"{_service(index)}/32", _endpoint_network(index))
+    node.set(NODE_SETTINGS)
+
+
+def link(index: int, clients: Namespace, node: Namespace, servers: Namespace, services: str, endpoints: str) -> None:
+    """A node between clients and endpoints, each of the three with routes to what is its own.
+
+    `services` and `endpoints` are ranges of addresses.
+    """
+    for name, other in (("clients", clients), ("servers", servers)):
+        node.configure([f"link add {name} type veth peer name node{index} netns {other.path}"])
     node.configure(
         [
             f"address add 10.0.{index}.1/31 dev clients",
@@ -172,7 +180,7 @@ def _link(index: int, clients: Namespace, node: Namespace, servers: Namespace) -
             "link set clients up",
             "link set servers up",
             f"route add 10.244.{index}.0/24 via 10.0.{index}.0",
-            f"route add {_endpoint_network(index)} via 10.0.{index}.2",
+            f"route add {endpoints} via 10.0.{index}.2",
         ]
     )
     clients.configure(
@@ -180,8 +188,8 @@ def _link(index: int, clients: Namespace, node: Namespace, servers: Namespace) -
             f"address add 10.0.{index}.0/31 dev node{index}",
             f"link set node{index} up",
             f"route add local 10.244.{index}.0/24 dev lo",
-            f"route add {_service(index)}/32 via 10.0.{index}.1",
-            f"route add {_endpoint_network(index)} via 10.0.{index}.1",
+            f"route add {services} via 10.0.{index}.1",
+            f"route add {endpoints} via 10.0.{index}.1",
         ]
     )
     servers.configure(
@@ -191,7 +199,6 @@ def _link(index: int, clients: Namespace, node: Namespace, servers: Namespace) -
             f"route add 10.244.{index}.0/24 via 10.0.{index}.3",
         ]
     )
-    node.set(_NODE_SETTINGS)
 
 
 def _sources(index: int, way: Way) -> list[str]:
@@ -270,14 +277,14 @@ def measure(options: Options, ways: Sequence[Way]) -> list[list[Round]]:
                 # Every round begins with another way: none always follows the same one.
                 index = (turn + max(number, 0)) % len(nodes)
                 seconds = options.seconds if number >= 0 else 1  # The first is for warming up.
-                done = _round(clients, server.pid, nodes[index], seconds)
+                done = one_round(clients, server.pid, nodes[index], seconds)
                 _progress(number, options.rounds, nodes[index].way, done)
                 if number >= 0:
                     rounds[index].append(done)
     return rounds
 
 
-def _round(clients: Namespace, server: int, node: Node, seconds: int) -> Round:
+def one_round(clients: Namespace, server: int, node: Node, seconds: int) -> Round:
     argv = [*clients.prefix, str(BUILD / "client"), "--sources", str(node.sources), "--seconds", str(seconds)]
     argv += ["--concurrency", str(CONCURRENCY)]
     for each in node.destinations:

@@ -1,7 +1,8 @@
 """What one large Service costs the agent of a node: with a thousand endpoints, and with fifty thousand sessions.
 
-Everything is measured in one process, in a network namespace of its own. What nft takes to list the sessions is
-measured beside what it takes to read them over netlink. Run by `python -m bench`; prints JSON.
+Then a thousand Services, whose table somebody deletes. Everything is measured in one process, in a network namespace
+of its own. What nft takes to list the sessions is measured beside what it takes to read them over netlink. Run by
+`python -m bench`; prints JSON.
 """
 
 import asyncio
@@ -13,13 +14,14 @@ from collections.abc import Awaitable
 import msgspec
 
 from bench import states
-from bench.namespaces import BenchError
+from bench.namespaces import BenchError, output
 from moorage.dataplane import sessions
 from moorage.dataplane.capabilities import probe
 from moorage.dataplane.conntrack import KernelConntrack
 from moorage.dataplane.elements import MAX_LARGE
 from moorage.dataplane.model import ServicePort
 from moorage.dataplane.nft import KernelNft
+from moorage.dataplane.presence import Presence
 from moorage.dataplane.schema import OF_FAMILY
 from moorage.dataplane.sessions import Session
 from moorage.dataplane.sync import Synchronizer
@@ -29,10 +31,16 @@ SESSIONS_KEPT = 5_000
 """Sessions with an endpoint that stays."""
 
 
+DELETIONS = 5
+"""How often the table is deleted."""
+
+
 class Options(msgspec.Struct):
     endpoints: int
     changes: int
     sessions: int
+    services: int
+    """Of 10 endpoints, in the table that is deleted."""
 
 
 class Cost(msgspec.Struct):
@@ -52,6 +60,8 @@ class Result(msgspec.Struct):
     """The same, over netlink."""
     removed: Cost
     """The endpoint of most of the sessions goes: until these are forgotten."""
+    restored: list[Cost]
+    """Somebody deletes the table: until all of it is there again."""
 
 
 async def _cost(doing: Awaitable[object]) -> Cost:
@@ -87,7 +97,28 @@ async def measure(options: Options) -> Result:
     removed = await _cost(carry(states.service_port(states.service_address(0), addresses[1:3])))
     if (left := len(await sessions.read(nft))) != SESSIONS_KEPT:
         raise BenchError(f"{left} sessions are left, and not {SESSIONS_KEPT}")
-    return Result(changes, listed, read, removed)
+    return Result(changes, listed, read, removed, await _restored(nft, options.services))
+
+
+async def _restored(nft: KernelNft, services: int) -> list[Cost]:
+    """As the agent does it: it asks from time to time whether the table is there."""
+    synchronizer = Synchronizer(nft, KernelConntrack(), await probe(nft))
+    state = states.state(services, 10)
+    await synchronizer.sync(state, state.keys())
+    presence = Presence()
+
+    async def restore() -> None:
+        await presence.until_deleted()
+        if await synchronizer.intact():
+            raise BenchError("the table was deleted, and that was not noticed")
+        await synchronizer.sync(state, set())
+
+    costs = []
+    for _ in range(DELETIONS):
+        output(["nft", "flush", "ruleset"])
+        costs.append(await _cost(restore()))
+    presence.close()
+    return costs
 
 
 async def _learn(nft: KernelNft, port: ServicePort, count: int) -> None:

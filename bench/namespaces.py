@@ -36,14 +36,15 @@ def output(argv: Sequence[str], *, input: str | None = None, seconds: float = 60
 
 
 class Namespace(NamedTuple):
-    """A network namespace, held by a process."""
+    """A network namespace."""
 
-    pid: int
+    path: str
+    """Of its file."""
 
     @property
     def prefix(self) -> tuple[str, ...]:
         """Words that run a program inside."""
-        return ("nsenter", f"--net=/proc/{self.pid}/ns/net")
+        return ("nsenter", f"--net={self.path}")
 
     def run(self, *argv: str, input: str | None = None) -> str:
         return output([*self.prefix, *argv], input=input)
@@ -68,6 +69,6 @@ def namespace() -> Iterator[Namespace]:
         try:
             if said != "ready":
                 raise BenchError(f"cannot make a network namespace: {said}")
-            yield Namespace(holder.pid)
+            yield Namespace(f"/proc/{holder.pid}/ns/net")
         finally:
             holder.kill()

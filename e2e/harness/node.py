@@ -79,7 +79,8 @@ class NodePrograms:
             ],
         )
         proxy = self.directory / "kube-proxy.json"
-        proxy.write_text(json.dumps(self._proxy_config(self._kubeconfig("kube-proxy", "system:kube-proxy"))))
+        kubeconfig = self._kubeconfig("kube-proxy", "system:kube-proxy")
+        proxy.write_text(json.dumps(proxy_config(self.node.name, self.node.proxy_mode, kubeconfig)))
         self._start("kube-proxy", [builds.program("kube-proxy"), f"--config={proxy}"])
 
     def stop(self) -> None:
@@ -184,27 +185,32 @@ oom_score = 0
             "shutdownGracePeriod": "0s",
         }
 
-    def _proxy_config(self, kubeconfig: Path) -> object:
-        return {
-            "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
-            "kind": "KubeProxyConfiguration",
-            "mode": self.node.proxy_mode,
-            "clientConnection": {"kubeconfig": str(kubeconfig)},
-            "clusterCIDR": topology.POD_RANGE,
-            "hostnameOverride": self.node.name,
-            "nodePortAddresses": ["primary"],
-            "healthzBindAddress": "127.0.0.1:10256",
-            "metricsBindAddress": "127.0.0.1:10249",
-            "conntrack": {
-                "maxPerCore": 0,
-                "min": 0,
-                "tcpEstablishedTimeout": "0s",
-                "tcpCloseWaitTimeout": "0s",
-                "udpTimeout": "0s",
-                "udpStreamTimeout": "0s",
-            },
-            self.node.proxy_mode: {"minSyncPeriod": "0s"},
-        }
+
+def proxy_config(name: str, mode: str, kubeconfig: Path, min_sync: str = "1s") -> object:
+    """The configuration of the kube-proxy of node `name`.
+
+    `min_sync`: how long it waits between two syncs, a Go duration. It takes 0 for its default, which is 1s.
+    """
+    return {
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "mode": mode,
+        "clientConnection": {"kubeconfig": str(kubeconfig)},
+        "clusterCIDR": topology.POD_RANGE,
+        "hostnameOverride": name,
+        "nodePortAddresses": ["primary"],
+        "healthzBindAddress": "127.0.0.1:10256",
+        "metricsBindAddress": "127.0.0.1:10249",
+        "conntrack": {
+            "maxPerCore": 0,
+            "min": 0,
+            "tcpEstablishedTimeout": "0s",
+            "tcpCloseWaitTimeout": "0s",
+            "udpTimeout": "0s",
+            "udpStreamTimeout": "0s",
+        },
+        mode: {"minSyncPeriod": min_sync},
+    }
 
 
 def manifest(node: topology.Node) -> str:
