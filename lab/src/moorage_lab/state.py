@@ -20,7 +20,7 @@ import msgspec
 from moorage.errors import MoorageError
 from moorage_lab import hints
 from moorage_lab.channel import Relay
-from moorage_lab.topology import LabPlan
+from moorage_lab.topology import ClusterPlan, LabPlan
 
 DEFAULT_NAME = "lab"
 
@@ -39,6 +39,16 @@ class LabState(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def clusters(self) -> list[str]:
         return [cluster.name for cluster in self.plan.clusters]
+
+    def chosen(self, cluster: str | None) -> ClusterPlan:
+        """The cluster of this name, or the only one; MoorageError if there is none, or if it is unclear which one."""
+        names = ", ".join(self.clusters)
+        if cluster is None and len(self.clusters) > 1:
+            raise MoorageError(f"lab {self.name}: say which cluster with --cluster: {names}")
+        for plan in self.plan.clusters:
+            if cluster in (None, plan.name):
+                return plan
+        raise MoorageError(f"lab {self.name}: has no cluster {cluster!r}; it has: {names}")
 
 
 def root() -> Path:

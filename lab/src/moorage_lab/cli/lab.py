@@ -18,7 +18,7 @@ from moorage.cluster.client import Client
 from moorage.errors import MoorageError
 from moorage_lab import enter, hints, manifests, topology, verbs
 from moorage_lab.checks import has_ipv6, search_path
-from moorage_lab.cli import dns, starting
+from moorage_lab.cli import dns, kill, starting
 from moorage_lab.cli.ending import until_told
 from moorage_lab.state import DEFAULT_NAME, LabState, find, inside_kubeconfig, labs
 from moorage_lab.state import kubeconfig as kubeconfig_path
@@ -39,6 +39,7 @@ def command() -> None:
 
 
 command.add_command(dns.command)
+command.add_command(kill.command)
 
 # --- Labs --------------------------------------------------------------------------------------------------------
 
@@ -319,7 +320,7 @@ def kubeconfig_(name: str | None, cluster: str | None, namespace: str | None, se
     moorage lab kubeconfig --cluster a --secret cluster-a -n frontend | moorage lab apply --cluster b -f -
     """
     state, path = find(name)
-    file = (inside_kubeconfig if secret else kubeconfig_path)(path, _one_of(state, cluster))
+    file = (inside_kubeconfig if secret else kubeconfig_path)(path, state.chosen(cluster).name)
     text = file.read_text()
     click.echo((manifests.secret(secret, namespace or "default", text) if secret else text).rstrip())
 
@@ -329,7 +330,7 @@ def kubeconfig_(name: str | None, cluster: str | None, namespace: str | None, se
 
 def _with_client(name: str | None, cluster: str | None, do: Callable[[Client], Awaitable[None]]) -> None:
     state, path = find(name)
-    chosen = _one_of(state, cluster)
+    chosen = state.chosen(cluster).name
 
     async def main() -> None:
         async with Client(_config(state, path, chosen), on_warning=starting.print_warning) as client:
@@ -344,14 +345,6 @@ def _load(files: tuple[str, ...], namespace: str | None) -> list[dict[str, Any]]
     if files and not loaded:
         raise MoorageError(f"{', '.join(files)}: holds no object; write one with apiVersion, kind and metadata")
     return loaded
-
-
-def _one_of(state: LabState, cluster: str | None) -> str:
-    if cluster is None and len(state.clusters) > 1:
-        raise MoorageError(f"lab {state.name}: say which cluster with --cluster: {', '.join(state.clusters)}")
-    if cluster is not None and cluster not in state.clusters:
-        raise MoorageError(f"lab {state.name}: has no cluster {cluster!r}; it has: {', '.join(state.clusters)}")
-    return cluster or state.clusters[0]
 
 
 def _config(state: LabState, path: Path, cluster: str) -> kubeconfig.Config:
