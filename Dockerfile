@@ -1,4 +1,4 @@
-# The image of the operator, the node agent and the demo's two programs: docker build -t moorage:latest .
+# The image of the operator, the node agent and the demo's programs: docker build -t moorage:latest .
 FROM debian:trixie-slim AS dependencies
 RUN apt-get -qq update \
  && apt-get -qq install -y --no-install-recommends ca-certificates python3-venv \

@@ -10,6 +10,7 @@ from moorage.cli.main import run
     [
         ("backend", {"PORT": "abc"}, "backend: environment variable PORT: 'abc' is not a port"),
         ("frontend", {"BACKEND_HOST": ""}, "frontend: environment variable BACKEND_HOST: not set"),
+        ("worker", {"BACKEND_HOST": ""}, "worker: environment variable BACKEND_HOST: not set"),
     ],
 )
 def test_what_keeps_a_program_from_starting_is_one_line(

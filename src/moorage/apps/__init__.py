@@ -1,1 +1,1 @@
-"""The demo's two programs. They stand alone: the standard library and aiohttp only."""
+"""The demo's programs. They stand alone: the standard library and aiohttp only."""

@@ -51,7 +51,7 @@ async def ask(session: aiohttp.ClientSession, url: URL) -> str:
     except aiohttp.ClientConnectorDNSError as error:
         raise UnavailableError(f"{url.host} has no address: {error.strerror or error.os_error}") from None
     except aiohttp.ClientConnectorError as error:
-        raise UnavailableError(f"cannot connect to {url.authority}: {_reason(error.os_error)}") from None
+        raise UnavailableError(f"cannot connect to {url.authority}: {reason(error.os_error)}") from None
     except (aiohttp.ClientError, OSError) as error:
         raise UnavailableError(f"{url.authority}: {error or type(error).__name__}") from None
 
@@ -84,5 +84,6 @@ async def run(environment: Mapping[str, str]) -> None:
         await serve(handler(socket.gethostname(), session, url), listener)
 
 
-def _reason(error: OSError) -> str:
+def reason(error: OSError) -> str:
+    """What the machine calls it, in place of a library's own words."""
     return os.strerror(error.errno) if error.errno else str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""What the two programs share: settings from the environment, a listening socket, and a clean shutdown."""
+"""What the programs share: settings from the environment, a listening socket, and a clean shutdown."""
 
 import asyncio
 import errno

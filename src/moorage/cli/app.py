@@ -1,4 +1,4 @@
-"""`moorage app backend` and `moorage app frontend`: the demo's two programs."""
+"""`moorage app backend`, `moorage app frontend` and `moorage app worker`: the demo's programs."""
 
 import asyncio
 import os
@@ -8,6 +8,7 @@ import click
 
 from moorage.apps import backend as backend_program
 from moorage.apps import frontend as frontend_program
+from moorage.apps import worker as worker_program
 from moorage.apps.server import SettingError
 from moorage.errors import MoorageError
 
@@ -34,6 +35,15 @@ def frontend() -> None:
     by default.
     """
     _run("frontend", frontend_program.run(os.environ))
+
+
+@command.command()
+def worker() -> None:
+    """Keep one connection to the backend open, ask over it again and again, and print what becomes of it.
+
+    BACKEND_HOST and BACKEND_PORT (8080 by default) in the environment: the backend's.
+    """
+    _run("worker", worker_program.run(os.environ))
 
 
 def _run(name: str, program: Coroutine[None, None, None]) -> None:
