@@ -29,6 +29,7 @@ NOBODY = 65534
 DEMO = ("demo", "--patience", "20")
 """Where tests run, something else may run, too: what is late is compared with what that took."""
 MOORING = re.compile(r"^ +backend\.node\.(node-\d) +Node +node-\d +(backend\d-lb) +\d+s +(\w+)", re.MULTILINE)
+WORKER_LINE = re.compile(r"worker\[(worker-\d)\] -> backend\[(backend[123])-\w+-\w+\]")
 CURL_LINE = re.compile(r"frontend\[frontend-\w+-\w+\] -> backend\[(backend[123])-\w+-\w+\]")
 
 
@@ -71,6 +72,7 @@ def tell_and_keep(user: User) -> subprocess.CompletedProcess[str]:
         done = subprocess.CompletedProcess(process.args, process.returncode, output.read_text(), "")
         expect_the_story(done, lost)
         expect_the_moorings(steps(unwrapped(done.stdout)), lost)
+        expect_the_workers(steps(unwrapped(done.stdout)), lost)
         assert done.stdout.endswith("\nended\n")
         expect_what_the_readme_shows(done.stdout)
     return done
@@ -140,6 +142,28 @@ def expect_the_moorings(told: dict[str, str], lost: float) -> None:
         r"went on at others (\d+\.\d) s after", told["The backend of two nodes goes down: only they move"]
     )
     assert float(took) <= 3 + SLACK_SECONDS + lost
+
+
+def expect_the_workers(told: dict[str, str], lost: float) -> None:
+    """The end of the third act, by what the workers themselves have printed."""
+    first, moved, edited = (
+        told[title]
+        for title in (
+            "Each pod is a client, with an open connection",
+            "worker-0 moves to another node",
+            "A person edits a Mooring: an open connection ends",
+        )
+    )
+    at = dict(re.findall(r"queue\.(worker-\d) +Pod +worker-\d +(backend\d)-lb", first))
+    assert at == dict(WORKER_LINE.findall(first))
+    assert len(set(at.values())) == 2
+    assert WORKER_LINE.findall(moved) == [("worker-0", at["worker-0"])]
+    [(now, before)] = re.findall(r"on (node-\d), with another address, .* after it was deleted on (node-\d)\)", moved)
+    assert now != before
+    assert WORKER_LINE.findall(edited) == [("worker-1", at["worker-0"])]
+    assert re.search(r"worker\[worker-1\] lost its connection after \d+ answers: Connection reset by peer", edited)
+    [took] = re.findall(r"went on at backend\d (\d+) ms after the edit", edited)
+    assert int(took) / 1000 <= EFFECT_SECONDS + lost
 
 
 def at(printed: str) -> dict[str, tuple[str, str]]:

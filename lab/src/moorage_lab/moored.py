@@ -1,4 +1,4 @@
-"""The third act of the story: each node is moored to a backend, and keeps it."""
+"""The third act of the story: each node is moored to a backend, and keeps it; `workers` tells its end."""
 
 import time
 from collections import Counter
@@ -16,6 +16,7 @@ from moorage_lab.answers import Answer, Frontend, deployment_of, shares
 from moorage_lab.control.deployments import is_ready
 from moorage_lab.picture import Outage
 from moorage_lab.stage import Stage
+from moorage_lab.workers import Workers
 
 REQUESTS = 36
 """How many show which backend each frontend reaches; they leave one of three frontends out once in 700,000 times."""
@@ -68,6 +69,7 @@ class Act:
         await self._one_is_added(gone)
         down, outage = await self._one_goes_down()
         await self._one_is_moved()
+        await Workers(self._stage).tell()
         return Outcome(down, by_client_ip, by_mooring, outage)
 
     async def _by_client_ip(self) -> Recreated:

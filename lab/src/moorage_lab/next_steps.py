@@ -40,6 +40,14 @@ def beside_the_demo(lab: LabState, directory: Path, scaled: str) -> list[tuple[s
             f"""-p '{{"spec":{{"endpoint":"{other}"}}}}'""",
         ),
         (
+            "See what a pod says whose Mooring was edited",
+            f"{moorage} lab logs {name} --cluster b worker-1",
+        ),
+        (
+            "Kill the operator: it comes back, and nobody is moved",
+            f"{moorage} lab kill {name} --cluster b operator",
+        ),
+        (
             "Bring the backend back that is gone",
             f"{moorage} lab scale {name} --cluster a -n backend deployment/{scaled} --replicas 1",
         ),

@@ -28,6 +28,8 @@ class Files(NamedTuple):
     frontend: Path
     external: Path
     """The frontend with an ExternalService in place of a Service and a slice."""
+    workers: Path
+    """Pods that keep a connection open, and an ExternalService of theirs."""
 
 
 def files() -> Files:
@@ -37,7 +39,7 @@ def files() -> Files:
     """
     package = Path(moorage_lab.__file__).parent
     for directory in (package / "deploy" / "demo", package.parents[2] / "deploy" / "demo"):
-        names = ("k8s-backend.yml", "k8s-frontend.yml", "k8s-frontend-external.yml")
+        names = ("k8s-backend.yml", "k8s-frontend.yml", "k8s-frontend-external.yml", "k8s-workers.yml")
         found = Files(*(directory / name for name in names))
         if all(file.exists() for file in found):
             return found

@@ -19,14 +19,16 @@ _ANSWER_SECONDS = 1.0
 """If a connection is still open after this time, its relay has let it through."""
 
 
-async def until(ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool], seconds: float) -> T:
-    """What `ask` finds as soon as it holds; or after `seconds`, whatever that is."""
+async def until(
+    ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool], seconds: float, every: float = POLL_SECONDS
+) -> T:
+    """What `ask` finds as soon as it holds; or after `seconds`, whatever that is. `every`: seconds between two."""
     end = time.monotonic() + seconds
     while True:
         found = await ask()
         if holds(found) or time.monotonic() > end:
             return found
-        await asyncio.sleep(POLL_SECONDS)
+        await asyncio.sleep(every)
 
 
 async def deployments(client: Client, names: Iterable[tuple[str, str]], seconds: float = 60.0) -> None:
