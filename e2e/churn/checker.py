@@ -65,3 +65,9 @@ def _looked_at(facts: Facts) -> Counter[str]:
             "looks into kernels": len(facts.kernels),
         }
     )
+
+
+def report(judgement: Judgement) -> str:
+    """All that came out, in lines."""
+    counts = [f"{count:>7} {what}" for what, count in sorted(judgement.looked_at.items())]
+    return "\n".join([*counts, f"{len(judgement.violations):>7} promises broken", *map(str, judgement.violations)])

@@ -124,11 +124,13 @@ def _may_go(facts: Facts, service: str, uid: str, start: float, end: float, endp
 
 def _is_excused(facts: Facts, each: Failed) -> bool:
     since, until = _span(facts, each.pod, each.start, each.at)
-    if not all(facts.served(each.service, since, until)):
-        return True  # nobody serves
+    serving = list(facts.served(each.service, since, until))
     pod = facts.pod(each.pod)
-    if pod is None:
-        return True
+    if pod is None or not all(serving):
+        return True  # nobody serves
+    for endpoint in frozenset.union(*serving) - frozenset.intersection(*serving):
+        if _may_go(facts, each.service, each.pod, each.start, each.at, endpoint):
+            return True  # it was about to be taken out of use
     busy = facts.busy_operator | facts.busy_agent(pod.node)
     for endpoint in facts.names(each.service):
         for failed, back in facts.down("endpoint", endpoint).spans:

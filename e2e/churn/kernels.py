@@ -20,15 +20,23 @@ def agreed(facts: Facts) -> Found:
     for each in facts.kernels:
         since, until = facts.busy_agent(each.node).earlier(each.at, facts.bounds.follow), facts.seen(each.at)
         for service in sorted(facts.kinds):
-            ready = [frozenset(found.ready) for found in facts.slices[service].within(since, until) if found]
+            wanted = _led_to(facts, each.node, service, since, until)
             has = frozenset(each.ready.get(service, ()))
-            if has not in ready:
-                yield (
-                    each.at,
-                    f"{each.node}: {service} leads to {_list(has)}, not to {_list(ready[-1] if ready else ())}",
-                )
+            if has not in wanted:
+                yield each.at, f"{each.node}: {service} leads to {_list(has)}, not to {_list(wanted[-1])}"
             if facts.kinds[service] == "Pod":
                 yield from _agreed_about_pods(facts, each, service, since, until)
+
+
+def _led_to(facts: Facts, node: str, service: str, since: float, until: float) -> list[frozenset[str]]:
+    """To which endpoints a Service may lead on a node: to all that are ready, or where the node is moored."""
+    client, found = f"Node/{node}", []
+    for moment in facts.moments(since, until, facts.slices[service], facts.moored[service, client]):
+        slices = facts.slices[service].at(moment)
+        endpoint = facts.endpoint(service, client, moment)
+        ready = frozenset(slices.ready) if slices else frozenset[str]()
+        found.append(frozenset({endpoint}) if endpoint in facts.serving(service, moment) else ready)
+    return found
 
 
 def _agreed_about_pods(facts: Facts, kernel: Kernel, service: str, since: float, until: float) -> Found:

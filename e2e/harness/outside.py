@@ -12,7 +12,8 @@ from typing import NamedTuple
 from e2e.harness import topology
 from e2e.harness.world import Process, World, wait
 
-_GREETER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("greeter.py")))
+GREETER = str(Path(__file__).with_name("greeter.py"))
+_GREETER = (sys.executable, "-I", "-S", GREETER)
 _START_SECONDS = 30
 _NUMBERS = itertools.count(1)
 """Of processes, so that each has a log of its own."""

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from e2e.churn.checker import RULES, judge
-from e2e.churn.history import AnyRecord, Down, Edit, Ended, Run, Slices, Stall, Up
+from e2e.churn.checker import RULES, judge, report
+from e2e.churn.history import AnyRecord, Down, Edit, Ended, Kernel, Mooring, Run, Slices, Spec, Stall, Up
 from tests.support.churned import NODES, SERVICE, Churned
 
 CLIENTS, ENDPOINTS = ("c0", "c1", "c2", "c3"), ("e1", "e2", "e3")
@@ -148,6 +148,15 @@ def test_a_connection_fails_while_its_client_is_moved() -> None:
     assert words(story) == ""
 
 
+def test_a_connection_fails_while_its_endpoint_is_taken_out_of_use() -> None:
+    story = Churned()
+    story.remove("e1")
+    story.fail("c0", "reset")
+    assert words(story) == ""
+    story.fail("c1", "reset")
+    assert broken(story.records) == {"answered"}
+
+
 def test_a_connection_fails_while_nobody_serves() -> None:
     story = Churned()
     story.add(Slices(at=0, service=SERVICE, serving=[], ready=[]))
@@ -195,6 +204,31 @@ def test_a_kernel_that_nobody_looked_into_is_not_judged_to_be_right() -> None:
     assert words(story) == ""
     story.records.append(Run(at=story.now, seed=1, nodes=[*NODES, "n3"]))
     assert broken(story.records) == {"missed"}
+
+
+@pytest.mark.parametrize(
+    ("leads_to", "complaints"), [(["e1"], set()), (["e1", "e2"], {"agreed"}), ([], {"agreed"})], ids=str
+)
+def test_where_nodes_are_clients_a_kernel_leads_to_the_endpoint_of_its_node(
+    leads_to: list[str], complaints: set[str]
+) -> None:
+    records: list[AnyRecord] = [
+        Run(at=1.0, seed=1, nodes=["n1"]),
+        Spec(at=2.0, service="bynode", kind="Node", weights={"e1": 1, "e2": 1}, taking=["e1", "e2"]),
+        Slices(at=2.0, service="bynode", serving=["e1", "e2"], ready=["e1", "e2"]),
+        Mooring(at=3.0, service="bynode", client="Node/n1", requested="e1", endpoint="e1", reason="Assigned"),
+        Kernel(at=30.0, node="n1", misses=0, moorings={}, ready={"bynode": leads_to}),
+    ]
+    assert broken(records) == complaints
+
+
+def test_a_report_has_counts_and_what_was_broken() -> None:
+    story = Churned()
+    story.fail("c0")
+    lines = report(judge(story.records)).splitlines()
+    assert "      1 connections that failed" in lines
+    assert "      1 promises broken" in lines
+    assert lines[-1].endswith("answered: c0 on n1 was not connected to backend (e1) in 0.0 s: refused")
 
 
 # --- Histories that break one ------------------------------------------------------------------------------------
