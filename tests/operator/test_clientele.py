@@ -393,6 +393,27 @@ async def test_our_own_writes_are_there_at_once_and_touch_nothing_when_the_watch
     assert running.touched() == set()
 
 
+async def test_our_own_write_touches_nothing_when_the_watch_shows_it_before_it_is_answered(running: Fixture) -> None:
+    for made, version in ((True, "2"), (False, "3")):
+        with running.clients.writing(ObjectKey("default", "a")):
+            await running.api.tell("ADDED" if made else "MODIFIED", mooring("a", version))
+            running.clients.wrote(mooring("a", version), made)
+        assert running.touched() == set()
+
+
+async def test_but_what_others_write_meanwhile_does(running: Fixture) -> None:
+    with running.clients.writing(ObjectKey("default", "a")):
+        await running.api.tell("ADDED", mooring("a", "2"))
+        await running.api.tell("MODIFIED", mooring("a", "3", endpoint="two"))
+        running.clients.wrote(mooring("a", "2"), made=True)
+    assert running.touched() == {GROUP}
+    with running.clients.writing(ObjectKey("default", "a")):
+        await running.api.tell("MODIFIED", mooring("a", "4"))
+    assert running.touched() == {GROUP}, "the write was refused"
+    await running.api.tell("MODIFIED", mooring("a", "5"))
+    assert running.touched() == {GROUP}
+
+
 async def test_a_mooring_is_found_under_the_group_that_it_has_now(running: Fixture) -> None:
     await running.api.tell("ADDED", mooring("a", "2"))
     await running.api.tell("DELETED", mooring("a", "3"))

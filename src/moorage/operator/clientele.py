@@ -1,26 +1,24 @@
 """What moorings are decided from, and which groups a change of it touches."""
 
 import asyncio
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from moorage.api.apps_v1 import ReplicaSet, StatefulSet
-from moorage.api.batch_v1 import Job
 from moorage.api.core_v1 import Node, Pod
-from moorage.api.meta import Object, ObjectKey, OwnerReference, selects
+from moorage.api.meta import Object, ObjectKey, selects
 from moorage.api.moorage_v1alpha1 import KINDS_OF_NODES, KINDS_OF_PODS, MooringConfig
 from moorage.api.moorings_v1alpha1 import Mooring
 from moorage.api.topology import zone_of
 from moorage.cluster.client import Client
-from moorage.cluster.metadata import MetadataOnly
 from moorage.cluster.reading import Unreadable
 from moorage.cluster.reflector import Reflector
-from moorage.cluster.store import BY_NAMESPACE, Change, Index, Store
-from moorage.core.clients import ClientIndex, Owners, StatefulSetFacts, needed_for
+from moorage.cluster.store import Change, Index, Store
+from moorage.core.clients import ClientIndex, Owners, needed_for
 from moorage.core.mooring_model import ClientKey
 from moorage.core.roster import Roster
 from moorage.operator.mirror import Mirror
-from moorage.operator.slim import slim_job, slim_replica_set, slim_stateful_set
+from moorage.operator.pod_makers import PodMakers
 
 BY_NEEDED: Index[Pod, tuple[str, str]] = Index(needed_for)
 """Kind and name of what has to be known to know which client a pod belongs to."""
@@ -42,22 +40,8 @@ class Clientele:
         self._pods, self._nodes, self._touched = pods, nodes, touched
         self._moorings = Reflector(client, Mooring, on_change=self._mooring_changed)
         self._mirror = Mirror(self._moorings.store, self._seen)
-        metadata = MetadataOnly(client)
-        self._replica_sets = Reflector(
-            metadata,
-            ReplicaSet,
-            on_change=self._controller_changed,
-            transform=slim_replica_set,
-            indexes=[BY_NAMESPACE],
-        )
-        self._jobs = Reflector(
-            metadata, Job, on_change=self._controller_changed, transform=slim_job, indexes=[BY_NAMESPACE]
-        )
-        self._sets = Reflector(
-            client, StatefulSet, on_change=self._set_changed, transform=slim_stateful_set, indexes=[BY_NAMESPACE]
-        )
-        self._owners: tuple[Reflector[Any], ...] = (self._replica_sets, self._jobs, self._sets)
-        self._owners_wanted = asyncio.Event()
+        self._makers = PodMakers(client, self._maker_changed)
+        self._makers_wanted = asyncio.Event()
         self._rosters: dict[ObjectKey, Roster] = {}
         """Of groups that have Moorings, or clients."""
         self._indexes: dict[ObjectKey, ClientIndex] = {}
@@ -70,14 +54,14 @@ class Clientele:
         self._of_nodes: set[ObjectKey] = set()
         self._pods_of: dict[str, Store[Pod]] = {}
         """The same namespaces -> all pods there."""
-        self._owners_of: dict[str, Owners] = {}
-        """By namespace, until something of it changes."""
         self._node_named: dict[str, Node] = {}
+        self._early: dict[ObjectKey, dict[str | None, set[ObjectKey]]] = {}
+        """Moorings that are being written -> versions that the watch has shown meanwhile -> groups they touch."""
 
     @property
     def reflectors(self) -> Iterable[Reflector[Any]]:
         """Those that are followed."""
-        return (self._moorings, *(self._owners if self._owners_wanted.is_set() else ()))
+        return (self._moorings, *(self._makers.reflectors if self._makers_wanted.is_set() else ()))
 
     def expect(self, config: MooringConfig) -> None:
         """Clients will be of this `config`.
@@ -86,26 +70,26 @@ class Clientele:
         large cluster has very many, mostly for nobody.
         """
         if config.client in KINDS_OF_PODS:
-            self._owners_wanted.set()
+            self._makers_wanted.set()
 
     async def run(self) -> None:
         """Follow the API server until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow(self._moorings))
-            await self._owners_wanted.wait()
-            for reflector in self._owners:
+            await self._makers_wanted.wait()
+            for reflector in self._makers.reflectors:
                 tasks.create_task(self._follow(reflector))
 
     async def until_answered(self) -> None:
         """Wait until all that is followed has been read once, or the API server has said that it may not be read."""
         await self._moorings.answered.wait()
-        if self._owners_wanted.is_set():
-            for reflector in self._owners:
+        if self._makers_wanted.is_set():
+            for reflector in self._makers.reflectors:
                 await reflector.answered.wait()
 
     def knows(self, config: MooringConfig | None) -> bool:
         """Whether all that is needed for a group with this `config` has been read; None: for one without members."""
-        needed = (self._moorings, *(self._owners if config and config.client in KINDS_OF_PODS else ()))
+        needed = (self._moorings, *(self._makers.reflectors if config and config.client in KINDS_OF_PODS else ()))
         return all(each.synced.is_set() for each in needed)
 
     # --- Which groups there are ----------------------------------------------------------------------------------
@@ -180,18 +164,7 @@ class Clientele:
 
     def owners(self, namespace: str) -> Owners:
         """What makes the pods of a namespace."""
-        if namespace not in self._owners_of:
-            self._owners_of[namespace] = self._read_owners(namespace)
-        return self._owners_of[namespace]
-
-    def _read_owners(self, namespace: str) -> Owners:
-        replica_sets = self._replica_sets.store.by(BY_NAMESPACE, namespace)
-        jobs = self._jobs.store.by(BY_NAMESPACE, namespace)
-        sets = self._sets.store.by(BY_NAMESPACE, namespace)
-        return Owners(
-            {(type(each).__name__, each.metadata.name): _controller(each) for each in (*replica_sets, *jobs)},
-            {each.metadata.name: _facts_of_set(each) for each in sets},
-        )
+        return self._makers.of(namespace)
 
     def moorings(self, group: ObjectKey) -> list[Mooring]:
         """All of a group, with our own writes."""
@@ -205,9 +178,21 @@ class Clientele:
         """Why this Mooring cannot be read; None if it can, or if there is none."""
         return self._moorings.unreadable.get(key)
 
+    @contextmanager
+    def writing(self, key: ObjectKey) -> Iterator[None]:
+        """While we write a Mooring, the watch may show that before the answer comes: that touches nothing."""
+        early = self._early[key] = {}
+        try:
+            yield
+        finally:
+            self._early.pop(key, None)
+            for group in {each for groups in early.values() for each in groups}:
+                self._touched(group)
+
     def wrote(self, obj: Mooring, made: bool) -> None:
         """Take the answer to a write. `made`: it created the object."""
         key = obj.metadata.key
+        self._early.get(key, {}).pop(obj.metadata.resource_version, None)
         before = self._mirror.get(key)
         self._mirror.wrote(obj, made)
         self._hold(key, before)
@@ -235,9 +220,14 @@ class Clientele:
         if old is not None and self._mirror.get(key) is None and not self._holds(old):
             return  # our own deletion
         new = self._hold(key, old)
-        if _version(old) != _version(new):
-            for group in {group_of_mooring(each) for each in (old, new) if each is not None}:
-                self._touched(group)
+        if _version(old) == _version(new):
+            return
+        groups = {group_of_mooring(each) for each in (old, new) if each is not None}
+        if key in self._early:
+            self._early[key][_version(new)] = groups
+            return
+        for group in groups:
+            self._touched(group)
 
     def _hold(self, key: ObjectKey, before: Mooring | None = None) -> Mooring | None:
         """Have this Mooring among those of its group, as it is now."""
@@ -319,25 +309,11 @@ class Clientele:
             for group in self._of_nodes:
                 self._touched(group)
 
-    def _controller_changed(self, change: Change[Any]) -> None:
-        key, old, new = change
-        # If it is gone, its workload may be gone with it, and has had no pods.
-        if old is None or new is None or _controller(old) != _controller(new):
-            self._owners_of.pop(key.namespace, None)
-            if key.namespace in self._of_pods:
-                self._look_again(key.namespace, type(old or new).__name__, key.name)
-            self._touch_of_pods(key.namespace)
-
-    def _set_changed(self, change: Change[StatefulSet]) -> None:
-        key, old, new = change
-        before, after = (_facts_of_set(each) if each else None for each in (old, new))
-        if before != after:
-            self._owners_of.pop(key.namespace, None)
-            self._touch_of_pods(key.namespace)
-
-    def _touch_of_pods(self, namespace: str) -> None:
-        for group in self._of_pods.get(namespace, ()):
-            self._touched(group)
+    def _maker_changed(self, namespace: str, kind: str, name: str) -> None:
+        if namespace in self._of_pods:
+            self._look_again(namespace, kind, name)
+            for group in self._of_pods[namespace]:
+                self._touched(group)
 
 
 def group_of_mooring(mooring: Mooring) -> ObjectKey:
@@ -345,19 +321,9 @@ def group_of_mooring(mooring: Mooring) -> ObjectKey:
     return ObjectKey(mooring.metadata.namespace or "", mooring.spec.group)
 
 
-def _controller(obj: ReplicaSet | Job) -> OwnerReference | None:
-    (controller,) = obj.metadata.owner_references or (None,)
-    return controller
-
-
 def _facts_of_node(node: Node | None) -> object:
     """What a decision reads of a node."""
     return (node.metadata.uid, zone_of(node.metadata)) if node is not None else None
-
-
-def _facts_of_set(obj: StatefulSet) -> StatefulSetFacts:
-    replicas, ordinals = obj.spec.replicas, obj.spec.ordinals
-    return StatefulSetFacts(1 if replicas is None else replicas, ordinals.start or 0 if ordinals else 0)
 
 
 def _version(obj: Object | None) -> str | None:

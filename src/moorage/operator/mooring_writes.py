@@ -88,7 +88,8 @@ class MooringWriter:
         """Do one write. Returns why it is refused; None: it is not."""
         key = ObjectKey(group.namespace, name_of(write))
         try:
-            await self._writer.do(write)
+            with self._clients.writing(key):
+                await self._writer.do(write)
         except TakenError as taken:
             if (why := self._why_taken(group, key, write)) is not None:
                 return why
