@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from e2e.harness import agents as harness
+from e2e.harness import topology
 from e2e.harness.agents import Agents
 from e2e.harness.callers import Callers, Heard, answers
 from e2e.harness.elements import Watched
@@ -212,9 +213,9 @@ def test_of_many_pods_that_come_at_once_no_first_connection_goes_elsewhere(agent
         agents.b.eventually("each pod is answered", all_answered)
     elsewhere = {
         pod: heard[pod][1].at - heard[pod][0].at
-        for pod, mooring in scene.moorings().items()
+        for pod, found in scene.moorings().items()
         # A machine that is busy fails health checks, and then clients move.
-        if heard[pod][1].what not in {move["endpoint"] for move in mooring["status"]["moves"]}
+        if heard[pod][1].what not in {move["endpoint"] for move in found["status"]["moves"]}
     }
     lags = watched.lags()
     late = sorted(watched.addresses[pod].at - heard[pod][0].at for pod in names)
@@ -229,3 +230,47 @@ def test_of_many_pods_that_come_at_once_no_first_connection_goes_elsewhere(agent
 def _spread(values: list[float]) -> str:
     """Of sorted seconds."""
     return f"median {median(values):.3f} s, p99 {values[math.ceil(0.99 * len(values)) - 1]:.3f} s"
+
+
+# --- What becomes of a node ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("node", [NFTABLES, IPTABLES], ids=lambda node: node.proxy_mode)
+def test_clients_are_at_their_endpoints_again_after_somebody_flushes_all_rules(
+    agents: Agents, backend: Moored, frontends: Callers, node: topology.Node
+) -> None:
+    frontends.bring(*FRONTENDS, to=node)
+    where, led, tables = backend.where(), agents.moorings(node), agents.tables(node)
+    assert frontends.ask(*FRONTENDS) == where
+    before = {pod: len(frontends.heard(pod)) for pod in FRONTENDS}
+    agents.programs(node).flush()
+    began = time.monotonic()
+    agents.b.eventually("the moorings are there again", lambda: agents.moorings(node) == led)
+    print(f"{node.proxy_mode}: there again after {time.monotonic() - began:.2f} s")
+    assert frontends.ask(*FRONTENDS) == where
+    for pod in FRONTENDS:
+        assert set(answered(frontends.heard(pod)[before[pod] :])) <= {where[pod]}, "at no moment elsewhere"
+    # In mode nftables kube-proxy does not notice before its next change.
+    agents.programs(node).restart_proxy()
+    agents.b.eventually("kube-proxy's rules are there again", lambda: agents.tables(node) >= tables, seconds=90)
+
+
+@pytest.mark.parametrize("node", [NFTABLES, IPTABLES], ids=lambda node: node.proxy_mode)
+def test_pods_of_a_node_that_starts_anew_go_to_their_endpoints_or_nowhere(
+    agents: Agents, backend: Moored, frontends: Callers, node: topology.Node
+) -> None:
+    frontends.bring(*FRONTENDS, to=node)
+    where = backend.where()
+    restarts = frontends.restarts()
+    agents.programs(node).restart()
+    agents.b.eventually(
+        "the pods run again", lambda: all(frontends.restarts()[pod] > restarts[pod] for pod in FRONTENDS)
+    )
+    agents.b.eventually("both are answered", lambda: all(answered(frontends.heard(pod)) for pod in FRONTENDS))
+    for pod in FRONTENDS:
+        heard = frontends.heard(pod)
+        told = next(each for each in heard if each.what == where[pod])
+        before = sorted({each.what for each in heard if each.at < told.at})
+        print(f"{node.proxy_mode}: {pod} was answered {told.at - heard[0].at:.1f} s after its first line; {before}")
+        assert set(answered(heard)) == {where[pod]}
+    assert frontends.ask(*FRONTENDS) == where

@@ -33,6 +33,9 @@ class NodePrograms:
         self._socket = self.directory / "containerd.sock"
         self._containerd: Process | None = None
         self._processes: list[Process] = []
+        """containerd, kubelet, kube-proxy."""
+        self._programs: dict[str, list[str | Path]] = {}
+        """The command lines of the last two."""
 
     def start_containerd(self) -> None:
         """Start it; `load` waits for it."""
@@ -66,9 +69,10 @@ class NodePrograms:
         kubelet = self.directory / "kubelet.json"
         kubelet.write_text(json.dumps(self._kubelet_config(cgroups.make(self.world.run.name, self.node.name))))
         kubeconfig = self._kubeconfig("kubelet", user(self.node))
-        self._start(
-            "kubelet",
-            [
+        proxy, by = self.directory / "kube-proxy.json", self._kubeconfig("kube-proxy", "system:kube-proxy")
+        proxy.write_text(json.dumps(proxy_config(self.node.name, self.node.proxy_mode, by)))
+        self._programs = {
+            "kubelet": [
                 builds.program("kubelet"),
                 f"--config={kubelet}",
                 f"--kubeconfig={kubeconfig}",
@@ -77,16 +81,41 @@ class NodePrograms:
                 f"--hostname-override={self.node.name}",
                 f"--node-ip={self.node.address}",
             ],
-        )
-        proxy = self.directory / "kube-proxy.json"
-        kubeconfig = self._kubeconfig("kube-proxy", "system:kube-proxy")
-        proxy.write_text(json.dumps(proxy_config(self.node.name, self.node.proxy_mode, kubeconfig)))
-        self._start("kube-proxy", [builds.program("kube-proxy"), f"--config={proxy}"])
+            "kube-proxy": [builds.program("kube-proxy"), f"--config={proxy}"],
+        }
+        for program, argv in self._programs.items():
+            self._start(program, argv)
 
     def stop(self) -> None:
         """End what runs of it, kubelet before containerd."""
         for process in reversed(self._processes):
             process.stop()
+
+    def restart(self) -> None:
+        """The node starts anew, as far as that can be played: all its containers end at once, and its kernel forgets
+        all rules and connections. containerd goes on."""
+        containerd, *others = self._processes
+        for process in others:
+            process.stop(signal.SIGKILL)
+        kill = '"$@" tasks ls -q | xargs -r -P 8 -n 1 "$@" tasks kill --signal SIGKILL'
+        self.world.execute("sh", "-c", kill, "sh", *self._ctr(), network=self.node.network)
+        self.flush()
+        self.world.execute("conntrack", "--flush", network=self.node.network)
+        self._processes = [containerd]
+        for program, argv in self._programs.items():
+            self._start(program, argv)
+
+    def restart_proxy(self) -> None:
+        """Another kube-proxy in the place of the one that runs."""
+        proxy = self._processes.pop()
+        proxy.stop(signal.SIGKILL)
+        self._start("kube-proxy", self._programs["kube-proxy"])
+
+    def flush(self) -> None:
+        """All rules of its kernel, but those that its network is made of."""
+        (site,) = (each for each in topology.SITES if each.name == self.node.cluster)
+        rules = "flush ruleset\n" + topology.masquerading(site)[self.node.network]
+        self.world.execute("nft", "-f", "-", network=self.node.network, input=rules)
 
     def _start(self, program: str, argv: list[str | Path]) -> Process:
         process = self.world.start(f"{self.node.name}-{program}", argv, self.node.network)
