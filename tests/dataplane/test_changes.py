@@ -105,7 +105,7 @@ def _may_see(state: NodeState, client: str, key: ServiceAddress, ranges: bool) -
     """
     port_ = port_of(state, key)
     if port_ is None or not port_.endpoints:
-        return {"rejected", key.address}
+        return {"dropped" if port_ and port_.ignores else "rejected", key.address}
     if isinstance(port_.affinity, Moored):
         if mooring := moored_to(state, MooringKey(client, key)):
             return {mooring.address}
