@@ -14,6 +14,8 @@ from moorage_lab.programs import Files
 from moorage_lab.state import LabState, find
 from moorage_lab.topology import ClusterPlan
 
+MAX_NAME_BYTES = 15
+"""Of a process's name (proc_pid_comm(5))."""
 SIGNALS = ("KILL", "STOP", "CONT", "TERM")
 
 
@@ -37,9 +39,10 @@ def command(lab: str | None, cluster: str | None, signal_: str, names: tuple[str
 
 
 def process(state: LabState, directory: Path, cluster: ClusterPlan, name: str) -> int:
-    """The process that runs this program: the child of the lab's first process that writes its log.
+    """The process that runs this program: the child of the lab's first process that has its name and writes its log.
 
-    `directory` is the lab's. Raises MoorageError if there is no such program, or if it does not run just now.
+    The name alone may be cut short, and the log alone may be that of a child that has lost its parent. `directory`
+    is the lab's. Raises MoorageError if there is no such program, or if it does not run just now.
     """
     there = [program.name for program in programs.others(cluster, Files(RUN, STATE, cluster.name))]
     if name not in there:
@@ -47,6 +50,7 @@ def process(state: LabState, directory: Path, cluster: ClusterPlan, name: str) -
     log = directory / "logs" / cluster.name / f"{name}.log"
     for child in Path(f"/proc/{state.init_pid}/task/{state.init_pid}/children").read_text().split():
         with suppress(OSError):  # one that has ended meanwhile
-            if log.samefile(f"/proc/{child}/fd/1"):
+            comm = Path(f"/proc/{child}/comm").read_text().strip()
+            if comm == f"{cluster.name}/{name}"[:MAX_NAME_BYTES] and log.samefile(f"/proc/{child}/fd/1"):
                 return int(child)
     raise MoorageError(f"cluster {cluster.name}: {name} does not run; see its log: {log}")
