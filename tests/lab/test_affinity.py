@@ -168,18 +168,16 @@ def test_adding_an_endpoint_moves_no_active_client_and_removing_one_moves_its_ow
 
 
 def test_clients_that_stay_away_for_the_timeout_choose_anew(lab: RunningLab) -> None:
-    edit(lab, addresses=("203.0.113.1",), seconds=4)
-    ask(lab)
     edit(lab, seconds=4)
-    assert ask(lab) == everyone(lab, "backend1")
-    met = set[str]()
+    met: dict[str, set[str]] = {}
 
     def both() -> bool:
         until(lambda: not pinned(lab), "the end of sessions")
-        met.update(backend for backends in ask(lab).values() for backend in backends)
-        return met == {*BACKENDS.values()}
+        for frontend, backends in ask(lab).items():
+            met.setdefault(frontend, set()).update(backends)
+        return any(len(each) == len(BACKENDS) for each in met.values())
 
-    until(both, "clients that choose the one backend and the other", 120)
+    until(both, "a client that chooses the one backend and then the other", 120)
 
 
 def test_agents_that_are_killed_under_load_fail_no_connection_and_move_nobody(lab: RunningLab) -> None:
