@@ -60,6 +60,19 @@ async def test_an_endpoint_that_dies_moves_exactly_its_clients_and_is_told(op: O
         await eventually(told)
 
 
+async def test_what_is_published_does_not_wait_for_the_news(op: Operator) -> None:
+    async with op.running():
+        await begun(op, ONE, TWO)
+        op.down.add("203.0.113.1")
+        held = op.server.faults.hold(path="/endpointslices", method="PATCH")
+        op.prober.check(times=2)
+        await held.arrived.wait()
+        await op.has_time()
+        assert "FailedOver" not in {each.reason for each in (await op.client.list(Event, "default")).items}
+        held.release()
+        await op.publishes({"203.0.113.1": False, "203.0.113.2": True})
+
+
 async def test_an_endpoint_that_is_added_or_comes_back_moves_nobody(op: Operator) -> None:
     async with op.running():
         at = await begun(op, ONE, TWO)

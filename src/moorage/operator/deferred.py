@@ -14,7 +14,8 @@ log = get_logger("moorage.operator")
 class Deferred:
     """Passes Events on to a recorder once nothing is `urgent`, or after MAX_DELAY_SECONDS.
 
-    A leader that finds a thousand new ExternalServices first brings their endpoints into use.
+    A leader that finds a thousand new ExternalServices first brings their endpoints into use. And where an endpoint
+    fails, its slices do not wait for the news that its clients have moved.
     """
 
     MAX_DELAY_SECONDS = 10.0

@@ -121,7 +121,8 @@ class Term:
             group_touched=lambda group: self.groups.touch(group),
         )
         self._recorder = Recorder(client, COMPONENT, host=identity, now=makers.now, may_write=may_write)
-        self._events = Deferred(self._recorder, lambda: len(self.queue) > 0 or len(self.groups.queue) > 0)
+        # A group that is at work is not waited for: thousands of Moorings may take a minute.
+        self._events = Deferred(self._recorder, lambda: not self.queue.idle or len(self.groups.queue) > 0)
         self._sources = makers.sources(
             client,
             lambda: self._world.gate,
