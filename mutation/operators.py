@@ -24,8 +24,8 @@ NEXT_NUMBER = {0: 1, 1: 2, 2: 3}
 SAID_ONLY = ("log", "_log", "logger", "warnings")
 """Calls of these are read by people: tests hold the words that matter, and need not hold each."""
 
-TYPED_ONLY = ("frozen", "kw_only")
-"""Keywords of a class that forbid what mypy does not let through anyway."""
+UNHELD_KEYWORDS = ("frozen", "gc", "kw_only")
+"""Of a class: they forbid what mypy does not let through anyway, or (gc) save the garbage collector work."""
 
 
 class Mutant(NamedTuple):
@@ -88,8 +88,8 @@ def _children(node: ast.AST) -> Iterator[ast.AST]:
         if name in ("annotation", "returns", "type_params", "decorator_list"):
             continue
         for each in value if isinstance(value, list) else [value]:
-            typed_only = isinstance(node, ast.ClassDef) and isinstance(each, ast.keyword) and each.arg in TYPED_ONLY
-            if isinstance(each, ast.AST) and not typed_only:
+            unheld = isinstance(node, ast.ClassDef) and isinstance(each, ast.keyword) and each.arg in UNHELD_KEYWORDS
+            if isinstance(each, ast.AST) and not unheld:
                 yield each
 
 

@@ -102,6 +102,22 @@ def test_text_that_is_no_address_reaches_nobody_as_it_is(written: str) -> None:
     assert warning.isprintable()
 
 
+@pytest.mark.parametrize(
+    ("slices", "empty"),
+    [
+        ([slice_()], True),
+        ([slice_(entry("x")), slice_(name="t")], True),
+        ([slice_(entry()), slice_(name="t")], False),
+        ([slice_(), slice_(entry(), name="t")], False),
+        ([slice_(entry(), port=0)], False),
+    ],
+)
+def test_slices_are_empty_where_none_has_an_endpoint_that_can_be_used(
+    slices: list[EndpointSlice], empty: bool
+) -> None:
+    assert read("n/service", slices, {})["IPv4"].empty == empty
+
+
 @pytest.mark.parametrize("most", [7, 8])
 def test_of_too_many_slices_the_first_are_read(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # With a port, and one for the slice, each has 4.

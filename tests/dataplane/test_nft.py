@@ -461,6 +461,16 @@ async def test_an_expired_element_is_gone_for_listing_deleting_and_adding(execut
     assert (await nft.elements("sessions4"))[0].value == ("203.0.113.2", 80)
 
 
+async def test_an_element_of_the_fake_is_there_until_its_time_is_over_and_not_at_its_end() -> None:
+    now = [0.0]
+    nft = FakeNft(lambda: now[0])
+    await nft.run(f"{SETS}\n{SESSION}")
+    for now[0], there in ((29.9, True), (30.0, False)):
+        assert bool(await nft.elements("sessions4")) == there
+        assert bool(await nft.learned("sessions4")) == there
+        assert bool(nft.lookup("sessions4", ("10.0.0.1", "10.96.0.1", "tcp", 80))) == there
+
+
 @pytest.mark.parametrize(
     "script",
     [

@@ -56,7 +56,7 @@ def test_every_kind_of_change_is_made(source: str, change: str, result: str) -> 
         "def f(a: int | None) -> Literal[0]:\n    return a",
         "log.info('started', count=1)",
         "self._log.warning('lost', count=len(a) - 1)",
-        "class A(Struct, frozen=True, kw_only=True):\n    pass",
+        "class A(Struct, frozen=True, gc=False, kw_only=True):\n    pass",
         "class A(Protocol):\n    def f(self, a: bool = True) -> None: ...",
         "a = f'{b + c} of 1'",
         "a = 15",

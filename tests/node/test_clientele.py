@@ -7,10 +7,14 @@ from msgspec.structs import replace
 
 from moorage.api.core_v1 import Container, Pod, PodIP, PodSpec, PodStatus
 from moorage.api.meta import ObjectMeta, OwnerReference
+from moorage.api.moorings_v1alpha1 import Mooring, MooringClient, MooringSpec
 from moorage.cluster.events import Event
+from moorage.core.mooring_model import ClientKey
 from moorage.node.clientele import Clientele, needed
+from moorage.node.moorings import GroupClient
 
 pytestmark = pytest.mark.looptime
+CLIENT = GroupClient("backend", ClientKey("Pod", "a"))
 OWNER = OwnerReference(api_version="apps/v1", kind="ReplicaSet", name="web-1", uid="rs", controller=True)
 
 
@@ -39,6 +43,18 @@ class Fixture:
         meta = replace(one.metadata, resource_version=str(self._version))
         self.clientele._pods._apply(Event(type, replace(one, metadata=meta)))  # type: ignore[arg-type]
         return sorted(self.touched)
+
+    def move(self, endpoint: str) -> list[str]:
+        """Moor CLIENT there; the namespaces that this touched."""
+        self._version += 1
+        self.touched.clear()
+        one = Mooring(
+            metadata=ObjectMeta(name="m", namespace="frontend", uid="m", resource_version=str(self._version)),
+            spec=MooringSpec(group=CLIENT.group, client=MooringClient(kind="Pod", name="a"), endpoint=endpoint),
+        )
+        for each in self.clientele._moorings.reflectors:
+            each._apply(Event("MODIFIED", one))
+        return self.touched[:]
 
 
 def test_of_a_pod_only_what_is_read_is_held() -> None:
@@ -78,6 +94,16 @@ async def test_whoever_has_the_same_address_is_touched_too_if_it_is_moored() -> 
     assert fixture.tell(pod(name="b", namespace="other", uid="2")) == ["frontend", "other"]
     assert fixture.tell(pod(name="c", namespace="unmoored", uid="3")) == ["frontend", "other"]
     assert fixture.tell(pod(name="c", namespace="unmoored", uid="3"), "DELETED") == ["frontend", "other"]
+
+
+async def test_a_mooring_touches_its_namespace_while_its_client_is_here() -> None:
+    fixture = Fixture()
+    fixture.tell(pod())
+    assert fixture.move("e1") == []
+    fixture.clientele.met("frontend", {CLIENT: ["1"]})
+    assert fixture.move("e2") != []
+    fixture.clientele.met("frontend", {})
+    assert fixture.move("e3") == []
 
 
 async def test_of_pods_that_are_gone_nothing_is_kept() -> None:

@@ -169,6 +169,17 @@ async def test_a_namespace_that_nobody_needs_is_followed_a_while_and_then_no_mor
         assert fixture.at() == ["e1"]
 
 
+async def test_each_namespace_is_followed_until_its_own_time_is_over(fixture: Fixture) -> None:
+    async with fixture.running(FRONTEND, OTHER):
+        fixture.moorings.follow([OTHER])
+        await asyncio.sleep(LINGER_SECONDS / 2)
+        fixture.moorings.follow([])
+        await asyncio.sleep(LINGER_SECONDS / 2 + 1)
+        assert set(fixture.server.watching) == {"other"}
+        await asyncio.sleep(LINGER_SECONDS / 2)
+        assert fixture.server.watching == {}
+
+
 async def test_one_that_a_silent_watch_does_not_show_is_got_by_its_name(fixture: Fixture) -> None:
     async with fixture.running(FRONTEND):
         fixture.server.put(mooring(), shown=False)

@@ -54,6 +54,19 @@ def missing(agent: Agent) -> str | None:
     return None if agent.synced else "the kernel has not been brought up to date yet"
 
 
+def refresh(metrics: Metrics, agent: Agent) -> None:
+    """Set what is told of an agent's present state."""
+    metrics.synced.set(agent.synced)
+    metrics.behind_seconds.set(agent.behind_seconds)
+    metrics.ports.set(agent.ports)
+    metrics.moorings.set(agent.moorings)
+    metrics.refused_ports.set(agent.refused)
+    metrics.warnings.set(len(agent.warnings))
+    for family, sessions in agent.crowding.sessions.items():
+        metrics.learned.labels(f"IPv{family}").set(sessions)
+        metrics.crowded.labels(f"IPv{family}").set(family in agent.crowding.crowded)
+
+
 async def run(config: Config, options: Options) -> None:
     """Run the agent until SIGTERM or SIGINT. Raises MoorageError if it cannot start."""
     async with AsyncExitStack() as stack:
@@ -72,7 +85,7 @@ async def run(config: Config, options: Options) -> None:
         metrics = Metrics()
         metrics.found(capabilities)
         agent = Agent(client, synchronizer, options.scope, metrics, deleted)
-        metrics.refresh = lambda: _refresh(metrics, agent)
+        metrics.refresh = lambda: refresh(metrics, agent)
         if options.listen is not None:
             answers = pages(metrics, lambda: missing(agent), lambda: ailing(agent))
             await stack.enter_async_context(serving(options.listen, answers))
@@ -94,15 +107,3 @@ async def remove() -> None:
     with alone():
         await KernelNft().run(REMOVAL)
     log.info("nothing of Moorage is left in this kernel; connections that are open go on")
-
-
-def _refresh(metrics: Metrics, agent: Agent) -> None:
-    metrics.synced.set(agent.synced)
-    metrics.behind_seconds.set(agent.behind_seconds)
-    metrics.ports.set(agent.ports)
-    metrics.moorings.set(agent.moorings)
-    metrics.refused_ports.set(agent.refused)
-    metrics.warnings.set(len(agent.warnings))
-    for family, sessions in agent.crowding.sessions.items():
-        metrics.learned.labels(f"IPv{family}").set(sessions)
-        metrics.crowded.labels(f"IPv{family}").set(family in agent.crowding.crowded)
