@@ -102,6 +102,26 @@ def test_it_answers_on_its_node_s_address_and_nowhere_else(agents: Agents) -> No
     assert "refused" in curl("127.0.0.1", "/healthz").lower() or "connect" in curl("127.0.0.1", "/healthz").lower()
 
 
+def test_the_check_tells_of_kernels_and_why_an_agent_is_not_ready(agents: Agents) -> None:
+    """As the image is another, one agent ends, and no other is tried before that is ready."""
+    status, found = agents.installation.check()
+    print(found)
+    names = ("node agents", "agent version", "kernels", "conntrack", "nft", "rights of agent")
+    assert {found[name][0] for name in names} == {"pass"}
+    assert status == 0
+    agents.kubectl("set", "image", "daemonset/moorage-agent", "agent=missing.invalid/moorage:none")
+    try:
+        agents.b.eventually("it fails", lambda: "Pull" in agents.installation.check()[1]["node agents"][1])
+        status, found = agents.installation.check()
+        print(found)
+        assert (status, found["node agents"][0]) == (1, "fail")
+        many = len(NODES)
+        assert found["node agents"][1].startswith(f"{many - 1} of {many} nodes have one that is ready: ")
+    finally:
+        agents.kubectl("rollout", "undo", "daemonset/moorage-agent")
+        agents.wait()
+
+
 @pytest.mark.parametrize(
     "words",
     [

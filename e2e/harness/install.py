@@ -1,7 +1,10 @@
 """The README's install section, followed by running its commands."""
 
+import json
 import re
+import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import yaml
@@ -54,8 +57,16 @@ class Installation:
     def run(self, *lines: str, seconds: float = 300) -> str:
         """What these lines print as one shell script. Raises HarnessError where one fails."""
         environment = ["env", f"KUBECONFIG={self._kubeconfig}"]
-        script = f"cd {self.directory}\nPATH={self._kubectl}:$PATH\n" + "\n".join(lines)
+        path = f"{self._kubectl}:{Path(sys.executable).parent}"
+        script = f"cd {self.directory}\nPATH={path}:$PATH\n" + "\n".join(lines)
         return execute([*self._inside, *environment, "bash", "-euc", script], seconds=seconds)
+
+    def check(self, *words: str) -> tuple[int, dict[str, tuple[str, str]]]:
+        """What `moorage check` says of cluster B: its exit status, and verdict and message of each check."""
+        found = json.loads(
+            self.run(shlex.join(["moorage", "check", "--context", "b", "-o", "json", *words]) + " || true")
+        )
+        return found["status"], {each["check"]: (each["verdict"], each["message"]) for each in found["checks"]}
 
     def remove(self) -> None:
         """What the section's commands made, in both clusters; all at once, because a namespace takes its time."""
