@@ -66,6 +66,13 @@ class Cluster:
         return replace(found, metadata=replace(found.metadata, uid="1", resource_version=str(number)))
 
 
+class Empty:
+    """Sets of sessions with room for all."""
+
+    async def look(self) -> list[str]:
+        return []
+
+
 class Kernel:
     """In place of a synchronizer: what is asked of it, and when."""
 
@@ -82,6 +89,7 @@ class Kernel:
         self.refused: Mapping[ServiceAddress, Refused] = {}
         self.unfinished = False
         self.is_intact = True
+        self.crowding = Empty()
 
     async def sync(
         self,
