@@ -22,6 +22,8 @@ from moorage.api.meta import LabelSelector, ObjectMeta
 from moorage.api.mooring_names import mooring_name
 from moorage.api.topology import ZONE_LABEL
 from moorage.cluster.client import Client
+from moorage.dataplane.crowding import Crowding
+from moorage.dataplane.fake import FakeNft
 from moorage.dataplane.model import (
     ClientTarget,
     MooringKey,
@@ -119,6 +121,7 @@ class Kernel:
         self.failures = 0
         self.refused: Mapping[UnitKey, Any] = {}
         self.unfinished = False
+        self.crowding = Crowding(FakeNft(lambda: 0.0), families=())
 
     async def sync(
         self, desired: Mapping[UnitKey, Unit], changed: Collection[UnitKey], ended: Collection[str]

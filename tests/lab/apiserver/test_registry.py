@@ -67,6 +67,7 @@ def start(kind: Kind) -> dict[str, Any]:
         "Pod": template["spec"],
         "Deployment": workload,
         "ReplicaSet": workload,
+        "StatefulSet": workload,
         "ServiceCIDR": {"cidrs": ["198.18.0.0/24"]},
         "ExternalService": {"ports": [{"port": 80}]},
         "Mooring": {"group": "g", "client": {"kind": "Pod", "name": "p"}, "endpoint": "e"},
