@@ -11,7 +11,7 @@ import click
 import msgspec
 from rich.console import Console
 
-from bench import connections, large, operating, report, syncing
+from bench import connections, large, operating, report, showing, syncing
 from bench.agents import measuring as agents
 from bench.agents.table import FULL_AGENTS, agents_table
 from bench.hostile import kinds, measuring
@@ -95,9 +95,9 @@ def main(
     except BenchError as error:
         sys.exit(f"moorage bench: {error}")
     for table in tables:
-        report.show(console, table)
+        showing.show(console, table)
     if markdown:
-        print("\n".join([machine + "\n", *map(report.markdown, tables)]))
+        print("\n".join([machine + "\n", *map(showing.markdown, tables)]))
 
 
 def _connections(options: connections.Options) -> list[report.Table]:

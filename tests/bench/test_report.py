@@ -12,12 +12,9 @@ from bench.operating import Options as OperatorOptions
 from bench.operating import Result as OperatorResult
 from bench.report import (
     Aim,
-    Row,
-    Table,
     connection_tables,
     large_table,
     limits,
-    markdown,
     operator_table,
     ratio,
     sync_table,
@@ -167,17 +164,3 @@ def test_an_operator_that_meets_its_aims_misses_none() -> None:
 def test_each_aim_of_the_operator_can_be_missed(changes: dict[str, Any], missed: str) -> None:
     (row,) = (row for row in operator_table(FULL, operated(**changes)).rows if row.aim and not row.aim.met)
     assert row.cells[0].startswith(missed)
-
-
-def test_markdown_has_a_cell_for_each_column_of_each_row() -> None:
-    table = Table("title", ("what", "much"), [Row(("a", "1"), Aim("≤ 2", True)), Row(("b", "2"))], "note")
-    assert markdown(table).splitlines() == [
-        "**title**",
-        "",
-        "| what | much | aim |",
-        "| --- | --- | --- |",
-        "| a | 1 | ≤ 2 met |",
-        "| b | 2 |  |",
-        "",
-        "note",
-    ]

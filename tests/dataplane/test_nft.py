@@ -9,15 +9,7 @@ from msgspec.structs import replace
 
 from moorage.dataplane.fake import FakeNft
 from moorage.dataplane.layout import Layout
-from moorage.dataplane.nft import (
-    Hook,
-    KernelNft,
-    ListedChain,
-    ListedElement,
-    Nft,
-    NftError,
-    Outline,
-)
+from moorage.dataplane.nft import Hook, KernelNft, ListedChain, ListedElement, Nft, NftError, Outline
 from testing.inside import netlink_inside
 from tests.support.netns import Namespace, namespace
 
