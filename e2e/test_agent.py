@@ -169,11 +169,13 @@ def may(agents: Agents, words: str) -> bool:
 
 
 def test_it_is_refused_nothing(agents: Agents, backend: Moored) -> None:
-    for pod in agents.pods().values():
-        said = agents.kubectl("logs", pod["metadata"]["name"])
-        assert "synced" in said
-        assert "orbidden" not in said
-        assert "level=error" not in said
+    def said() -> list[str]:
+        return [agents.kubectl("logs", pod["metadata"]["name"]) for pod in agents.pods().values()]
+
+    agents.b.eventually("all have synced", lambda: all("synced" in each for each in said()))
+    for each in said():
+        assert "orbidden" not in each
+        assert "level=error" not in each
 
 
 def test_a_second_one_on_a_node_refuses_to_start(agents: Agents, backend: Moored) -> None:
