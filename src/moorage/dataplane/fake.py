@@ -12,6 +12,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from msgspec.structs import replace
+
 from moorage.dataplane.elements import RawElement
 from moorage.dataplane.fake_syntax import (
     Entry,
@@ -107,11 +109,12 @@ class FakeNft:
 
     async def relearn(self, name: str, old: Sequence[RawElement], new: Sequence[RawElement]) -> None:
         found = self._set(None, name)
+        ageless = [written(found, replace(each, timeout=None, expires=None)) for each in old]
         lines = [
             f"{command} element {FAMILY} {TABLE_NAME} {name} {{ {', '.join(elements)} }}\n"
             for command, elements in (
-                ("add", [written(found, each) for each in old]),
-                ("delete", [written(found, each).partition(" : ")[0] for each in old]),
+                ("add", ageless),
+                ("delete", [each.partition(" : ")[0] for each in ageless]),
                 ("add", [written(found, each) for each in new]),
             )
             if elements

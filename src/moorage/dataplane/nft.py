@@ -114,7 +114,8 @@ class Nft(Protocol):
     async def relearn(self, name: str, old: Sequence[RawElement], new: Sequence[RawElement]) -> None:
         """Replace elements of such a set or map as one transaction: at most `elements.MAX_LARGE`.
 
-        Raises NftError. That an element of `old` is gone is no error; that it has another value is one.
+        Raises NftError. That an element of `old` is gone is no error; that it has another value is one. Its timeout
+        and what is left of it do not matter.
         """
 
     async def chains(self) -> set[str]:

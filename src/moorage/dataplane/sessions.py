@@ -94,9 +94,7 @@ async def correct(nft: Nft, corrections: Sequence[Correction], most: int = MAX_S
         those = [each for each in corrections if each.session.key.family == number]
         for start in range(0, len(those), most):
             chunk = those[start : start + most]
-            # A session that was renewed with a longer timeout may have more left than its old one. The kernel takes
-            # no such element, and what is deleted in the same transaction needs no time.
-            old = [replace(each.session.element, expires=None) for each in chunk]
+            old = [each.session.element for each in chunk]
             new = [
                 replace(each.session.element, timeout=each.timeout * 1000, expires=each.left * 1000)
                 for each in chunk
