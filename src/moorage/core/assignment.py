@@ -244,7 +244,7 @@ class Assignment:
     def moored(self) -> Moored:
         """Where clients are once all is written. An endpoint with too many clients has those that came first."""
         clients = self.clients_by_endpoint()
-        at = {name: tuple(sorted([key.name for key in self._first(clients[name])])) for name in sorted(clients)}
+        at = {name: tuple(sorted([key.name for key in self._split(clients[name])[0]])) for name in sorted(clients)}
         return Moored(self.group.config.client, at, tuple(self._problems(clients)), self._pending())
 
     def unassigned(self) -> list[ClientKey]:
@@ -291,15 +291,13 @@ class Assignment:
 
         return sorted(clients, key=came)
 
-    def _first(self, clients: Sequence[ClientKey]) -> Sequence[ClientKey]:
-        """Those of an endpoint's clients that are not too many."""
+    def _split(self, clients: Sequence[ClientKey]) -> tuple[Sequence[ClientKey], Sequence[ClientKey]]:
+        """An endpoint's clients: as many as it may have, those who came first, and the others."""
         limit = self.group.limit
-        return clients if limit is None or len(clients) <= limit else self.by_arrival(clients)[:limit]
-
-    def _over(self, clients: Sequence[ClientKey]) -> Sequence[ClientKey]:
-        """The others."""
-        limit = self.group.limit
-        return () if limit is None or len(clients) <= limit else self.by_arrival(clients)[limit:]
+        if limit is None or len(clients) <= limit:
+            return clients, ()
+        by_arrival = self.by_arrival(clients)
+        return by_arrival[:limit], by_arrival[limit:]
 
     def _problems(self, clients: Mapping[str, list[ClientKey]]) -> Iterator[Complaint]:
         group = self.group
@@ -312,7 +310,7 @@ class Assignment:
             group,
             unassigned=[key for key in self.unassigned() if key not in waiting],
             lost=[key for key in lost if key not in waiting],
-            over=[key for name in sorted(kept) for key in self._over(clients.get(name, ()))],
+            over=[key for name in sorted(kept) for key in self._split(clients.get(name, ()))[1]],
             messages=sorted((each.metadata.name, message) for each, message in self._messages if message),
         )
 

@@ -171,20 +171,19 @@ def policy_chain(policy: Policy, learns: bool) -> Chain:
     def by_hash(of: str) -> str:
         return by_slot(f"jhash {of} mod {modulus} seed {SEED:#x}")
 
-    by_mooring, by_session, choose = tuple[str, ...](), tuple[str, ...](), by_hash(client)
+    by_mooring, by_session, by_address = tuple[str, ...](), tuple[str, ...](), tuple[str, ...]()
+    choose = by_hash(client)
     if isinstance(policy.affinity, Balanced):
         choose = by_slot(f"numgen random mod {modulus}")
     elif learns:
         by_session = (f"{by_client} @{containers.sessions.name}",)
+        by_address = (f"{client} @{containers.crowded.name} {choose}",) * 2
+        choose = by_hash(f"{client} . meta hour")
     if isinstance(policy.affinity, Moored):
         by_mooring = (f"{by_client} @{containers.moorings.name}",) * 2
         if policy.affinity.holds and policy.protocol == "tcp":
             renew, *wait = _hold(family)
             by_mooring, by_session = (*by_mooring, renew), (*by_session, *wait)
-    by_address = tuple[str, ...]()
-    if learns and not isinstance(policy.affinity, Balanced):
-        by_address = (f"{client} @{containers.crowded.name} {choose}",) * 2
-        choose = by_hash(f"{client} . meta hour")
     rules = (*by_mooring, *by_session, *by_address, choose, "counter name misses", choose, f"goto {REFUSE.name}")
     return Chain(policy.chain, rules)
 

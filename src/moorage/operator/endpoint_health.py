@@ -73,9 +73,8 @@ class EndpointHealth:
         old, new = before.verdict, after.verdict
         doubted = self._too_few_pass()
         self._passing += health.passes(new) - health.passes(old)
-        if old.health != new.health:
-            self._counts[old.health] -= 1
-            self._counts[new.health] += 1
+        self._counts[old.health] -= 1
+        self._counts[new.health] += 1
         if doubted and not self._too_few_pass() and old.health != "Unknown":
             self._doubt_failures()
         if old.health != new.health:
