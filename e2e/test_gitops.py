@@ -41,7 +41,7 @@ async def client(api_server: ApiServer) -> AsyncGenerator[Client, None]:
 
 @pytest.mark.parametrize("kind", crds.custom_kinds(), ids=lambda kind: kind.kind)
 def test_a_definition_is_stored_as_it_is_in_the_file(api_server: ApiServer, kind: Kind) -> None:
-    stored = api_server.get("crd", f"{kind.plural}.{kind.group}")
+    stored = api_server.get("crd", kind.resource)
     assert drift(crds.definition(kind), stored) == []
 
 

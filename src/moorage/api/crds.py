@@ -101,7 +101,7 @@ def definition(kind: Kind) -> Json:
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{kind.plural}.{kind.group}"},
+        "metadata": {"name": kind.resource},
         "spec": {
             "group": kind.group,
             "names": {

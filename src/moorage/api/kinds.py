@@ -30,6 +30,11 @@ class Kind(NamedTuple):
     def api_version(self) -> str:
         return f"{self.group}/{self.version}" if self.group else self.version
 
+    @property
+    def resource(self) -> str:
+        """The plural with its group, as in messages and in names of definitions: `services`, `deployments.apps`."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
         """The REST path. Without a namespace: that of the objects in all namespaces."""
         parts = ["/apis" if self.group else "/api", self.api_version]

@@ -8,6 +8,9 @@ from moorage.api.moorage_v1alpha1 import GROUP
 
 T = TypeVar("T")
 
+AGENT_PORT = 10271
+"""Where the manifests have agents answer."""
+
 
 class Unread(NamedTuple):
     """Something that could not be read."""

@@ -8,16 +8,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from moorage import __version__
 from moorage.api.crds import custom_kinds, schema, walk
 from moorage.api.kinds import Kind
-from moorage.check.facts import (
-    Cilium,
-    Definition,
-    Facts,
-    Known,
-    Pod,
-    Told,
-    Unread,
-    Workload,
-)
+from moorage.check.facts import AGENT_PORT, Cilium, Definition, Facts, Known, Pod, Told, Unread, Workload
 
 Verdict = Literal["pass", "warn", "fail", "unknown"]
 OLDEST, NEWEST = (1, 35), (1, 37)
@@ -96,9 +87,8 @@ def _release(release: tuple[int, int]) -> str:
 
 
 def _definition(kind: Kind, facts: Facts) -> Finding:
-    name = f"{kind.plural}.{kind.group}"
     check, apply = f"CRD {kind.plural}", "kubectl apply -k deploy/crds"
-    found = facts.definitions.get(name)
+    found = facts.definitions.get(kind.resource)
     if isinstance(found, Unread):
         return _unread(check, found, "use an account that may get customresourcedefinitions")
     if found is None:
@@ -109,7 +99,7 @@ def _definition(kind: Kind, facts: Facts) -> Finding:
     if kind.version not in found.schemas:
         return Finding(check, "fail", f"{kind.version} is not among the versions that it serves", apply)
     if not found.established:
-        return Finding(check, "fail", "it is not served yet", f"kubectl describe crd {name} says why")
+        return Finding(check, "fail", "it is not served yet", f"kubectl describe crd {kind.resource} says why")
     return _schema(check, kind, found)
 
 
@@ -149,11 +139,8 @@ def _operator(facts: Facts) -> Finding:
     if found.ready >= max(found.wanted, 1):
         return Finding(check, "pass", f"{many}, {', '.join(found.images)}")
     if found.wanted == 0:
-        what, do = (
-            "it is scaled to 0 replicas",
-            f"kubectl -n {namespace} scale deployment/moorage-operator --replicas 2",
-        )
-        return Finding(check, "fail", what, do)
+        do = f"kubectl -n {namespace} scale deployment/moorage-operator --replicas 2"
+        return Finding(check, "fail", "it is scaled to 0 replicas", do)
     verdict: Verdict = "warn" if found.ready else "fail"
     do = f"kubectl -n {namespace} describe pods -l app.kubernetes.io/component=operator"
     return Finding(check, verdict, _with(many, [each for _, each in _troubles(found)]), do)
@@ -265,7 +252,7 @@ def _told(facts: Facts, agents: Workload) -> Iterator[Finding]:
     if silent or not told:
         node, why = next(iter(silent.items()), ("", Unread("no agent could be asked")))
         what = f"{len(silent)} of {len(facts.answers)} agents could not be asked: {node}: {why.why}"
-        do = "use an account that may get pods/proxy, and let the API server reach nodes on port 10271"
+        do = f"use an account that may get pods/proxy, and let the API server reach nodes on port {AGENT_PORT}"
         yield Finding("kernels", "unknown", what if node else why.why, do)
     if not told:
         return

@@ -16,6 +16,7 @@ from moorage.api.meta import Object
 from moorage.check import objects, rights
 from moorage.check.asking import REQUEST_SECONDS, Asker
 from moorage.check.facts import (
+    AGENT_PORT,
     Agent,
     Cilium,
     Definition,
@@ -42,8 +43,6 @@ LOOK_SECONDS = 0.5
 """Between two looks at the Lease."""
 MAX_LEASE_SECONDS = 20.0
 """How long it is looked at. A leader renews it every 2 to 2.4 seconds, and has lost it after 15."""
-AGENT_PORT = 10271
-"""Where the manifests have agents answer."""
 POLICY = "moorage-moorings"
 _SYSTEM = "kube-system"
 _COMPONENT = "app.kubernetes.io/name=moorage,app.kubernetes.io/component={}"
@@ -85,9 +84,7 @@ class _Gathering(NamedTuple):
         names = self.names
         async with asyncio.TaskGroup() as tasks:
             groups = tasks.create_task(self._groups())
-            definitions = {
-                f"{kind.plural}.{kind.group}": tasks.create_task(self._definition(kind)) for kind in custom_kinds()
-            }
+            definitions = {kind.resource: tasks.create_task(self._definition(kind)) for kind in custom_kinds()}
             operator = tasks.create_task(self._workload(_DEPLOYMENT, "operator", names.operator))
             leader = tasks.create_task(self._leader())
             agents = tasks.create_task(self._workload(_DAEMON_SET, "agent", names.agents))
@@ -121,8 +118,7 @@ class _Gathering(NamedTuple):
         return frozenset(version.group_version for group in found.groups for version in group.versions)
 
     async def _definition(self, kind: Kind) -> Known[Definition | None]:
-        name = f"{kind.plural}.{kind.group}"
-        found = await self.ask.object(objects.DefinitionObject, _DEFINITION, None, name)
+        found = await self.ask.object(objects.DefinitionObject, _DEFINITION, None, kind.resource)
         return objects.definition(found) if isinstance(found, objects.DefinitionObject) else found
 
     async def _workload(self, kind: Kind, component: str, namespace: str) -> Known[Workload | None]:

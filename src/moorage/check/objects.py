@@ -173,11 +173,8 @@ def pod(found: PodObject) -> Pod:
 
 def policy(found: PolicyObject, binding: PolicyObject | None, name: str) -> Policy:
     """A policy of this name and its binding."""
-    bound = binding is not None and binding.spec.policy_name == name
-    return Policy(
-        found.spec.failure_policy == "Fail",
-        bound and binding is not None and "Deny" in binding.spec.validation_actions,
-    )
+    bound = binding.spec if binding is not None and binding.spec.policy_name == name else None
+    return Policy(found.spec.failure_policy == "Fail", bound is not None and "Deny" in bound.validation_actions)
 
 
 def workload(found: Workload, pods: Known[tuple[Pod, ...]], *, of_nodes: bool) -> facts.Workload:

@@ -58,18 +58,13 @@ def success(kind: Kind, name: str, uid: str) -> Obj:
     }
 
 
-def resource(kind: Kind) -> str:
-    """The kind's name in messages: `services`, `deployments.apps`."""
-    return f"{kind.plural}.{kind.group}" if kind.group else kind.plural
-
-
 def _details(kind: Kind, name: str, **more: object) -> Obj:
     details = {"name": name, "group": kind.group, "kind": kind.plural, **more}
     return {key: value for key, value in details.items() if value}
 
 
 def not_found(kind: Kind, name: str) -> StatusError:
-    return StatusError(404, "NotFound", f'{resource(kind)} "{name}" not found', _details(kind, name))
+    return StatusError(404, "NotFound", f'{kind.resource} "{name}" not found', _details(kind, name))
 
 
 def no_such_path() -> StatusError:
@@ -77,11 +72,11 @@ def no_such_path() -> StatusError:
 
 
 def already_exists(kind: Kind, name: str) -> StatusError:
-    return StatusError(409, "AlreadyExists", f'{resource(kind)} "{name}" already exists', _details(kind, name))
+    return StatusError(409, "AlreadyExists", f'{kind.resource} "{name}" already exists', _details(kind, name))
 
 
 def conflict(kind: Kind, name: str, why: str) -> StatusError:
-    message = f'Operation cannot be fulfilled on {resource(kind)} "{name}": {why}'
+    message = f'Operation cannot be fulfilled on {kind.resource} "{name}": {why}'
     return StatusError(409, "Conflict", message, _details(kind, name))
 
 
@@ -105,7 +100,7 @@ def invalid(kind: Kind, name: str, causes: Sequence[Cause]) -> StatusError:
 
 
 def forbidden(kind: Kind, name: str, why: str, causes: Sequence[Cause] = ()) -> StatusError:
-    message = f'{resource(kind)} "{name}" is forbidden: {why}'
+    message = f'{kind.resource} "{name}" is forbidden: {why}'
     listed = [cause.as_dict() for cause in causes]
     return StatusError(403, "Forbidden", message, _details(kind, name, causes=listed))
 
