@@ -15,15 +15,15 @@ What is measured is what a watch of the API sees. Run by `python -m bench`, as r
 import asyncio
 import base64
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 
 from bench import bare, objects
 from bench.namespaces import BenchError, output
-from bench.running import Operator, cpu_of, install, listen, print_measured, scrapes, until_quiet, writes
+from bench.running import Operator, cpu_of, install, listen, run, say, scrapes, until_quiet, writes
 from bench.scrape import Histogram
 from bench.watching import Seen
 from e2e.harness.control_plane import ApiServer, api_server
@@ -61,6 +61,7 @@ roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: source}}
 subjects:
 - {{apiGroup: rbac.authorization.k8s.io, kind: User, name: {SOURCE_USER}}}
 """
+_say = partial(say, "operator")
 
 
 class Options(msgspec.Struct):
@@ -243,10 +244,6 @@ class Bench:
         )
 
 
-def _say(step: str) -> None:
-    print(f"operator: {step}", file=sys.stderr, flush=True)
-
-
 async def _measure(options: Options) -> Result:
     output(["ip", "-batch", "-"], input=f"link set lo up\nroute add local {objects.RANGE} dev lo\n")
     with api_server(users={SOURCE_USER: []}) as api:
@@ -254,9 +251,5 @@ async def _measure(options: Options) -> Result:
             return await Bench(api, client, options).measure()
 
 
-def main(argument: str) -> None:
-    print_measured(_measure(msgspec.json.decode(argument, type=Options)))
-
-
 if __name__ == "__main__":
-    main(sys.argv[1])
+    run(_measure, Options)

@@ -4,9 +4,9 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -26,13 +26,24 @@ _WRITTEN = "services|endpointslices|externalservices|moorings|events"
 _WRITING = "POST|PUT|PATCH|APPLY|DELETE"
 
 
-def print_measured(measuring: Coroutine[Any, Any, object]) -> None:
-    """What it returns, in JSON. Ends this process with a line if it cannot be measured."""
+O = TypeVar("O")  # noqa: E741
+
+
+def run(measure: Callable[[O], Coroutine[Any, Any, object]], options: type[O]) -> None:
+    """Measure with the options of the command line, and print what that returns, both in JSON.
+
+    Ends this process with a line if it cannot be measured.
+    """
     try:
-        measured = asyncio.run(measuring)
+        measured = asyncio.run(measure(msgspec.json.decode(sys.argv[1], type=options)))
     except (BenchError, HarnessError, MoorageError) as error:
         sys.exit(f"moorage bench: {error}")
     sys.stdout.write(msgspec.json.encode(measured).decode())
+
+
+def say(part: str, step: str) -> None:
+    """Tell whoever waits what is being done."""
+    print(f"{part}: {step}", file=sys.stderr, flush=True)
 
 
 class Operator:

@@ -18,6 +18,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -26,7 +27,7 @@ from bench import objects, tree
 from bench.agents import simulated, things
 from bench.bare import each
 from bench.namespaces import BenchError, output
-from bench.running import cpu_of, install, print_measured
+from bench.running import cpu_of, install, run, say
 from e2e.harness.control_plane import ApiServer, api_server, free_port
 from e2e.harness.world import Process
 from moorage.api.core_v1 import Pod
@@ -44,6 +45,7 @@ PAUSE_SECONDS = 0.2
 SETTLED_SECONDS = 2.0
 """How long to wait for what goes on after all have it."""
 _NAMESPACE = f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {objects.NAMESPACE}}}\n"
+_say = partial(say, "agents")
 
 
 class Options(msgspec.Struct):
@@ -204,10 +206,6 @@ def _is_ready(url: str) -> bool:
         return False
 
 
-def _say(step: str) -> None:
-    print(f"agents: {step}", file=sys.stderr, flush=True)
-
-
 async def _measure(options: Options) -> Result:
     output(["ip", "-batch", "-"], input="link set lo up\n")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -217,9 +215,5 @@ async def _measure(options: Options) -> Result:
             return await Bench(api, client, options).measure()
 
 
-def main(argument: str) -> None:
-    print_measured(_measure(msgspec.json.decode(argument, type=Options)))
-
-
 if __name__ == "__main__":
-    main(sys.argv[1])
+    run(_measure, Options)

@@ -28,7 +28,7 @@ import msgspec
 
 from bench.hostile import certificates, figures, kinds, objects
 from bench.namespaces import BenchError, output
-from bench.running import Operator, install, print_measured
+from bench.running import Operator, install, run, say
 from bench.scrape import Histogram, Scrape
 from bench.watching import Seen
 from e2e.harness.control_plane import ApiServer, api_server, free_port
@@ -149,7 +149,7 @@ class Bench:
     # --- one kind ---------------------------------------------------------------------------------------------
 
     async def _one(self, kind: kinds.Kind) -> Measured:
-        print(f"hostile: {kind.name}", file=sys.stderr, flush=True)
+        say("hostile", kind.name)
         operator = Operator(
             self._api,
             port=self._material.metrics[1],
@@ -235,7 +235,7 @@ class Bench:
         wrong = [each for xsvc in found for each in xsvc.status.conditions or () if each.status == "False"]
         for reason, count in Counter(each.reason for each in wrong).items():
             message = next(each.message for each in wrong if each.reason == reason)
-            print(f"hostile:   {count} of {len(found)}: {reason}: {message[:200]}", file=sys.stderr, flush=True)
+            say("hostile", f"  {count} of {len(found)}: {reason}: {message[:200]}")
 
     @asynccontextmanager
     async def _hostile(self, kind: kinds.Kind) -> AsyncIterator[None]:
@@ -318,9 +318,5 @@ async def _measure(options: Options) -> list[Measured]:
             return await Bench(api, client, options, material).measure()
 
 
-def main(argument: str) -> None:
-    print_measured(_measure(msgspec.json.decode(argument, type=Options)))
-
-
 if __name__ == "__main__":
-    main(sys.argv[1])
+    run(_measure, Options)

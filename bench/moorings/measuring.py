@@ -19,11 +19,11 @@ what a watch of the API sees. Run by `python -m bench`, as root; prints JSON.
 """
 
 import asyncio
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 
 import msgspec
 
@@ -32,7 +32,7 @@ from bench.bare import each
 from bench.moorings import bare, clients
 from bench.moorings.watching import Seen
 from bench.namespaces import BenchError, output
-from bench.running import Operator, cpu_of, install, listen, print_measured, scrapes, until_quiet, writes
+from bench.running import Operator, cpu_of, install, listen, run, say, scrapes, until_quiet, writes
 from bench.scrape import Scrape
 from e2e.harness.control_plane import ApiServer, api_server
 from e2e.harness.world import Process
@@ -47,6 +47,7 @@ STEP_SECONDS = 120
 POLL_SECONDS = 0.02
 """How often the operator is asked whether it has noticed a failure."""
 _NAMESPACE = f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {objects.NAMESPACE}}}\n"
+_say = partial(say, "moorings")
 
 
 class Options(msgspec.Struct):
@@ -291,10 +292,6 @@ async def _silenced(bench: Bench, number: int, once: Counter[str]) -> Death:
 # --- Both ---------------------------------------------------------------------------------------------------------
 
 
-def _say(step: str) -> None:
-    print(f"moorings: {step}", file=sys.stderr, flush=True)
-
-
 @asynccontextmanager
 async def _bench(options: Options) -> AsyncIterator[Bench]:
     with api_server() as api:
@@ -314,9 +311,5 @@ async def _measure(options: Options) -> Result:
         return Result(of_pods, await _of_nodes(bench))
 
 
-def main(argument: str) -> None:
-    print_measured(_measure(msgspec.json.decode(argument, type=Options)))
-
-
 if __name__ == "__main__":
-    main(sys.argv[1])
+    run(_measure, Options)

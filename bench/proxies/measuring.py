@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import msgspec
 
@@ -25,7 +26,7 @@ from bench.proxies import objects
 from bench.proxies.nodes import MODES, ProxyNode, cluster
 from bench.proxies.objects import CARRIERS, Carrier
 from bench.proxies.prober import Answer, Question
-from bench.running import print_measured
+from bench.running import run, say
 from e2e.harness.control_plane import ApiServer
 from e2e.harness.world import Process
 from moorage.cluster import kubeconfig
@@ -43,6 +44,7 @@ MAX_ATTEMPTS = 4
 """Of a round in which no connection was made, each longer than the one before."""
 ENDPOINTS = 10
 """Of the Services whose endpoints change."""
+_say = partial(say, "proxies")
 
 
 class Options(msgspec.Struct):
@@ -297,10 +299,6 @@ def _named(way: Packets) -> str:
     return f"{way.carrier} x {way.endpoints}" if way.carrier else "direct"
 
 
-def _say(what: str) -> None:
-    print(f"proxies: {what}", file=sys.stderr, flush=True)
-
-
 async def _measure(options: Options) -> Result:
     with cluster(MODES) as (api, nodes, server):
         return await _with_client(api, nodes, server, options)
@@ -311,9 +309,5 @@ async def _with_client(api: ApiServer, nodes: list[ProxyNode], server: Process, 
         return await Bench(client, nodes, server, options).measure()
 
 
-def main(argument: str) -> None:
-    print_measured(_measure(msgspec.json.decode(argument, type=Options)))
-
-
 if __name__ == "__main__":
-    main(sys.argv[1])
+    run(_measure, Options)
