@@ -13,7 +13,7 @@ from e2e.harness import topology
 from e2e.harness.agents import AGENTS, OPERATOR, Agents, installed
 from e2e.harness.install import commands
 from e2e.harness.moored import MANY, NODES, Moored
-from e2e.harness.outside import SERVERS, OpenConnection, Servers
+from e2e.harness.outside import SERVERS, OpenConnection, Servers, serving
 from e2e.harness.played import PlayedClusters
 
 REMOVAL = "Removing the node agents"
@@ -36,10 +36,8 @@ def agents(played: PlayedClusters, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def servers(agents: Agents) -> Iterator[Servers]:
-    servers = Servers(agents.played.world)
-    servers.start(*TWO)
-    yield servers
-    servers.stop()
+    with serving(agents.played.world, *TWO) as servers:
+        yield servers
 
 
 @pytest.fixture(scope="module")

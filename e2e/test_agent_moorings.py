@@ -16,7 +16,7 @@ from e2e.harness.agents import Agents
 from e2e.harness.callers import Callers, Heard, answers
 from e2e.harness.elements import Watched
 from e2e.harness.moored import NODES, Moored, mooring
-from e2e.harness.outside import SERVERS, Servers
+from e2e.harness.outside import SERVERS, Servers, serving
 from e2e.harness.played import PlayedClusters
 
 PODS, WORKLOADS, BURST = "pods", "workloads", "burst"
@@ -39,10 +39,8 @@ def agents(played: PlayedClusters, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def servers(agents: Agents) -> Iterator[Servers]:
-    servers = Servers(agents.played.world)
-    servers.start(*SERVERS)
-    yield servers
-    servers.stop()
+    with serving(agents.played.world, *SERVERS) as servers:
+        yield servers
 
 
 @pytest.fixture(scope="module")

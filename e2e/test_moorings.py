@@ -11,7 +11,7 @@ import pytest
 from e2e.harness import moored
 from e2e.harness.install import Installation, commands
 from e2e.harness.moored import ALL, CHECK_SECONDS, MANY, NODES, OTHER_FIVE, Moored, led
-from e2e.harness.outside import SERVERS, Servers
+from e2e.harness.outside import SERVERS, Servers, serving
 from e2e.harness.played import PlayedClusters
 from e2e.harness.slices import Slices
 from e2e.harness.world import wait
@@ -44,9 +44,8 @@ def installed(played: PlayedClusters, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="module")
 def running(installed: PlayedClusters) -> Iterator[Servers]:
-    servers = Servers(installed.world)
-    yield servers
-    servers.stop()
+    with serving(installed.world) as servers:
+        yield servers
 
 
 @pytest.fixture

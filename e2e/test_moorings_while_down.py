@@ -7,7 +7,7 @@ import pytest
 from e2e.harness import operator, topology
 from e2e.harness.crashing import CrashingOperator
 from e2e.harness.moored import ALL, MANY, NODES, REFUSED, Moored, led
-from e2e.harness.outside import SERVERS, Servers
+from e2e.harness.outside import SERVERS, Servers, serving
 from e2e.harness.played import PlayedClusters
 from e2e.harness.proxy import Proxy
 
@@ -39,10 +39,8 @@ def down(crashing: CrashingOperator) -> Iterator[CrashingOperator]:
 @pytest.fixture
 def servers(played: PlayedClusters) -> Iterator[Servers]:
     """All of them run."""
-    servers = Servers(played.world)
-    servers.start(*SERVERS)
-    yield servers
-    servers.stop()
+    with serving(played.world, *SERVERS) as servers:
+        yield servers
 
 
 @pytest.mark.parametrize(

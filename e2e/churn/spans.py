@@ -26,9 +26,6 @@ class Spans:
         """Whether one of them has a moment in common with this one."""
         return any(begin <= until and since <= end for begin, end in self.spans)
 
-    def begin_within(self, since: float, until: float) -> bool:
-        return any(since <= begin <= until for begin, _ in self.spans)
-
     def later(self, moment: float, seconds: float) -> float:
         """When so many seconds have passed since a moment, those within the spans not counted."""
         for begin, end in self.spans:

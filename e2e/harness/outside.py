@@ -4,7 +4,8 @@ import itertools
 import json
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -59,6 +60,17 @@ class Servers:
         for process in self._processes.values():
             process.stop()
         self._processes.clear()
+
+
+@contextmanager
+def serving(world: World, *servers: Server) -> Iterator[Servers]:
+    """Servers, of which these are started, until the end of the block."""
+    made = Servers(world)
+    try:
+        made.start(*servers)
+        yield made
+    finally:
+        made.stop()
 
 
 def _serves(process: Process) -> bool:

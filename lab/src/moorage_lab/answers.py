@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import aiohttp
 
+from moorage.api.moorings_v1alpha1 import Mooring
 from moorage_lab.narrator import Narrator
 
 SHOWN = 5
@@ -127,6 +128,11 @@ async def _get(session: aiohttp.ClientSession, url: str) -> Answer:
 def deployment_of(pod: str) -> str:
     """The Deployment of a pod, from the pod's name: `backend1` for `backend1-54467975d9-sp2h2`."""
     return pod.rsplit("-", 2)[0]
+
+
+def place_of(mooring: Mooring) -> str:
+    """The Deployment of the backend that a client is moored to."""
+    return mooring.spec.endpoint.removesuffix("-lb")
 
 
 def check_one_backend(narrator: Narrator, answers: Sequence[Answer]) -> str | None:

@@ -12,7 +12,7 @@ from moorage.api.moorings_v1alpha1 import Mooring
 from moorage.api.sources_v1alpha1 import HealthCheck
 from moorage.errors import MoorageError
 from moorage_lab import verbs, waiting
-from moorage_lab.answers import Answer, Frontend, deployment_of, shares
+from moorage_lab.answers import Answer, Frontend, deployment_of, place_of, shares
 from moorage_lab.control.deployments import is_ready
 from moorage_lab.picture import Outage
 from moorage_lab.stage import Stage
@@ -194,7 +194,7 @@ class Act:
         at = _places(before)
         (full, _), *others = Counter(at.values()).most_common(2)
         target = f"{others[0][0] if others else full}-lb"
-        name, node = min((name, each.spec.client.name) for name, each in before.items() if _place(each) == full)
+        name, node = min((name, each.spec.client.name) for name, each in before.items() if place_of(each) == full)
         patch = f'{{"spec":{{"endpoint":"{target}"}}}}'
         self._narrator.command(self._line("patch", "b", f"-n {NAMESPACE} mooring/{name} -p '{patch}'"))
         began = time.monotonic()
@@ -307,13 +307,8 @@ class Act:
         self._narrator.table(await verbs.get(self._b, verbs.resolve("moorings"), namespace=NAMESPACE))
 
 
-def _place(mooring: Mooring) -> str:
-    """The Deployment of the backend that a client is moored to."""
-    return mooring.spec.endpoint.removesuffix("-lb")
-
-
 def _places(moorings: Mapping[str, Mooring]) -> Places:
-    return {each.spec.client.name: _place(each) for each in moorings.values()}
+    return {each.spec.client.name: place_of(each) for each in moorings.values()}
 
 
 def _backend(answer: Answer) -> str:

@@ -11,7 +11,7 @@ from moorage.api.core_v1 import Pod
 from moorage.api.moorings_v1alpha1 import Mooring
 from moorage.errors import MoorageError
 from moorage_lab import manifests, verbs, waiting
-from moorage_lab.answers import deployment_of
+from moorage_lab.answers import deployment_of, place_of
 from moorage_lab.control.deployments import is_ready
 from moorage_lab.enter import PodPlace
 from moorage_lab.narrator import shown
@@ -46,7 +46,7 @@ class Workers:
         self._narrator.output(await verbs.apply(self._b, [found.object for found in loaded]))
         await waiting.stateful_sets(self._b, manifests.stateful_sets(loaded))
         moorings = await waiting.until(self._moorings, lambda found: len(found) == 2, self._stage.effect_seconds)
-        at = {pod: _place(each) for pod, each in moorings.items()}
+        at = {pod: place_of(each) for pod, each in moorings.items()}
         reached = {}
         for pod in (MOVING, EDITED):
             is_there = _is_at(at.get(pod, ""))
@@ -97,7 +97,7 @@ class Workers:
         self._narrator.step("A person edits a Mooring: an open connection ends")
         moorings = await self._moorings()
         edited, moving = await self._pod(EDITED), await self._pod(MOVING)
-        here, there = _place(moorings[EDITED]), _place(moorings[MOVING])
+        here, there = place_of(moorings[EDITED]), place_of(moorings[MOVING])
         before, of_other = self._lines(edited), self._lines(moving)
         name, patch = moorings[EDITED].metadata.name, f'{{"spec":{{"endpoint":"{there}-lb"}}}}'
         self._narrator.command(self._line("patch", "b", f"-n {NAMESPACE} mooring/{name} -p '{patch}'"))
@@ -141,10 +141,10 @@ class Workers:
         return await waiting.until(ask, holds, seconds, POLL_SECONDS)
 
     def _lines(self, pod: Pod) -> list[str]:
-        [plan] = [each for each in self._stage.lab.state.plan.clusters if each.name == "b"]
-        inside = f"/proc/{self._stage.lab.state.init_pid}/root"
+        state = self._stage.lab.state
+        log = PodPlace(state.chosen("b"), pod).log(None)
         try:
-            return Path(f"{inside}{PodPlace(plan, pod).log(None)}").read_text().splitlines()
+            return Path(f"/proc/{state.init_pid}/root{log}").read_text().splitlines()
         except FileNotFoundError:
             return []
 
@@ -152,11 +152,6 @@ class Workers:
         """Of the pods, by their names."""
         found = (await self._b.list(Mooring, NAMESPACE, label_selector=OF_GROUP)).items
         return {each.spec.client.name: each for each in found if each.status.endpoint}
-
-
-def _place(mooring: Mooring) -> str:
-    """The Deployment of the backend that a pod is moored to."""
-    return mooring.spec.endpoint.removesuffix("-lb")
 
 
 def _backend(lines: Sequence[str]) -> str:

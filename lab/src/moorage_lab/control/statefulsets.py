@@ -76,7 +76,7 @@ def _outdated(stateful_set: StatefulSet, by_ordinal: dict[int, Pod], wanted: ran
         pod = by_ordinal.get(ordinal)
         if pod is None or _leaving(pod):
             return []
-        if (pod.metadata.labels or {}).get(REVISION_LABEL) != current:
+        if _revision_of(pod) != current:
             return [pod]
         if not is_ready(pod):
             return []
@@ -86,11 +86,11 @@ def _outdated(stateful_set: StatefulSet, by_ordinal: dict[int, Pod], wanted: ran
 def _status(stateful_set: StatefulSet, pods: Sequence[Pod], replicas: int) -> dict[str, object]:
     newest = _revision(stateful_set)
     living = [pod for pod in pods if not _leaving(pod)]
-    updated = sum((pod.metadata.labels or {}).get(REVISION_LABEL) == newest for pod in living)
+    updated = sum(_revision_of(pod) == newest for pod in living)
     ready = sum(is_ready(pod) for pod in living)
     before = stateful_set.status.current_revision
     current = newest if before is None or updated == ready == len(living) == replicas else before
-    old = sum((pod.metadata.labels or {}).get(REVISION_LABEL) == current for pod in living)
+    old = sum(_revision_of(pod) == current for pod in living)
     return {
         "observedGeneration": stateful_set.metadata.generation,
         "replicas": len(pods),
@@ -123,6 +123,10 @@ def _pod(stateful_set: StatefulSet, ordinal: int) -> Pod:
 
 def _revision(stateful_set: StatefulSet) -> str:
     return f"{stateful_set.metadata.name}-{template_hash(stateful_set.spec.template)}"
+
+
+def _revision_of(pod: Pod) -> str | None:
+    return (pod.metadata.labels or {}).get(REVISION_LABEL)
 
 
 def _ordinal(stateful_set: StatefulSet, pod: Pod) -> int | None:
