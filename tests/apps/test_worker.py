@@ -156,9 +156,14 @@ async def test_the_program_prints_at_once_and_ends_in_silence_on_a_signal(number
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        assert process.stdout is not None
-        line = await asyncio.wait_for(process.stdout.readline(), BOUND_SECONDS)
-        assert line.decode() == f"worker[{socket.gethostname()}] -> backend[one]\n"
-        process.send_signal(number)
-        assert await asyncio.wait_for(process.communicate(), BOUND_SECONDS) == (b"", b"")
-        assert process.returncode == 0
+        try:
+            assert process.stdout is not None
+            line = await asyncio.wait_for(process.stdout.readline(), BOUND_SECONDS)
+            assert line.decode() == f"worker[{socket.gethostname()}] -> backend[one]\n"
+            process.send_signal(number)
+            assert await asyncio.wait_for(process.communicate(), BOUND_SECONDS) == (b"", b"")
+            assert process.returncode == 0
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()

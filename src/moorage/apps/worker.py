@@ -2,6 +2,7 @@
 it."""
 
 import asyncio
+import contextlib
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -81,4 +82,5 @@ async def run(environment: Mapping[str, str]) -> None:
     working = asyncio.create_task(work(socket.gethostname(), url, lambda text: print(text, flush=True)))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, working.cancel)
-    await asyncio.wait({working})
+    with contextlib.suppress(asyncio.CancelledError):
+        await working
