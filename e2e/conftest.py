@@ -54,6 +54,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("kubernetes", each, indirect=True, scope="session")
 
 
+@pytest.hookimpl(tryfirst=True)  # a worker of xdist reads the groups in its own hook, and would not see these
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Those that need whole clusters run last, since what is quick fails first; or, in `make e2e`, beside the others.
 

@@ -149,7 +149,8 @@ class Following:
         try:
             self.api.eventually(f"{name}: {type} {status} {reason}", so, seconds=SOON_SECONDS)
         except Exception as error:
-            error.add_note(f"at last: {last}; wanted: {words}")
+            status = self.get("moorage.dev/v1alpha1", "ExternalService", name, namespace).get("status", {})
+            error.add_note(f"at last: {last}; wanted: {words}; all of the status: {json.dumps(status)}")
             raise
         return last["message"]
 
