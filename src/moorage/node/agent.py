@@ -136,9 +136,11 @@ class Agent:
                 ended = frozenset(self._world.clientele.ended)
                 synced = await self._synchronizer.sync(self._wanted.state, changed, ended)
                 self._world.clientele.ended -= ended
+                first = not self.synced
                 self._behind_since, self.synced = None, True
                 self._observer.done(synced, now() - began)
-                if any(synced) or failures:
+                # One that starts again may find all as it should be: that is worth a line, too.
+                if any(synced) or failures or first:
                     log.info("synced", changed=len(changed), **synced._asdict())
                 failures = 0
                 self._take_refusals()
