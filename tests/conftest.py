@@ -23,7 +23,7 @@ os.environ["no_proxy"] = os.environ["NO_PROXY"] = "localhost,127.0.0.1,::1"
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("moorage", deadline=None)
-settings.load_profile("moorage")
+settings.register_profile("quick", deadline=None, max_examples=30)
 
 
 def log_plainly() -> None:
@@ -38,7 +38,15 @@ log_plainly()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--pure", action="store_true", help="only tests that do no I/O, by what is imported for them")
+    parser.addoption(
+        "--pure",
+        action="store_true",
+        help="only tests that do no I/O, by what is imported for them; properties with fewer examples",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("quick" if config.getoption("pure") else "moorage")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
