@@ -25,6 +25,8 @@ os.environ["no_proxy"] = os.environ["NO_PROXY"] = "localhost,127.0.0.1,::1"
 settings.register_profile("moorage", deadline=None)
 settings.register_profile("quick", deadline=None, max_examples=30)
 
+MAX_NAME_CHARACTERS = 100
+
 
 def log_plainly() -> None:
     """As structlog does by itself, but a traceback has no local variables: an operator's take seconds to print."""
@@ -52,6 +54,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Half as many again as there are cores: in tests of labs and of processes almost half of the time is waiting."""
     return None if config.getoption("pure") else math.ceil(1.5 * len(os.sched_getaffinity(0)))
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Long text names no case: where it has a key that was just made, each process would name it otherwise."""
+    return argname if isinstance(val, str | bytes) and len(val) > MAX_NAME_CHARACTERS else None
 
 
 def pytest_collection_finish() -> None:

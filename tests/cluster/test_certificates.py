@@ -1,7 +1,6 @@
 """What is taken from PEM text, and which keys are refused before anybody calculates with them."""
 
 import base64
-import itertools
 from typing import Any
 
 import pytest
@@ -41,7 +40,6 @@ def test_what_stands_between_certificates_is_not_looked_at(between: str) -> None
         (pem([GOOD]) + pem([GOOD])[:-30], "not a certificate: number 2 has no -----END CERTIFICATE-----; copy it"),
         (pem([GOOD]).replace("M", "!"), "not a certificate: number 1 is not base64; copy it again"),
     ],
-    ids=itertools.count(),  # workers of xdist make keys of their own
 )
 def test_text_without_a_whole_certificate_is_refused(given_: str, why: str) -> None:
     with pytest.raises(MoorageError) as caught:
@@ -86,9 +84,7 @@ def test_more_certificates_than_anybody_needs_are_refused() -> None:
         check_certificates([GOOD] * 101)
 
 
-@pytest.mark.parametrize(
-    "hidden", [GOOD + certificate(rsa_key(8193)), GOOD[:-1], b"", b"\x30\x80\0\0", b"\x30"], ids=itertools.count()
-)
+@pytest.mark.parametrize("hidden", [GOOD + certificate(rsa_key(8193)), GOOD[:-1], b"", b"\x30\x80\0\0", b"\x30"])
 def test_what_is_not_exactly_one_certificate_is_refused(hidden: bytes) -> None:
     with pytest.raises(MoorageError, match=r"^certificate 1: not valid X\.509; copy it again$"):
         check_certificates([hidden])
@@ -127,7 +123,6 @@ def pkcs1(*numbers: int) -> str:
         trustme.CA().issue_cert("me@example.com").private_key_pem.bytes().decode(),
         pkcs1(2**4095 + 1, 65537, 2**4095, 2**2047, 2**2047, 5, 7, 9),
     ],
-    ids=itertools.count(),  # workers of xdist make keys of their own
 )
 def test_a_usual_private_key_is_taken_without_what_is_around_it(key: str) -> None:
     assert check_key(f"# Schlüssel\n{pem([GOOD])}{key}# end\n") == key
@@ -152,7 +147,6 @@ def test_a_usual_private_key_is_taken_without_what_is_around_it(key: str) -> Non
         (text(SIGNER).replace("M", "!"), "not a private key; copy it again"),
         ("-----BEGIN EC PRIVATE KEY-----\nAAA=\n-----END EC PRIVATE KEY-----\n", "not a private key; copy it again"),
     ],
-    ids=itertools.count(),  # workers of xdist make keys of their own
 )
 def test_a_private_key_that_is_a_burden_is_refused(key: str, why: str) -> None:
     with pytest.raises(MoorageError) as caught:
