@@ -225,6 +225,20 @@ async def test_after_its_end_an_agent_changes_nothing_and_the_rules_stay(fixture
     assert await fixture.targets() == {"203.0.113.1"}
 
 
+async def test_one_that_starts_again_says_that_all_is_synced_though_it_changed_nothing(fixture: Fixture) -> None:
+    async with fixture.agent():
+        await apply(fixture.client, service(), slice_("203.0.113.1"))
+        await fixture.carries("203.0.113.1")
+    with capture_logs() as logs:
+        async with fixture.agent() as again:
+
+            async def is_synced() -> bool:
+                return again.synced
+
+            await eventually(is_synced)
+    assert "synced" in [each["event"] for each in logs]
+
+
 async def test_a_ruleset_that_somebody_deleted_comes_back(fixture: Fixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Agent, "CHECK_SECONDS", 0.05)
     async with fixture.agent():
