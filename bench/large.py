@@ -5,9 +5,7 @@ of its own. What nft takes to list the sessions is measured beside what it takes
 `python -m bench`; prints JSON.
 """
 
-import asyncio
 import os
-import sys
 import time
 from collections.abc import Awaitable
 
@@ -15,6 +13,7 @@ import msgspec
 
 from bench import states
 from bench.namespaces import BenchError, output
+from bench.running import run
 from moorage.dataplane import sessions
 from moorage.dataplane.capabilities import probe
 from moorage.dataplane.conntrack import KernelConntrack
@@ -25,7 +24,6 @@ from moorage.dataplane.presence import Presence
 from moorage.dataplane.schema import OF_FAMILY
 from moorage.dataplane.sessions import Session
 from moorage.dataplane.sync import Synchronizer
-from moorage.errors import MoorageError
 
 SESSIONS_KEPT = 5_000
 """Sessions with an endpoint that stays."""
@@ -138,13 +136,5 @@ async def _learn(nft: KernelNft, port: ServicePort, count: int) -> None:
         raise refused
 
 
-def main(arguments: list[str]) -> None:
-    try:
-        result = asyncio.run(measure(msgspec.json.decode(arguments[0], type=Options)))
-    except (BenchError, MoorageError) as error:
-        sys.exit(f"moorage bench: {error}")
-    sys.stdout.write(msgspec.json.encode(result).decode())
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run(measure, Options)

@@ -26,10 +26,10 @@ _WRITTEN = "services|endpointslices|externalservices|moorings|events"
 _WRITING = "POST|PUT|PATCH|APPLY|DELETE"
 
 
-O = TypeVar("O")  # noqa: E741
+T = TypeVar("T")
 
 
-def run(measure: Callable[[O], Coroutine[Any, Any, object]], options: type[O]) -> None:
+def run(measure: Callable[[T], Coroutine[Any, Any, object]], options: type[T]) -> None:
     """Measure with the options of the command line, and print what that returns, both in JSON.
 
     Ends this process with a line if it cannot be measured.
