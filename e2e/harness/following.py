@@ -150,7 +150,7 @@ class Following:
             self.api.eventually(f"{name}: {type} {status} {reason}", so, seconds=SOON_SECONDS)
         except Exception as error:
             status = self.get("moorage.dev/v1alpha1", "ExternalService", name, namespace).get("status", {})
-            error.add_note(f"at last: {last}; wanted: {words}; all of the status: {json.dumps(status)}")
+            error.add_note(f"wanted: {words}; the status at last: {json.dumps(status)}")
             raise
         return last["message"]
 
