@@ -4,8 +4,10 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import msgspec
@@ -24,32 +26,113 @@ from bench.proxies.table import FULL_SERVICES, proxies_tables
 
 PART_SECONDS = 1800
 """Longest that one part may take."""
-EXPECTED_MINUTES = {
-    "connections": 6,
-    "kubeproxy": 8,
-    "sync": 2,
-    "large": 1,
-    "operator": 3,
-    "moorings": 6,
-    "agents": 3,
-    "hostile": 15,
-}
-"""How long each part takes at its full size on 2 processors, about."""
 SMALL_SYNC = 1_000
 """Services that an ordinary user's sync is measured with."""
+
+
+class Asked(NamedTuple):
+    """What the command line says."""
+
+    quick: bool
+    rounds: int | None
+    seconds: int | None
+    kinds: list[str]
+    """Of hostile neighbours; none: all."""
+
+
+class Part(NamedTuple):
+    minutes: int
+    """How long it takes at its full size on 2 processors, about."""
+    root: bool
+    """Whether it needs a real API server, or a whole node."""
+    measure: Callable[[Asked], list[report.Table]]
+
+
+def _connections(asked: Asked) -> list[report.Table]:
+    services = SMALL_SYNC if asked.quick else report.FULL_SIZE
+    moorings = SMALL_SYNC if asked.quick else report.FULL_MOORINGS
+    rounds = asked.rounds or (2 if asked.quick else 15)
+    options = connections.Options(rounds, asked.seconds or 1, services, moorings)
+    measured = msgspec.json.decode(
+        _part("bench.connections", options, ordinary=not _is_root()),
+        type=list[tuple[connections.Way, list[connections.Round]]],
+    )
+    return report.connection_tables(measured)
+
+
+def _kubeproxy(asked: Asked) -> list[report.Table]:
+    small = proxies.Options(1, 1, [2, 100], [20, 100], 5, 20)
+    full = proxies.Options(5, 1, [2, 100, 1_000], [100, 1_000, FULL_SERVICES], 50, 20)
+    options = small if asked.quick else full
+    result = _with_api_server("bench.proxies.measuring", options)
+    return proxies_tables(options, msgspec.json.decode(result, type=proxies.Result))
+
+
+def _sync(asked: Asked) -> list[report.Table]:
+    services = SMALL_SYNC if asked.quick else report.FULL_SIZE
+    if _is_root():
+        return [_sync_as(services, "as root"), _sync_as(SMALL_SYNC, "as an ordinary user")]
+    return [_sync_as(services, "as an ordinary user")]
+
+
+def _sync_as(services: int, user: str) -> report.Table:
+    options = syncing.Options(services, endpoints=10, changes=50)
+    measured = _part("bench.syncing", options, ordinary=user != "as root")
+    return report.sync_table(options, msgspec.json.decode(measured, type=dict[str, syncing.Result]), user)
+
+
+def _large(asked: Asked) -> list[report.Table]:
+    small, full = large.Options(200, 3, 2_000, 100), large.Options(1_000, 20, report.FULL_SESSIONS, 1_000)
+    options = small if asked.quick else full
+    measured = _part("bench.large", options, ordinary=False)
+    return [report.large_table(options, msgspec.json.decode(measured, type=large.Result))]
+
+
+def _operator(asked: Asked) -> list[report.Table]:
+    small, full = operating.Options(100, 5, 10, 5, 3), operating.Options(report.OPERATOR_SIZE, 5, 60, 20, 20)
+    options = small if asked.quick else full
+    result = _with_api_server("bench.operating", options)
+    return [report.operator_table(options, msgspec.json.decode(result, type=operating.Result))]
+
+
+def _moorings(asked: Asked) -> list[report.Table]:
+    small, full = mooring.Options(500, 2, 20, 100, 30, 2), mooring.Options(FULL_PODS, 2, 100, 1000, 60, 5)
+    options = small if asked.quick else full
+    result = _with_api_server("bench.moorings.measuring", options)
+    return [moorings_table(options, msgspec.json.decode(result, type=mooring.Result))]
+
+
+def _agents(asked: Asked) -> list[report.Table]:
+    options = agents.Options(50, 10, 5, 5) if asked.quick else agents.Options(FULL_AGENTS, 50, 60, 50)
+    result = _with_api_server("bench.agents.measuring", options)
+    return [agents_table(options, msgspec.json.decode(result, type=agents.Result))]
+
+
+def _hostile(asked: Asked) -> list[report.Table]:
+    options = measuring.Options(10 if asked.quick else FULL_SECONDS, asked.kinds)
+    measured = _with_api_server("bench.hostile.measuring", options)
+    return [hostile_table(options, msgspec.json.decode(measured, type=list[measuring.Measured]))]
+
+
+PARTS = {
+    "connections": Part(6, False, _connections),
+    "kubeproxy": Part(8, True, _kubeproxy),
+    "sync": Part(2, False, _sync),
+    "large": Part(1, True, _large),
+    "operator": Part(3, True, _operator),
+    "moorings": Part(6, True, _moorings),
+    "agents": Part(3, True, _agents),
+    "hostile": Part(15, True, _hostile),
+}
 
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Fewer services, fewer and shorter rounds: to see whether it works.")
 @click.option("--markdown", is_flag=True, help="Print the tables as markdown as well.")
-@click.option(
-    "--only",
-    type=click.Choice(list(EXPECTED_MINUTES)),
-    help="One part.",
-)
+@click.option("--only", type=click.Choice(list(PARTS)), help="One part.")
 @click.option(
     "--kind",
-    "chosen",
+    "kinds_",
     multiple=True,
     type=click.Choice([each.name for each in kinds.KINDS]),
     help="Of hostile neighbours: this kind; may be given several times. Default: all.",
@@ -57,100 +140,41 @@ SMALL_SYNC = 1_000
 @click.option("--rounds", type=click.IntRange(1, 100), help="Rounds of connections; 15, or 2 if quick.")
 @click.option("--seconds", type=click.IntRange(1, 60), help="Length of a round; 1.")
 def main(
-    quick: bool, markdown: bool, only: str | None, chosen: tuple[str, ...], rounds: int | None, seconds: int | None
+    quick: bool, markdown: bool, only: str | None, kinds_: tuple[str, ...], rounds: int | None, seconds: int | None
 ) -> None:
     """Measure new connections per second, syncs of a node, and the operator, in network namespaces of its own."""
-    services = SMALL_SYNC if quick else report.FULL_SIZE
+    asked = Asked(quick, rounds, seconds, list(kinds_))
+    chosen = {name: part for name, part in PARTS.items() if only in (None, name)}
+    allowed = {name: part for name, part in chosen.items() if _is_root() or not part.root}
     console = Console(width=None if sys.stdout.isatty() else 140)
     machine = f"{_machine()}. {datetime.now(UTC):%Y-%m-%d}."
     console.print(machine, highlight=False)
+    if allowed != chosen:
+        console.print("What needs a real API server, or a whole node, takes root: left out.")
     if not quick:
-        parts = (f"{part} {minutes}" for part, minutes in EXPECTED_MINUTES.items() if only in (None, part))
-        print(f"Minutes that this takes, about: {', '.join(parts)}.", file=sys.stderr, flush=True)
-    tables = []
-    try:
-        if only in (None, "connections"):
-            moorings = SMALL_SYNC if quick else report.FULL_MOORINGS
-            options = connections.Options(rounds or (2 if quick else 15), seconds or 1, services, moorings)
-            tables += _connections(options)
-        root = os.geteuid() == 0
-        if only in (None, "kubeproxy") and root:
-            tables += _kubeproxy(quick)
-        if only in (None, "sync"):
-            tables += [_sync(services, ordinary=not root)]
-            if root:
-                tables += [_sync(SMALL_SYNC, ordinary=True)]
-        if only in (None, "large") and root:
-            tables += [_large(quick)]
-        if only not in ("connections", "sync") and not root:
-            console.print("What needs a real API server, or a whole node, takes root: left out.")
-        if only in (None, "operator") and root:
-            tables += [_operator(quick)]
-        if only in (None, "moorings") and root:
-            tables += [_moorings(quick)]
-        if only in (None, "agents") and root:
-            tables += [_agents(quick)]
-        if only in (None, "hostile") and root:
-            tables += [_hostile(measuring.Options(10 if quick else FULL_SECONDS, list(chosen)))]
-    except BenchError as error:
-        sys.exit(f"moorage bench: {error}")
-    for table in tables:
-        showing.show(console, table)
+        minutes = ", ".join(f"{name} {part.minutes}" for name, part in allowed.items())
+        print(f"Minutes that this takes, about: {minutes}.", file=sys.stderr, flush=True)
+    tables: list[report.Table] = []
+    failed: list[str] = []
+    for name, part in allowed.items():
+        # A table is shown when it is there, and a part that fails costs no other.
+        try:
+            found = part.measure(asked)
+        except BenchError as error:
+            failed.append(name)
+            print(f"moorage bench: {error}", file=sys.stderr, flush=True)
+            continue
+        for table in found:
+            showing.show(console, table)
+        tables += found
     if markdown:
         print("\n".join([machine + "\n", *map(showing.markdown, tables)]))
+    if failed:
+        sys.exit(f"moorage bench: not measured: {', '.join(failed)}")
 
 
-def _connections(options: connections.Options) -> list[report.Table]:
-    measured = msgspec.json.decode(
-        _part("bench.connections", options, ordinary=os.geteuid() != 0),
-        type=list[tuple[connections.Way, list[connections.Round]]],
-    )
-    return report.connection_tables(measured)
-
-
-def _kubeproxy(quick: bool) -> list[report.Table]:
-    small = proxies.Options(1, 1, [2, 100], [20, 100], 5, 20)
-    full = proxies.Options(5, 1, [2, 100, 1_000], [100, 1_000, FULL_SERVICES], 50, 20)
-    options = small if quick else full
-    result = _with_api_server("bench.proxies.measuring", options)
-    return proxies_tables(options, msgspec.json.decode(result, type=proxies.Result))
-
-
-def _sync(services: int, ordinary: bool) -> report.Table:
-    options = syncing.Options(services, endpoints=10, changes=50)
-    results = msgspec.json.decode(_part("bench.syncing", options, ordinary), type=dict[str, syncing.Result])
-    return report.sync_table(options, results, "as an ordinary user" if ordinary else "as root")
-
-
-def _large(quick: bool) -> report.Table:
-    options = large.Options(200, 3, 2_000, 100) if quick else large.Options(1_000, 20, report.FULL_SESSIONS, 1_000)
-    measured = _part("bench.large", options, ordinary=False)
-    return report.large_table(options, msgspec.json.decode(measured, type=large.Result))
-
-
-def _operator(quick: bool) -> report.Table:
-    small, full = operating.Options(100, 5, 10, 5, 3), operating.Options(report.OPERATOR_SIZE, 5, 60, 20, 20)
-    options = small if quick else full
-    result = _with_api_server("bench.operating", options)
-    return report.operator_table(options, msgspec.json.decode(result, type=operating.Result))
-
-
-def _moorings(quick: bool) -> report.Table:
-    small, full = mooring.Options(500, 2, 20, 100, 30, 2), mooring.Options(FULL_PODS, 2, 100, 1000, 60, 5)
-    options = small if quick else full
-    result = _with_api_server("bench.moorings.measuring", options)
-    return moorings_table(options, msgspec.json.decode(result, type=mooring.Result))
-
-
-def _agents(quick: bool) -> report.Table:
-    options = agents.Options(50, 10, 5, 5) if quick else agents.Options(FULL_AGENTS, 50, 60, 50)
-    result = _with_api_server("bench.agents.measuring", options)
-    return agents_table(options, msgspec.json.decode(result, type=agents.Result))
-
-
-def _hostile(options: measuring.Options) -> report.Table:
-    measured = _with_api_server("bench.hostile.measuring", options)
-    return hostile_table(options, msgspec.json.decode(measured, type=list[measuring.Measured]))
+def _is_root() -> bool:
+    return os.geteuid() == 0
 
 
 def _with_api_server(module: str, options: object) -> bytes:

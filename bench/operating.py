@@ -23,7 +23,7 @@ import msgspec
 
 from bench import bare, objects
 from bench.namespaces import BenchError, output
-from bench.running import Operator, cpu_of, install, listen, run, say, scrapes, until_quiet, writes
+from bench.running import Operator, cpu_of, create, install, listen, run, say, scrapes, until_quiet, writes
 from bench.scrape import Histogram
 from bench.watching import Seen
 from e2e.harness.control_plane import ApiServer, api_server
@@ -220,7 +220,7 @@ class Bench:
     # --- around them ------------------------------------------------------------------------------------------
 
     async def _create(self, made: Object) -> None:
-        await self._client.create(made)
+        await create(lambda: self._client.create(made))
 
     def _kubeconfig_secret(self) -> Secret:
         keys = self._api.credentials

@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,12 +16,16 @@ from bench.scrape import Scrape, scrape
 from e2e.harness.control_plane import ApiServer, free_port
 from e2e.harness.errors import HarnessError
 from e2e.harness.world import Process, wait
+from moorage.cluster.errors import ApiError
 from moorage.errors import MoorageError
 
 SETTLED_SECONDS = 5
 """How long without a write until a step counts as settled."""
 MAX_SETTLING_SECONDS = 600
 """How long to wait for that."""
+MAX_ATTEMPTS = 5
+"""To create an object."""
+AGAIN_SECONDS = 2
 _WRITTEN = "services|endpointslices|externalservices|moorings|events"
 _WRITING = "POST|PUT|PATCH|APPLY|DELETE"
 
@@ -44,6 +48,25 @@ def run(measure: Callable[[T], Coroutine[Any, Any, object]], options: type[T]) -
 def say(part: str, step: str) -> None:
     """Tell whoever waits what is being done."""
     print(f"{part}: {step}", file=sys.stderr, flush=True)
+
+
+async def create(request: Callable[[], Awaitable[object]]) -> None:
+    """Create an object that a measurement needs, by this request; again, if a server that is busy lets it fail.
+
+    etcd may time out while thousands of objects are made, and then it is not known whether this one is there.
+    """
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        try:
+            await request()
+            return
+        except MoorageError as error:
+            is_there = isinstance(error, ApiError) and error.reason == "AlreadyExists"
+            if is_there and attempt > 1:
+                return
+            if is_there or attempt == MAX_ATTEMPTS:
+                raise
+            say("server", f"{error}; it is asked again")
+            await asyncio.sleep(AGAIN_SECONDS)
 
 
 class Operator:

@@ -27,7 +27,7 @@ from bench import objects, tree
 from bench.agents import simulated, things
 from bench.bare import each
 from bench.namespaces import BenchError, output
-from bench.running import cpu_of, install, run, say
+from bench.running import cpu_of, create, install, run, say
 from e2e.harness.control_plane import ApiServer, api_server, free_port
 from e2e.harness.world import Process
 from moorage.api.core_v1 import Pod
@@ -114,7 +114,7 @@ class Bench:
             return Result(alone, await self._steps(worlds))
 
     async def _create(self, made: Object) -> None:
-        await self._client.create(made)
+        await create(lambda: self._client.create(made))
 
     async def _address(self, number: int) -> None:
         body = things.addressed(number)

@@ -32,7 +32,7 @@ from bench.bare import each
 from bench.moorings import bare, clients
 from bench.moorings.watching import Seen
 from bench.namespaces import BenchError, output
-from bench.running import Operator, cpu_of, install, listen, run, say, scrapes, until_quiet, writes
+from bench.running import Operator, cpu_of, create, install, listen, run, say, scrapes, until_quiet, writes
 from bench.scrape import Scrape
 from e2e.harness.control_plane import ApiServer, api_server
 from e2e.harness.world import Process
@@ -128,7 +128,7 @@ class Bench:
         self.seen = Seen(client, objects.NAMESPACE)
 
     async def create(self, made: Object) -> None:
-        await self.client.create(made)
+        await create(lambda: self.client.create(made))
 
     def servers(self) -> list[Process]:
         return [each for each in self.api.world.processes if each.name.startswith(self.api.name)]

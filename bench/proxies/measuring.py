@@ -26,7 +26,7 @@ from bench.proxies import objects
 from bench.proxies.nodes import MODES, ProxyNode, cluster
 from bench.proxies.objects import CARRIERS, Carrier
 from bench.proxies.prober import Answer, Question
-from bench.running import run, say
+from bench.running import create, run, say
 from e2e.harness.control_plane import ApiServer
 from e2e.harness.world import Process
 from moorage.cluster import kubeconfig
@@ -258,10 +258,10 @@ class Bench:
             )
         ]
 
-        async def create(one: tuple[str, dict[str, object]]) -> None:
-            await self._client.raw("POST", one[0], body=one[1])
+        async def make(one: tuple[str, dict[str, object]]) -> None:
+            await create(lambda: self._client.raw("POST", one[0], body=one[1]))
 
-        await each_of(bodies, create)
+        await each_of(bodies, make)
         if endpoints == ENDPOINTS:
             self._made = numbers[-1] + 1
 
