@@ -18,8 +18,6 @@ from e2e.harness.kubectl import Kubectl
 from e2e.harness.world import World
 from moorage.api.meta import ObjectKey
 
-"""Namespace and name of a Service."""
-
 
 class Addresses:
     """Which Service has which address of a range. Pure."""
@@ -62,11 +60,13 @@ class Cloud:
         self._thread.start()
 
     def stop(self) -> None:
+        """End it; nothing, if it was never started."""
         self._stopped.set()
         with self._lock:
             if self._watch is not None:
                 self._watch.kill()
-        self._thread.join(30)
+        if self._thread.is_alive():
+            self._thread.join(30)
 
     def change_address(self, namespace: str, name: str) -> str:
         """Give the Service another address and return it. It works at once, and the old one no longer does."""
