@@ -208,6 +208,21 @@ async def test_a_server_that_is_not_there_is_named() -> None:
                 await client.list(Service)
 
 
+async def test_a_connection_whose_packets_are_lost_is_begun_anew_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A packet that is sent again goes where the first one went: astray, until kube-proxy has its rules."""
+    monkeypatch.setattr("moorage.cluster.client.CONNECT_SECONDS", 0.1)
+    with socket.socket() as full, socket.socket() as first:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)  # The kernel drops what comes while as many wait to be accepted: one more than that.
+        first.connect(full.getsockname())
+        url = f"http://127.0.0.1:{full.getsockname()[1]}"
+        async with Client(Config(server=url), timeout=3600) as client:
+            with pytest.raises(UnreachableError, match=r"no connection within 0\.1 s"):
+                await client.list(Service)
+            with pytest.raises(UnreachableError, match=r"no connection within 0\.1 s"):
+                await take(client.watch(Service, resource_version="5"))
+
+
 async def test_a_server_that_does_not_answer_in_time_is_given_up() -> None:
     async def never(request: web.Request) -> web.StreamResponse:
         await asyncio.Event().wait()

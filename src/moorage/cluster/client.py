@@ -55,6 +55,9 @@ APPLY_PATCH = "application/apply-patch+yaml"
 _METADATA = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1,application/json"
 """Where a server cannot leave out the rest of an object, it sends that too."""
 
+CONNECT_SECONDS = 5.0
+"""Until a connection is there. conntrack decides at the first packet where one goes: what is begun before kube-proxy
+has its rules goes astray, however often its packets are sent again."""
 MAX_RETRY_AFTER_SECONDS = 10.0
 """A 429 that asks for a longer wait is an error at once."""
 MAX_RETRIES = 4
@@ -86,10 +89,10 @@ class _Request(NamedTuple):
 class Client:
     """One API server. An async context manager; usable from one event loop.
 
-    Requests raise ApiError if the server refuses, UnreachableError if no answer comes within `timeout` seconds, and
-    AnswerError if the answer makes no sense. A request that gets a 429 is sent again after the time that the answer
-    asks for, at most `MAX_RETRIES` times and `MAX_RETRY_AFTER_SECONDS` each. One that gets a 401 is sent again once,
-    if the token file has another token by now. Nothing else is sent again.
+    Requests raise ApiError if the server refuses, UnreachableError if no connection is made within `CONNECT_SECONDS`
+    or no answer comes within `timeout` seconds, and AnswerError if the answer makes no sense. One that gets a 429 is
+    sent again after the time that the answer asks for, at most `MAX_RETRIES` times and `MAX_RETRY_AFTER_SECONDS` each.
+    One that gets a 401 is sent again once, if the token file has another token by now. Nothing else is sent again.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class Client:
         self.config = config
         self._on_warning = on_warning
         self._timeout = timeout
+        self._connect_timeout = min(timeout, CONNECT_SECONDS)
         self._guard = guard
         self._connections = Connections(guard)
         self._session: aiohttp.ClientSession | None = None
@@ -209,7 +213,9 @@ class Client:
         }
         accept = _METADATA.format("") if metadata_only else JSON
         read = (reading or Whole(kind)).one
-        timeout = aiohttp.ClientTimeout(total=None, connect=self._timeout, sock_read=idle_timeout)
+        timeout = aiohttp.ClientTimeout(
+            total=None, connect=self._timeout, sock_connect=self._connect_timeout, sock_read=idle_timeout
+        )
         begun_within, stands = min(self._timeout, idle_timeout), False
         try:
             # A server can send interim answers (1xx) without end, each of them in time.
@@ -324,7 +330,7 @@ class Client:
 
     async def _request(self, request: _Request, read: Callable[[bytes | bytearray], D]) -> D:
         """Send a request, and return what `read` makes of the answer."""
-        timeout = aiohttp.ClientTimeout(total=self._timeout)
+        timeout = aiohttp.ClientTimeout(total=self._timeout, sock_connect=self._connect_timeout)
         for attempt in range(MAX_RETRIES + 1):
             token = self._token.bearer()
             try:
@@ -377,7 +383,7 @@ class Client:
         server = self.config.server
         match error:
             case aiohttp.ConnectionTimeoutError():
-                why = f"no connection within {self._timeout:g} s; is the server running?"
+                why = f"no connection within {self._connect_timeout:g} s; is the server running?"
             case TimeoutError():
                 why = f"{what}: no answer for {seconds:g} s"
             case aiohttp.ClientConnectorSSLError(os_error=TooCostlyError() as costly):
