@@ -91,7 +91,7 @@ class Client:
 
     Requests raise ApiError if the server refuses, UnreachableError if no connection is made within `CONNECT_SECONDS`
     or no answer comes within `timeout` seconds, and AnswerError if the answer makes no sense. One that gets a 429 is
-    sent again after the time that the answer asks for, at most `MAX_RETRIES` times and `MAX_RETRY_AFTER_SECONDS` each.
+    sent again after the time that the answer asks for, at most `MAX_RETRIES` times, `MAX_RETRY_AFTER_SECONDS` each.
     One that gets a 401 is sent again once, if the token file has another token by now. Nothing else is sent again.
     """
 
