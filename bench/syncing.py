@@ -24,6 +24,7 @@ from bench import BUILD, states
 from bench.namespaces import BenchError
 from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, EndpointSlice
+from moorage.dataplane import netlink
 from moorage.dataplane.capabilities import probe
 from moorage.dataplane.conntrack import KernelConntrack
 from moorage.dataplane.desired import Desired
@@ -142,7 +143,7 @@ def changes(options: Options) -> list[bytes]:
 
 async def step(which: Step, options: Options, files: Files) -> Result:
     """One step, in this process."""
-    nft = _TimedNft([str(BUILD / "peak"), str(files.peaks)])
+    nft = _TimedNft([str(BUILD / "peak"), str(files.peaks)], netlink.connect)
     node = _Node(nft, Synchronizer(nft, KernelConntrack(), await probe(nft)))
     slices = files.changed_slices if which == "changed" else files.slices
     began = time.perf_counter()

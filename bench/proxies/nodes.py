@@ -62,7 +62,7 @@ class ProxyNode:
             self._processes[carrier] = api.world.start(f"{self.name}-{carrier}", argv, self.name)
 
     def freeze(self, *, frozen: bool) -> None:
-        """Let its processes do nothing, while another node is measured, or let them go on."""
+        """Let its processes do nothing, or let them go on."""
         for each in self._processes.values():
             each.send(signal.SIGSTOP if frozen else signal.SIGCONT)
             if not frozen:
