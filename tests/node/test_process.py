@@ -44,6 +44,8 @@ main()
 """The agent as it is without NET_ADMIN outside of user namespaces: with it, a sync would be one transaction.
 It does not look at the kernel now and then: what is noticed is noticed otherwise."""
 
+METRICS = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:10271/metrics').read().decode())"
+
 
 class Node:
     """A node on the real kernel, its API on the node's own loopback, and the agent as a process."""
@@ -200,6 +202,21 @@ async def test_a_table_that_somebody_deletes_is_there_again(node: Node, command:
         await node.reaches("203.0.113.1")
         node.net.node.run("nft", command)
         await node.reaches("203.0.113.1")
+
+
+async def test_what_the_kernel_can_do_and_what_is_carried_is_told_as_metrics(node: Node) -> None:
+    await apply(node.client, service(), slice_("203.0.113.1"))
+    async with node.agent("--listen", "127.0.0.1:10271"):
+        await node.reaches("203.0.113.1")
+        told: list[str] = []
+
+        async def synced() -> bool:
+            told[:] = node.net.node.run(sys.executable, "-c", METRICS).splitlines()
+            return "moorage_node_synced 1.0" in told
+
+        await eventually(synced)
+        assert "moorage_node_ports 1.0" in told
+        assert any(each.startswith('moorage_node_info{nft="') for each in told)
 
 
 async def test_a_second_agent_ends_at_once_and_the_first_goes_on(node: Node) -> None:
