@@ -55,6 +55,14 @@ def test_an_address_that_is_listed_twice_counts_by_its_readiest_entry(
     assert each == alone
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_entries_that_take_alike_the_one_of_the_slice_whose_name_comes_first_counts(turned: bool) -> None:
+    slices = [slice_({**entry(), "hostname": name}, name=name) for name in ("a", "b")]
+    if turned:
+        slices.reverse()
+    assert [each.hostname for each in found(*slices)[0].values()] == ["a"]
+
+
 @pytest.mark.parametrize("port", [-1, 65536, 10**12])
 def test_a_slice_with_a_port_that_cannot_be_is_left_out_and_the_others_count(port: int) -> None:
     bad = slice_(entry("192.0.2.8"), name="bad", port=port)
