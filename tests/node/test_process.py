@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import uuid
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -64,10 +64,12 @@ class Node:
             self._server.store.put(kind(each["kind"]), {**each, "metadata": metadata})
 
     @asynccontextmanager
-    async def agent(self, *words: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    async def agent(
+        self, *words: str, before: Sequence[str] = (), stderr: int | None = None, **environment: str
+    ) -> AsyncIterator[asyncio.subprocess.Process]:
         """The agent's process, with these words added to its command line, and this of its environment changed.
 
-        What still runs of it at the end is killed.
+        `before`: words that run it. What still runs of it at the end is killed.
         """
         argv = [
             "-c",
@@ -82,7 +84,12 @@ class Node:
             *words,
         ]
         process = await asyncio.create_subprocess_exec(
-            *self.net.node.prefix, sys.executable, *argv, env={**os.environ, **environment}
+            *self.net.node.prefix,
+            *before,
+            sys.executable,
+            *argv,
+            stderr=stderr,
+            env={**os.environ, **environment},
         )
         try:
             yield process
@@ -217,6 +224,19 @@ async def test_what_the_kernel_can_do_and_what_is_carried_is_told_as_metrics(nod
         await eventually(synced)
         assert "moorage_node_ports 1.0" in told
         assert any(each.startswith('moorage_node_info{nft="') for each in told)
+
+
+@pytest.mark.parametrize("before", [(), ("setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw")])
+async def test_an_agent_that_cannot_wake_idle_clients_says_so(node: Node, before: Sequence[str]) -> None:
+    await apply(node.client, service(), slice_("203.0.113.1"))
+    said = ""
+    async with node.agent(before=before, stderr=asyncio.subprocess.PIPE) as agent:
+        assert agent.stderr is not None
+        while "synced" not in said:
+            line = await asyncio.wait_for(agent.stderr.readline(), BOUND)
+            assert line, said
+            said += line.decode()
+    assert ("without the capability NET_RAW" in said) == bool(before)
 
 
 async def test_a_second_agent_ends_at_once_and_the_first_goes_on(node: Node) -> None:
