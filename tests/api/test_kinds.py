@@ -39,6 +39,10 @@ def test_a_path_is_that_of_the_kubernetes_api(kind: str, asked: tuple[str | None
     assert found.path(*asked) == path
 
 
+def test_all_but_what_a_cluster_has_once_is_in_namespaces() -> None:
+    assert {each.kind for each in KINDS if not each.namespaced} == {"Namespace", "Node", "ServiceCIDR"}
+
+
 @pytest.mark.parametrize("word", ["svc", "service", "services", "Service", "services.v1.", "SVC"])
 def test_a_kind_is_meant_by_any_of_its_names(word: str) -> None:
     assert named(word) == find_kind("v1", "Service")

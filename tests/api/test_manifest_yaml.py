@@ -83,6 +83,16 @@ def test_anchors_that_nest_too_deep_are_refused() -> None:
     assert str(found) == "line 2: nested more than 100 levels deep; flatten it"
 
 
+@pytest.mark.parametrize("mark", ['"a"', "a"], ids=["JSON", "YAML"])
+def test_a_document_may_nest_a_hundred_levels_and_no_more(mark: str) -> None:
+    def nested(levels: int) -> str:
+        return f"{{{mark}: {'[' * (levels - 1)}{']' * (levels - 1)}}}"
+
+    (allowed,), (refused,) = documents(nested(100)), documents(nested(101))
+    assert isinstance(allowed, Document)
+    assert str(refused) == "line 1: nested more than 100 levels deep; flatten it"
+
+
 def test_documents_keep_their_lines_and_empty_ones_are_left_out() -> None:
     text = "# first\n\na: 1\n---\n---\n# nothing\n---\nb: |\n  --- not a document\n--- {c: 3}\n...\n"
     assert list(documents(text)) == [
