@@ -9,10 +9,9 @@ from structlog.testing import capture_logs
 
 from moorage.api.core_v1 import Service, ServiceSpec
 from moorage.api.meta import ObjectKey, ObjectMeta
-from moorage.cluster.client import Listing
 from moorage.cluster.errors import AnswerError, ApiError, SilentError, UnreachableError
 from moorage.cluster.events import Bookmark, Event
-from moorage.cluster.reading import Unreadable
+from moorage.cluster.reading import Listing, Unreadable
 from moorage.cluster.reflector import Reflector
 from moorage.cluster.store import Change
 from moorage.errors import MoorageError

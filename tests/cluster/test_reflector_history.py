@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from moorage.api.core_v1 import Service
 from moorage.api.meta import ObjectKey, ObjectMeta
-from moorage.cluster.client import Listing
 from moorage.cluster.errors import ApiError, SilentError, UnreachableError
 from moorage.cluster.events import Bookmark, Event
+from moorage.cluster.reading import Listing
 from moorage.cluster.reflector import Reflector
 from moorage.cluster.store import Change, Index
 

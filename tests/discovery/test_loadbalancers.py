@@ -14,11 +14,12 @@ from aiohttp import web
 
 from moorage.api.core_v1 import LoadBalancerIngress, Service
 from moorage.api.meta import ObjectMeta
-from moorage.cluster.client import Client, Listing
+from moorage.cluster.client import Client
 from moorage.cluster.errors import ApiError, UnreachableError
 from moorage.cluster.events import Event
 from moorage.cluster.kubeconfig import Config
 from moorage.cluster.pace import Pace
+from moorage.cluster.reading import Listing
 from moorage.cluster.reflector import Reflector
 from moorage.cluster.room import House, Room
 from moorage.discovery import loadbalancers as module

@@ -16,8 +16,8 @@ from moorage.api.moorage_v1alpha1 import (
     ExternalServiceStatus,
 )
 from moorage.api.sources_v1alpha1 import DnsSource, EndpointSource, HealthCheck, StaticAddress
-from moorage.cluster.client import Listing
 from moorage.cluster.kubeconfig import Config
+from moorage.cluster.reading import Listing
 from moorage.core.admission import Gate
 from moorage.core.model import Found, Problem, Resolution
 from moorage.discovery.loadbalancers import SelectedServices

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from moorage.api.core_v1 import Service
-from moorage.cluster.client import ApiError, Listing, UnreachableError
+from moorage.cluster.client import ApiError, UnreachableError
 from moorage.cluster.events import Bookmark
+from moorage.cluster.reading import Listing
 from moorage.cluster.reflector import Reflector
 from moorage.discovery.watched import MonitoredWatch, Trouble
 from moorage.errors import MoorageError

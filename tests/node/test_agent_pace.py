@@ -14,9 +14,10 @@ from structlog.testing import capture_logs
 
 from moorage.api.core_v1 import Service
 from moorage.api.discovery_v1 import EndpointSlice
-from moorage.cluster.client import Bookmark, Client, Listing
+from moorage.cluster.client import Bookmark, Client
 from moorage.cluster.errors import UnreachableError
 from moorage.cluster.events import Event
+from moorage.cluster.reading import Listing
 from moorage.dataplane.crowding import Crowding
 from moorage.dataplane.fake import FakeNft
 from moorage.dataplane.model import ServiceAddress, ServicePort

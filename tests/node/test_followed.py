@@ -11,9 +11,10 @@ from structlog.testing import capture_logs
 
 from moorage.api.meta import ObjectKey, ObjectMeta
 from moorage.api.moorings_v1alpha1 import Mooring, MooringClient, MooringSpec, MooringStatus
-from moorage.cluster.client import Client, Listing
+from moorage.cluster.client import Client
 from moorage.cluster.errors import AnswerError, ApiError, SilentError, UnreachableError
 from moorage.cluster.events import Bookmark, Event
+from moorage.cluster.reading import Listing
 from moorage.core.mooring_model import ClientKey
 from moorage.node.followed import ASK_AGAIN_SECONDS, LINGER_SECONDS, FollowedMoorings, Source, needed
 from moorage.node.moorings import GroupClient

@@ -15,9 +15,10 @@ from moorage.api.meta import LabelSelector, Object, ObjectKey, ObjectMeta, Owner
 from moorage.api.moorage_v1alpha1 import KINDS_OF_PODS, MooringConfig
 from moorage.api.moorings_v1alpha1 import Mooring, MooringClient, MooringSpec
 from moorage.api.topology import ZONE_LABEL
-from moorage.cluster.client import Bookmark, Listing
+from moorage.cluster.client import Bookmark
 from moorage.cluster.errors import ApiError
 from moorage.cluster.events import Event
+from moorage.cluster.reading import Listing
 from moorage.cluster.store import Change, Store
 from moorage.core.clients import Owners, StatefulSetFacts, clients_of
 from moorage.core.mooring_model import Clients

@@ -15,11 +15,11 @@ from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, Endpoint, EndpointSlice
 from moorage.api.meta import Object, ObjectKey, ObjectMeta, OwnerReference
 from moorage.api.moorage_v1alpha1 import ExternalService, ExternalServiceSpec
 from moorage.api.networking_v1 import ServiceCIDR, ServiceCIDRSpec
-from moorage.cluster.client import Bookmark, Client, Listing
+from moorage.cluster.client import Bookmark, Client
 from moorage.cluster.errors import ApiError
 from moorage.cluster.events import Event
 from moorage.cluster.kubeconfig import Config
-from moorage.cluster.reading import Unreadable
+from moorage.cluster.reading import Listing, Unreadable
 from moorage.core.admission import API_SERVER, NODE, Gate, gate_of
 from moorage.operator.config import Admission
 from moorage.operator.mirror import Mirror

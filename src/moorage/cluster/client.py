@@ -10,7 +10,7 @@ import os
 import random
 from collections.abc import AsyncGenerator, Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar
+from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 import aiohttp
 import msgspec
@@ -25,7 +25,7 @@ from moorage.cluster.events import Bookmark, Event, lines, read_event
 from moorage.cluster.handshake import TooCostlyError
 from moorage.cluster.kubeconfig import Config
 from moorage.cluster.paths import collection_path, creation_path, manifest_path, object_path, with_type
-from moorage.cluster.reading import Page, Reading, Unreadable, Whole
+from moorage.cluster.reading import Listing, Page, Reading, Unreadable, Whole
 from moorage.cluster.tls import ssl_context
 from moorage.cluster.tokens import Token
 from moorage.cluster.warnings import warnings
@@ -40,7 +40,6 @@ __all__ = [
     "Bookmark",
     "Client",
     "Event",
-    "Listing",
     "UnreachableError",
 ]
 
@@ -62,15 +61,6 @@ MAX_RETRY_AFTER_SECONDS = 10.0
 """A 429 that asks for a longer wait is an error at once."""
 MAX_RETRIES = 4
 """How often a request is sent again after a 429."""
-
-
-class Listing(msgspec.Struct, Generic[T], frozen=True):
-    """All objects of a list, and the resource version from which a watch continues it."""
-
-    items: list[T]
-    resource_version: str
-    unreadable: tuple[Unreadable, ...] = ()
-    """Objects that exist but cannot be read."""
 
 
 class _Request(NamedTuple):

@@ -4,9 +4,9 @@ from collections.abc import AsyncGenerator
 from typing import TypeVar
 
 from moorage.api.meta import Object
-from moorage.cluster.client import Client, Listing
+from moorage.cluster.client import Client
 from moorage.cluster.events import Bookmark, Event
-from moorage.cluster.reading import Unreadable
+from moorage.cluster.reading import Listing, Unreadable
 
 T = TypeVar("T", bound=Object)
 

@@ -33,6 +33,15 @@ class Page(NamedTuple, Generic[T]):
     unreadable: tuple[Unreadable, ...] = ()
 
 
+class Listing(msgspec.Struct, Generic[T], frozen=True):
+    """All objects of a list, and the resource version from which a watch continues it."""
+
+    items: list[T]
+    resource_version: str
+    unreadable: tuple[Unreadable, ...] = ()
+    """Objects that exist but cannot be read."""
+
+
 class Reading(Protocol[T]):
     """Both methods raise msgspec.DecodeError, UnicodeDecodeError or RecursionError for answers that cannot be
     decoded.

@@ -11,10 +11,9 @@ from msgspec.structs import replace
 from moorage.api.kinds import kind_of
 from moorage.api.meta import Object, ObjectKey
 from moorage.cluster.backoff import backoff
-from moorage.cluster.client import Listing
 from moorage.cluster.errors import ApiError, SilentError, UnreachableError
 from moorage.cluster.events import Bookmark, Event
-from moorage.cluster.reading import Unreadable
+from moorage.cluster.reading import Listing, Unreadable
 from moorage.cluster.store import Change, Index, Store
 from moorage.errors import MoorageError
 from moorage.log import get_logger

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple, TypeVar, cast
 from moorage.api.core_v1 import Service
 from moorage.api.meta import Object, ObjectKey
 from moorage.cluster import handshake
-from moorage.cluster.client import Client, Listing
+from moorage.cluster.client import Client
 from moorage.cluster.errors import AnswerError
 from moorage.cluster.events import Bookmark, Event
 from moorage.cluster.kubeconfig import Config
 from moorage.cluster.pace import Pace
-from moorage.cluster.reading import Reading, Unreadable
+from moorage.cluster.reading import Listing, Reading, Unreadable
 from moorage.cluster.reflector import Reflector
 from moorage.cluster.store import Store
 from moorage.core.admission import Gate

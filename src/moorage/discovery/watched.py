@@ -6,10 +6,9 @@ from contextlib import aclosing
 from typing import Any, NamedTuple, TypeVar
 
 from moorage.api.meta import Object
-from moorage.cluster.client import Listing
 from moorage.cluster.errors import ApiError, UnreachableError
 from moorage.cluster.events import Bookmark, Event
-from moorage.cluster.reading import Unreadable
+from moorage.cluster.reading import Listing, Unreadable
 from moorage.cluster.reflector import ListWatch
 from moorage.errors import MoorageError
 
