@@ -15,6 +15,13 @@ def lost(ticks: Sequence[float], since: float, until: float) -> float:
     return sum(max(0.0, min(late, until) - max(early, since) - PAUSE_SECONDS) for early, late in pairwise(ticks))
 
 
+def late(ticks: Sequence[float], seconds: float) -> list[tuple[float, float]]:
+    """When ticks were later than by so many seconds: from when one should have been until it was. Pure."""
+    return [
+        (early + PAUSE_SECONDS, late) for early, late in pairwise(ticks) if late - early - PAUSE_SECONDS > seconds
+    ]
+
+
 class Stalls:
     """Notes when it gets to run, in a thread, within the `with` block."""
 
@@ -35,6 +42,10 @@ class Stalls:
         """Seconds that were lost since then, a time by `time.monotonic`."""
         now = time.monotonic()
         return lost([*self._ticks, now], moment, now)
+
+    def longer(self, seconds: float) -> list[tuple[float, float]]:
+        """From when to when nothing ran for longer than so many seconds."""
+        return late(self._ticks, seconds)
 
     def _run(self) -> None:
         while not self._stopped.wait(PAUSE_SECONDS):

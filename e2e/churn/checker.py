@@ -58,6 +58,7 @@ def _looked_at(facts: Facts) -> Counter[str]:
     return Counter(
         {
             "connections": len(facts.connections),
+            **Counter(f"connections to {each.service}" for each in facts.connections),
             "connections that failed": len(facts.failed),
             "connections that were broken": sum(each.broken for each in facts.connections),
             **Counter(f"moves: {each.record.reason}" for each in facts.moves),

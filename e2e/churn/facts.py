@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from e2e.churn import history
@@ -74,6 +74,10 @@ class Move(NamedTuple):
         return f"{self.client} of {self.service} {way} ({self.record.reason or 'no reason'})"
 
 
+def _first(wanted: Iterable[str], serving: Collection[str]) -> str:
+    return next((each for each in wanted if each in serving), "")
+
+
 class Facts:
     """Everything by name, ready to be asked about any moment."""
 
@@ -81,6 +85,8 @@ class Facts:
         self.bounds = bounds
         self.nodes: list[str] = []
         self.kinds: dict[str, str] = {}
+        self.by_kube_proxy: set[str] = set()
+        """Services that node agents do not carry."""
         self.edits: list[history.Edit] = []
         self.specs: dict[str, Timeline[history.Spec | None]] = defaultdict(lambda: Timeline(None))
         self.slices: dict[str, Timeline[history.Slices | None]] = defaultdict(lambda: Timeline(None))
@@ -127,6 +133,8 @@ class Facts:
                 self._stalls.append((record.start, record.at))
             case history.Spec():
                 self.kinds[record.service] = record.kind
+                if record.proxy == "kube-proxy":
+                    self.by_kube_proxy.add(record.service)
                 self.specs[record.service].add(record.at, record)
             case history.Slices():
                 self.slices[record.service].add(record.at, record)
@@ -164,11 +172,32 @@ class Facts:
         before = life.last
         life.add(record.at, None if record.gone else record)
         previous = before.endpoint if before else ""
-        if not record.gone and record.endpoint != previous:
-            move = Move(record.at, record.service, record.client, previous, record.endpoint, record)
+        if record.gone:
+            return
+        move = Move(record.at, record.service, record.client, previous, record.endpoint, record)
+        if record.endpoint != previous:
             self.moves.append(move)
-            if previous and record.reason in RESETTING:
-                self._resets[record.service, record.client].append(move)
+            if previous and record.reason in RESETTING and not self._is_followed(move):
+                self._note_reset(move)
+        elif before:
+            # A person has edited it, or the operator has refused that: agents follow at once.
+            serving = self.serving(record.service, record.at)
+            former, latter = (_first(self._wanted(each), serving) for each in (before, record))
+            if former != latter:
+                self._note_reset(move._replace(previous=former, endpoint=latter))
+
+    def _note_reset(self, move: Move) -> None:
+        if move.service not in self.by_kube_proxy:  # which moves no connection that is open
+            self._resets[move.service, move.client].append(move)
+
+    def _is_followed(self, move: Move) -> bool:
+        """Whether agents have done what the operator records, because a person had asked for it."""
+        resets = self._resets[move.service, move.client]
+        return bool(
+            resets
+            and move.record.reason == "Moved"
+            and (resets[-1].previous, resets[-1].endpoint) == (move.previous, move.endpoint)
+        )
 
     # --- Who could not be blamed ---------------------------------------------------------------------------------
 
@@ -226,8 +255,20 @@ class Facts:
         pod = self.pods[uid].at(moment)
         if pod is None or not pod.node or (self.kinds[service] == "Pod" and not pod.address):
             return ""
-        endpoint = self.endpoint(service, self.client(service, pod), moment)
-        return endpoint if endpoint in self.serving(service, moment) else ""
+        return self.led_to(service, self.client(service, pod), moment)
+
+    def led_to(self, service: str, client: str, moment: float) -> str:
+        """The endpoint to which a client's connections are to go; empty: nobody says."""
+        mooring = self.moored[service, client].at(moment) if (service, client) in self.moored else None
+        return _first(self._wanted(mooring), self.serving(service, moment)) if mooring else ""
+
+    def _wanted(self, mooring: history.Mooring) -> tuple[str, ...]:
+        """Where a client is led, the best first. Agents go by what a person wants, hints by what is recorded."""
+        requested, recorded = mooring.requested, mooring.endpoint
+        if recorded in ("", requested):
+            return (requested,)
+        only_recorded = mooring.refused or mooring.service in self.by_kube_proxy
+        return (recorded,) if only_recorded else (requested, recorded)
 
     def moments(self, since: float, until: float, *timelines: Timeline[Any]) -> list[float]:
         """`since`, and when one of them changes until `until`."""

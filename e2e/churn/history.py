@@ -69,6 +69,8 @@ class Spec(Record, frozen=True):
     """What counts as one client: `Pod`, `Node`."""
     weights: dict[str, int]
     """Of its endpoints, by name."""
+    proxy: Literal["moorage", "kube-proxy"] = "moorage"
+    """Who carries it: node agents, or kube-proxy by hints."""
     drained: list[str] = []
     returns: bool = False
     """Whether clients return to their home."""
@@ -107,6 +109,8 @@ class Mooring(Record, frozen=True):
     reason: str = ""
     previous: str = ""
     home: str = ""
+    refused: bool = False
+    """The operator has said why it does not follow `requested`."""
     gone: bool = False
     """It has been deleted."""
 

@@ -19,7 +19,7 @@ def agreed(facts: Facts) -> Found:
     """Once it is quiet, each node's kernel has what Moorings and slices say, and nothing else."""
     for each in facts.kernels:
         since, until = facts.busy_agent(each.node).earlier(each.at, facts.bounds.follow), facts.seen(each.at)
-        for service in sorted(facts.kinds):
+        for service in sorted(facts.kinds.keys() - facts.by_kube_proxy):
             wanted = _led_to(facts, each.node, service, since, until)
             has = frozenset(each.ready.get(service, ()))
             if has not in wanted:
@@ -33,9 +33,9 @@ def _led_to(facts: Facts, node: str, service: str, since: float, until: float) -
     client, found = f"Node/{node}", []
     for moment in facts.moments(since, until, facts.slices[service], facts.moored[service, client]):
         slices = facts.slices[service].at(moment)
-        endpoint = facts.endpoint(service, client, moment)
+        endpoint = facts.led_to(service, client, moment)
         ready = frozenset(slices.ready) if slices else frozenset[str]()
-        found.append(frozenset({endpoint}) if endpoint in facts.serving(service, moment) else ready)
+        found.append(frozenset({endpoint}) if endpoint else ready)
     return found
 
 

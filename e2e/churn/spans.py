@@ -3,6 +3,7 @@
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -18,19 +19,20 @@ class Spans:
                 self.spans[-1] = (self.spans[-1][0], max(until, self.spans[-1][1]))
             else:
                 self.spans.append((since, until))
+        self._ends = [end for _, end in self.spans]
 
     def __or__(self, other: "Spans") -> "Spans":
         return Spans([*self.spans, *other.spans])
 
     def touch(self, since: float, until: float) -> bool:
         """Whether one of them has a moment in common with this one."""
-        return any(begin <= until and since <= end for begin, end in self.spans)
+        first = bisect_left(self._ends, since)
+        return first < len(self.spans) and self.spans[first][0] <= until
 
     def later(self, moment: float, seconds: float) -> float:
         """When so many seconds have passed since a moment, those within the spans not counted."""
-        for begin, end in self.spans:
-            if end <= moment:
-                continue
+        for index in range(bisect_right(self._ends, moment), len(self.spans)):
+            begin, end = self.spans[index]
             free = max(0.0, begin - moment)
             if free >= seconds:
                 break
@@ -40,7 +42,11 @@ class Spans:
 
     def earlier(self, moment: float, seconds: float) -> float:
         """The opposite: since when so many seconds have passed."""
-        return -Spans((-end, -begin) for begin, end in self.spans).later(-moment, seconds)
+        return -self._backwards.later(-moment, seconds)
+
+    @cached_property
+    def _backwards(self) -> "Spans":
+        return Spans((-end, -begin) for begin, end in self.spans)
 
 
 class Timeline(Generic[T]):

@@ -47,7 +47,7 @@ class Callers:
                 "name": name,
                 "image": self._image,
                 "imagePullPolicy": "Never",
-                "command": ["python3", "-ISuc", _PROGRAM, self._address(name), str(PORT), str(seconds)],
+                "command": ["python3", "-ISuc", _PROGRAM, self.address(name), str(PORT), str(seconds)],
             }
             for name in services
         ]
@@ -131,7 +131,7 @@ class Callers:
 
     def ask(self, *pods: str, service: str = "backend") -> dict[str, str]:
         """Who answers a new connection of each pod."""
-        argv = ["--", "python3", "-ISc", _ASK, self._address(service), str(PORT)]
+        argv = ["--", "python3", "-ISc", _ASK, self.address(service), str(PORT)]
         return {pod: self.kubectl("exec", pod, "-c", service, *argv).strip() for pod in pods}
 
     def first(self, *pods: str, container: str = "backend") -> dict[str, str]:
@@ -149,7 +149,7 @@ class Callers:
         wait(f"{count} lines of {pod}", enough, 60)
         return found
 
-    def _address(self, service: str) -> str:
+    def address(self, service: str) -> str:
         found: str = self._b.get("-n", self.namespace, "service", service)["spec"]["clusterIP"]
         return found
 

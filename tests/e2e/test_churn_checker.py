@@ -125,6 +125,72 @@ def test_while_nobody_leads_an_endpoint_that_fails_stays_in_use() -> None:
     assert broken(story.records) == {"answered", "verdicts"}
 
 
+def test_while_nobody_leads_agents_follow_edits() -> None:
+    story = Churned()
+    former = story.moorings["c0"].endpoint
+    held = story.connect("c0", worker="long")
+    story.add(Down(at=0, what="operator"))
+    story.later(5)
+    story.ask("c0", "e3")
+    story.later(0.1)
+    story.end(held, "reset")
+    story.later(5)
+    story.end(story.connect("c0", "e3"))
+    assert words(story) == ""
+    story.end(story.connect("c0", former))
+    assert broken(story.records) == {"led"}
+
+
+def test_an_edit_that_is_refused_takes_its_client_back() -> None:
+    story = Churned()
+    former = story.moorings["c0"].endpoint
+    story.ask("c0", "e3")
+    held = story.connect("c0", "e3", worker="long")
+    story.later(0.1)
+    story.refuse("c0")
+    story.end(held, "reset")
+    story.later(5)
+    story.end(story.connect("c0", former))
+    assert words(story) == ""
+    story.end(story.connect("c0", "e3"))
+    assert broken(story.records) == {"led"}
+
+
+def test_what_a_person_asks_for_is_not_to_be_had_while_it_does_not_serve() -> None:
+    story = Churned()
+    former = story.moorings["c0"].endpoint
+    story.remove("e3")
+    held = story.connect("c0", worker="long")
+    story.ask("c0", "e3")
+    story.later(5)
+    story.end(story.connect("c0", former))
+    assert words(story) == ""
+    story.end(held, "reset")
+    assert broken(story.records) == {"kept"}
+
+
+def by_hints(story: Churned) -> Churned:
+    """The same Service, carried by kube-proxy."""
+    story.records = [replace(each, proxy="kube-proxy") if isinstance(each, Spec) else each for each in story.records]
+    return story
+
+
+def test_kube_proxy_goes_by_what_is_recorded_and_moves_no_open_connection() -> None:
+    story = by_hints(Churned())
+    former = story.moorings["c0"].endpoint
+    held = story.connect("c0", worker="long")
+    story.ask("c0", "e3")
+    story.later(5)
+    story.end(story.connect("c0", former))
+    story.moor("c0", "e3", "Moved", home="e3")
+    story.later(5)
+    story.look()
+    story.end(story.connect("c0", "e3"))
+    assert words(story) == ""
+    story.end(held, "reset")
+    assert broken(story.records) == {"kept"}
+
+
 def test_an_agent_that_is_killed_may_leave_a_connection_where_its_client_was() -> None:
     story = Churned()
     id = story.connect("c0", worker="long")

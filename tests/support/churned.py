@@ -145,10 +145,20 @@ class Churned:
     def edit(self, client: str, endpoint: str, after: float = 0.1) -> None:
         if endpoint == self.moorings[client].endpoint or endpoint not in self.serving - {*self.spec.drained}:
             return
-        self.add(Edit(at=0, service=SERVICE, client=f"Pod/{client}", endpoint=endpoint))
-        self.add(replace(self.moorings[client], requested=endpoint))
+        self.ask(client, endpoint)
         self.later(0.05)
         self.move(client, endpoint, "Moved", after, home=endpoint)
+
+    def ask(self, client: str, endpoint: str) -> None:
+        """A person edits a Mooring, and nobody has recorded it yet."""
+        self.add(Edit(at=0, service=SERVICE, client=f"Pod/{client}", endpoint=endpoint))
+        self.moorings[client] = replace(self.moorings[client], requested=endpoint)
+        self.add(self.moorings[client])
+
+    def refuse(self, client: str) -> None:
+        """The operator does not do what was asked for."""
+        self.moorings[client] = replace(self.moorings[client], refused=True)
+        self.add(self.moorings[client])
 
     # --- Endpoints -----------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from testing.stalls import PAUSE_SECONDS, Stalls, lost
+from testing.stalls import PAUSE_SECONDS, Stalls, late, lost
 
 
 def test_what_a_tick_is_late_is_lost() -> None:
@@ -18,6 +18,12 @@ def test_only_what_lies_between_the_two_times_counts() -> None:
 
 def test_where_no_tick_is_late_nothing_is_lost() -> None:
     assert lost([number * PAUSE_SECONDS for number in range(100)], 0, 5) == pytest.approx(0)
+
+
+def test_a_tick_that_is_late_was_due_after_a_pause() -> None:
+    ticks = [0, PAUSE_SECONDS, 3, 3.5]
+    assert late(ticks, 0.1) == [(2 * PAUSE_SECONDS, 3), (3 + PAUSE_SECONDS, 3.5)]
+    assert late(ticks, 1) == [(2 * PAUSE_SECONDS, 3)]
 
 
 def test_ticks_are_noted_until_the_end_of_the_block() -> None:
