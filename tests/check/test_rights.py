@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from moorage.check.rights import Right, of_agent, of_installer, of_operator
+from moorage.check.rights import Right, of_agent, of_installer, of_operator, of_trial
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
@@ -48,6 +48,15 @@ def test_whoever_installs_it_makes_each_kind_that_is_in_the_manifests() -> None:
     made = {("", "configmaps")}  # by configMapGenerator
     assert kinds | made == {(right.group, right.resource) for right in of_installer()}
     assert {right.verb for right in of_installer()} == {"create"}
+
+
+def test_whoever_tries_the_service_proxy_makes_and_deletes_a_namespace_or_what_is_in_it() -> None:
+    """e2e/test_check.py does it with these rights alone."""
+    new, existing = (set(map(str, of_trial("ns", is_new=is_new))) for is_new in (True, False))
+    assert new - existing == {"create namespaces", "delete namespaces/ns"}
+    assert existing - new == {
+        f"delete {what} in ns" for what in ("pods", "services", "endpointslices.discovery.k8s.io")
+    }
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,14 @@ async def test_before_an_installation(check: Check) -> None:
     )
 
 
+async def test_the_behaviour_of_the_lab_is_not_tried(check: Check) -> None:
+    outcome = await check("--pre", "--behaviour")
+    assert outcome.status == 2
+    *lines, counts = outcome.printed.splitlines()
+    assert lines[-1].startswith("unknown   behaviour     the lab starts pods again whenever they end")
+    assert counts == "1 pass, 2 warn, 1 unknown"
+
+
 async def test_after_one_what_is_missing_fails(server: RunningApiServer, check: Check) -> None:
     await server.create(NAMESPACES, {"metadata": {"name": "moorage-system"}})
     template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "x", "image": "moorage:1"}]}}

@@ -1,13 +1,17 @@
-"""What a check knows of a cluster: plain data, which `gather` fills and `findings` judges."""
+"""What a check knows of a cluster: plain data. `gather` and `trial` fill it, `findings` and `obedience` judge it."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
 from moorage.api.moorage_v1alpha1 import GROUP
+from moorage.check.plan import Plan
 
 T = TypeVar("T")
 
+IMAGE = "moorage:latest"
+"""Which the manifests name."""
 AGENT_PORT = 10271
 """Where the manifests have agents answer."""
 
@@ -141,6 +145,19 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     cilium: Known[Cilium | None] = None
 
     @property
+    def image(self) -> str:
+        """The one that is installed, else the one that the manifests name."""
+        found = (each for each in (self.operator, self.agents) if isinstance(each, Workload))
+        return next((image for each in found for image in each.images), IMAGE)
+
+    @property
+    def nodes_with_agents(self) -> frozenset[str]:
+        """As far as that is known."""
+        if not isinstance(self.agents, Workload) or isinstance(self.agents.pods, Unread):
+            return frozenset()
+        return frozenset(pod.node for pod in self.agents.pods)
+
+    @property
     def installed(self) -> bool:
         """Whether anything of Moorage has been found."""
         definitions = [*self.definitions.values()]
@@ -150,3 +167,40 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         # Everybody may read which groups there are, and few may read definitions.
         served = not isinstance(self.groups, Unread) and any(each.startswith(f"{GROUP}/") for each in self.groups)
         return served and any(isinstance(each, Unread) for each in definitions)
+
+
+# --- Of a trial of the service proxy --------------------------------------------------------------------------------
+
+
+class Heard(NamedTuple):
+    """What became of connections to one Service, one after the other."""
+
+    answers: Mapping[str, int]
+    """Who answered -> how many of them."""
+    failed: int
+    why: str
+    """Of the last one that failed."""
+
+
+class Tried(NamedTuple):
+    """A trial that came to its end."""
+
+    plan: Plan
+    heard: Mapping[str, Known[Mapping[str, Heard]]]
+    """Each node with a client -> what that says of each Service."""
+
+
+class Left(NamedTuple):
+    """Something of a trial that could not be deleted."""
+
+    command: str
+    """What deletes all of it."""
+    why: str
+
+
+class Outcome(NamedTuple):
+    """Of a trial."""
+
+    tried: Known[Tried]
+    left: Left | None = None
+    interrupted: bool = False

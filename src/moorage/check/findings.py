@@ -44,6 +44,13 @@ def counted(findings: Iterable[Finding]) -> str:
     return ", ".join(f"{counts[verdict]} {verdict}" for verdict in get_args(Verdict) if counts[verdict])
 
 
+def few(of: Iterable[str], between: str = ", ") -> str:
+    """The first of them, and how many more there are, for a line."""
+    every = list(of)
+    rest = len(every) - MAX_SHOWN
+    return between.join(every[:MAX_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+
+
 def judge(facts: Facts) -> list[Finding]:
     """All that can be said of these facts, in the order in which one looks."""
     if isinstance(facts.version, Unread):
@@ -108,9 +115,9 @@ def _schema(check: str, kind: Kind, found: Definition) -> Finding:
     wanted, had = ({path for path, _ in walk(part)} for part in (want, have))
     update = "kubectl apply -k deploy/crds, or check with the version of Moorage that is installed"
     if lacks := sorted(wanted - had):
-        return Finding(check, "fail", f"it lacks {_few(lacks)}, which {__version__} knows", update)
+        return Finding(check, "fail", f"it lacks {few(lacks)}, which {__version__} knows", update)
     if more := sorted(had - wanted):
-        return Finding(check, "warn", f"it has {_few(more)}, which {__version__} does not know", update)
+        return Finding(check, "warn", f"it has {few(more)}, which {__version__} does not know", update)
     if _rules(want) != _rules(have):
         return Finding(check, "fail", f"it accepts other values than {__version__} does", update)
     return Finding(check, "pass", f"{kind.version}, as {__version__} knows it")
@@ -191,7 +198,7 @@ def _rights(facts: Facts, component: str) -> Iterator[Finding]:
         yield Finding(check, "warn", "this API server does not say who may do what", "nothing, if it lets all in")
     elif lacks:
         do = f"kubectl apply -k {_PLACES[component]}"
-        yield Finding(check, "fail", f"its account may not {_few(lacks)}", do)
+        yield Finding(check, "fail", f"its account may not {few(lacks)}", do)
     else:
         yield Finding(check, "pass", "its account may do what it has to")
 
@@ -203,7 +210,7 @@ def _installer(lacks: Known[tuple[str, ...] | None]) -> Finding:
     if lacks is None:
         return Finding(check, "warn", "this API server does not say who may do what", "nothing, if it lets all in")
     if lacks:
-        what = f"you may not {_few(lacks)}"
+        what = f"you may not {few(lacks)}"
         return Finding(check, "fail", what, "have an administrator of the cluster install Moorage")
     return Finding(check, "pass", "you may install Moorage")
 
@@ -259,7 +266,7 @@ def _told(facts: Facts, agents: Workload) -> Iterator[Finding]:
     of = f"{len(told)} of {agents.wanted} nodes"
 
     def nodes(wrong: Iterable[str]) -> str:
-        return f"on {_few(sorted(wrong))}"
+        return f"on {few(sorted(wrong))}"
 
     versions = sorted({each.version or "an older one" for each in told.values()})
     if versions != [__version__]:
@@ -337,11 +344,4 @@ def _unread(check: str, found: Unread, do: str) -> Finding:
 
 
 def _with(what: str, more: list[str]) -> str:
-    return f"{what}: {_few(more, '; ')}" if more else what
-
-
-def _few(of: Iterable[str], between: str = ", ") -> str:
-    """The first of them, and how many more there are."""
-    every = list(of)
-    rest = len(every) - MAX_SHOWN
-    return between.join(every[:MAX_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+    return f"{what}: {few(more, '; ')}" if more else what

@@ -202,14 +202,7 @@ class _Gathering(NamedTuple):
         """Which of these rights an account lacks; without one, whoever asks."""
         groups = ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"]
         user = {"user": f"system:serviceaccount:{namespace}:{account}", "groups": groups} if account else None
-        answers = await asyncio.gather(*(self.ask.may(objects.Review, right, user) for right in needed))
-        lacks = []
-        for right, answer in zip(needed, answers, strict=True):
-            if answer is None or isinstance(answer, Unread):
-                return answer
-            if not answer.status.allowed:
-                lacks.append(str(right))
-        return tuple(lacks)
+        return await self.ask.lacking(needed, user)
 
     async def _answers(self, facts: Facts) -> tuple[Agent, ...]:
         if not isinstance(facts.agents, Workload) or isinstance(facts.agents.pods, Unread):

@@ -8,6 +8,7 @@ from msgspec import field
 from prometheus_client.parser import text_string_to_metric_families
 
 from moorage.api import meta
+from moorage.api.core_v1 import Node
 from moorage.api.meta import ObjectMeta, Resource
 from moorage.check import facts
 from moorage.check.facts import Cilium, Definition, Known, KubeProxy, Pod, Policy, Told
@@ -72,6 +73,7 @@ class ContainerStatus(Resource, kw_only=True, frozen=True):
 
 
 class PodStatus(Resource, kw_only=True, frozen=True):
+    pod_ip: str = field(default="", name="podIP")
     conditions: list[meta.Condition] = field(default_factory=list)
     container_statuses: list[ContainerStatus] = field(default_factory=list)
 
@@ -84,6 +86,10 @@ class PodObject(Resource, kw_only=True, frozen=True):
 
 class Pods(Resource, kw_only=True, frozen=True):
     items: list[PodObject] = field(default_factory=list)
+
+
+class Nodes(Resource, kw_only=True, frozen=True):
+    items: list[Node] = field(default_factory=list)
 
 
 class Items(Resource, kw_only=True, frozen=True):

@@ -61,6 +61,15 @@ _INSTALLER: tuple[_Rule, ...] = (
     ("rbac.authorization.k8s.io", "clusterroles clusterrolebindings roles rolebindings", "create"),
     ("admissionregistration.k8s.io", "validatingadmissionpolicies validatingadmissionpolicybindings", "create"),
 )
+_TRIAL: tuple[_Rule, ...] = (
+    ("", "pods", "create list"),
+    ("", "services", "create"),
+    ("discovery.k8s.io", "endpointslices", "create"),
+)
+_TRIAL_DELETES: tuple[_Rule, ...] = (
+    ("", "pods services", "delete"),
+    ("discovery.k8s.io", "endpointslices", "delete"),
+)
 LEASE = "moorage-operator"
 """The Lease that the operator's leader holds."""
 
@@ -84,7 +93,15 @@ def of_installer() -> list[Right]:
     return [*_rights(_INSTALLER)]
 
 
-def _rights(rules: Iterable[_Rule]) -> Iterator[Right]:
+def of_trial(namespace: str, *, is_new: bool) -> list[Right]:
+    """Those of whoever tries the service proxy, in this namespace, which is made and deleted, if it `is_new`."""
+    around = [Right("list", "", "nodes")]
+    if is_new:
+        around += [Right(verb, "", "namespaces", "", name) for verb, name in (("create", ""), ("delete", namespace))]
+    return [*around, *_rights((*_TRIAL, *(() if is_new else _TRIAL_DELETES)), namespace)]
+
+
+def _rights(rules: Iterable[_Rule], namespace: str = "") -> Iterator[Right]:
     for group, resources, verbs in rules:
         for resource in resources.split():
-            yield from (Right(verb, group, resource) for verb in verbs.split())
+            yield from (Right(verb, group, resource, namespace) for verb in verbs.split())

@@ -8,9 +8,11 @@ from typing import Any
 import click
 import msgspec
 
-from moorage.check.facts import Facts, Names, Unread
+from moorage.check import obedience
+from moorage.check.facts import IMAGE, Facts, Names, Unread
 from moorage.check.findings import Finding, counted, judge, status
 from moorage.check.gather import gather
+from moorage.check.trial import attempt
 from moorage.cli.columns import columns_of
 from moorage.cluster import kubeconfig
 from moorage.cluster.kubeconfig import Config
@@ -35,11 +37,34 @@ from moorage.errors import MoorageError
 @click.option("--pre", is_flag=True, help="Whether Moorage can be installed; default: find out whether it is.")
 @click.option("--namespace", default=Names().operator, show_default=True, help="Namespace of the operator.")
 @click.option("--agents", default=Names().agents, show_default=True, help="Namespace of the node agents.")
+@click.option(
+    "--behaviour",
+    is_flag=True,
+    help="Also make Services and small pods for some seconds, and see whether hints of EndpointSlices are obeyed.",
+)
+@click.option(
+    "--behaviour-namespace", default="", help="An existing namespace for these; default: one that is made for them."
+)
+@click.option(
+    "--image",
+    default="",
+    help=f"For the pods of --behaviour, any with python3; default: the one that is installed, else {IMAGE}.",
+)
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def command(
-    path: str | None, context: str | None, server: str | None, pre: bool, namespace: str, agents: str, output: str
+    path: str | None,
+    context: str | None,
+    server: str | None,
+    pre: bool,
+    namespace: str,
+    agents: str,
+    behaviour: bool,
+    behaviour_namespace: str,
+    image: str,
+    output: str,
 ) -> int:
-    """Say whether Moorage can be installed in a cluster, or is well there, and what to do if not. Change nothing.
+    """Say whether Moorage can be installed in a cluster, or is well there, and what to do if not. Change nothing, but
+    for what --behaviour makes and deletes.
 
     Exit status 0: nothing fails, though there may be warnings; 1: something fails; 2: some of it could not be found
     out.
@@ -51,6 +76,12 @@ def command(
     except MoorageError as error:
         facts = Facts(names=names, version=Unread(str(error)))
     findings = judge(facts)
+    if behaviour and not isinstance(facts.version, Unread):
+        outcome = asyncio.run(attempt(config, facts, image=image, namespace=behaviour_namespace))
+        findings += obedience.judge(outcome)
+        if outcome.interrupted:
+            click.echo(_text(findings), err=True)
+            raise click.Abort
     click.echo(_json(findings) if output == "json" else _text(findings))
     return status(findings)
 
