@@ -52,6 +52,22 @@ def asked(clusters: Clusters, url: str, requests: int = 24) -> list[str]:
     return ANSWER.findall("".join(clusters.curl(url) for _ in range(requests)))
 
 
+def test_before_an_installation_the_check_says_that_it_is_possible(installation: Installation) -> None:
+    """The first test of this module: nothing is installed."""
+    printed = installation.run(*commands()[CHECK])  # status 0, or it raises
+    print(printed)
+    assert "you may install Moorage" in printed
+    assert installation.check() == installation.check("--pre")
+
+
+def test_after_it_the_check_says_that_nothing_fails(installation: Installation, printed: str) -> None:
+    status, found = installation.check()
+    assert status == 0
+    assert found["operator"][1].startswith("2 of 2 replicas available")
+    assert found["leader"][1].startswith("moorage-operator-")
+    assert found["node agents"] == ("pass", "there are none, and no Services with proxy: moorage, which need them")
+
+
 def test_the_demo_s_frontend_always_reaches_the_same_backend(clusters: Clusters, printed: str, frontend: str) -> None:
     answered = ANSWER.findall(printed)
     assert len(answered) == 5
@@ -308,3 +324,6 @@ def test_moorage_is_removed_and_its_services_stay(
     assert [each["metadata"].get("ownerReferences") for each in left] == [None] * len(left)
     assert left[1]["endpoints"] == before[1]["endpoints"]
     assert set(asked(clusters, frontend)) == {answered}
+    status, found = installation.check()
+    assert (status, found["your rights"][0]) == (0, "pass")
+    assert "operator" not in found

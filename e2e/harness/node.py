@@ -2,7 +2,8 @@
 
 import json
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
@@ -107,9 +108,18 @@ class NodePrograms:
 
     def restart_proxy(self) -> None:
         """Another kube-proxy in the place of the one that runs."""
+        with self.without_proxy():
+            pass
+
+    @contextmanager
+    def without_proxy(self) -> Iterator[None]:
+        """Its kube-proxy is killed, and another one runs from the end of the block on. The rules stay as they are."""
         proxy = self._processes.pop()
         proxy.stop(signal.SIGKILL)
-        self._start("kube-proxy", self._programs["kube-proxy"])
+        try:
+            yield
+        finally:
+            self._start("kube-proxy", self._programs["kube-proxy"])
 
     def flush(self) -> None:
         """All rules of its kernel, but those that its network is made of."""
