@@ -9,7 +9,7 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick mutants e2e lint bench lock clean run-env dev-env
+.PHONY: help demo test quick mutants e2e specs lint bench lock clean run-env dev-env
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
@@ -34,7 +34,11 @@ mutants: dev-env ## change the code a little, and count which changes tests noti
 e2e: dev-env ## run the end-to-end tests on two real clusters; needs root, once a while to build them (e2e/README.md)
 	@scripts/packages e2e
 	@$(VENV)/bin/python -m e2e.harness prepare
-	$(VENV)/bin/pytest e2e --numprocesses 2 --dist loadgroup
+	$(VENV)/bin/pytest e2e --ignore e2e/test_upstream_specs.py --numprocesses 2 --dist loadgroup
+
+specs: dev-env ## run Kubernetes' own specs of session affinity on such clusters; needs root, 8 minutes and more to build
+	@scripts/packages e2e
+	$(VENV)/bin/pytest e2e/test_upstream_specs.py
 
 lint: dev-env ## check format, style, types and which package imports which
 	$(VENV)/bin/ruff format --check

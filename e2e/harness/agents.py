@@ -3,7 +3,7 @@
 import asyncio
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -96,12 +96,18 @@ def installed(played: PlayedClusters, directory: Path, *namespaces: str) -> Iter
         installation.run(*commands()[AGENTS])
         yield Agents(played, installation)
     finally:
-        present = ("get", "namespace", *namespaces, "--ignore-not-found", "-o", "name")
-        for each in played.b.kubectl(*present).split():
-            # Else the namespace waits for kubelets to end them one by one.
-            name = each.removeprefix("namespace/")
-            played.b.kubectl("-n", name, "delete", "deployments,statefulsets", "--all", "--wait=false")
-            played.b.kubectl("-n", name, "delete", "pods", "--all", "--force", "--wait=false")
-        deletion = ("delete", "namespace", *namespaces, "--ignore-not-found", "--timeout=120s")
-        played.b.kubectl(*deletion, seconds=150)
+        if namespaces:
+            _delete(played, namespaces)
         installation.remove()
+
+
+def _delete(played: PlayedClusters, namespaces: Sequence[str]) -> None:
+    """These of B, with their pods; waits until they have gone."""
+    present = ("get", "namespace", *namespaces, "--ignore-not-found", "-o", "name")
+    for each in played.b.kubectl(*present).split():
+        # Else the namespace waits for kubelets to end them one by one.
+        name = each.removeprefix("namespace/")
+        played.b.kubectl("-n", name, "delete", "deployments,statefulsets", "--all", "--wait=false")
+        played.b.kubectl("-n", name, "delete", "pods", "--all", "--force", "--wait=false")
+    deletion = ("delete", "namespace", *namespaces, "--ignore-not-found", "--timeout=120s")
+    played.b.kubectl(*deletion, seconds=150)

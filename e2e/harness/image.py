@@ -61,28 +61,21 @@ def build() -> Path:
 
     def make(directory: Path) -> None:
         print("e2e: building the image moorage:latest", file=sys.stderr, flush=True)
-        with _buildah() as buildah, _machine_settings() as settings:
-            _need_base(buildah)
-            _run(
-                [
-                    *buildah,
-                    "bud",
-                    "--isolation",
-                    "chroot",
-                    "--layers",
-                    "--pull-never",
-                    *settings,
-                    "--tag",
-                    MOORAGE,
-                    ".",
-                ]
-            )
-            _run([*buildah, "push", "--quiet", MOORAGE, f"docker-archive:{directory}/image.tar:{MOORAGE}"])
+        build_from(_ROOT, MOORAGE, directory / "image.tar")
 
     archive = caches.made(f"image-{caches.key(*_contents())}", make) / "image.tar"
     os.utime(archive.parent)
     _forget_old_archives()
     return archive
+
+
+def build_from(context: Path, name: str, archive: Path) -> None:
+    """Build the image that the Dockerfile of a directory makes, as a docker-archive. Raises HarnessError."""
+    with _buildah() as buildah, _machine_settings() as settings:
+        _need_base(buildah)
+        bud = [*buildah, "bud", "--isolation", "chroot", "--layers", "--pull-never", *settings, "--tag", name]
+        _run([*bud, str(context)])
+        _run([*buildah, "push", "--quiet", name, f"docker-archive:{archive}:{name}"])
 
 
 def run(archive: Path, *argv: str) -> str:

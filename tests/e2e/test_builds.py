@@ -8,13 +8,17 @@ import pytest
 from e2e.harness import builds
 
 BINARIES = Path(builds.__file__).parents[1] / "binaries"
-KUBERNETES = (builds.KUBERNETES, builds.OLDEST_KUBERNETES)
+KUBERNETES = (builds.KUBERNETES, builds.OLDEST_KUBERNETES, builds.SPECS)
 
 
 def test_programs_say_the_version_that_they_are_built_from() -> None:
     assert re.fullmatch(r"v1\.\d+\.\d+", builds.version(builds.KUBERNETES))
     assert builds.release(builds.OLDEST_KUBERNETES) == builds.OLDEST_KUBERNETES
     assert builds.version("pause") == ""
+
+
+def test_specs_are_those_of_the_kubernetes_that_the_clusters_run() -> None:
+    assert builds.version(builds.SPECS) == builds.version(builds.KUBERNETES)
 
 
 @pytest.mark.parametrize("module", KUBERNETES)
