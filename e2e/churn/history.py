@@ -18,6 +18,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="eve
     at: float
 
 
+Part = Literal["endpoint", "operator", "agent", "api"]
+"""What can be down."""
+
+
 # --- What the run did --------------------------------------------------------------------------------------------
 
 
@@ -32,7 +36,7 @@ class Run(Record, frozen=True):
 class Down(Record, frozen=True):
     """From now on something does not do its work, because of the run."""
 
-    what: Literal["endpoint", "operator", "agent", "api"]
+    what: Part
     name: str = ""
     """Of the endpoint, or of the agent's node. `operator` is whoever leads."""
 
@@ -40,7 +44,7 @@ class Down(Record, frozen=True):
 class Up(Record, frozen=True):
     """It is there again. For `operator`: somebody leads."""
 
-    what: Literal["endpoint", "operator", "agent", "api"]
+    what: Part
     name: str = ""
 
 

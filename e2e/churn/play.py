@@ -6,11 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 
 from e2e.churn import history
 from e2e.churn.faults import Step
-from e2e.churn.history import Down, Edit, Up
+from e2e.churn.history import Down, Edit, Part, Up
 from e2e.churn.recorder import AGENTS, OPERATORS, Program
 from e2e.churn.scene import NAMESPACE, Scene
 from e2e.harness.moored import NODES
@@ -91,10 +90,10 @@ class Player:
         print(step, flush=True)
         self._dos[step.what](step)
 
-    def _down(self, what: Literal["endpoint", "operator", "agent", "api"], name: str = "") -> None:
+    def _down(self, what: Part, name: str = "") -> None:
         self._scene.journal.note(Down(at=time.monotonic(), what=what, name=name))
 
-    def _up(self, what: Literal["endpoint", "operator", "agent", "api"], name: str = "") -> None:
+    def _up(self, what: Part, name: str = "") -> None:
         self._scene.journal.note(Up(at=time.monotonic(), what=what, name=name))
 
     # --- Endpoints -----------------------------------------------------------------------------------------------
