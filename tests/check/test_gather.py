@@ -197,6 +197,10 @@ async def test_definitions_policy_and_services_of_agents() -> None:
     assert (await Cluster(found).facts()).policy == Policy(fails_closed=True, denies=False)
 
 
+async def test_a_server_that_does_not_say_which_apis_it_has_is_told_of() -> None:
+    assert (await Cluster({"/apis": None}).facts()).groups == Unread("it does not say which APIs it has")
+
+
 async def test_kube_proxy_and_cilium_by_their_objects() -> None:
     at = "/apis/apps/v1/namespaces/kube-system/daemonsets"
     configs = "/api/v1/namespaces/kube-system/configmaps"

@@ -77,6 +77,12 @@ def test_a_deployment_and_a_daemonset_count_otherwise() -> None:
     assert objects.workload(found, (), of_nodes=True) == facts.Workload(9, 8, (), ())
 
 
+def test_a_workload_of_which_nothing_runs_says_no_number() -> None:
+    none = objects.Workload(spec=objects.WorkloadSpec(replicas=2))
+    assert objects.workload(none, (), of_nodes=False) == facts.Workload(2, 0, (), ())
+    assert objects.workload(none, (), of_nodes=True) == facts.Workload(0, 0, (), ())
+
+
 @pytest.mark.parametrize(
     ("found", "configs", "mode"),
     [

@@ -76,6 +76,11 @@ def test_of_many_nodes_the_oldest_the_newest_and_some_between_are_tried() -> Non
     assert found.every == 46
 
 
+@pytest.mark.parametrize("many", [1, 15, 16, 17, 18])
+def test_as_many_nodes_are_tried_as_there_are_up_to_a_limit(many: int) -> None:
+    assert len(set(plan(*map(node, range(many))).nodes)) == min(many, MAX_NODES)
+
+
 def unable() -> list[Any]:
     def spec(**fields: Any) -> Node:
         return replace(node(1), spec=NodeSpec(**fields))

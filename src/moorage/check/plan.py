@@ -46,8 +46,8 @@ def planned(nodes: Sequence[Node], agents: Collection[str]) -> Plan | None:
     able = sorted(filter(_takes_pods, nodes), key=_age)
     if not able:
         return None
-    last = len(able) - 1
-    chosen = able if last < MAX_NODES else [able[index * last // (MAX_NODES - 1)] for index in range(MAX_NODES)]
+    many = min(len(able), MAX_NODES)
+    chosen = [able[index * (len(able) - 1) // max(many - 1, 1)] for index in range(many)]
     first, *rest = chosen
     # In another zone, if that can be, so that hints to zones lead to other nodes, too.
     second = next((each for each in rest if _zone(each) != _zone(first)), rest[0] if rest else first)
