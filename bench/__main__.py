@@ -116,7 +116,7 @@ def _hostile(asked: Asked) -> list[report.Table]:
 
 PARTS = {
     "connections": Part(6, False, _connections),
-    "kubeproxy": Part(8, True, _kubeproxy),
+    "kubeproxy": Part(16, True, _kubeproxy),
     "sync": Part(2, False, _sync),
     "large": Part(1, True, _large),
     "operator": Part(3, True, _operator),

@@ -1,8 +1,8 @@
 """Nodes that have the real kube-proxy and a node agent beside each other, in network namespaces.
 
 ```
-clients of node 0 ── node 0: kube-proxy in mode nftables, agent ─┬─ endpoints
-clients of node 1 ── node 1: kube-proxy in mode iptables, agent ─┘
+clients of node 0 ── node 0: kube-proxy in mode iptables, agent ─┬─ endpoints
+clients of node 1 ── node 1: kube-proxy in mode nftables, agent ─┘
                         └────── a link each to etcd and kube-apiserver
 ```
 """
@@ -25,7 +25,7 @@ from e2e.harness.node import proxy_config
 from e2e.harness.world import Process, World, wait
 
 API_ADDRESS = "10.0.255.1"
-MODES = ("nftables", "iptables")
+MODES = ("iptables", "nftables")
 MIN_SYNC = "1ms"
 """kube-proxy would wait for 1 s between two syncs; what is measured is how long they take."""
 

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from statistics import median
 
 from bench.connections import Round
-from bench.proxies.measuring import Changes, Options, Packets, Result
+from bench.proxies.measuring import MAX_BUSY_SECONDS, Changes, Options, Packets, Result
 from bench.report import Aim, Row, Table, in_mib, in_ms, ratio
 
 FULL_SERVICES = 5_000
 """Of each carrier, which the aims of changes are for."""
 MIN_TIMES = 20
 CHANGE_SECONDS = 0.05
+_NOTHING = ("-", "-")
 
 
 def proxies_tables(options: Options, result: Result) -> list[Table]:
@@ -59,6 +60,10 @@ def _changes(changes: Sequence[Changes]) -> Table:
         if ours.carrier != "moorage":
             continue
         other = theirs[ours.mode, ours.services]
+        size = (ours.mode, f"{ours.services:,} x 10")
+        if not ours.took:
+            rows.append(Row((*size, *_NOTHING, *_NOTHING, "")))
+            continue
         half, other_half = median(ours.took), median(other.took)
         times = other_half / max(half, 0.001)
         aim = None
@@ -67,8 +72,7 @@ def _changes(changes: Sequence[Changes]) -> Table:
                 f"p50 ≤ {in_ms(CHANGE_SECONDS)}, {MIN_TIMES} times faster",
                 half <= CHANGE_SECONDS and times >= MIN_TIMES,
             )
-        cells = (ours.mode, f"{ours.services:,} x 10", *_figures(ours), *_figures(other), f"{times:.0f}")
-        rows.append(Row(cells, aim))
+        rows.append(Row((*size, *_figures(ours), *_figures(other), f"{times:.0f}"), aim))
     columns = (
         "kube-proxy's mode",
         "services x endpoints",
@@ -78,7 +82,7 @@ def _changes(changes: Sequence[Changes]) -> Table:
         "processor, memory",
         "times",
     )
-    counts = sorted({len(each.took) for each in changes})
+    counts = sorted({len(each.took) for each in changes if each.took}) or [0]
     made = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     note = (
         f"{made} changes each: an endpoint is taken out, and a client that was led to it connects all the time. "
@@ -86,6 +90,11 @@ def _changes(changes: Sequence[Changes]) -> Table:
         "pause. There are as many Services of the one as of the other. Processor: of a change and of the one that "
         "undoes it, with programs that were run. kube-proxy has minSyncPeriod 1ms, not 1s: it never waits."
     )
+    if not all(each.took for each in changes):
+        note += (
+            " Where there are no figures, kube-proxy and the agent were still at the new Services after "
+            f"{MAX_BUSY_SECONDS} s; both need the same lock of the kernel."
+        )
     return Table("Change to kernel beside kube-proxy 1.37", columns, rows, note)
 
 

@@ -48,3 +48,11 @@ def test_aims_of_changes_hold_for_the_full_size_only_and_a_change_may_be_seen_at
     [row] = proxies_tables(OPTIONS, measured([0.0], [0.5], 100))[1].rows
     assert row.aim is None
     assert row.cells[-1] == "500"
+
+
+def test_a_node_that_did_not_keep_up_has_no_figures_and_the_table_says_why() -> None:
+    table = proxies_tables(OPTIONS, measured([], []))[1]
+    assert [row.cells for row in table.rows] == [("nftables", "5,000 x 10", "-", "-", "-", "-", "")]
+    assert table.rows[0].aim is None
+    assert "were still at the new Services after 300 s" in table.note
+    assert "no figures" not in proxies_tables(OPTIONS, measured([0.02], [1.0]))[1].note
