@@ -14,7 +14,7 @@ from e2e.harness.moored import NODES
 from e2e.harness.played import PlayedClusters
 from e2e.harness.specs import KUBE_PROXY, Running, Spec
 from e2e.harness.world import execute, wait
-from moorage.api.contract import CARRIED_SELECTOR, PROXY
+from moorage.api.contract import CARRIED_SELECTOR, PROXY, PROXY_LABEL
 
 NFTABLES, IPTABLES = (next(node for node in NODES if node.proxy_mode == mode) for mode in ("nftables", "iptables"))
 TIMEOUT = "should have session affinity timeout work for service with type clusterIP"
@@ -27,7 +27,7 @@ NODE_PORT = (
     "should have session affinity work for NodePort service",
     "should be able to switch session affinity for NodePort service",
 )
-PROXY_NAME = "should implement service.kubernetes.io/service-proxy-name"
+PROXY_NAME = f"should implement {PROXY_LABEL}"
 NAMES = {PROXY: CLUSTER_IP, KUBE_PROXY: (*CLUSTER_IP, *NODE_PORT, PROXY_NAME)}
 """Agents carry no node ports, and the last is another spec where a policy labels all Services."""
 SPECS = [
