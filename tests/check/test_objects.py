@@ -66,6 +66,8 @@ def test_a_pod_that_is_deleted_is_not_ready() -> None:
     going = msgspec.structs.replace(found.metadata, deletion_timestamp="2027-01-01T00:00:00Z")
     assert not objects.pod(msgspec.structs.replace(found, metadata=going)).ready
     assert not objects.pod(pod(Ready="False")).ready
+    assert objects.pod(pod(PodScheduled="True", Ready="True", DisruptionTarget="False")).ready
+    assert not objects.pod(pod(PodScheduled="True", Ready="False")).ready
 
 
 def test_a_deployment_and_a_daemonset_count_otherwise() -> None:
