@@ -238,6 +238,11 @@ def test_identities_that_are_not_unique_are_refused() -> None:
         table(["a", "b", "a"], [1, 1, 1], 24)
 
 
+def test_an_identity_without_a_weight_is_refused() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        table(["a", "b"], [1], 4)
+
+
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=40))
 def test_a_balanced_table_follows_its_weights_exactly_while_that_is_small(weights: list[int]) -> None:
     exact = sum(weights) // gcd(*weights)
