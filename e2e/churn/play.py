@@ -28,17 +28,16 @@ _DRAIN_SECONDS = 4
 _MAX_WEIGHT = 3
 
 
-def play(scene: Scene, steps: Sequence[Step]) -> None:
-    """All steps, those of each lane one after the other. Raises the first error, once all lanes have ended."""
-    start = time.monotonic()
-    player, stopped = Player(scene), threading.Event()
+def play(do: Callable[[Step], None], steps: Sequence[Step]) -> None:
+    """Do all steps, those of each lane one after the other. Raises an error, if there is one, once all lanes rest."""
+    start, stopped = time.monotonic(), threading.Event()
 
     def lane(name: str) -> None:
         for step in (each for each in steps if each.lane == name):
             if stopped.wait(max(0.0, start + step.at - time.monotonic())):
                 return
             try:
-                player.do(step)
+                do(step)
             except BaseException as error:
                 error.add_note(f"while this was done: {step}")
                 stopped.set()

@@ -8,7 +8,7 @@ from e2e.churn import history
 from e2e.churn.faults import plan
 from e2e.churn.history import AnyRecord, Run, Stall
 from e2e.churn.look import look
-from e2e.churn.play import play
+from e2e.churn.play import Player, play
 from e2e.churn.scene import NAMESPACE, Scene, staged
 from e2e.harness.moored import NODES, PORT
 from e2e.harness.outside import SERVERS
@@ -27,7 +27,7 @@ def run(played: PlayedClusters, directory: Path, seed: int, seconds: float) -> l
     """The history of so many seconds of faults. Its parts are in `directory`, which is made."""
     with Stalls() as stalls, staged(played, directory) as scene:
         scene.journal.note(Run(at=time.monotonic(), seed=seed, nodes=[*scene.cast.nodes]))
-        play(scene, plan(seed, seconds, scene.cast))
+        play(Player(scene).do, plan(seed, seconds, scene.cast))
         scene.until_settled()
         time.sleep(QUIET_SECONDS)
         _look(scene)
