@@ -106,6 +106,7 @@ async def test_the_search_for_its_cause_is_bounded(nft: Dying, monkeypatch: pyte
         (0, None),
         (1, None),
         (128, None),
+        (-signal.SIGHUP, "SIGHUP (1)"),
         (-signal.SIGSEGV, "SIGSEGV (11)"),
         (128 + signal.SIGABRT, "SIGABRT (6)"),
         (255, "signal 127"),
