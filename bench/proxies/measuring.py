@@ -135,11 +135,16 @@ class Bench:
         changes: list[Changes] = []
         for each in self._nodes:
             each.freeze(frozen=True)
-        for count in self._options.services:
-            _say(f"making {count:,} services of each")
-            await self._make(range(self._made, count), ENDPOINTS, objects.TELLING_PORT)
-            for node in self._nodes:
-                changes += await self._changes(node, count)
+        try:
+            for count in self._options.services:
+                _say(f"making {count:,} services of each")
+                await self._make(range(self._made, count), ENDPOINTS, objects.TELLING_PORT)
+                for node in self._nodes:
+                    changes += await self._changes(node, count)
+        finally:
+            # Who is frozen does not end when it is asked to.
+            for each in self._nodes:
+                each.freeze(frozen=False)
         return Result(packets, changes)
 
     # --- packets --------------------------------------------------------------------------------------------------
