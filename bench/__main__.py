@@ -70,15 +70,15 @@ def _kubeproxy(asked: Asked) -> list[report.Table]:
 
 def _sync(asked: Asked) -> list[report.Table]:
     services = SMALL_SYNC if asked.quick else report.FULL_SIZE
-    if _is_root():
-        return [_sync_as(services, "as root"), _sync_as(SMALL_SYNC, "as an ordinary user")]
-    return [_sync_as(services, "as an ordinary user")]
+    if not _is_root():
+        return [_sync_of(services, ordinary=True)]
+    return [_sync_of(services, ordinary=False), _sync_of(SMALL_SYNC, ordinary=True)]
 
 
-def _sync_as(services: int, user: str) -> report.Table:
+def _sync_of(services: int, *, ordinary: bool) -> report.Table:
     options = syncing.Options(services, endpoints=10, changes=50)
-    measured = _part("bench.syncing", options, ordinary=user != "as root")
-    return report.sync_table(options, msgspec.json.decode(measured, type=dict[str, syncing.Result]), user)
+    results = msgspec.json.decode(_part("bench.syncing", options, ordinary), type=dict[str, syncing.Result])
+    return report.sync_table(options, results, "as an ordinary user" if ordinary else "as root")
 
 
 def _large(asked: Asked) -> list[report.Table]:

@@ -29,7 +29,7 @@ from bench.watching import Seen
 from e2e.harness.control_plane import ApiServer, api_server
 from e2e.harness.world import Process
 from moorage.api.core_v1 import Secret, Service
-from moorage.api.meta import Object, ObjectMeta
+from moorage.api.meta import ObjectMeta
 from moorage.cluster import kubeconfig
 from moorage.cluster.client import Client
 
@@ -120,7 +120,7 @@ class Bench:
         bare_seconds = await bare.seconds(
             self._client, objects.BARE_NAMESPACE, objects.external_services(objects.BARE_NAMESPACE, *size)
         )
-        await bare.each(list(objects.external_services(objects.NAMESPACE, *size)), self._create)
+        await bare.each(list(objects.external_services(objects.NAMESPACE, *size)), partial(create, self._client))
         async with self._seen.watching():
             _say("cold")
             operator = Operator(self._api)
@@ -218,9 +218,6 @@ class Bench:
         output(["nft", "-f", "-"], input="\n".join(script) + "\n")
 
     # --- around them ------------------------------------------------------------------------------------------
-
-    async def _create(self, made: Object) -> None:
-        await create(lambda: self._client.create(made))
 
     def _kubeconfig_secret(self) -> Secret:
         keys = self._api.credentials

@@ -16,6 +16,8 @@ from bench.scrape import Scrape, scrape
 from e2e.harness.control_plane import ApiServer, free_port
 from e2e.harness.errors import HarnessError
 from e2e.harness.world import Process, wait
+from moorage.api.meta import Object
+from moorage.cluster.client import Client
 from moorage.cluster.errors import ApiError
 from moorage.errors import MoorageError
 
@@ -50,8 +52,13 @@ def say(part: str, step: str) -> None:
     print(f"{part}: {step}", file=sys.stderr, flush=True)
 
 
-async def create(request: Callable[[], Awaitable[object]]) -> None:
-    """Create an object that a measurement needs, by this request; again, if a server that is busy lets it fail.
+async def create(client: Client, made: Object) -> None:
+    """Create an object that a measurement needs, as `until_there` does."""
+    await until_there(lambda: client.create(made))
+
+
+async def until_there(request: Callable[[], Awaitable[object]]) -> None:
+    """Create an object by this request; again, if a server that is busy lets it fail.
 
     etcd may time out while thousands of objects are made, and then it is not known whether this one is there.
     """

@@ -103,8 +103,8 @@ class Bench:
         await asyncio.to_thread(install, self._api, _NAMESPACE)
         count = options.agents + 1
         made: list[Object] = [*things.nodes(count), *things.pods(count), *things.services(options.services)]
-        await each(made, self._create)
-        await each([*things.slices(options.services), *things.moorings(count)], self._create)
+        await each(made, partial(create, client))
+        await each([*things.slices(options.services), *things.moorings(count)], partial(create, client))
         await each(range(count), self._address)
         _say("agent")
         self._agent = await self._start()
@@ -112,9 +112,6 @@ class Bench:
         _say("simulated")
         async with simulated.reading(client, range(1, count)) as worlds:
             return Result(alone, await self._steps(worlds))
-
-    async def _create(self, made: Object) -> None:
-        await create(lambda: self._client.create(made))
 
     async def _address(self, number: int) -> None:
         body = things.addressed(number)

@@ -128,7 +128,7 @@ class Bench:
         self.seen = Seen(client, objects.NAMESPACE)
 
     async def create(self, made: Object) -> None:
-        await create(lambda: self.client.create(made))
+        await create(self.client, made)
 
     def servers(self) -> list[Process]:
         return [each for each in self.api.world.processes if each.name.startswith(self.api.name)]

@@ -28,7 +28,7 @@ from bench.proxies import objects
 from bench.proxies.nodes import MODES, ProxyNode, cluster
 from bench.proxies.objects import CARRIERS, Carrier
 from bench.proxies.prober import Answer, Question
-from bench.running import create, run, say
+from bench.running import run, say, until_there
 from e2e.harness.control_plane import ApiServer
 from e2e.harness.world import Process
 from moorage.cluster import kubeconfig
@@ -267,7 +267,7 @@ class Bench:
         ]
 
         async def make(one: tuple[str, dict[str, object]]) -> None:
-            await create(lambda: self._client.raw("POST", one[0], body=one[1]))
+            await until_there(lambda: self._client.raw("POST", one[0], body=one[1]))
 
         await each_of(bodies, make)
         if endpoints == ENDPOINTS:

@@ -27,7 +27,7 @@ async def test_a_server_that_is_busy_is_asked_until_the_object_is_there(
 ) -> None:
     monkeypatch.setattr(running, "AGAIN_SECONDS", 0)
     server = Server(*answers)
-    await running.create(server.request)
+    await running.until_there(server.request)
     assert server.left == []
 
 
@@ -38,5 +38,5 @@ async def test_what_was_there_before_and_what_fails_again_and_again_are_errors(
     monkeypatch.setattr(running, "AGAIN_SECONDS", 0)
     server = Server(*answers)
     with pytest.raises(ApiError):
-        await running.create(server.request)
+        await running.until_there(server.request)
     assert server.left == []
