@@ -30,8 +30,9 @@ quick: dev-env ## run the tests of what does no I/O, in half a minute
 mutants: dev-env ## change the code a little, and count which changes tests notice; hours; PACKAGES="core node" SAMPLE=30
 	@$(VENV)/bin/python -m mutation $(PACKAGES) $(if $(SAMPLE),--sample $(SAMPLE))
 
-# In two processes: those that need whole clusters, and all others. Most of both is waiting for Kubernetes.
+# With targets of their own: one takes minutes more, the other asks for a machine of its own.
 APART := churn upstream_specs
+# In two processes: those that need whole clusters, and all others. Most of both is waiting for Kubernetes.
 e2e: dev-env ## run the end-to-end tests on two real clusters; needs root, once a while to build them (e2e/README.md)
 	@scripts/packages e2e
 	@$(VENV)/bin/python -m e2e.harness prepare
