@@ -25,6 +25,8 @@ from moorage.api.discovery_v1 import SERVICE_NAME_LABEL, EndpointSlice
 from moorage.api.meta import Object
 from moorage.api.moorage_v1alpha1 import ExternalService
 from moorage.api.moorings_v1alpha1 import Mooring
+from moorage.check.facts import Names
+from moorage.check.rights import LEASE
 from moorage.cluster.client import Client
 from moorage.cluster.events import Event
 from moorage.cluster.kubeconfig import Config
@@ -33,9 +35,8 @@ from moorage.errors import MoorageError
 T = TypeVar("T", bound=Object)
 R = TypeVar("R")
 
-OPERATORS, AGENTS = "moorage-system", "moorage-agent"
+OPERATORS, AGENTS = Names().operator, Names().agents
 """Namespaces of Moorage's own pods."""
-LEASE = "moorage-operator"
 _PATIENCE_SECONDS = 60.0
 """For an API server that is down meanwhile."""
 _AGAIN_SECONDS = 0.1
@@ -144,7 +145,10 @@ class Recorder:
                 tasks.create_task(self._follow(*each))
 
     async def _follow(self, kind: type[T], namespace: str, take: Callable[[T, bool], None]) -> None:
-        """Call `take` with each object that is new or has changed, and whether it is gone."""
+        """Call `take` with each object that is new or has changed, and whether it is gone.
+
+        No reflector does it: after failures that waits for longer than a history may be late (`Bounds.seen`).
+        """
         assert self._client is not None
         known: dict[str, T] = {}
 

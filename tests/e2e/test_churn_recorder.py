@@ -9,9 +9,10 @@ from msgspec.structs import replace
 
 from e2e.churn import history
 from e2e.churn.history import AnyRecord, Pod, Slices
-from e2e.churn.recorder import LEASE, OPERATORS, Journal, Program, Recorder
+from e2e.churn.recorder import OPERATORS, Journal, Program, Recorder
 from moorage.api import core_v1
 from moorage.api.meta import ObjectMeta
+from moorage.check.rights import LEASE
 from moorage.cluster.client import MERGE_PATCH, Client
 from testing.eventually import eventually
 from tests.support.apiserver import RunningApiServer, api_server
